@@ -1,0 +1,146 @@
+"""What a user writes on a workload, in both families, and the policy that it means.
+
+`reprise.dev/*` is ours. `hitachienergy.com/cr_mode` and `cr_interval` are the research prototype's and work
+unchanged; where both are set, ours wins. A bad value is a Problem, and the last valid value stays in force.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+
+from reprise.contracts.model import Frozen
+
+PREFIX = "reprise.dev/"
+SEED_PREFIX = "hitachienergy.com/"
+MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
+MAX_INTERVAL_S = 7 * 86400.0
+
+Mode = Literal["criu", "off"]
+Arm = Literal["first-checkpoint", "on-failure", "never"]
+
+
+class Policy(Frozen):
+    """How a workload is protected."""
+
+    mode: Mode = "off"
+    interval_s: float = 60.0
+    arm: Arm = "first-checkpoint"
+    containers: tuple[str, ...] = ()
+    """The containers to protect; none named means the pod's first."""
+    keep: int = 3
+
+    @property
+    def protects(self) -> bool:
+        return self.mode != "off"
+
+
+class Problem(Frozen):
+    """An annotation that could not be used."""
+
+    annotation: str
+    value: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.annotation}: {self.value!r}: {self.message}"
+
+
+class Parsed(Frozen):
+    """A policy and what was wrong on the way to it."""
+
+    policy: Policy
+    problems: tuple[Problem, ...] = ()
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+T = TypeVar("T")
+
+
+def duration_s(text: str) -> float:
+    """Seconds in a duration such as `10s`, `1m30s` or `2h`. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match or not any(match.groups()):
+        raise ValueError("not a duration: write e.g. 10s, 1m30s or 2h")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return _interval(hours * 3600 + minutes * 60 + seconds)
+
+
+def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
+    """The policy that these annotations mean; `last` is what stays in force where one is bad."""
+    base = last or Policy()
+    problems: list[Problem] = []
+
+    def read(names: tuple[tuple[str, Callable[[str], T]], ...], default: T, fallback: T) -> T:
+        for name, convert in names:
+            if name not in annotations:
+                continue
+            try:
+                return convert(annotations[name])
+            except ValueError as error:
+                problems.append(Problem(annotation=name, value=annotations[name][:200], message=str(error)))
+                return fallback
+        return default
+
+    policy = Policy(
+        mode=read(((PREFIX + "mode", _mode), (SEED_PREFIX + "cr_mode", _seed_mode)), "off", base.mode),
+        interval_s=read(
+            ((PREFIX + "interval", duration_s), (SEED_PREFIX + "cr_interval", _seed_interval)), 60.0, base.interval_s
+        ),
+        arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
+        containers=read(((PREFIX + "containers", _containers),), (), base.containers),
+        keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
+    )
+    return Parsed(policy=policy, problems=tuple(problems))
+
+
+def _interval(seconds: float) -> float:
+    if not MIN_INTERVAL_S <= seconds <= MAX_INTERVAL_S:
+        raise ValueError(f"an interval is at least {MIN_INTERVAL_S:g} s and at most 7 days")
+    return seconds
+
+
+def _mode(text: str) -> Mode:
+    match text.strip():
+        case "criu":
+            return "criu"
+        case "off":
+            return "off"
+        case "http":
+            raise ValueError("http (state through the app's own API) is not in this version: use criu or off")
+    raise ValueError("not a mode: use criu or off")
+
+
+def _seed_mode(text: str) -> Mode:
+    match text.strip():
+        case "cr":
+            return "criu"
+        case "" | "off" | "none":
+            return "off"
+    raise ValueError('not a mode: use "cr", or reprise.dev/mode')
+
+
+def _seed_interval(text: str) -> float:
+    if not re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+        raise ValueError("not a number of seconds")
+    return _interval(float(text))
+
+
+def _arm(text: str) -> Arm:
+    match text.strip():
+        case "first-checkpoint" | "on-failure" | "never" as arm:
+            return arm
+    raise ValueError("use first-checkpoint, on-failure or never")
+
+
+def _containers(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+            raise ValueError(f"{name!r} is not a container's name")
+    return names
+
+
+def _keep(text: str) -> int:
+    if not re.fullmatch(r"\d{1,4}", text.strip()) or int(text) < 1:
+        raise ValueError("keep is a whole number from 1 to 9999")
+    return int(text)

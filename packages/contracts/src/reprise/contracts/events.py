@@ -1,0 +1,218 @@
+"""Every event of contract v1, as data. envelope.py wraps them as CloudEvents, subjects.py addresses them."""
+
+from typing import ClassVar, Literal
+
+from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt
+from reprise.contracts.model import CriuStats, Frozen, Target, Workload, now
+
+VERSION = "v1"
+
+Trigger = Literal["interval", "first", "demand", "drain"]
+Cause = Literal["crash", "hang", "node-loss", "arm", "move"]
+Path = Literal["in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
+
+
+class Event(Frozen):
+    """What all events have: the node it is about, and the workload."""
+
+    TYPE: ClassVar[str]
+    at: AwareDatetime = Field(default_factory=now)
+    node: str
+    workload: Workload
+
+
+class CheckpointDue(Event):
+    """The scheduler says: checkpoint this container now."""
+
+    TYPE: ClassVar[str] = "checkpoint.due"
+    checkpoint_id: str
+    target: Target
+    trigger: Trigger
+    due_at: AwareDatetime
+    interval_s: PositiveFloat
+    keep: PositiveInt
+
+
+class CheckpointTaken(Event):
+    """An archive lies on the node; it counts only once it is stored."""
+
+    TYPE: ClassVar[str] = "checkpoint.taken"
+    checkpoint_id: str
+    target: Target
+    trigger: Trigger
+    archive_path: str
+    keep: PositiveInt
+    kubelet_started_at: AwareDatetime
+    kubelet_s: float
+    due_to_kubelet_s: float
+
+
+class CheckpointFailed(Event):
+    """A checkpoint that does not count, why, and what to do."""
+
+    TYPE: ClassVar[str] = "checkpoint.failed"
+    checkpoint_id: str
+    target: Target
+    reason: str
+    message: str
+    remedy: str
+
+
+class CheckpointStored(Event):
+    """A good checkpoint: verified, complete in the store, its manifest committed."""
+
+    TYPE: ClassVar[str] = "checkpoint.stored"
+    checkpoint_id: str
+    target: Target
+    trigger: Trigger
+    manifest_key: str
+    size: int
+    sha256: str
+    transfer_s: float
+    kubelet_s: float
+    stats: CriuStats
+
+
+class CheckpointStaged(Event):
+    """The node's container runtime holds this checkpoint under this reference."""
+
+    TYPE: ClassVar[str] = "checkpoint.staged"
+    checkpoint_id: str
+    target: Target
+    reference: str
+    pull_s: float
+
+
+class CheckpointPruned(Event):
+    """Retention removed this checkpoint."""
+
+    TYPE: ClassVar[str] = "checkpoint.pruned"
+    checkpoint_id: str
+    container: str
+
+
+class ImageBuilt(Event):
+    """A checkpoint can be pulled as an OCI image from the node-local registry."""
+
+    TYPE: ClassVar[str] = "image.built"
+    checkpoint_id: str
+    target: Target
+    reference: str
+    digest: str
+
+
+class FailoverDeclared(Event):
+    """A protected container is gone, hangs, or its node is lost; or a planned in-place restore is wanted."""
+
+    TYPE: ClassVar[str] = "failover.declared"
+    failover_id: str
+    target: Target
+    cause: Cause
+    detail: str
+    noticed_after_s: float = 0.0
+    armed: bool = False
+
+
+class FailoverStarted(Event):
+    """A restorer took the failover on: which path, which checkpoint, where, and why."""
+
+    TYPE: ClassVar[str] = "failover.started"
+    failover_id: str
+    target: Target
+    cause: Cause
+    path: Path
+    checkpoint_id: str
+    standby: str
+    why: str
+
+
+class FailoverFenced(Event):
+    """The old instance cannot run any more."""
+
+    TYPE: ClassVar[str] = "failover.fenced"
+    failover_id: str
+    target: Target
+    how: str
+
+
+class FailoverRestored(Event):
+    """The restored instance runs and answers its probe."""
+
+    TYPE: ClassVar[str] = "failover.restored"
+    failover_id: str
+    target: Target
+    checkpoint_id: str
+
+
+class FailoverCompleted(Event):
+    """The workload serves again with its state and its owner owns it."""
+
+    TYPE: ClassVar[str] = "failover.completed"
+    failover_id: str
+    target: Target
+    cause: Cause
+    path: Path
+    checkpoint_id: str
+    total_s: float
+
+
+class FailoverAbandoned(Event):
+    """The state could not be brought back; why, and what to do."""
+
+    TYPE: ClassVar[str] = "failover.abandoned"
+    failover_id: str
+    target: Target
+    cause: Cause
+    reason: str
+    message: str
+    remedy: str
+
+
+class NodeEvent(Event):
+    """About a node as a whole; the workload fields name the node itself."""
+
+    detail: str
+
+
+class NodeLost(NodeEvent):
+    """The arbiter gave the node up."""
+
+    TYPE: ClassVar[str] = "node.lost"
+
+
+class NodeIsolated(NodeEvent):
+    """The node froze its protected containers, because it cannot renew its lease."""
+
+    TYPE: ClassVar[str] = "node.isolated"
+
+
+class NodeReturned(NodeEvent):
+    """The node renews its lease again."""
+
+    TYPE: ClassVar[str] = "node.returned"
+
+
+ALL: tuple[type[Event], ...] = (
+    CheckpointDue,
+    CheckpointTaken,
+    CheckpointFailed,
+    CheckpointStored,
+    CheckpointStaged,
+    CheckpointPruned,
+    ImageBuilt,
+    FailoverDeclared,
+    FailoverStarted,
+    FailoverFenced,
+    FailoverRestored,
+    FailoverCompleted,
+    FailoverAbandoned,
+    NodeLost,
+    NodeIsolated,
+    NodeReturned,
+)
+BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in ALL}
+
+
+def node_subject(node: str) -> Workload:
+    """The workload field of an event that is about a node."""
+    return Workload(namespace="-", kind="Pod", name=node)

@@ -1,0 +1,74 @@
+"""The nouns that events share. All frozen; times are aware UTC datetimes, sizes bytes, durations seconds."""
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1, max_length=253)]
+"""A Kubernetes object's name."""
+
+
+class Frozen(BaseModel):
+    """Immutable; unknown fields are ignored, so that a newer minor version can be read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Workload(Frozen):
+    """Who owns the pod: what a user annotated."""
+
+    namespace: Name
+    kind: Literal["Deployment", "StatefulSet", "Pod"] = "Deployment"
+    name: Name
+
+    def __str__(self) -> str:
+        return f"{self.kind.lower()}/{self.name} in {self.namespace}"
+
+
+class Target(Frozen):
+    """One running container: the thing that is checkpointed, and that dies."""
+
+    node: Name
+    pod: Name
+    pod_uid: Name
+    container: Name
+    container_id: str = ""
+    """The runtime's id without its scheme; empty when the container is not running."""
+
+
+class CriuStats(Frozen):
+    """CRIU's own dump statistics. Times in microseconds, as CRIU writes them."""
+
+    freezing_time_us: int = 0
+    frozen_time_us: int = 0
+    memdump_time_us: int = 0
+    memwrite_time_us: int = 0
+    pages_scanned: int = 0
+    pages_skipped_parent: int = 0
+    pages_written: int = 0
+
+
+def checkpoint_id(target_pod_uid: str, container: str, due_at: datetime) -> str:
+    """Name a checkpoint by when it was due and of what: sorts by time, and is the same whoever computes it.
+
+    The form is valid as an OCI tag and as an object key: `20261124t101112123-1a2b3c4d5e`.
+    """
+    due = due_at.astimezone(UTC)
+    stamp = due.strftime("%Y%m%dt%H%M%S") + f"{due.microsecond // 1000:03d}"
+    return f"{stamp}-{_digest(target_pod_uid, container, stamp)}"
+
+
+def failover_id(target: Target) -> str:
+    """Name a failover by the container instance that is gone: two who notice the same death name the same failover."""
+    return f"fo-{_digest(target.pod_uid, target.container, target.container_id)}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=5).hexdigest()
+
+
+def now() -> AwareDatetime:
+    """The wall clock, for people to read; never compared to decide anything."""
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""What every service shares: lifecycle, bus, KV, election, Kubernetes, CRI, telemetry, health."""

@@ -1,0 +1,257 @@
+"""Events over JetStream: published once, handled at least once, never lost in silence.
+
+A handler is `async (event) -> None`. Return: acknowledged. Raise a RepriseError that is not retryable: the message
+goes to the dead-letter stream with the reason. Raise anything else: it is delivered again with growing delay, and
+after MAX_ATTEMPTS dead-lettered as well. While a handler works its message is kept in progress.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import nats
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
+from nats.js.client import JetStreamContext
+from nats.js.errors import BadRequestError
+from opentelemetry.trace import SpanKind
+from prometheus_client import Counter, Histogram
+from reprise.contracts import envelope, subjects
+from reprise.contracts.errors import ContractError, RepriseError
+from reprise.contracts.events import Event
+from reprise.runtime.telemetry import log, span, traceparent
+
+MAX_ATTEMPTS = 8
+ACK_WAIT_S = 15.0
+HEARTBEAT_S = 5.0
+DEDUP_WINDOW_S = 120.0
+RETAIN_S = 7 * 86400.0
+_DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
+
+HANDLED = Counter("reprise_events_handled_total", "Events handled", ["consumer", "outcome"])
+PUBLISHED = Counter("reprise_events_published_total", "Events published", ["type"])
+HANDLER_SECONDS = Histogram("reprise_event_handler_seconds", "Time in the handler", ["consumer"])
+
+E_ = TypeVar("E_", bound=Event)
+Handler = Callable[[Any], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A durable consumer: its name, what it takes, and at most how many at once."""
+
+    consumer: str
+    events: tuple[type[Event], ...]
+    handler: Handler
+    node: str = "*"
+    concurrency: int = 4
+
+
+class Bus:
+    """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
+
+    def __init__(self, url: str, source: str) -> None:
+        self.url = url
+        self.source = source
+        self._client = Client()
+        self._subscriptions: list[Subscription] = []
+        self._active: set[asyncio.Task[None]] = set()
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    @property
+    def jetstream(self) -> JetStreamContext:
+        return self._client.jetstream(timeout=5)
+
+    async def connect(self) -> None:
+        """Connect, however long NATS is absent, and make sure that the streams exist."""
+        delay_s, told = 0.1, False
+        while True:
+            try:
+                if not self._client.is_connected:
+                    self._client = await nats.connect(
+                        self.url,
+                        name=self.source,
+                        max_reconnect_attempts=-1,
+                        reconnect_time_wait=0.25,
+                        connect_timeout=2,
+                        ping_interval=2,
+                        max_outstanding_pings=2,
+                        allow_reconnect=True,
+                        error_cb=_on_error,
+                    )
+                await self._ensure_streams()
+                return
+            except (NatsError, OSError, TimeoutError) as error:
+                if not told:
+                    log().warning("nats is not reachable, trying on", url=self.url, error=str(error))
+                    told = True
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 2.0)
+
+    async def _ensure_streams(self) -> None:
+        for config in (
+            StreamConfig(
+                name=subjects.STREAM,
+                subjects=[f"{subjects.ROOT}.>"],
+                retention=RetentionPolicy.LIMITS,
+                max_age=RETAIN_S,
+                duplicate_window=DEDUP_WINDOW_S,
+            ),
+            StreamConfig(
+                name=subjects.DEAD_LETTER_STREAM, subjects=[f"{subjects.DEAD_LETTER_ROOT}.>"], max_age=4 * RETAIN_S
+            ),
+        ):
+            with contextlib.suppress(BadRequestError):  # it exists with an operator's own limits: theirs win
+                await self.jetstream.add_stream(config)
+
+    async def publish(self, event: Event, *, dedup_id: str = "", timeout_s: float = 5.0) -> None:
+        """Publish one event; the same dedup_id within two minutes is stored once.
+
+        Raises nats.errors.Error or TimeoutError when NATS does not confirm it: the caller's own message is then
+        delivered again, or the caller retries.
+        """
+        subject = subjects.of(event)
+        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, messaging_system="nats", event_type=event.TYPE):
+            parent = traceparent()
+            event_id, payload = envelope.encode(event, source=self.source, event_id=dedup_id, traceparent=parent)
+            headers = {"Nats-Msg-Id": event_id, "Content-Type": envelope.CONTENT_TYPE, "traceparent": parent}
+            await self.jetstream.publish(subject, payload, timeout=timeout_s, headers=headers)
+        PUBLISHED.labels(event.TYPE).inc()
+
+    def subscribe(
+        self,
+        consumer: str,
+        events: type[E_] | tuple[type[Event], ...],
+        handler: Callable[[E_], Awaitable[None]],
+        *,
+        node: str = "*",
+        concurrency: int = 4,
+    ) -> None:
+        """Register a durable consumer; run() serves it. node: only events about that node."""
+        types = events if isinstance(events, tuple) else (events,)
+        self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency))
+
+    async def run(self) -> None:
+        """Serve every subscription until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for subscription in self._subscriptions:
+                group.create_task(self._serve(subscription), name=subscription.consumer)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let handlers finish, then close."""
+        if self._active:
+            await asyncio.wait(self._active, timeout=timeout_s)
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            await self._client.close()
+
+    async def _serve(self, subscription: Subscription) -> None:
+        while True:
+            try:
+                await self._fetch_for_ever(subscription)
+            except (NatsError, OSError, TimeoutError) as error:
+                log().warning("consumer interrupted", consumer=subscription.consumer, error=repr(error))
+                await asyncio.sleep(0.5)
+                await self.connect()  # the stream may be new: NATS can come back without its data
+
+    async def _fetch_for_ever(self, subscription: Subscription) -> None:
+        config = ConsumerConfig(
+            durable_name=subscription.consumer,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ACK_WAIT_S,
+            deliver_policy=DeliverPolicy.ALL,
+            filter_subjects=[subjects.pattern(event, subscription.node) for event in subscription.events],
+            max_ack_pending=256,
+        )
+        js = self.jetstream
+        await js.add_consumer(subjects.STREAM, config)
+        pull = await js.pull_subscribe_bind(durable=subscription.consumer, stream=subjects.STREAM)
+        slots = asyncio.Semaphore(subscription.concurrency)
+        quiet = 0
+        try:
+            while True:
+                await slots.acquire()
+                try:
+                    messages = await pull.fetch(1, timeout=5)
+                except TimeoutError:
+                    slots.release()
+                    quiet += 1
+                    if quiet % 6 == 0:  # a consumer that vanished with its stream would be silent for ever
+                        await js.consumer_info(subjects.STREAM, subscription.consumer)
+                    continue
+                except BaseException:
+                    slots.release()
+                    raise
+                quiet = 0
+                task = asyncio.create_task(self._handle(subscription, messages[0]))
+                self._active.add(task)
+                task.add_done_callback(self._active.discard)
+                task.add_done_callback(lambda _: slots.release())
+        finally:
+            with contextlib.suppress(Exception):
+                await pull.unsubscribe()
+
+    async def _handle(self, subscription: Subscription, message: Msg) -> None:
+        heartbeat = asyncio.create_task(_keep_in_progress(message))
+        try:
+            with HANDLER_SECONDS.labels(subscription.consumer).time():
+                outcome = await self._attempt(subscription, message)
+        except (NatsError, OSError, TimeoutError) as error:
+            outcome = "unacknowledged"  # NATS delivers it again after ACK_WAIT_S
+            log().warning("could not settle a message", consumer=subscription.consumer, error=repr(error))
+        finally:
+            heartbeat.cancel()
+        HANDLED.labels(subscription.consumer, outcome).inc()
+
+    async def _attempt(self, subscription: Subscription, message: Msg) -> str:
+        attempt = message.metadata.num_delivered or 1
+        try:
+            received, event = envelope.decode(message.data)
+        except ContractError as error:
+            return await self._bury(subscription, message, error.reason, str(error))
+        logger = log().bind(consumer=subscription.consumer, event=event.TYPE, event_id=received.id)
+        name = f"{subscription.consumer.partition('-')[0]} {event.TYPE}"
+        try:
+            with span(name, parent=received.traceparent, kind=SpanKind.CONSUMER, messaging_system="nats",
+                      event_type=event.TYPE, k8s_node_name=event.node,
+                      reprise_workload=f"{event.workload.namespace}/{event.workload.name}"):  # fmt: skip
+                await subscription.handler(event)
+        except RepriseError as error:
+            if not error.retryable or attempt >= MAX_ATTEMPTS:
+                return await self._bury(subscription, message, error.reason, f"{error}. {error.remedy}")
+            logger.warning("handler failed, again later", attempt=attempt, error=str(error))
+        except Exception as error:
+            if attempt >= MAX_ATTEMPTS:
+                return await self._bury(subscription, message, type(error).__name__, str(error))
+            logger.exception("handler failed, again later", attempt=attempt)
+        else:
+            await message.ack()
+            return "ok"
+        await message.nak(delay=_DELAYS_S[min(attempt - 1, len(_DELAYS_S) - 1)])
+        return "retry"
+
+    async def _bury(self, subscription: Subscription, message: Msg, reason: str, detail: str) -> str:
+        log().error("message dead-lettered", consumer=subscription.consumer, subject=message.subject,
+                    reason=reason, detail=detail)  # fmt: skip
+        headers = {"Reprise-Reason": reason, "Reprise-Detail": " ".join(detail.split())[:1000],
+                   "Reprise-Subject": message.subject}  # fmt: skip
+        await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
+        await message.term()
+        return "dead-letter"
+
+
+async def _keep_in_progress(message: Msg) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_S)
+        with contextlib.suppress(NatsError, OSError, TimeoutError):
+            await message.in_progress()
+
+
+async def _on_error(_error: Exception) -> None:
+    """nats-py logs every refused reconnect; connect() and _serve() tell the story once."""

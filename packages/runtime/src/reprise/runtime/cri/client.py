@@ -1,0 +1,168 @@
+"""A narrow asynchronous CRI client: what Reprise asks of CRI-O or containerd, nothing else.
+
+`make proto` regenerates the stubs: k8s.io/cri-api v0.34.4, with the gogoproto options taken out.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+import grpc.aio
+from reprise.contracts.errors import RepriseError
+from reprise.runtime.cri import api_pb2 as pb
+from reprise.runtime.cri import api_pb2_grpc as pb_grpc
+
+State = Literal["created", "running", "exited", "unknown"]
+_STATES: dict[int, State] = {0: "created", 1: "running", 2: "exited", 3: "unknown"}
+
+
+class CriError(RepriseError):
+    """The container runtime refused or did not answer."""
+
+    retryable = True
+
+
+@dataclass(frozen=True)
+class RunningContainer:
+    """A container as the runtime sees it, with the names the kubelet labelled it with."""
+
+    id: str
+    sandbox_id: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    name: str
+    image: str
+    image_ref: str
+    attempt: int
+    state: State
+    created_at_ns: int
+
+
+@dataclass(frozen=True)
+class ContainerEvent:
+    """Something happened to a container."""
+
+    container_id: str
+    kind: Literal["created", "started", "stopped", "deleted"]
+
+
+_EVENTS: dict[int, Literal["created", "started", "stopped", "deleted"]] = {
+    0: "created",
+    1: "started",
+    2: "stopped",
+    3: "deleted",
+}
+
+
+class Cri:
+    """One channel to the runtime's socket. Every method raises CriError, naming the object."""
+
+    def __init__(self, socket_path: str) -> None:
+        """socket_path: e.g. /run/crio/crio.sock."""
+        self._channel = grpc.aio.insecure_channel(
+            f"unix:{socket_path}", options=[("grpc.max_receive_message_length", 64 << 20)]
+        )
+        self._runtime: Any = pb_grpc.RuntimeServiceStub(self._channel)
+        self._images: Any = pb_grpc.ImageServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def version(self) -> str:
+        answer = await self._call("runtime", self._runtime.Version, pb.VersionRequest())
+        return f"{answer.runtime_name} {answer.runtime_version}"
+
+    async def list_containers(self, state: State | None = None) -> list[RunningContainer]:
+        chosen = None
+        if state is not None:
+            number = next(n for n, name in _STATES.items() if name == state)
+            chosen = pb.ContainerFilter(state=pb.ContainerStateValue(state=number))  # type: ignore[arg-type]
+        answer = await self._call(
+            "containers", self._runtime.ListContainers, pb.ListContainersRequest(filter=chosen), 10
+        )
+        return [_container(c) for c in answer.containers]
+
+    async def events(self) -> AsyncIterator[ContainerEvent]:
+        """GetContainerEvents. CRI-O sends none unless `enable_pod_events = true`; ends when the runtime restarts."""
+        try:
+            async for event in self._runtime.GetContainerEvents(pb.GetEventsRequest()):
+                kind = _EVENTS.get(event.container_event_type)
+                if kind:
+                    yield ContainerEvent(event.container_id, kind)
+        except grpc.aio.AioRpcError as error:
+            raise CriError(error.details() or str(error.code()), subject="container events") from error
+
+    async def stop_container(self, container_id: str, grace_s: int = 0) -> None:
+        """grace_s 0 kills at once."""
+        request = pb.StopContainerRequest(container_id=container_id, timeout=grace_s)
+        await self._call(f"container {container_id[:12]}", self._runtime.StopContainer, request, grace_s + 15)
+
+    async def remove_container(self, container_id: str) -> None:
+        """Idempotent: a container that is gone is no error."""
+        request = pb.RemoveContainerRequest(container_id=container_id)
+        await self._call(f"container {container_id[:12]}", self._runtime.RemoveContainer, request, 15)
+
+    async def container_pid(self, container_id: str) -> int:
+        """The host-visible pid of the container's first process as the runtime recorded it; 0 if unknown."""
+        import json
+
+        request = pb.ContainerStatusRequest(container_id=container_id, verbose=True)
+        answer = await self._call(f"container {container_id[:12]}", self._runtime.ContainerStatus, request)
+        try:
+            return int(json.loads(answer.info["info"])["pid"])
+        except (KeyError, ValueError):
+            return 0
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]:
+        """Run a command in the container: exit code and combined output."""
+        request = pb.ExecSyncRequest(container_id=container_id, cmd=command, timeout=max(1, round(timeout_s)))
+        answer = await self._call(f"container {container_id[:12]}", self._runtime.ExecSync, request, timeout_s + 2)
+        return answer.exit_code, (answer.stdout + answer.stderr).decode(errors="replace")
+
+    async def pull_image(self, reference: str, timeout_s: float = 600) -> str:
+        """Pull and return the image's id."""
+        request = pb.PullImageRequest(image=pb.ImageSpec(image=reference))
+        answer = await self._call(f"image {reference}", self._images.PullImage, request, timeout_s)
+        return str(answer.image_ref)
+
+    async def image_id(self, reference: str) -> str | None:
+        """The id of a local image; None if it is not there."""
+        request = pb.ImageStatusRequest(image=pb.ImageSpec(image=reference))
+        answer = await self._call(f"image {reference}", self._images.ImageStatus, request)
+        return str(answer.image.id) if answer.HasField("image") and answer.image.id else None
+
+    async def remove_image(self, reference: str) -> None:
+        """By reference or id; idempotent."""
+        request = pb.RemoveImageRequest(image=pb.ImageSpec(image=reference))
+        await self._call(f"image {reference}", self._images.RemoveImage, request, 60)
+
+    async def _call(self, subject: str, method: Any, request: Any, timeout_s: float = 5) -> Any:
+        try:
+            return await method(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            code = error.code()
+            raise CriError(
+                error.details() or str(code),
+                subject=subject,
+                reason=f"Cri{code.name.title().replace('_', '')}",
+                remedy="see the container runtime's log on the node",
+            ) from error
+
+
+def _container(c: Any) -> RunningContainer:
+    labels = c.labels
+    return RunningContainer(
+        id=c.id,
+        sandbox_id=c.pod_sandbox_id,
+        namespace=labels.get("io.kubernetes.pod.namespace", ""),
+        pod=labels.get("io.kubernetes.pod.name", ""),
+        pod_uid=labels.get("io.kubernetes.pod.uid", ""),
+        name=labels.get("io.kubernetes.container.name", c.metadata.name),
+        image=c.image.user_specified_image or c.image.image,
+        image_ref=c.image_ref,
+        attempt=c.metadata.attempt,
+        state=_STATES.get(c.state, "unknown"),
+        created_at_ns=c.created_at,
+    )

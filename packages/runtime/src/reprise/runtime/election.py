@@ -1,0 +1,76 @@
+"""Who leads: a key in KV, renewed by compare-and-set, judged on one's own monotonic clock.
+
+A leader stops at LEAD_S after the *start* of its last successful renewal; a candidate takes over only after
+seeing no new revision for TAKEOVER_S > LEAD_S on its own clock. Nobody compares two machines' clocks
+(the Kubernetes client's election compares wall clocks and polls: docs/adr/0002-election-in-kv.md).
+"""
+
+import asyncio
+import time
+
+from nats.errors import Error as NatsError
+from pydantic import BaseModel
+from reprise.runtime.bus import Bus
+from reprise.runtime.kv import Bucket
+from reprise.runtime.telemetry import log
+
+RENEW_S = 1.0
+LEAD_S = 3.0
+TAKEOVER_S = 4.0
+
+
+class Leadership(BaseModel):
+    """The key's value."""
+
+    holder: str
+    renewals: int = 0
+
+
+class Election:
+    """Run run() as a part of the service; ask `leading` before each act."""
+
+    def __init__(self, bus: Bus, name: str, identity: str) -> None:
+        self._bucket = Bucket(bus, "leases", Leadership)
+        self._key = f"leader.{name}"
+        self._name = name
+        self._identity = identity
+        self._leads_until = 0.0
+        self._led = False
+
+    @property
+    def leading(self) -> bool:
+        return time.monotonic() < self._leads_until
+
+    async def run(self) -> None:
+        seen_revision, seen_at = -1, time.monotonic()
+        while True:
+            started = time.monotonic()
+            try:
+                entry = await self._bucket.get(self._key)
+                if entry is None:
+                    if await self._bucket.create(self._key, Leadership(holder=self._identity)):
+                        self._leads_until = started + LEAD_S
+                else:
+                    if entry.revision != seen_revision:
+                        seen_revision, seen_at = entry.revision, time.monotonic()
+                    mine = entry.value.holder == self._identity
+                    if mine or time.monotonic() - seen_at > TAKEOVER_S:
+                        value = Leadership(holder=self._identity, renewals=entry.value.renewals + 1)
+                        if await self._bucket.update(self._key, value, entry.revision):
+                            self._leads_until = started + LEAD_S
+            except (NatsError, OSError, TimeoutError) as error:
+                log().debug("election: store away", election=self._name, error=repr(error))
+            if self.leading != self._led:
+                self._led = self.leading
+                log().info("leadership " + ("won" if self._led else "lost"), election=self._name)
+            await asyncio.sleep(max(0.0, RENEW_S - (time.monotonic() - started)))
+
+    async def resign(self) -> None:
+        """Give the lead away at once, on a planned stop."""
+        if not self.leading:
+            return
+        self._leads_until = 0.0
+        try:
+            await self._bucket.delete(self._key)
+        except (NatsError, OSError, TimeoutError):
+            return

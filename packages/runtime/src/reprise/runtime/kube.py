@@ -1,0 +1,281 @@
+"""Kubernetes: a client, an informer over what users annotated, and events that their owners read.
+
+ProtectedPods joins a pod to the workload that owns it. Annotations on the workload count; where the workload is a
+bare pod they are the pod's own. A bad value keeps the last valid policy in force (contracts.annotations).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from kubernetes.aio import client, config, watch
+from reprise.contracts.annotations import Policy, Problem, parse
+from reprise.contracts.model import Target, Workload
+from reprise.runtime.telemetry import log
+
+
+async def connect() -> client.ApiClient:
+    """In the cluster by the service account, elsewhere by kubeconfig."""
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        await config.load_kube_config()
+    return client.ApiClient()
+
+
+@dataclass(frozen=True)
+class ProtectedContainer:
+    """One container that the policy protects, as the API server last reported it (which may be stale)."""
+
+    name: str
+    image: str
+    container_id: str = ""
+    running: bool = False
+    ready: bool = False
+    restart_count: int = 0
+    started_at: datetime | None = None
+    liveness: Any = None
+    readiness: Any = None
+    ports: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProtectedPod:
+    """A pod of a protected workload."""
+
+    workload: Workload
+    policy: Policy
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    ip: str
+    host_ip: str
+    phase: str
+    deleting: bool
+    containers: tuple[ProtectedContainer, ...]
+    live_id: str
+    """What this pod's live reference is called: its UID, or what a failover named it by."""
+
+    def target(self, container: ProtectedContainer | str) -> Target:
+        found = next(c for c in self.containers if c.name == container) if isinstance(container, str) else container
+        return Target(
+            node=self.node or "-",
+            pod=self.name,
+            pod_uid=self.uid,
+            container=found.name,
+            container_id=found.container_id,
+        )
+
+
+OnChange = Callable[[ProtectedPod | None, ProtectedPod | None], None]
+
+
+class ProtectedPods:
+    """The informer. node: only that node's pods."""
+
+    def __init__(self, api: client.ApiClient, node: str = "") -> None:
+        self._core, self._apps, self._node = client.CoreV1Api(api), client.AppsV1Api(api), node
+        self._policies: dict[Workload, Policy] = {}
+        self._raw_pods: dict[str, Any] = {}
+        self._listed: set[str] = set()
+        self._callbacks: list[OnChange] = []
+        self.pods: dict[str, ProtectedPod] = {}
+        self.problems: dict[Workload, tuple[Problem, ...]] = {}
+
+    @property
+    def synced(self) -> bool:
+        return len(self._listed) == 3
+
+    def on_change(self, callback: OnChange) -> None:
+        """callback(before, after): None before means new, None after means gone or no longer protected."""
+        self._callbacks.append(callback)
+
+    async def run(self) -> None:
+        selector = {"field_selector": f"spec.nodeName={self._node}"} if self._node else {}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow("Deployment", self._apps.list_deployment_for_all_namespaces, {}))
+            group.create_task(self._follow("StatefulSet", self._apps.list_stateful_set_for_all_namespaces, {}))
+            group.create_task(self._follow("Pod", self._core.list_pod_for_all_namespaces, selector))
+
+    async def _follow(self, kind: str, listing: Any, options: dict[str, str]) -> None:
+        known: dict[str, Any] = {}
+        while True:
+            try:
+                page = await listing(**options)
+                fresh = {item.metadata.uid: item for item in page.items}
+                for uid in known.keys() - fresh.keys():
+                    self._seen(kind, known[uid], gone=True)
+                known = fresh
+                for item in page.items:
+                    self._seen(kind, item)
+                self._listed.add(kind)
+                # The server ends a watch by itself after timeout_seconds: a half-open connection cannot hang it.
+                async with watch.Watch() as stream:
+                    async for event in stream.stream(
+                        listing, resource_version=page.metadata.resource_version, timeout_seconds=240,
+                        _request_timeout=300, **options,
+                    ):  # fmt: skip
+                        item, gone = event["object"], event["type"] == "DELETED"
+                        if gone:
+                            known.pop(item.metadata.uid, None)
+                        else:
+                            known[item.metadata.uid] = item
+                        self._seen(kind, item, gone=gone)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                log().debug("watch interrupted, listing again", kind=kind, error=repr(error))
+                await asyncio.sleep(1)
+
+    def _seen(self, kind: str, item: Any, *, gone: bool = False) -> None:
+        if kind == "Pod":
+            if gone:
+                self._raw_pods.pop(item.metadata.uid, None)
+            else:
+                self._raw_pods[item.metadata.uid] = item
+            self._refresh(item.metadata.uid)
+            return
+        workload = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
+        before = self._policies.get(workload)
+        if gone:
+            self._policies.pop(workload, None)
+            self.problems.pop(workload, None)
+        else:
+            self._policies[workload] = self._parse(workload, item.metadata.annotations)
+        if before != self._policies.get(workload):
+            for uid, pod in list(self._raw_pods.items()):
+                if owner_of(pod) == workload:
+                    self._refresh(uid)
+
+    def _parse(self, workload: Workload, annotations: dict[str, str] | None) -> Policy:
+        parsed = parse(annotations or {}, self._policies.get(workload))
+        if parsed.problems:
+            self.problems[workload] = parsed.problems
+        else:
+            self.problems.pop(workload, None)
+        return parsed.policy
+
+    def _refresh(self, uid: str) -> None:
+        before, pod = self.pods.get(uid), self._raw_pods.get(uid)
+        after = None
+        if pod is not None:
+            workload = owner_of(pod)
+            if workload.kind == "Pod":
+                self._policies[workload] = self._parse(workload, pod.metadata.annotations)
+            policy = self._policies.get(workload)
+            after = protected(pod, workload, policy) if policy and policy.protects else None
+        if after:
+            self.pods[uid] = after
+        else:
+            self.pods.pop(uid, None)
+        if before != after:
+            for callback in self._callbacks:
+                callback(before, after)
+
+
+def owner_of(pod: Any) -> Workload:
+    """The workload that a pod belongs to; a ReplicaSet's Deployment by the pod-template-hash in its name."""
+    meta = pod.metadata
+    owner = next((o for o in meta.owner_references or [] if o.controller), None)
+    kind, name = "Pod", meta.name
+    if owner and owner.kind == "ReplicaSet":
+        hash_label = (meta.labels or {}).get("pod-template-hash", "")
+        kind, name = "Deployment", owner.name.removesuffix(f"-{hash_label}")
+    elif owner and owner.kind == "StatefulSet":
+        kind, name = "StatefulSet", owner.name
+    return Workload.model_construct(namespace=meta.namespace, kind=kind, name=name)
+
+
+def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
+    """A V1Pod as ProtectedPod; the policy names its containers, or else it is the pod's first."""
+    spec, status, meta = pod.spec, pod.status, pod.metadata
+    names = policy.containers or (spec.containers[0].name,)
+    states = {s.name: s for s in (status.container_statuses or [])}
+    return ProtectedPod(
+        workload=workload,
+        policy=policy,
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        node=spec.node_name or "",
+        ip=status.pod_ip or "",
+        host_ip=status.host_ip or "",
+        phase=status.phase or "",
+        deleting=meta.deletion_timestamp is not None,
+        containers=tuple(_container(c, states.get(c.name)) for c in spec.containers if c.name in names),
+        live_id=(meta.annotations or {}).get("reprise.dev/live-id", meta.uid),
+    )
+
+
+def _container(spec: Any, status: Any) -> ProtectedContainer:
+    running = status.state.running if status and status.state else None
+    return ProtectedContainer(
+        name=spec.name,
+        image=spec.image,
+        container_id=(status.container_id or "").rpartition("/")[2] if status else "",
+        running=running is not None,
+        ready=bool(status and status.ready),
+        restart_count=status.restart_count if status else 0,
+        started_at=running.started_at if running else None,
+        liveness=spec.liveness_probe,
+        readiness=spec.readiness_probe,
+        ports={p.name: p.container_port for p in spec.ports or [] if p.name},
+    )
+
+
+class EventRecorder:
+    """Kubernetes Events on a workload: what its owner must know. Never raises; repeats are sent once a minute."""
+
+    REPEAT_S = 60.0
+
+    def __init__(self, api: client.ApiClient, component: str) -> None:
+        self._core, self._apps, self._component = client.CoreV1Api(api), client.AppsV1Api(api), component
+        self._sent: dict[tuple[Workload, str, str], float] = {}
+
+    async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
+        """type_: Normal or Warning; reason: CamelCase; message: at most 1,024 characters are kept."""
+        known = (workload, reason, message)
+        if time.monotonic() - self._sent.get(known, float("-inf")) < self.REPEAT_S:
+            return
+        self._sent[known] = time.monotonic()
+        if len(self._sent) > 10_000:
+            self._sent.clear()
+        stamp = datetime.now(UTC)
+        with contextlib.suppress(Exception):
+            subject = await self._reference(workload)
+            await self._core.create_namespaced_event(
+                workload.namespace,
+                client.CoreV1Event(
+                    metadata=client.V1ObjectMeta(generate_name=f"{workload.name}."),
+                    involved_object=subject,
+                    type=type_,
+                    reason=reason,
+                    message=message[:1024],
+                    first_timestamp=stamp,
+                    last_timestamp=stamp,
+                    count=1,
+                    source=client.V1EventSource(component=f"reprise-{self._component}"),
+                    reporting_component=f"reprise.dev/{self._component}",
+                    reporting_instance=self._component,
+                ),
+            )
+
+    async def _reference(self, workload: Workload) -> client.V1ObjectReference:
+        read = {
+            "Deployment": self._apps.read_namespaced_deployment,
+            "StatefulSet": self._apps.read_namespaced_stateful_set,
+            "Pod": self._core.read_namespaced_pod,
+        }[workload.kind]
+        found = await read(workload.name, workload.namespace)
+        return client.V1ObjectReference(
+            api_version="v1" if workload.kind == "Pod" else "apps/v1",
+            kind=workload.kind,
+            name=workload.name,
+            namespace=workload.namespace,
+            uid=found.metadata.uid,
+        )

@@ -1,0 +1,118 @@
+"""A JetStream key-value bucket of pydantic models, with compare-and-set.
+
+Keys are made of Kubernetes names; key() joins them. Every bucket is a cache: losing it loses no checkpoint.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from nats.errors import Error as NatsError
+from nats.js.api import KeyValueConfig
+from nats.js.errors import (
+    BadRequestError,
+    BucketNotFoundError,
+    KeyNotFoundError,
+    KeyWrongLastSequenceError,
+    NoKeysError,
+)
+from nats.js.kv import KeyValue
+from pydantic import BaseModel
+from reprise.contracts import subjects
+from reprise.runtime.bus import Bus
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def key(*names: str) -> str:
+    """Join names to a key; each is one token."""
+    return ".".join(map(subjects.token, names))
+
+
+@dataclass(frozen=True)
+class Entry(Generic[M]):
+    """A value and the revision to pass to update()."""
+
+    key: str
+    value: M
+    revision: int
+
+
+@dataclass(frozen=True)
+class Change(Generic[M]):
+    """What a watch saw; value None means deleted."""
+
+    key: str
+    value: M | None
+    revision: int
+
+
+class Bucket(Generic[M]):
+    """One bucket of one model. Raises nats.errors.Error or TimeoutError while NATS is away."""
+
+    def __init__(self, bus: Bus, name: str, model: type[M], *, ttl_s: float = 0) -> None:
+        self._bus = bus
+        self._name = name
+        self._model = model
+        self._ttl_s = ttl_s
+
+    async def _kv(self) -> KeyValue:
+        js = self._bus.jetstream
+        try:
+            return await js.key_value(self._name)
+        except BucketNotFoundError:
+            try:
+                return await js.create_key_value(KeyValueConfig(bucket=self._name, ttl=self._ttl_s or None))
+            except BadRequestError:  # another replica was faster
+                return await js.key_value(self._name)
+
+    async def get(self, key: str) -> Entry[M] | None:
+        try:
+            entry = await (await self._kv()).get(key)
+        except KeyNotFoundError:
+            return None
+        return Entry(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
+
+    async def create(self, key: str, value: M) -> int | None:
+        """The new revision, or None if the key exists."""
+        try:
+            return await (await self._kv()).create(key, value.model_dump_json().encode())
+        except KeyWrongLastSequenceError:
+            return None
+
+    async def update(self, key: str, value: M, revision: int) -> int | None:
+        """Compare-and-set: the new revision, or None if the key has changed since `revision`."""
+        try:
+            return await (await self._kv()).update(key, value.model_dump_json().encode(), last=revision)
+        except KeyWrongLastSequenceError:
+            return None
+
+    async def put(self, key: str, value: M) -> int:
+        return await (await self._kv()).put(key, value.model_dump_json().encode())
+
+    async def delete(self, key: str) -> None:
+        await (await self._kv()).delete(key)
+
+    async def keys(self) -> list[str]:
+        try:
+            return await (await self._kv()).keys()
+        except NoKeysError:
+            return []
+
+    async def watch(self) -> AsyncIterator[Change[M]]:
+        """Every value now, then every change; starts over by itself when NATS was away."""
+        while True:
+            try:
+                watcher = await (await self._kv()).watchall()
+                try:
+                    async for entry in watcher:
+                        if entry is None:
+                            continue
+                        deleted = entry.operation in ("DEL", "PURGE")
+                        value = None if deleted else self._model.model_validate_json(entry.value or b"")
+                        yield Change(entry.key, value, entry.revision or 0)
+                finally:
+                    await watcher.stop()  # type: ignore[no-untyped-call]
+            except (NatsError, OSError, TimeoutError):
+                await asyncio.sleep(0.5)

@@ -1,0 +1,23 @@
+"""Knobs that every service has. Each is an environment variable with the prefix `REPRISE_`."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RuntimeSettings(BaseSettings):
+    """Read once, in main.py."""
+
+    model_config = SettingsConfigDict(env_prefix="REPRISE_", frozen=True)
+
+    nats_url: str = "nats://nats:4222"
+    node_name: str = ""
+    """The node this process runs on (downward API); empty for a service that belongs to no node."""
+    pod_name: str = "local"
+    namespace: str = "reprise-system"
+    health_host: str = "0.0.0.0"
+    health_port: int = 8080
+    otlp_endpoint: str = ""
+    """Base URL of an OTLP/HTTP collector, e.g. http://jaeger:4318; empty exports no spans."""
+    log_level: str = "info"
+    drain_s: float = Field(default=20.0, ge=0)
+    """How long handlers may go on after SIGTERM."""
