@@ -60,9 +60,12 @@ def checkpoint_id(target_pod_uid: str, container: str, due_at: datetime) -> str:
     return f"{stamp}-{_digest(target_pod_uid, container, stamp)}"
 
 
-def failover_id(target: Target) -> str:
-    """Name a failover by the container instance that is gone: two who notice the same death name the same failover."""
-    return f"fo-{_digest(target.pod_uid, target.container, target.container_id)}"
+def failover_id(target: Target, *, node_lost: bool = False) -> str:
+    """Name a failover by the container instance that is gone: two who notice the same death name the same failover.
+
+    The loss of its node is another failover than its crash there: it is handled elsewhere.
+    """
+    return f"fo-{_digest(target.pod_uid, target.container, 'node' if node_lost else target.container_id)}"
 
 
 def _digest(*parts: str) -> str:

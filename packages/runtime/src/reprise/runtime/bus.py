@@ -26,8 +26,8 @@ from reprise.contracts.events import Event
 from reprise.runtime.telemetry import log, span, traceparent
 
 MAX_ATTEMPTS = 8
-ACK_WAIT_S = 15.0
-HEARTBEAT_S = 5.0
+ACK_WAIT_S = 10.0
+HEARTBEAT_S = 3.0
 DEDUP_WINDOW_S = 120.0
 RETAIN_S = 7 * 86400.0
 _DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)

@@ -21,9 +21,9 @@ from reprise.runtime.telemetry import log
 async def connect() -> client.ApiClient:
     """In the cluster by the service account, elsewhere by kubeconfig."""
     try:
-        config.load_incluster_config()
+        config.load_incluster_config()  # type: ignore[no-untyped-call]
     except config.ConfigException:
-        await config.load_kube_config()
+        await config.load_kube_config()  # type: ignore[no-untyped-call]
     return client.ApiClient()
 
 
@@ -115,7 +115,7 @@ class ProtectedPods:
                     self._seen(kind, item)
                 self._listed.add(kind)
                 # The server ends a watch by itself after timeout_seconds: a half-open connection cannot hang it.
-                async with watch.Watch() as stream:
+                async with watch.Watch() as stream:  # type: ignore[no-untyped-call]
                     async for event in stream.stream(
                         listing, resource_version=page.metadata.resource_version, timeout_seconds=240,
                         _request_timeout=300, **options,
@@ -176,6 +176,28 @@ class ProtectedPods:
         if before != after:
             for callback in self._callbacks:
                 callback(before, after)
+
+
+async def protected_on(api: client.ApiClient, node: str) -> list[ProtectedPod]:
+    """One listing of a node's protected pods, for who does not follow that node."""
+    core, apps = client.CoreV1Api(api), client.AppsV1Api(api)
+    policies: dict[Workload, Policy] = {}
+    for kind, listing in (
+        ("Deployment", apps.list_deployment_for_all_namespaces),
+        ("StatefulSet", apps.list_stateful_set_for_all_namespaces),
+    ):
+        page: Any = await listing()
+        for item in page.items:
+            workload = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
+            policies[workload] = parse(item.metadata.annotations or {}).policy
+    found = []
+    page = await core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}")
+    for pod in page.items:
+        workload = owner_of(pod)
+        policy = parse(pod.metadata.annotations or {}).policy if workload.kind == "Pod" else policies.get(workload)
+        if policy and policy.protects:
+            found.append(protected(pod, workload, policy))
+    return found
 
 
 def owner_of(pod: Any) -> Workload:
@@ -266,7 +288,7 @@ class EventRecorder:
             )
 
     async def _reference(self, workload: Workload) -> client.V1ObjectReference:
-        read = {
+        read: Any = {
             "Deployment": self._apps.read_namespaced_deployment,
             "StatefulSet": self._apps.read_namespaced_stateful_set,
             "Pod": self._core.read_namespaced_pod,

@@ -46,6 +46,8 @@ class ContainerEvent:
 
     container_id: str
     kind: Literal["created", "started", "stopped", "deleted"]
+    finished_at_ns: int = 0
+    """When the container's process ended, by the node's clock; 0 while it runs or if the runtime does not say."""
 
 
 _EVENTS: dict[int, Literal["created", "started", "stopped", "deleted"]] = {
@@ -90,7 +92,8 @@ class Cri:
             async for event in self._runtime.GetContainerEvents(pb.GetEventsRequest()):
                 kind = _EVENTS.get(event.container_event_type)
                 if kind:
-                    yield ContainerEvent(event.container_id, kind)
+                    finished = next((s.finished_at for s in event.containers_statuses if s.id == event.container_id), 0)
+                    yield ContainerEvent(event.container_id, kind, finished)
         except grpc.aio.AioRpcError as error:
             raise CriError(error.details() or str(error.code()), subject="container events") from error
 

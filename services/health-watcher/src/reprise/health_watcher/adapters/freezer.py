@@ -1,0 +1,73 @@
+"""The cgroup freezer, v1 (`freezer.state`) and v2 (`cgroup.freeze`).
+
+Source: kernel Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst.
+"""
+
+import time
+from pathlib import Path
+
+SETTLE_S = 1.0
+
+
+class CgroupFreezer:
+    """root: the host's /sys/fs/cgroup as it is mounted here."""
+
+    def __init__(self, root: str) -> None:
+        v1 = Path(root) / "freezer"
+        self._v1 = v1.is_dir()
+        self._root = v1 if self._v1 else Path(root)
+        self._found: dict[str, Path] = {}
+
+    def available(self) -> bool:
+        """Whether containers of this node can be frozen from here."""
+        return self._root.is_dir() and any(self._root.glob("kubepods*"))
+
+    def freeze(self, container_id: str) -> bool:
+        group = self._group(container_id)
+        if group is None:
+            return False
+        self._write(group, frozen=True)
+        end = time.monotonic() + SETTLE_S
+        while not self._read(group):
+            if time.monotonic() > end:
+                raise OSError(f"{group} did not freeze within {SETTLE_S} s")
+            time.sleep(0.005)
+        return True
+
+    def thaw(self, container_id: str) -> None:
+        if group := self._group(container_id):
+            self._write(group, frozen=False)
+
+    def is_frozen(self, container_id: str) -> bool:
+        """Also while freezing: CRI-O pauses a container for the time of its checkpoint."""
+        group = self._group(container_id)
+        return group is not None and self._read(group, freezing=True)
+
+    def _group(self, container_id: str) -> Path | None:
+        cached = self._found.get(container_id)
+        if cached and cached.is_dir():
+            return cached
+        for pods in self._root.glob("kubepods*"):
+            for path in pods.rglob(f"*{container_id}*"):
+                if path.is_dir() and "conmon" not in path.name:
+                    self._found[container_id] = path
+                    return path
+        self._found.pop(container_id, None)
+        return None
+
+    def _write(self, group: Path, *, frozen: bool) -> None:
+        if self._v1:
+            (group / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
+        else:
+            (group / "cgroup.freeze").write_text("1" if frozen else "0")
+
+    def _read(self, group: Path, *, freezing: bool = False) -> bool:
+        try:
+            if self._v1:
+                state = (group / "freezer.state").read_text().strip()
+                return state == "FROZEN" or (freezing and state == "FREEZING")
+            if freezing:
+                return (group / "cgroup.freeze").read_text().strip() == "1"
+            return "frozen 1" in (group / "cgroup.events").read_text()
+        except OSError:
+            return False

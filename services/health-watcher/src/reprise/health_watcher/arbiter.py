@@ -1,0 +1,118 @@
+"""The elected arbiter: gives a node up by the rule in decide.py, and declares the failover of what ran there."""
+
+import asyncio
+import contextlib
+import time
+
+from kubernetes.aio import client
+from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
+from reprise.contracts.images import parse_live
+from reprise.contracts.model import failover_id
+from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.decide import judge
+from reprise.health_watcher.model import LeaseView, NodeLease
+from reprise.runtime.election import Election
+from reprise.runtime.kube import protected_on
+from reprise.runtime.telemetry import log, span
+
+TICK_S = 0.25
+KUBELET_TIMEOUT_S = 1.0
+
+
+class Arbiter:
+    """Every agent follows the leases, so that a new leader knows at once; only the leader judges."""
+
+    def __init__(
+        self,
+        election: Election,
+        kv: KvLeases,
+        kubernetes: KubernetesLeases,
+        api: client.ApiClient,
+        announcer: Announcer,
+        kubelet_port: int,
+    ) -> None:
+        self._election, self._kv, self._kubernetes = election, kv, kubernetes
+        self._api, self._announcer, self._kubelet_port = api, announcer, kubelet_port
+        self._leases: dict[str, NodeLease] = {}
+        self._seen_at: dict[str, float] = {}
+        self._versions: dict[str, str] = {}
+        self._checked_at = 0.0
+        self._lost: set[str] = set()
+
+    async def follow(self) -> None:
+        """Every renewal by KV, as it comes."""
+        async for change in self._kv.bucket.watch():
+            if change.value is None or not change.key.startswith("node."):
+                continue
+            self._leases[change.value.node] = change.value
+            self._sighting(change.value.node)
+
+    async def follow_kubernetes(self) -> None:
+        """Renewals by Kubernetes Lease; a listing that fails makes the arbiter blind, and it judges nobody."""
+        while True:
+            with contextlib.suppress(Exception):
+                versions = await self._kubernetes.versions()
+                self._checked_at = time.monotonic()
+                for node, version in versions.items():
+                    if self._versions.get(node) != version:
+                        self._versions[node] = version
+                        self._sighting(node)
+            await asyncio.sleep(1.0)
+
+    def _sighting(self, node: str) -> None:
+        self._seen_at[node] = time.monotonic()
+        if node in self._lost:
+            log().info("node returned", lost_node=node)
+            self._lost.discard(node)
+
+    async def run(self) -> None:
+        while True:
+            sighted = time.monotonic() - self._checked_at < 2.0
+            if self._election.leading and sighted:
+                for node in list(self._leases):
+                    if node not in self._lost:
+                        await self._judge(node)
+            await asyncio.sleep(TICK_S)
+
+    async def _judge(self, node: str) -> None:
+        lease = self._leases[node]
+        silent_s = time.monotonic() - self._seen_at[node]
+        verdict = judge(LeaseView(node, silent_s, lease.can_freeze, None))
+        if verdict.verdict == "ask-kubelet":
+            reachable = await self._kubelet_answers(lease.host_ip)
+            silent_s = time.monotonic() - self._seen_at[node]
+            verdict = judge(LeaseView(node, silent_s, lease.can_freeze, reachable))
+        if verdict.verdict == "lost" and self._election.leading:
+            await self._give_up(node, verdict.why, silent_s)
+
+    async def _kubelet_answers(self, host_ip: str) -> bool:
+        try:
+            async with asyncio.timeout(KUBELET_TIMEOUT_S):
+                _, writer = await asyncio.open_connection(host_ip, self._kubelet_port)
+            writer.close()
+            return True
+        except (OSError, TimeoutError):
+            return False
+
+    async def _give_up(self, node: str, why: str, silent_s: float) -> None:
+        pods = await protected_on(self._api, node)
+        if node in self._lost or time.monotonic() - self._seen_at[node] < silent_s:
+            return  # it renewed while the pods were listed
+        self._lost.add(node)
+        lease = self._leases[node]
+        log().warning("node lost", lost_node=node, why=why, pods=len(pods))
+        lost = NodeLost(node=node, workload=node_subject(node), detail=why)
+        self._announcer.announce(lost, f"lost-{node}-{lease.boot_id}-{lease.renewals}")
+        for pod in pods:
+            for container in pod.containers:
+                if pod.deleting:
+                    continue
+                target = pod.target(container)
+                name = failover_id(target, node_lost=True)
+                with span("failover.declared", reprise_failover=name, reprise_cause="node-loss"):
+                    declared = FailoverDeclared(
+                        node=node, workload=pod.workload, failover_id=name, target=target, cause="node-loss",
+                        detail=why, noticed_after_s=silent_s, armed=parse_live(container.image) is not None,
+                    )  # fmt: skip
+                    self._announcer.announce(declared, f"declared-{name}-node-{lease.renewals}")

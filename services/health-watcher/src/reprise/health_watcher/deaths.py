@@ -1,0 +1,138 @@
+"""Notice a container's end, clear the way for the kubelet's restart, and declare the failover.
+
+The container runtime's event stream tells within milliseconds; a listing each RELIST_S catches what it missed
+(CRI-O streams only with `enable_pod_events = true`), and each FALLBACK_S where there is no stream at all.
+Everything an armed pod needs to come back happens here, on the node: NATS, the store and the API server may be away.
+"""
+
+import asyncio
+import time
+
+from prometheus_client import Counter, Histogram
+from reprise.contracts.events import Cause, FailoverDeclared
+from reprise.contracts.images import parse_live
+from reprise.contracts.model import failover_id
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.decide import on_death
+from reprise.health_watcher.model import Death, Subject
+from reprise.runtime.cri import Cri, CriError, RunningContainer
+from reprise.runtime.kube import ProtectedPods
+from reprise.runtime.telemetry import log, span
+
+RELIST_S = 1.0
+FALLBACK_S = 0.05
+
+NOTICED = Histogram(
+    "reprise_death_noticed_seconds",
+    "From a container's end to noticing it",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["armed"])
+
+
+class Deaths:
+    """cri: the node's runtime; pods: this node's protected pods."""
+
+    def __init__(self, cri: Cri, pods: ProtectedPods, announcer: Announcer) -> None:
+        self._cri = cri
+        self._pods = pods
+        self._announcer = announcer
+        self._known: dict[str, RunningContainer] = {}
+        self._handled: set[str] = set()
+        self._streaming = False
+        self.hanging: dict[str, str] = {}
+        """Containers that are being ended because they hang: id to what was seen."""
+
+    async def follow(self) -> None:
+        """The event stream."""
+        while True:
+            try:
+                async for event in self._cri.events():
+                    self._streaming = True
+                    if event.kind == "stopped":
+                        await self._ended(event.container_id, event.finished_at_ns)
+                    elif event.kind == "started":
+                        await self.relist()
+            except CriError as error:
+                log().debug("container event stream ended", error=str(error))
+            self._streaming = False
+            await asyncio.sleep(0.2)
+
+    async def sweep(self) -> None:
+        """The listing."""
+        while True:
+            try:
+                await self.relist()
+            except CriError as error:
+                log().warning("the container runtime does not answer", error=str(error))
+            await asyncio.sleep(RELIST_S if self._streaming else FALLBACK_S)
+
+    async def relist(self) -> None:
+        listed = {c.id: c for c in await self._cri.list_containers()}
+        self._known = listed
+        self._handled &= listed.keys()
+        for container in listed.values():
+            if container.state == "exited":
+                await self._ended(container.id, 0)
+
+    async def _ended(self, container_id: str, finished_at_ns: int) -> None:
+        if container_id in self._handled:
+            return
+        container = self._known.get(container_id)
+        if container is None:
+            await self.relist()
+            return
+        if container_id in self._handled:
+            return
+        self._handled.add(container_id)
+        known, deleting = self._subject(container)
+        death = Death(container_id, known, deleting, parse_live(container.image) is not None)
+        verdict = on_death(death)
+        noticed_after_s = max(0.0, (time.time_ns() - finished_at_ns) / 1e9) if finished_at_ns else 0.0
+        if not (verdict.remove or verdict.declare):
+            return
+        if finished_at_ns:
+            NOTICED.observe(noticed_after_s)
+        if verdict.remove:
+            await self._remove(container_id)
+        if verdict.declare and known:
+            self._declare(known, noticed_after_s)
+        log().info("container ended", pod=container.pod, container=container.name, id=container_id[:12],
+                   noticed_after_ms=round(noticed_after_s * 1000), removed=verdict.remove, why=verdict.why)  # fmt: skip
+
+    def _subject(self, container: RunningContainer) -> tuple[Subject | None, bool]:
+        pod = self._pods.pods.get(container.pod_uid)
+        if pod is None:
+            return None, False
+        spec = next((c for c in pod.containers if c.name == container.name), None)
+        if spec is None:
+            return None, pod.deleting
+        target = pod.target(spec).model_copy(update={"container_id": container.id})
+        return Subject(pod.workload, target, armed=parse_live(spec.image) is not None), pod.deleting
+
+    async def _remove(self, container_id: str) -> None:
+        for attempt in range(3):
+            try:
+                await self._cri.remove_container(container_id)
+                return
+            except CriError as error:
+                log().warning("could not remove a dead container", id=container_id[:12], error=str(error))
+                await asyncio.sleep(0.05 * 2**attempt)
+        self._handled.discard(container_id)  # the next listing tries again
+
+    def _declare(self, subject: Subject, noticed_after_s: float) -> None:
+        hang = self.hanging.pop(subject.target.container_id, None)
+        if hang is not None:
+            return  # declared when the hang was noticed
+        DEATHS.labels(str(subject.armed).lower()).inc()
+        self.declare(subject, "crash", "the container's process ended", noticed_after_s)
+
+    def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float = 0.0) -> None:
+        """One failover per container instance, however many notice it."""
+        name = failover_id(subject.target)
+        with span("failover.declared", reprise_failover=name, reprise_cause=cause, k8s_pod_name=subject.target.pod):
+            event = FailoverDeclared(
+                node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
+                cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,
+            )  # fmt: skip
+            self._announcer.announce(event, f"declared-{name}")

@@ -1,0 +1,77 @@
+"""The rules of health-watcher, pure: a snapshot in, a decision with its reason out.
+
+Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal that succeeded by *either* way (KV, or
+a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only LOST_AFTER_S after it last *saw* a
+renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node is frozen
+LOST_AFTER_S - FREEZE_AFTER_S (the margin: time to freeze) before anyone may start a second instance.
+Liveness (I6): losing only NATS, or only the API server, freezes nobody.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from reprise.health_watcher.model import Death, LeaseView, ProbeCount
+
+RENEW_EVERY_S = 1.0
+FREEZE_AFTER_S = 3.0
+LOST_AFTER_S = 5.0
+FREEZE_BUDGET_S = LOST_AFTER_S - FREEZE_AFTER_S
+
+
+@dataclass(frozen=True)
+class OnDeath:
+    """What to do about a container that ended."""
+
+    remove: bool
+    declare: bool
+    why: str
+
+
+def on_death(death: Death) -> OnDeath:
+    """A dead container of an armed pod is removed at once: its name blocks the kubelet's next restart for ever
+    (CRI-O gives a restored container the checkpoint's restart count: FACTS, `server/container_restore.go`).
+    """
+    if death.pod_deleting:
+        return OnDeath(remove=False, declare=False, why="the pod is being deleted")
+    if death.known is None:
+        return OnDeath(remove=death.runs_live_image, declare=False, why="not a protected pod that is known here")
+    armed = death.known.armed or death.runs_live_image
+    return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
+
+
+def count_probe(count: ProbeCount, *, healthy: bool, frozen: bool) -> ProbeCount:
+    """A failure while the container is frozen (a checkpoint is being taken) says nothing about the process."""
+    if healthy:
+        return ProbeCount(failures=0, was_healthy=True)
+    return count if frozen else replace(count, failures=count.failures + 1)
+
+
+def hangs(count: ProbeCount, failure_threshold: int) -> bool:
+    """The pod's own threshold. A container that never was healthy is starting, not hanging: the kubelet judges it."""
+    return count.was_healthy and count.failures >= failure_threshold
+
+
+def must_freeze(since_renewal_s: float, *, ever_renewed: bool) -> bool:
+    """A node that never held a lease cannot be given up, so it need not freeze."""
+    return ever_renewed and since_renewal_s >= FREEZE_AFTER_S
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the arbiter thinks of a node."""
+
+    verdict: Literal["alive", "ask-kubelet", "lost", "spared"]
+    why: str
+
+
+def judge(view: LeaseView) -> Judgement:
+    """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable."""
+    if view.silent_s < LOST_AFTER_S:
+        return Judgement("alive", f"renewed {view.silent_s:.1f} s ago")
+    if not view.can_freeze:
+        return Judgement("spared", "its agent said that it cannot freeze containers: a second instance would be unsafe")
+    if view.kubelet_reachable is None:
+        return Judgement("ask-kubelet", f"no renewal seen for {view.silent_s:.1f} s")
+    if view.kubelet_reachable:
+        return Judgement("spared", "its kubelet answers: an agent that is dead or cut off is not a lost node")
+    return Judgement("lost", f"no renewal seen for {view.silent_s:.1f} s and its kubelet does not answer")

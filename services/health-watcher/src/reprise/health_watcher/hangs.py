@@ -1,0 +1,98 @@
+"""Run each protected container's own livenessProbe with its own thresholds, and end what hangs.
+
+Ours runs beside the kubelet's: at the threshold the kubelet sends SIGTERM and waits the grace period, which a hung
+process sits out; this kills at once. For an armed pod either way ends in the kubelet restoring the newest state.
+"""
+
+import asyncio
+from typing import Any
+
+from reprise.contracts.images import parse_live
+from reprise.health_watcher.deaths import Deaths
+from reprise.health_watcher.decide import count_probe, hangs
+from reprise.health_watcher.model import ProbeCount, Subject
+from reprise.health_watcher.ports import Freezer
+from reprise.runtime.cri import Cri, CriError
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
+from reprise.runtime.probe import check
+from reprise.runtime.telemetry import log
+
+Key = tuple[str, str]
+
+
+class Hangs:
+    """One task per protected container that has a livenessProbe."""
+
+    def __init__(self, cri: Cri, pods: ProtectedPods, freezer: Freezer, deaths: Deaths) -> None:
+        self._cri, self._pods, self._freezer, self._deaths = cri, pods, freezer, deaths
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Keep the set of tasks equal to the set of probed containers."""
+        try:
+            while True:
+                wanted = {
+                    (uid, c.name)
+                    for uid, pod in self._pods.pods.items()
+                    for c in pod.containers
+                    if c.liveness and not pod.deleting
+                }
+                for key in wanted - self._tasks.keys():
+                    self._tasks[key] = asyncio.create_task(self._probe_for_ever(key))
+                for key in self._tasks.keys() - wanted:
+                    self._tasks.pop(key).cancel()
+                for key in [k for k, task in self._tasks.items() if task.done()]:
+                    del self._tasks[key]
+                await asyncio.sleep(0.5)
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    def _find(self, key: Key) -> tuple[ProtectedPod, ProtectedContainer] | None:
+        pod = self._pods.pods.get(key[0])
+        container = next((c for c in pod.containers if c.name == key[1]), None) if pod else None
+        return (pod, container) if pod and container else None
+
+    async def _probe_for_ever(self, key: Key) -> None:
+        count, judged_id = ProbeCount(), ""
+        while found := self._find(key):
+            pod, container = found
+            probe: Any = container.liveness
+            if container.container_id != judged_id:
+                judged_id, count = container.container_id, ProbeCount()
+            if container.running and judged_id and pod.ip:
+                count = await self._probe_once(pod, container, count)
+                if hangs(count, probe.failure_threshold or 3):
+                    await self._end(pod, container)
+                    count = ProbeCount()
+            await asyncio.sleep(float(probe.period_seconds or 10))
+
+    async def _probe_once(self, pod: ProtectedPod, container: ProtectedContainer, count: ProbeCount) -> ProbeCount:
+        async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:
+            return await self._cri.exec_sync(container.container_id, command, timeout_s)
+
+        frozen_before = self._freezer.is_frozen(container.container_id)
+        verdict = await check(container.liveness, pod.ip, container.ports, exec_)
+        frozen = frozen_before or self._freezer.is_frozen(container.container_id)
+        after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
+        if after.failures > count.failures:
+            log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,
+                          detail=verdict.detail)  # fmt: skip
+        return after
+
+    async def _end(self, pod: ProtectedPod, container: ProtectedContainer) -> None:
+        detail = f"its livenessProbe failed {container.liveness.failure_threshold or 3} times in a row"
+        armed = parse_live(container.image) is not None
+        subject = Subject(pod.workload, pod.target(container), armed)
+        running = {c.id for c in await self._cri.list_containers("running")}
+        if container.container_id not in running:
+            return  # it died meanwhile: that is a crash, and is noticed as one
+        self._deaths.hanging[container.container_id] = detail
+        self._deaths.declare(subject, "hang", detail)
+        log().warning("container hangs", pod=pod.name, container=container.name, armed=armed)
+        if not armed:
+            return  # the restorer patches the image first; ended now, the kubelet would start it blank
+        try:
+            await self._cri.stop_container(container.container_id, 0)
+        except CriError as error:
+            log().error("could not end a hung container", pod=pod.name, error=str(error))

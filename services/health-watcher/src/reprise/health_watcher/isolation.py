@@ -1,0 +1,154 @@
+"""Hold this node's lease; freeze its protected containers when it can be held by neither way; ask before thawing."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+from nats.errors import Error as NatsError
+from prometheus_client import Gauge
+from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
+from reprise.contracts.images import parse_live
+from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.decide import RENEW_EVERY_S, must_freeze
+from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.ports import Freezer
+from reprise.runtime.cri import Cri, CriError, RunningContainer
+from reprise.runtime.kube import ProtectedPods
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.telemetry import log
+
+SINCE_RENEWAL = Gauge("reprise_lease_age_seconds", "Since the start of the last renewal that succeeded")
+
+
+class Isolation:
+    """One per node."""
+
+    def __init__(
+        self,
+        lease: NodeLease,
+        kv: KvLeases,
+        kubernetes: KubernetesLeases,
+        fences: Bucket[Fence],
+        freezer: Freezer,
+        cri: Cri,
+        pods: ProtectedPods,
+        announcer: Announcer,
+        state_dir: Path,
+    ) -> None:
+        self._lease, self._kv, self._kubernetes, self._fences = lease, kv, kubernetes, fences
+        self._freezer, self._cri, self._pods, self._announcer = freezer, cri, pods, announcer
+        self._renewed_at = time.monotonic()
+        self._ever = False
+        self._record = state_dir / "frozen.json"
+        self._frozen: set[str] = self._load()
+
+    @property
+    def holds_lease(self) -> bool:
+        return self._ever and not must_freeze(time.monotonic() - self._renewed_at, ever_renewed=True)
+
+    async def renew_for_ever(self) -> None:
+        """Renew by KV; by a Kubernetes Lease as well as soon as KV fails."""
+        while True:
+            started = time.monotonic()
+            self._lease = self._lease.model_copy(
+                update={"renewals": self._lease.renewals + 1, "can_freeze": self._freezer.available()}
+            )
+            if await self._renew():
+                self._renewed_at, self._ever = started, True
+            await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
+
+    async def _renew(self) -> bool:
+        try:
+            async with asyncio.timeout(0.8):
+                await self._kv.renew(self._lease)
+            return True
+        except (NatsError, OSError, TimeoutError):
+            pass
+        try:
+            async with asyncio.timeout(0.8):
+                await self._kubernetes.renew(self._lease)
+            return True
+        except Exception as error:
+            log().debug("neither KV nor the API server takes the lease", error=repr(error))
+            return False
+
+    async def guard(self) -> None:
+        """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes."""
+        while True:
+            silent_s = time.monotonic() - self._renewed_at
+            SINCE_RENEWAL.set(silent_s)
+            if must_freeze(silent_s, ever_renewed=self._ever):
+                await self._freeze(silent_s)
+            elif self._frozen:
+                await self._thaw()
+            await asyncio.sleep(0.1)
+
+    async def _protected(self) -> list[RunningContainer]:
+        listed = await self._cri.list_containers("running")
+        named = {(uid, c.name) for uid, pod in self._pods.pods.items() for c in pod.containers}
+        return [c for c in listed if (c.pod_uid, c.name) in named or parse_live(c.image)]
+
+    async def _freeze(self, silent_s: float) -> None:
+        try:
+            containers = await self._protected()
+        except CriError as error:
+            log().error("cannot list containers to freeze them", error=str(error))
+            return
+        new = [c for c in containers if c.id not in self._frozen]
+        for container in new:
+            try:
+                self._frozen.add(container.id)
+                self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
+                if await asyncio.to_thread(self._freezer.freeze, container.id):
+                    log().warning("frozen: this node cannot renew its lease", pod=container.pod, silent_s=silent_s)
+            except OSError as error:
+                self._frozen.discard(container.id)
+                log().error("could not freeze a container", pod=container.pod, error=str(error))
+        if new:
+            node = self._lease.node
+            event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
+            self._announcer.announce(event, f"isolated-{node}-{self._lease.boot_id}-{self._lease.renewals}")
+
+    async def _thaw(self) -> None:
+        """Each pod's fence is won by whoever writes it first: this node, or the restorer that starts it elsewhere."""
+        try:
+            by_id = {c.id: c for c in await self._cri.list_containers()}
+            for container_id in list(self._frozen):
+                container = by_id.get(container_id)
+                if container and not await self._may_run(container.pod_uid):
+                    log().warning("restored elsewhere: ended, not thawed", pod=container.pod)
+                    await self._cri.stop_container(container_id, 0)
+                else:
+                    self._freezer.thaw(container_id)
+                    log().info("thawed", pod=container.pod if container else "", id=container_id[:12])
+                self._frozen.discard(container_id)
+                self._save()
+        except (CriError, NatsError, OSError, TimeoutError) as error:
+            log().warning("cannot ask whether to thaw, trying again", error=repr(error))
+            await asyncio.sleep(0.5)
+            return
+        event = NodeReturned(node=self._lease.node, workload=node_subject(self._lease.node), detail="lease renewed")
+        self._announcer.announce(event, f"returned-{self._lease.node}-{self._lease.boot_id}-{self._lease.renewals}")
+
+    def _load(self) -> set[str]:
+        try:
+            return set(json.loads(self._record.read_text()))
+        except (OSError, ValueError):
+            return set()
+
+    def _save(self) -> None:
+        self._record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._record.with_suffix(".new")
+        temporary.write_text(json.dumps(sorted(self._frozen)))
+        temporary.rename(self._record)
+
+    async def _may_run(self, pod_uid: str) -> bool:
+        name = key(pod_uid)
+        mine = Fence(pod_uid=pod_uid, holder="node")
+        if await self._fences.create(name, mine):
+            await self._fences.delete(name)  # it held the restorer off for as long as the question was open
+            return True
+        entry = await self._fences.get(name)
+        return entry is None or entry.value.holder == "node"

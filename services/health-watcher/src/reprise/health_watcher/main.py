@@ -1,0 +1,68 @@
+"""The composition root of health-watcher."""
+
+import asyncio
+from pathlib import Path
+
+from reprise.contracts.events import FailoverStarted
+from reprise.health_watcher.adapters.freezer import CgroupFreezer
+from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.arbiter import Arbiter
+from reprise.health_watcher.deaths import Deaths
+from reprise.health_watcher.handlers import Handlers
+from reprise.health_watcher.hangs import Hangs
+from reprise.health_watcher.isolation import Isolation
+from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.settings import Settings
+from reprise.runtime import kube
+from reprise.runtime.cri import Cri
+from reprise.runtime.election import Election
+from reprise.runtime.kv import Bucket
+from reprise.runtime.service import Service
+
+
+def run() -> None:
+    """The console script."""
+    asyncio.run(main(Settings()))
+
+
+async def main(settings: Settings) -> None:
+    service = Service("health-watcher", settings)
+    api = await kube.connect()
+    pods = kube.ProtectedPods(api, settings.node_name)
+    cri, freezer, announcer = Cri(settings.cri_socket), CgroupFreezer(settings.cgroup_root), Announcer(service.bus)
+    kv, leases = KvLeases(service.bus), KubernetesLeases(api, settings.namespace)
+    deaths = Deaths(cri, pods, announcer)
+    lease = NodeLease(
+        node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False
+    )
+    fences = Bucket(service.bus, "fences", Fence)
+    isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, announcer, Path(settings.state_dir))
+    election = Election(service.bus, "arbiter", settings.pod_name)
+    arbiter = Arbiter(election, kv, leases, api, announcer, settings.kubelet_port)
+    for name, part in (
+        ("pods", pods.run),
+        ("container-events", deaths.follow),
+        ("container-listing", deaths.sweep),
+        ("liveness", Hangs(cri, pods, freezer, deaths).run),
+        ("lease", isolation.renew_for_ever),
+        ("guard", isolation.guard),
+        ("election", election.run),
+        ("leases", arbiter.follow),
+        ("kubernetes-leases", arbiter.follow_kubernetes),
+        ("arbiter", arbiter.run),
+    ):
+        service.part(name, part)
+    handlers = Handlers(cri)
+    service.bus.subscribe(
+        f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name
+    )
+    service.health.ready_when("pods", lambda: pods.synced)
+    service.health.ready_when("lease", lambda: isolation.holds_lease)
+    service.on_stop(election.resign)
+    await service.run_async()
+
+
+def boot_id() -> str:
+    """Differs after each boot of the node."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

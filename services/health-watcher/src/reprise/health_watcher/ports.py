@@ -1,0 +1,17 @@
+"""What health-watcher needs from outside."""
+
+from typing import Protocol
+
+
+class Freezer(Protocol):
+    """The cgroup freezer."""
+
+    def available(self) -> bool: ...
+
+    def freeze(self, container_id: str) -> bool:
+        """True once it is frozen; False if there is no such container. Raises OSError if it cannot be done."""
+        ...
+
+    def thaw(self, container_id: str) -> None: ...
+
+    def is_frozen(self, container_id: str) -> bool: ...

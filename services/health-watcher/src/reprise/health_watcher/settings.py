@@ -1,0 +1,16 @@
+"""Every knob of health-watcher; each is an environment variable with the prefix `REPRISE_`."""
+
+from reprise.runtime.settings import RuntimeSettings
+
+
+class Settings(RuntimeSettings):
+    """node_name is required: this service belongs to its node."""
+
+    host_ip: str = ""
+    """Where this node's kubelet answers; published in the lease for the arbiter."""
+    cri_socket: str = "/run/crio/crio.sock"
+    cgroup_root: str = "/host/cgroup"
+    """The host's /sys/fs/cgroup as mounted here: the freezer (v1) or the unified tree (v2)."""
+    state_dir: str = "/var/lib/reprise"
+    """On the node's disk: which containers we froze, so that a restarted agent thaws them and no others."""
+    kubelet_port: int = 10250

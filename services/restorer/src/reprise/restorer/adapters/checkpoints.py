@@ -1,0 +1,26 @@
+"""Good checkpoints and their images, in the object store. reprise.archive is synchronous: calls run in threads."""
+
+import asyncio
+
+from reprise.archive.repository import Repository
+from reprise.contracts.errors import NotStored
+from reprise.contracts.model import Workload
+
+
+class StoredCheckpoints:
+    """Implements ports.Checkpoints."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def good(self, workload: Workload, container: str) -> tuple[str, ...]:
+        manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
+        return tuple(manifest.checkpoint_id for manifest in manifests)
+
+    async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
+        manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
+        manifest = next((m for m in manifests if m.checkpoint_id == checkpoint_id), None)
+        if manifest is None:
+            raise NotStored("it was pruned, or never committed", subject=f"checkpoint {checkpoint_id} of {workload}")
+        image = await asyncio.to_thread(self._repository.publish_image, manifest, live_id)
+        return image.reference, image.digest

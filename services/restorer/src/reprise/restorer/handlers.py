@@ -1,0 +1,71 @@
+"""One function per event."""
+
+from reprise.contracts.errors import NotStored
+from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared, ImageBuilt
+from reprise.contracts.images import parse_live
+from reprise.contracts.model import failover_id
+from reprise.restorer.model import Saga
+from reprise.restorer.ports import Checkpoints
+from reprise.restorer.saga import SagaRunner
+from reprise.runtime.bus import Bus
+from reprise.runtime.kube import EventRecorder, ProtectedPods
+from reprise.runtime.telemetry import log
+
+
+class Handlers:
+    def __init__(
+        self, bus: Bus, pods: ProtectedPods, checkpoints: Checkpoints, sagas: SagaRunner, recorder: EventRecorder
+    ) -> None:
+        self._bus, self._pods, self._checkpoints, self._sagas, self._recorder = bus, pods, checkpoints, sagas, recorder
+
+    async def on_stored(self, event: CheckpointStored) -> None:
+        """Make a good checkpoint of a living pod its live image."""
+        pod = self._pods.pods.get(event.target.pod_uid)
+        if pod is None or pod.deleting:
+            log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
+            return
+        try:
+            reference, digest = await self._checkpoints.publish(
+                event.workload, event.target.container, event.checkpoint_id, pod.live_id
+            )
+        except NotStored:
+            log().info("checkpoint was pruned meanwhile", checkpoint=event.checkpoint_id)
+            return
+        built = ImageBuilt(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reference=reference, digest=digest,
+        )  # fmt: skip
+        await self._bus.publish(built, dedup_id=f"built-{event.checkpoint_id}")
+
+    async def on_staged(self, event: CheckpointStaged) -> None:
+        """The image lies on the pod's own node: arm the pod, if it is not and its policy says so."""
+        pod = self._pods.pods.get(event.target.pod_uid)
+        container = next((c for c in pod.containers if c.name == event.target.container), None) if pod else None
+        if pod is None or container is None or pod.deleting or pod.policy.arm != "first-checkpoint":
+            return
+        if parse_live(container.image) or container.container_id != event.target.container_id:
+            return
+        name = failover_id(event.target)
+        declared = FailoverDeclared(
+            node=event.node, workload=event.workload, failover_id=name, target=event.target, cause="arm",
+            detail=f"first good checkpoint: {event.checkpoint_id}", armed=False,
+        )  # fmt: skip
+        await self._bus.publish(declared, dedup_id=f"declared-{name}")
+
+    async def on_declared(self, event: FailoverDeclared) -> None:
+        """Run the failover to its end."""
+        saga = Saga(
+            failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
+            declared_at=event.at,
+        )  # fmt: skip
+        ended = await self._sagas.run(saga)
+        if ended.step == "complete" and event.cause != "arm":
+            where = f"from {ended.checkpoint_id} on {ended.standby} ({ended.path})"
+            message = f"{event.cause} of {event.target.pod}: restored {where}"
+            await self._recorder.record(event.workload, "Normal", "Restored", message)
+
+    async def on_abandoned(self, event: FailoverAbandoned) -> None:
+        """Tell the owner."""
+        await self._recorder.record(
+            event.workload, "Warning", "FailoverAbandoned", f"{event.reason}: {event.message}. {event.remedy}"
+        )

@@ -1,0 +1,48 @@
+"""The composition root of restorer."""
+
+import asyncio
+
+from reprise.archive.repository import Repository
+from reprise.archive.store import S3Store
+from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared
+from reprise.restorer.adapters.checkpoints import StoredCheckpoints
+from reprise.restorer.adapters.cluster import KubernetesCluster
+from reprise.restorer.handlers import Handlers
+from reprise.restorer.saga import SagaRunner
+from reprise.restorer.settings import Settings
+from reprise.runtime import kube
+from reprise.runtime.service import Service
+
+
+def run() -> None:
+    """The console script."""
+    asyncio.run(main(Settings()))
+
+
+async def main(settings: Settings) -> None:
+    service = Service("restorer", settings)
+    api = await kube.connect()
+    pods = kube.ProtectedPods(api)
+    store = S3Store(
+        endpoint=settings.store_endpoint,
+        access_key=settings.store_access_key,
+        secret_key=settings.store_secret_key,
+        bucket=settings.store_bucket,
+        secure=settings.store_secure,
+    )
+    checkpoints = StoredCheckpoints(Repository(store))
+    sagas = SagaRunner(
+        service.bus,
+        KubernetesCluster(api, pods),
+        checkpoints,
+        verify_timeout_s=settings.verify_timeout_s,
+        adopt_timeout_s=settings.adopt_timeout_s,
+    )
+    handlers = Handlers(service.bus, pods, checkpoints, sagas, kube.EventRecorder(api, "restorer"))
+    service.part("pods", pods.run)
+    service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
+    service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)
+    service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32)
+    service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
+    service.health.ready_when("pods", lambda: pods.synced)
+    await service.run_async()
