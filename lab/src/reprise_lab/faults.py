@@ -1,0 +1,112 @@
+"""Real faults: what tests and the demo do to the lab."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Literal
+
+from reprise_lab.node import Node
+from reprise_lab.paths import API_IP, CGROUP, NETNS, NODES
+from reprise_lab.shell import LabError, kubectl
+
+From = Literal["all", "nats", "api"]
+TABLE = "reprise_lab_cut"
+
+
+def power_off(name: str) -> None:
+    """All of the node's processes die at once; its link is gone."""
+    Node(name).off()
+
+
+def power_on(name: str) -> None:
+    """Boot it again with the disk it had; returns when it is Ready."""
+    Node(name).up()
+
+
+def cut(name: str, what: From) -> None:
+    """Drop packets in the node's network namespace, both ways, pods' included; heal() ends it.
+
+    all: everything on the node's link; nats: TCP port 4222; api: the API server, by address and by its service.
+    """
+    heal(name)
+    rules = {
+        "all": 'iifname "eth0" drop; oifname "eth0" drop',
+        "nats": "tcp dport 4222 drop; tcp sport 4222 drop",
+        "api": f"ip daddr {{ {API_IP}, 10.96.0.1 }} drop; ip saddr {{ {API_IP}, 10.96.0.1 }} drop",
+    }[what]
+    # Before conntrack and destination NAT (-300): a service's address is still its own there.
+    chains = "; ".join(
+        f"chain {hook} {{ type filter hook {hook} priority -310; {rules}; }}"
+        for hook in ("prerouting", "output", "postrouting")
+    )
+    if what == "all":
+        chains = (
+            'chain prerouting { type filter hook prerouting priority -310; iifname "eth0" drop; }; '
+            'chain postrouting { type filter hook postrouting priority -310; oifname "eth0" drop; }'
+        )
+    Node(name).exec("nft", f"table inet {TABLE} {{ {chains} }}")
+
+
+def heal(name: str) -> None:
+    Node(name).exec("nft", "delete", "table", "inet", TABLE, check=False)
+
+
+def pod_json(namespace: str, pod: str) -> dict[str, object]:
+    text = kubectl("-n", namespace, "get", "pod", pod, "-o", "json", check=False)
+    if not text:
+        raise LabError(f"there is no pod {namespace}/{pod}")
+    return dict(json.loads(text))
+
+
+def container_pids(uid: str, container_id: str) -> list[int]:
+    """Every process of a container as the host numbers it, its first process first."""
+    for node in NODES:
+        top = CGROUP / "freezer" / NETNS / node
+        for folder in top.glob(f"**/pod{uid}/crio-{container_id}"):
+            pids: list[int] = []
+            for file in folder.rglob("cgroup.procs"):
+                pids += [int(p) for p in file.read_text().split()]
+            return sorted(pids, key=lambda pid: (_inner_pid(pid) != 1, pid))
+    return []
+
+
+def _inner_pid(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    line = next((x for x in status.splitlines() if x.startswith("NSpid:")), "NSpid:\t0")
+    return int(line.split()[-1])
+
+
+def process_signal(namespace: str, pod: str, container: str, number: int) -> int:
+    """Send a signal to the container's first process (STOP and CONT: to all of them); returns its pid.
+
+    The API server may still show a container that is dead: the id with living processes is the one.
+    """
+    found = pod_json(namespace, pod)
+    uid = found["metadata"]["uid"]  # type: ignore[index]
+    statuses = found["status"].get("containerStatuses", [])  # type: ignore[attr-defined]
+    chosen = next((s for s in statuses if not container or s["name"] == container), None)
+    if chosen is None:
+        raise LabError(f"pod {namespace}/{pod} has no container {container!r}")
+    pids = container_pids(str(uid), chosen.get("containerID", "").rpartition("/")[2])
+    if not pids:
+        raise LabError(f"container {chosen['name']} of {namespace}/{pod} has no living process now")
+    for pid in pids if number in (signal.SIGSTOP, signal.SIGCONT) else pids[:1]:
+        os.kill(pid, number)
+    return pids[0]
+
+
+def kill_service(service: str) -> int:
+    """kill -9 the processes of every pod of one of our services; returns how many pods."""
+    text = kubectl("-n", "reprise-system", "get", "pods", "-l", f"app.kubernetes.io/name={service}", "-o", "json")
+    pods = json.loads(text)["items"]
+    if not pods:
+        raise LabError(f"there is no pod of service {service!r} in reprise-system")
+    for pod in pods:
+        for status in pod["status"].get("containerStatuses", []):
+            for pid in container_pids(pod["metadata"]["uid"], status.get("containerID", "").rpartition("/")[2]):
+                os.kill(pid, signal.SIGKILL)
+    return len(pods)

@@ -1,0 +1,177 @@
+"""Images, built into one store that both nodes see read-only: nothing is copied into a node.
+
+Third-party servers are one static binary on nothing; services and the counter are built by buildah from their
+Dockerfiles on a Debian base. What did not change is not built again.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from reprise_lab.paths import BIN, CHECKOUT, HOME, LAYOUTS, PACKAGE, ROOTFS, STORE
+from reprise_lab.shell import LabError, run
+
+SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
+BINARIES = {
+    "pause": (ROOTFS / "usr/bin/catatonit", ["/pause", "-P"]),
+    "nats": (BIN / "nats-server", ["/nats"]),
+    "minio": (BIN / "minio", ["/minio"]),
+    "jaeger": (BIN / "jaeger", ["/jaeger"]),
+    "coredns": (BIN / "coredns", ["/coredns"]),
+}
+BUD = (
+    "buildah", "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096",
+    "--network", "host", "--layers", "--pull=never",
+)  # fmt: skip
+PASSED_ON = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_CERT",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+)
+
+
+def builder(*command: object) -> str:
+    """Run in the builder root (scripts/builder.sh), in a mount namespace that ends with it."""
+    for folder in (STORE, HOME / "cache", LAYOUTS, HOME / "bases", HOME / "tmp"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return run("unshare", "-m", PACKAGE / "scripts/builder.sh", HOME, CHECKOUT, *command)
+
+
+def stamp(name: str) -> Path:
+    return STORE.parent / "stamps" / f"image-{name}"
+
+
+def digest(paths: Iterable[Path], *more: str) -> str:
+    """Of the contents of files and folders, and of more."""
+    total = hashlib.sha256("\0".join(more).encode())
+    for path in paths:
+        for file in [path] if path.is_file() else sorted(path.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts and "tests" not in file.parts:
+                total.update(str(file.relative_to(path.parent)).encode())
+                total.update(file.read_bytes())
+    return total.hexdigest()
+
+
+def build(names: Iterable[str] = ()) -> list[str]:
+    """Build what changed, of all or of the named; returns what was built. Raises LabError at the end if one failed."""
+    stamp("x").parent.mkdir(parents=True, exist_ok=True)
+    wanted, built, failed = set(names), [], []
+    for name, make, key in (*_binaries(), *_bases(), *_dockerfiles()):
+        if wanted and name not in wanted:
+            continue
+        if stamp(name).exists() and stamp(name).read_text() == key:
+            continue
+        began = time.monotonic()
+        try:
+            make()
+        except LabError as error:
+            failed.append(f"{name}: {error}")
+            continue
+        stamp(name).write_text(key)
+        built.append(name)
+        print(f"lab: image {name}: built in {time.monotonic() - began:.1f} s", flush=True)
+    if failed:
+        raise LabError("images that could not be built:\n" + "\n".join(failed))
+    return built
+
+
+def _binaries() -> list[tuple[str, object, str]]:
+    found = []
+    for name, (binary, command) in BINARIES.items():
+        status = binary.stat() if binary.exists() else None
+        key = f"{status.st_size} {status.st_mtime_ns} {command}" if status else "missing"
+        found.append((name, lambda n=name, b=binary, c=command: _static(n, b, c), key))
+    return found  # type: ignore[return-value]
+
+
+def _static(name: str, binary: Path, command: list[str]) -> None:
+    layout(LAYOUTS / name, command, {f"/{name}": binary.read_bytes()})
+    builder("skopeo", "copy", "-q", f"oci:/lab/layouts/{name}", f"containers-storage:localhost/{name}:lab")
+
+
+def _bases() -> list[tuple[str, object, str]]:
+    found = []
+    for name in ("python", "postgres"):
+        tar = HOME / "bases" / f"{name}.tar"
+        key = f"{tar.stat().st_size} {tar.stat().st_mtime_ns}" if tar.exists() else "missing"
+        found.append((f"base-{name}", lambda n=name: _base(n), key))
+    return found  # type: ignore[return-value]
+
+
+def _base(name: str) -> None:
+    script = f"""set -e; c=$(buildah from scratch)
+buildah add -q $c /lab/bases/{name}.tar / >/dev/null
+buildah config --env PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin --env LANG=C.UTF-8 --cmd /bin/bash $c
+buildah commit -q --rm $c localhost/base-{name}:lab"""
+    builder("bash", "-c", script)
+
+
+def _dockerfiles() -> list[tuple[str, object, str]]:
+    shared = [CHECKOUT / p for p in ("uv.lock", "pyproject.toml", "packages", "deploy/Dockerfile")]
+    base = stamp("base-python").read_text() if stamp("base-python").exists() else ""
+    found: list[tuple[str, object, str]] = []
+    for service in SERVICES:
+        if (CHECKOUT / "services" / service).is_dir():
+            key = digest([*shared, CHECKOUT / "services" / service], base)
+            found.append((f"reprise-{service}", lambda s=service: _service(s), key))
+    counter = CHECKOUT / "examples/counter"
+    if (counter / "Dockerfile").exists():
+        found.append(("counter", _counter, digest([counter / "Dockerfile", counter / "counter.py"], base)))
+    return found
+
+
+def _service(service: str) -> None:
+    environment = [w for n in PASSED_ON if n in os.environ for w in ("--build-arg", f"{n}={os.environ[n]}")]
+    builder(*BUD, *environment, "--build-arg", "BASE=localhost/base-python:lab", "--build-arg", f"SERVICE={service}",
+            "-v", "/lab/cache:/cache:rw", "-v", "/etc/ssl/certs/ca-certificates.crt:/etc/ssl/certs/ca-certificates.crt:ro",
+            "-t", f"localhost/reprise-{service}:lab", "-f", "/checkout/deploy/Dockerfile", "/checkout")  # fmt: skip
+
+
+def _counter() -> None:
+    builder(*BUD, "--build-arg", "BASE=localhost/base-python:lab", "-t", "localhost/counter:1",
+            "-f", "/checkout/examples/counter/Dockerfile", "/checkout/examples/counter")  # fmt: skip
+
+
+def layout(out: Path, entrypoint: list[str], files: dict[str, bytes]) -> None:
+    """A one-layer OCI image layout from static binaries: no Dockerfile, no daemon, reproducible."""
+    blobs = out / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+
+    def put(data: bytes, kind: str) -> dict[str, object]:
+        name = hashlib.sha256(data).hexdigest()
+        (blobs / name).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{name}", "size": len(data)}
+
+    def js(value: object) -> bytes:
+        return json.dumps(value, sort_keys=True).encode()
+
+    content = put(_tar(files), "layer.v1.tar")
+    config = put(js({"architecture": "amd64", "os": "linux", "config": {"Entrypoint": entrypoint, "Env": ["PATH=/"]},
+                     "rootfs": {"type": "layers", "diff_ids": [content["digest"]]}}), "config.v1+json")  # fmt: skip
+    manifest = put(js({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+                       "config": config, "layers": [content]}), "manifest.v1+json")  # fmt: skip
+    (out / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (out / "index.json").write_bytes(js({"schemaVersion": 2, "manifests": [manifest]}))
+
+
+def _tar(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+        for path, data in sorted(files.items()):
+            info = tarfile.TarInfo(path.lstrip("/"))
+            info.size, info.mode = len(data), 0o755
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()

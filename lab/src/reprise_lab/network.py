@@ -1,0 +1,52 @@
+"""The bridge, and a network namespace per node and for the control plane."""
+
+from pathlib import Path
+
+from reprise_lab.paths import API_IP, BRIDGE, INFRA_NODE, NET, NETNS, NODES, SERVICE_CIDR, pod_cidr
+from reprise_lab.shell import run
+
+
+def up() -> None:
+    """Idempotent. The host reaches pods directly, and services through the node that tests leave on."""
+    if not Path(f"/sys/class/net/{BRIDGE}").exists():
+        run("ip", "link", "add", BRIDGE, "type", "bridge")
+    run("ip", "addr", "replace", f"{NET}.1/24", "dev", BRIDGE)
+    run("ip", "link", "set", BRIDGE, "up")
+    for ip in NODES.values():
+        run("ip", "route", "replace", pod_cidr(ip), "via", ip)
+    run("ip", "route", "replace", SERVICE_CIDR, "via", NODES[INFRA_NODE])
+    attach(f"{NETNS}-cp", API_IP)
+    for name, ip in NODES.items():
+        attach(f"{NETNS}-{name}", ip)
+
+
+def attach(namespace: str, ip: str) -> None:
+    """A veth from the bridge into the namespace, as eth0."""
+    number = ip.rpartition(".")[2]
+    if not Path(f"/run/netns/{namespace}").exists():
+        run("ip", "netns", "add", namespace)
+    if Path(f"/sys/class/net/rlv{number}").exists():
+        return
+    run("ip", "link", "add", f"rlv{number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    run("ip", "link", "set", f"rlv{number}", "master", BRIDGE, "up")
+    inside = ("ip", "-n", namespace)
+    run(*inside, "addr", "replace", f"{ip}/24", "dev", "eth0")
+    run(*inside, "link", "set", "lo", "up")
+    run(*inside, "link", "set", "eth0", "up")
+    run(*inside, "route", "replace", "default", "via", f"{NET}.1")
+    for other in NODES.values():
+        if other != ip:
+            run(*inside, "route", "replace", pod_cidr(other), "via", other)
+
+
+def detach(namespace: str, ip: str) -> None:
+    """The cable pulled: link and namespace gone."""
+    run("ip", "link", "del", f"rlv{ip.rpartition('.')[2]}", check=False)
+    run("ip", "netns", "del", namespace, check=False)
+
+
+def down() -> None:
+    detach(f"{NETNS}-cp", API_IP)
+    for name, ip in NODES.items():
+        detach(f"{NETNS}-{name}", ip)
+    run("ip", "link", "del", BRIDGE, check=False)

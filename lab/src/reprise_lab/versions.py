@@ -1,0 +1,26 @@
+"""Every version that the lab builds, in one place. Changing one rebuilds what it names and nothing else."""
+
+KUBERNETES = "1.34.4"
+CRIO = "1.34.0"
+COREDNS = "v1.12.4"
+MINIO = "v0.0.0-20250907161309-07c3a429bfed"
+JAEGER = "v1.76.0"
+
+NODE_SUITE = "sid"
+NODE_PACKAGES = (
+    "runc", "criu", "conmon", "containernetworking-plugins", "golang-github-containers-common", "iptables", "nftables",
+    "iproute2", "conntrack", "ethtool", "socat", "procps", "mount", "kmod", "ca-certificates", "etcd-server",
+    "etcd-client", "catatonit", "busybox-static", "skopeo", "buildah", "netavark", "curl",
+)  # fmt: skip
+BASE_SUITE = "trixie"
+BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+POSTGRES_PACKAGES = ("postgresql",)
+HOST_PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "ip": "iproute2",
+    "gcc": "gcc",
+    "openssl": "openssl",
+    "nsenter": "util-linux",
+    "sysctl": "procps",
+}  # fmt: skip
+"""Commands the host needs and the Debian package that has each."""

@@ -1,0 +1,100 @@
+"""The rules by which containers are removed, nodes freeze, and nodes are given up."""
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise.contracts.model import Target, Workload
+from reprise.health_watcher.decide import (
+    FREEZE_AFTER_S,
+    FREEZE_BUDGET_S,
+    LOST_AFTER_S,
+    count_probe,
+    hangs,
+    judge,
+    must_freeze,
+    on_death,
+)
+from reprise.health_watcher.model import Death, LeaseView, ProbeCount, Subject
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+
+
+def death(*, armed: bool = True, known: bool = True, deleting: bool = False, live: bool = True) -> Death:
+    subject = Subject(WORKLOAD, TARGET, armed) if known else None
+    return Death("c1", subject, deleting, live)
+
+
+class TestDeath:
+    def test_of_an_armed_container_clears_the_way_for_the_kubelets_restart(self) -> None:
+        verdict = on_death(death())
+        assert (verdict.remove, verdict.declare) == (True, True)
+
+    def test_of_an_unarmed_container_is_left_to_the_kubelet_and_declared(self) -> None:
+        verdict = on_death(death(armed=False, live=False))
+        assert (verdict.remove, verdict.declare) == (False, True)
+
+    def test_in_a_pod_that_is_being_deleted_is_nobodys_business(self) -> None:
+        verdict = on_death(death(deleting=True))
+        assert (verdict.remove, verdict.declare) == (False, False)
+
+    def test_of_an_armed_container_is_handled_while_the_api_server_is_away(self) -> None:
+        assert on_death(death(known=False)).remove
+
+    def test_of_a_stranger_is_left_alone(self) -> None:
+        verdict = on_death(death(known=False, live=False))
+        assert (verdict.remove, verdict.declare) == (False, False)
+
+
+class TestHang:
+    def test_needs_the_pods_own_threshold_of_failures_in_a_row(self) -> None:
+        count = count_probe(ProbeCount(), healthy=True, frozen=False)
+        for _ in range(2):
+            count = count_probe(count, healthy=False, frozen=False)
+        assert not hangs(count, 3)
+        assert hangs(count_probe(count, healthy=False, frozen=False), 3)
+
+    def test_is_never_seen_in_a_container_that_is_still_starting(self) -> None:
+        count = ProbeCount()
+        for _ in range(10):
+            count = count_probe(count, healthy=False, frozen=False)
+        assert not hangs(count, 3)
+
+    @given(st.lists(st.sampled_from(["ok", "fail", "frozen"])))
+    def test_failures_during_a_checkpoint_never_count(self, history: list[str]) -> None:
+        count, failed_in_a_row = ProbeCount(was_healthy=True), 0
+        for what in history:
+            count = count_probe(count, healthy=what == "ok", frozen=what == "frozen")
+            failed_in_a_row = 0 if what == "ok" else failed_in_a_row + (what == "fail")
+        assert count.failures == failed_in_a_row
+
+
+class TestNodeLoss:
+    LOST = LeaseView("n1", LOST_AFTER_S, can_freeze=True, kubelet_reachable=False)
+
+    def test_a_partitioned_node_freezes_before_the_arbiter_gives_up(self) -> None:
+        assert FREEZE_BUDGET_S >= 1.0
+        assert must_freeze(LOST_AFTER_S - FREEZE_BUDGET_S, ever_renewed=True)
+
+    @given(st.floats(0, 60), st.floats(0, 10))
+    def test_no_node_is_given_up_that_has_not_had_to_freeze(self, since_start_s: float, delay_s: float) -> None:
+        """The arbiter sees a renewal delay_s after it started, never before: its clock runs behind the node's."""
+        seen_s = since_start_s - delay_s
+        verdict = judge(replace(self.LOST, silent_s=seen_s)).verdict
+        if verdict == "lost":
+            assert since_start_s >= FREEZE_AFTER_S + FREEZE_BUDGET_S
+
+    def test_a_silent_node_whose_kubelet_answers_is_not_lost(self) -> None:
+        assert judge(replace(self.LOST, kubelet_reachable=True)).verdict == "spared"
+
+    def test_a_silent_node_is_asked_before_it_is_judged(self) -> None:
+        assert judge(replace(self.LOST, kubelet_reachable=None)).verdict == "ask-kubelet"
+
+    def test_a_node_that_cannot_freeze_is_never_given_up_and_says_why(self) -> None:
+        judgement = judge(replace(self.LOST, can_freeze=False))
+        assert judgement.verdict == "spared"
+        assert "cannot freeze" in judgement.why
+
+    def test_a_node_that_never_held_a_lease_does_not_freeze(self) -> None:
+        assert not must_freeze(1e9, ever_renewed=False)

@@ -1,0 +1,38 @@
+"""The freezer's two layouts, on a directory tree with the kernel's file names."""
+
+from pathlib import Path
+
+from reprise.health_watcher.adapters.freezer import CgroupFreezer
+
+
+def test_v1_finds_the_container_and_not_its_conmon(tmp_path: Path) -> None:
+    pod = tmp_path / "freezer/kubepods/burstable/podu1"
+    for name in ("crio-abc", "crio-conmon-abc"):
+        (pod / name).mkdir(parents=True)
+        (pod / name / "freezer.state").write_text("THAWED")
+    freezer = CgroupFreezer(str(tmp_path))
+    assert freezer.available()
+    assert freezer.freeze("abc")
+    assert freezer.is_frozen("abc")
+    assert (pod / "crio-conmon-abc/freezer.state").read_text() == "THAWED"
+    freezer.thaw("abc")
+    assert not freezer.is_frozen("abc")
+
+
+def test_v2_writes_cgroup_freeze(tmp_path: Path) -> None:
+    group = tmp_path / "kubepods.slice/kubepods-podu1.slice/crio-abc.scope"
+    group.mkdir(parents=True)
+    (group / "cgroup.freeze").write_text("0")
+    (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+    freezer = CgroupFreezer(str(tmp_path))
+    assert freezer.freeze("abc")
+    assert (group / "cgroup.freeze").read_text() == "1"
+
+
+def test_a_container_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
+    (tmp_path / "freezer/kubepods").mkdir(parents=True)
+    assert not CgroupFreezer(str(tmp_path)).freeze("gone")
+
+
+def test_a_node_without_the_freezer_says_so(tmp_path: Path) -> None:
+    assert not CgroupFreezer(str(tmp_path / "nothing")).available()
