@@ -1,0 +1,95 @@
+"""What a kubelet's answer means, pure: the reason, and what the user can do."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+STALE_FLOOR_S = 30.0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a checkpoint does not count. retry: worth one more try at once."""
+
+    reason: str
+    message: str
+    remedy: str
+    retry: bool = False
+
+
+RIGHTS = (
+    "grant the checkpointer's service account `create` on `nodes/checkpoint` (and for kubeadm >= 1.36.1 do not count on "
+    "system:kubelet-api-admin, which lacks it): kubectl apply -k deploy/base"
+)
+
+# (what the kubelet or the runtime says, reason, remedy). The first that matches counts.
+RUNTIME_CAUSES = (
+    ("checkpoint/restore support not available", "RuntimeDisabled",
+     "CRI-O: set enable_criu_support = true in [crio.runtime]; newer CRI-O also needs container_level_enabled = "
+     '"checkpoint_restore" in [crio.checkpoint_restore]'),
+    ("CRIU binary not found", "CriuMissing", "install criu >= 4.1 on the node, in the runtime's PATH"),
+    ("too old", "CriuTooOld", "install criu >= 4.1 on the node"),
+    ("failed to pause container", "Frozen", "the container was frozen or being checkpointed; the next one is not affected"),
+    ("not running", "NotRunning", "the container ended meanwhile; the next checkpoint is of its successor"),
+)  # fmt: skip
+
+# (pattern in CRIU's own log, reason, what it is, remedy)
+CRIU_CAUSES = (
+    (r"Unsupported proto 262", "MptcpSocket", "the process has an MPTCP socket, which CRIU cannot dump",
+     "servers built with Go >= 1.24 listen with MPTCP: set env GODEBUG=multipathtcp=0 on the container"),
+    (r"In-flight connection", "InFlightConnection", "a client was between SYN and accept",
+     "add `skip-in-flight` to /etc/criu/runc.conf on the node"),
+    (r"Connected TCP socket|tcp-established", "TcpConnection", "the process has an open TCP connection",
+     "add `tcp-close` (or `tcp-established`) to /etc/criu/runc.conf on the node"),
+    (r"file lock|--file-locks|Some file locks are hold", "FileLocks", "the process holds file locks",
+     "add `file-locks` to /etc/criu/runc.conf on the node"),
+    (r"io_uring", "IoUring", "the process uses io_uring, which CRIU cannot dump",
+     "switch io_uring off in the app (libuv: UV_USE_IO_URING=0)"),
+    (r"ghost file.*(limit|too big)|Can't dump ghost file", "GhostFile", "a deleted file that is open is too large",
+     "raise `ghost-limit` in /etc/criu/runc.conf on the node"),
+    (r"Can't lookup mount|doesn't have a proper root mount|mount .* is not supported|unsupported mount", "Mount",
+     "a mount of the container cannot be dumped", "leave this volume type out of the pod"),
+    (r"Can't dump.*(/dev/nvidia|/dev/dri)|chardev", "Device", "the process has a device open",
+     "CRIU needs a plugin for this device"),
+    (r"vdso", "Vdso", "this CRIU does not know this kernel's vdso", "install criu >= 4.1 on the node"),
+)  # fmt: skip
+
+
+def is_stale(due_at: datetime, interval_s: float, now: datetime) -> bool:
+    """A due checkpoint whose successor is due already is not worth taking."""
+    return now - due_at > timedelta(seconds=max(interval_s, STALE_FLOOR_S))
+
+
+def explain(status: int, body: str, criu_log: str | None = None) -> Failure:
+    """The kubelet's HTTP status and body; criu_log: the text of dump.log, if it could be read."""
+    text = " ".join(body.split())[:800]
+    if status == 401:
+        return Failure("Unauthorized", f"the kubelet does not accept the token: {text}",
+                       "is webhook authentication on at the kubelet (authentication.webhook.enabled)?")  # fmt: skip
+    if status == 403:
+        return Failure("Forbidden", f"no right to checkpoint: {text}", RIGHTS)
+    if status == 404:
+        if "not found" in text.lower() and ("container" in text.lower() or "pod" in text.lower()):
+            return Failure("ContainerNotFound", f"the kubelet knows no such container: {text}",
+                           "it has ended, or the annotation reprise.dev/containers names none of the pod's")  # fmt: skip
+        return Failure("FeatureDisabled", f"the kubelet has no checkpoint API: {text}",
+                       "enable the feature gate ContainerCheckpoint (on by default from Kubernetes 1.30)")  # fmt: skip
+    for said, reason, remedy in RUNTIME_CAUSES:
+        if said in text:
+            return Failure(reason, text, remedy, retry=reason == "Frozen")
+    if "criu" in text.lower():
+        return _criu(text, criu_log)
+    return Failure("KubeletError", f"the kubelet answered {status}: {text}", "see the kubelet's and the runtime's log")
+
+
+def _criu(text: str, criu_log: str | None) -> Failure:
+    if criu_log is None:
+        return Failure("CriuFailed", f"CRIU failed, and its log could not be read: {text}",
+                       "read dump.log in the container's userdata folder on the node; mount it at "
+                       "REPRISE_CRIU_LOG_DIR to have it read here")  # fmt: skip
+    for pattern, reason, what, remedy in CRIU_CAUSES:
+        if re.search(pattern, criu_log):
+            return Failure(reason, what, remedy, retry=reason == "InFlightConnection")
+    errors = [line.strip() for line in criu_log.splitlines() if "Error" in line]
+    last = "; ".join(errors[-3:]) or text
+    return Failure("CriuFailed", f"CRIU failed: {last}"[:900], "see https://criu.org/What_cannot_be_checkpointed")

@@ -1,0 +1,123 @@
+"""One function per event."""
+
+import asyncio
+import time
+from collections import defaultdict
+from datetime import UTC, datetime
+
+from prometheus_client import Counter, Histogram
+from reprise.checkpointer.decide import Failure, is_stale
+from reprise.checkpointer.ports import Kubelet
+from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken
+from reprise.runtime.bus import Bus
+from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
+from reprise.runtime.probe import check
+from reprise.runtime.telemetry import log, span
+
+DUE_TO_KUBELET = Histogram(
+    "reprise_due_to_kubelet_seconds",
+    "From a checkpoint's due event to the call of the kubelet",
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
+)
+KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
+FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
+
+
+class Handlers:
+    """pods: this node's; kubelet: this node's."""
+
+    def __init__(self, bus: Bus, pods: ProtectedPods, kubelet: Kubelet, recorder: EventRecorder) -> None:
+        self._bus, self._pods, self._kubelet, self._recorder = bus, pods, kubelet, recorder
+        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._last: dict[tuple[str, str], int] = {}
+
+    async def on_due(self, event: CheckpointDue) -> None:
+        """Probe, checkpoint, probe again; it counts only if the same container was healthy before and after."""
+        if is_stale(event.due_at, event.interval_s, datetime.now(UTC)):
+            log().info("due checkpoint is stale, skipped", checkpoint=event.checkpoint_id)
+            return
+        key = (event.target.pod_uid, event.target.container)
+        async with self._locks[key]:
+            # The kubelet names archives by the second: two in one second would overwrite each other.
+            while self._last.get(key) == int(time.time()):
+                await asyncio.sleep(0.05)
+            self._last[key] = int(time.time())
+            outcome = await self._take(event)
+        if isinstance(outcome, Failure):
+            await self._failed(event, outcome)
+        else:
+            await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
+
+    async def _take(self, event: CheckpointDue) -> CheckpointTaken | Failure:
+        found = self._find(event)
+        if isinstance(found, Failure):
+            return found
+        pod, container = found
+        before = await self._healthy(pod, container)
+        if before:
+            return Failure("UnhealthyBefore", f"its probe failed before the checkpoint: {before}",
+                           "nothing is checkpointed over a good state until it is healthy again")  # fmt: skip
+        started_at, began = datetime.now(UTC), time.monotonic()
+        latency_s = max(0.0, (started_at - event.at).total_seconds())
+        DUE_TO_KUBELET.observe(latency_s)
+        answer = await self._call(event, pod)
+        kubelet_s = time.monotonic() - began
+        if isinstance(answer, Failure):
+            return answer
+        KUBELET_SECONDS.observe(kubelet_s)
+        after = await self._healthy(pod, container)
+        if after:
+            return Failure("UnhealthyAfter", f"its probe failed after the checkpoint: {after}; {answer} is not used",
+                           "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
+        current = self._find(event)
+        if isinstance(current, Failure):
+            return current
+        return CheckpointTaken(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s,
+        )  # fmt: skip
+
+    async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
+        for attempt in range(2):
+            with span("kubelet checkpoint", k8s_pod_name=pod.name, k8s_namespace_name=pod.namespace):
+                answer = await self._kubelet.checkpoint(pod.namespace, event.target)
+            if isinstance(answer, str) or not answer.retry or attempt:
+                return answer
+            await asyncio.sleep(1.0)
+        raise AssertionError("unreachable")
+
+    def _find(self, event: CheckpointDue) -> tuple[ProtectedPod, ProtectedContainer] | Failure:
+        """From the informer, which may be stale: transfer compares the archive's own container id again."""
+        pod = self._pods.pods.get(event.target.pod_uid)
+        if pod is None or pod.deleting:
+            return Failure("PodGone", f"pod {event.target.pod} is gone or being deleted", "nothing")
+        container = next((c for c in pod.containers if c.name == event.target.container), None)
+        if container is None:
+            return Failure("ContainerNotFound", f"pod {pod.name} has no container {event.target.container}",
+                           "correct the annotation reprise.dev/containers")  # fmt: skip
+        if not container.running or container.container_id != event.target.container_id:
+            return Failure(
+                "OtherContainer", "the container was replaced or is not running", "nothing: the next one will do"
+            )
+        return pod, container
+
+    async def _healthy(self, pod: ProtectedPod, container: ProtectedContainer) -> str:
+        """Why it is not healthy; empty if it is. Without a probe, running is all that can be known."""
+        probe = container.liveness or container.readiness
+        if probe is None or getattr(probe, "_exec", None):
+            return ""
+        verdict = await check(probe, pod.ip, container.ports)
+        return "" if verdict.healthy else verdict.detail
+
+    async def _failed(self, event: CheckpointDue, failure: Failure) -> None:
+        FAILED.labels(failure.reason).inc()
+        log().warning("checkpoint failed", checkpoint=event.checkpoint_id, pod=event.target.pod, reason=failure.reason,
+                      message=failure.message, remedy=failure.remedy)  # fmt: skip
+        failed = CheckpointFailed(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reason=failure.reason, message=failure.message, remedy=failure.remedy,
+        )  # fmt: skip
+        await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
+        message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"
+        await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)

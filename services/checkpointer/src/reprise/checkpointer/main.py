@@ -1,0 +1,36 @@
+"""The composition root of checkpointer."""
+
+import asyncio
+
+from reprise.checkpointer.adapters.kubelet import HttpsKubelet
+from reprise.checkpointer.handlers import Handlers
+from reprise.checkpointer.settings import Settings
+from reprise.contracts.events import CheckpointDue
+from reprise.runtime import kube
+from reprise.runtime.service import Service
+
+
+def run() -> None:
+    """The console script."""
+    asyncio.run(main(Settings()))
+
+
+async def main(settings: Settings) -> None:
+    service = Service("checkpointer", settings)
+    api = await kube.connect()
+    pods = kube.ProtectedPods(api, settings.node_name)
+    kubelet = HttpsKubelet(
+        settings.host_ip,
+        settings.kubelet_port,
+        settings.kubelet_ca,
+        settings.token_file,
+        settings.kubelet_timeout_s,
+        settings.criu_log_dir,
+    )
+    handlers = Handlers(service.bus, pods, kubelet, kube.EventRecorder(api, "checkpointer"))
+    service.part("pods", pods.run)
+    service.bus.subscribe(
+        f"checkpointer-{settings.node_name}", CheckpointDue, handlers.on_due, node=settings.node_name, concurrency=2
+    )
+    service.health.ready_when("pods", lambda: pods.synced)
+    await service.run_async()

@@ -1,0 +1,156 @@
+"""One function per event."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from prometheus_client import Counter, Histogram
+from reprise.archive.facts import BadArchive
+from reprise.archive.manifest import Manifest
+from reprise.archive.repository import Repository
+from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseError, StoreError, StoreUnavailable
+from reprise.contracts.events import (
+    CheckpointFailed,
+    CheckpointPruned,
+    CheckpointStaged,
+    CheckpointStored,
+    CheckpointTaken,
+    ImageBuilt,
+)
+from reprise.runtime.bus import Bus
+from reprise.runtime.cri import Cri, CriError
+from reprise.runtime.kube import EventRecorder
+from reprise.runtime.telemetry import log, span
+from reprise.transfer.decide import archive_path, orphans
+
+STORE_RETRY_S = 1.0
+STORE_RETRY_MAX_S = 10.0
+
+BYTES = Counter("reprise_archive_bytes_total", "Bytes of archives uploaded")
+SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
+PULL_SECONDS = Histogram("reprise_stage_seconds", "Pulling a checkpoint image on its node")
+FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
+
+
+class Handlers:
+    """Takes archives from the kubelet's folder to the store, and images from the store to the node."""
+
+    def __init__(
+        self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, checkpoints_dir: Path
+    ) -> None:
+        self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
+        self._folder = checkpoints_dir
+        self._busy: set[Path] = set()
+
+    async def on_taken(self, event: CheckpointTaken) -> None:
+        """Verify, store, free the local tar, tell, prune. While the store is away: wait, and keep the tar."""
+        try:
+            path = archive_path(event.archive_path, self._folder)
+        except CheckpointError as error:
+            await self._failed(event, error)
+            return
+        self._busy.add(path)
+        try:
+            began = time.monotonic()
+            try:
+                manifest = await self._store(event, path)
+            except (BadArchive, DamagedObject, CheckpointError) as error:
+                path.unlink(missing_ok=True)
+                await self._failed(event, error)
+                return
+            path.unlink(missing_ok=True)
+            transfer_s = time.monotonic() - began
+            SECONDS.observe(transfer_s)
+            await self._stored(event, manifest, transfer_s)
+        finally:
+            self._busy.discard(path)
+        await self._prune(event)
+
+    async def _store(self, event: CheckpointTaken, path: Path) -> Manifest:
+        delay_s, container = STORE_RETRY_S, event.target.container
+        while True:
+            try:
+                known = await asyncio.to_thread(self._repository.find, event.workload, container, event.checkpoint_id)
+                if known:  # committed by us before a crash
+                    return known
+                if not path.exists():
+                    raise CheckpointError(
+                        f"{path.name} is gone from the node",
+                        subject=event.target.pod,
+                        reason="ArchiveGone",
+                        remedy="did something else clean the kubelet's checkpoints folder? the next one is not affected",
+                    )
+                with span("upload", k8s_pod_name=event.target.pod, reprise_bytes=path.stat().st_size):
+                    manifest = await asyncio.to_thread(
+                        self._repository.write_archive, path, checkpoint_id=event.checkpoint_id,
+                        workload=event.workload, target=event.target, trigger=event.trigger,
+                    )  # fmt: skip
+                BYTES.inc(manifest.size)
+                return manifest
+            except StoreUnavailable as error:
+                log().warning("the store is away, the archive is kept", archive=path.name, error=str(error))
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
+
+    async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
+        stored = CheckpointStored(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            trigger=event.trigger, manifest_key=manifest.object_key.replace("archive.tar", "manifest.json"),
+            size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
+            stats=manifest.facts.stats,
+        )  # fmt: skip
+        await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
+        log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))
+
+    async def _failed(self, event: CheckpointTaken, error: RepriseError) -> None:
+        FAILED.labels(error.reason).inc()
+        log().error("archive refused", checkpoint=event.checkpoint_id, reason=error.reason, error=str(error))
+        failed = CheckpointFailed(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reason=error.reason, message=str(error), remedy=error.remedy,
+        )  # fmt: skip
+        await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
+        await self._recorder.record(event.workload, "Warning", "CheckpointFailed", f"{error}. {error.remedy}")
+
+    async def _prune(self, event: CheckpointTaken) -> None:
+        try:
+            removed = await asyncio.to_thread(
+                self._repository.prune, event.workload, event.target.container, event.keep
+            )
+        except StoreError as error:
+            log().warning("retention could not run, the next checkpoint tries again", error=str(error))
+            return
+        for checkpoint_id in removed:
+            pruned = CheckpointPruned(
+                node=event.node, workload=event.workload, checkpoint_id=checkpoint_id, container=event.target.container
+            )
+            await self._bus.publish(pruned, dedup_id=f"pruned-{checkpoint_id}")
+
+    async def on_image(self, event: ImageBuilt) -> None:
+        """Have the runtime pull the newest state under the pod's live reference, and drop the one before."""
+        began = time.monotonic()
+        before = await self._cri.image_id(event.reference)
+        with span("pull", reprise_reference=event.reference):
+            after = await self._cri.pull_image(event.reference)
+        pull_s = time.monotonic() - began
+        PULL_SECONDS.observe(pull_s)
+        if before and before not in after:
+            try:
+                await self._cri.remove_image(before)
+            except CriError as error:  # in use by a container that was restored from it: dropped with the next
+                log().debug("superseded image stays", image=before, error=str(error))
+        staged = CheckpointStaged(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reference=event.reference, pull_s=pull_s,
+        )  # fmt: skip
+        await self._bus.publish(staged, dedup_id=f"staged-{event.checkpoint_id}")
+        log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
+
+    async def sweep_orphans(self, age_s: float) -> None:
+        """Every few minutes: archives that no event tells of, e.g. of a checkpoint that did not count."""
+        while True:
+            found = [(p, time.time() - p.stat().st_mtime) for p in self._folder.glob("checkpoint-*.tar") if p.is_file()]
+            for path in orphans(found, self._busy, age_s):
+                log().info("removing an archive that nobody told of", archive=path.name)
+                path.unlink(missing_ok=True)
+            await asyncio.sleep(300)

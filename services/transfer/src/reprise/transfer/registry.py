@@ -1,0 +1,92 @@
+"""The node-local, read-only OCI registry: checkpoint images made of the store, on 127.0.0.1 only.
+
+`live` is looked up anew at each request: a stale answer would bring back an older state.
+Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import StreamingResponse
+from reprise.archive.manifest import LivePointer, Manifest
+from reprise.archive.oci import MANIFEST_TYPE, digest
+from reprise.archive.repository import Repository
+from reprise.contracts.errors import NotStored, StoreError
+from reprise.contracts.images import LIVE_TAG
+from reprise.runtime.telemetry import log
+
+
+def app(repository: Repository) -> FastAPI:
+    """The registry's ASGI app."""
+    api = FastAPI(openapi_url=None)
+
+    @api.get("/v2/")
+    async def version() -> dict[str, str]:
+        return {}
+
+    @api.api_route("/v2/{namespace}/{live_id}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
+    async def manifest(namespace: str, live_id: str, container: str, reference: str) -> Response:
+        try:
+            pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
+            if pointer is None:
+                return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint for {namespace}/{live_id}/{container}")
+            body = await asyncio.to_thread(repository.store.get, pointer.image_key)
+        except StoreError as error:
+            return _unavailable(error)
+        if reference not in (LIVE_TAG, digest(body)):
+            return problem(404, "MANIFEST_UNKNOWN", f"{reference} is not what is live")
+        return Response(body, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(body)})
+
+    @api.api_route("/v2/{namespace}/{live_id}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
+    async def blob(namespace: str, live_id: str, container: str, wanted: str, request: Request) -> Response:
+        try:
+            pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
+            if pointer is None:
+                return problem(404, "BLOB_UNKNOWN", wanted)
+            found = await asyncio.to_thread(_find, repository, pointer, wanted)
+        except StoreError as error:
+            return _unavailable(error)
+        headers = {"Docker-Content-Digest": wanted}
+        if isinstance(found, bytes):
+            return Response(found, media_type="application/octet-stream", headers=headers)
+        if found is None:
+            return problem(404, "BLOB_UNKNOWN", wanted)
+        headers["Content-Length"] = str(found.size)
+        if request.method == "HEAD":
+            return Response(media_type="application/octet-stream", headers=headers)
+        return StreamingResponse(_stream(repository.read_archive(found)), media_type="application/octet-stream",
+                                 headers=headers)  # fmt: skip
+
+    return api
+
+
+def _find(repository: Repository, pointer: LivePointer, wanted: str) -> bytes | Manifest | None:
+    """The config's bytes, or the manifest of the checkpoint whose archive is the wanted layer."""
+    folder = pointer.image_key.removesuffix("image-manifest.json")
+    image = json.loads(repository.store.get(pointer.image_key))
+    if wanted == image["config"]["digest"]:
+        return repository.store.get(f"{folder}image-config.json")
+    if wanted == image["layers"][0]["digest"]:
+        return Manifest.model_validate_json(repository.store.get(f"{folder}manifest.json"))
+    return None
+
+
+async def _stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Off the event loop, one chunk ahead at most. A damaged archive breaks the transfer off: the pull fails."""
+    while (data := await asyncio.to_thread(next, chunks, None)) is not None:
+        yield data
+
+
+def problem(status: int, code: str, message: str) -> Response:
+    """An error in the distribution specification's form."""
+    body = json.dumps({"errors": [{"code": code, "message": message}]})
+    return Response(body, status_code=status, media_type="application/json")
+
+
+def _unavailable(error: StoreError) -> Response:
+    log().warning("the registry cannot answer", error=str(error))
+    if isinstance(error, NotStored):
+        return problem(404, "BLOB_UNKNOWN", str(error))
+    return problem(503, "UNAVAILABLE", str(error))
