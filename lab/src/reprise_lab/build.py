@@ -109,9 +109,7 @@ class Progress:
         for name, state in self._state.items():
             elapsed = self._took.get(name) or (time.monotonic() - self._began[name] if name in self._began else 0)
             last = self._last.get(name)
-            table.add_row(
-                name, state, f"{elapsed:.0f} s" if elapsed else "", f"{last:.0f} s" if last else "never built here"
-            )
+            table.add_row(name, state, f"{elapsed:.0f} s" if elapsed else "", f"{last:.0f} s" if last else "never built here")
         return table
 
     def make(self, group: list[Part]) -> None:

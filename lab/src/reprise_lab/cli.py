@@ -96,11 +96,7 @@ def status(leftovers: Annotated[bool, typer.Option(help="exit 1 if anything of t
 def logs(name: Annotated[str, typer.Argument(help="e.g. kube-apiserver, n1/kubelet; lists them if none")] = "") -> None:
     """Show a log of the cluster's own processes."""
     if not name:
-        print(
-            "\n".join(
-                sorted(str(p.relative_to(RUN).with_suffix("")) for p in RUN.rglob("*.log") if "data" not in p.parts)
-            )
-        )
+        print("\n".join(sorted(str(p.relative_to(RUN).with_suffix("")) for p in RUN.rglob("*.log") if "data" not in p.parts)))
         return
     path = RUN / f"{name}.log"
     if not path.exists():

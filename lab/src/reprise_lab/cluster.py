@@ -98,14 +98,10 @@ def leftovers() -> list[str]:
         pid = int(pid_file.read_text() or 0)
         if pid and not gone(pid):
             found.append(f"process {pid} ({pid_file.stem})")
-    found += [
-        f"mount {line.split()[1]}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(HOME) in line
-    ]
+    found += [f"mount {line.split()[1]}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(HOME) in line]
     found += [f"namespace {p}" for p in Path("/run/netns").glob(f"{NETNS}-*")]
     found += [f"cgroup {CGROUP / c / NETNS}" for c in CONTROLLERS if (CGROUP / c / NETNS).exists()]
-    found += [
-        f"link {p.name}" for p in Path("/sys/class/net").iterdir() if p.name == BRIDGE or p.name.startswith("rlv")
-    ]
+    found += [f"link {p.name}" for p in Path("/sys/class/net").iterdir() if p.name == BRIDGE or p.name.startswith("rlv")]
     return found
 
 

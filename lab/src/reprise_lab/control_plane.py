@@ -54,9 +54,7 @@ def up() -> None:
     """Start all; returns once pods can be made. The controller manager exits if its RBAC rules are not there yet."""
     start("etcd")
     start("kube-apiserver")
-    poll(
-        60, lambda: kubectl("get", "--raw", "/readyz", check=False) == "ok", f"API server; see {RUN}/kube-apiserver.log"
-    )
+    poll(60, lambda: kubectl("get", "--raw", "/readyz", check=False) == "ok", f"API server; see {RUN}/kube-apiserver.log")
     start("kube-controller-manager")
     start("kube-scheduler")
     ready = lambda: bool(kubectl("get", "serviceaccount", "default", "-o", "name", check=False))  # noqa: E731

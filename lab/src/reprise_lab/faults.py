@@ -37,8 +37,7 @@ def cut(name: str, what: From) -> None:
     }[what]
     # Before conntrack and destination NAT (-300): a service's address is still its own there.
     chains = "; ".join(
-        f"chain {hook} {{ type filter hook {hook} priority -310; {rules}; }}"
-        for hook in ("prerouting", "output", "postrouting")
+        f"chain {hook} {{ type filter hook {hook} priority -310; {rules}; }}" for hook in ("prerouting", "output", "postrouting")
     )
     if what == "all":
         chains = (

@@ -75,9 +75,7 @@ class Node:
         words = [str(w) for w in (*self._enter(), *command)]
         done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=self._join_cgroups)
         if check and done.returncode:
-            raise LabError(
-                f"on {self.name}, `{' '.join(command[:4])}` failed: {(done.stderr or done.stdout).strip()[-1000:]}"
-            )
+            raise LabError(f"on {self.name}, `{' '.join(command[:4])}` failed: {(done.stderr or done.stdout).strip()[-1000:]}")
         return done.stdout
 
     def shell(self, *command: str) -> int:

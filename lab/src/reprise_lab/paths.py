@@ -3,9 +3,7 @@
 import os
 from pathlib import Path
 
-HOME = Path(
-    os.environ.get("LAB_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprise-lab"
-)
+HOME = Path(os.environ.get("LAB_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprise-lab")
 BIN = HOME / "bin"
 SRC = HOME / "src"
 ROOTFS = HOME / "rootfs"

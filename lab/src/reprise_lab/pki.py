@@ -45,9 +45,7 @@ def init() -> None:
     """The CA and everything it signs, for the control plane and both nodes."""
     PKI.mkdir(parents=True, exist_ok=True)
     cert("ca", "/CN=reprise-lab", ca=True)
-    names = ",".join(
-        f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")
-    )
+    names = ",".join(f"DNS:kubernetes{suffix}" for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local"))
     cert("apiserver", "/CN=kube-apiserver", f"{names},DNS:localhost,IP:{API_IP},IP:10.96.0.1,IP:127.0.0.1")
     if not (PKI / "sa.pub").exists():
         run("openssl", "genrsa", "-out", PKI / "sa.key", 2048)

@@ -87,9 +87,7 @@ def command(name: str, package: str) -> Check:
 
 
 def namespaces() -> Check:
-    done = subprocess.run(
-        ["unshare", "-m", "-p", "-f", "-n", "-u", "-i", "-C", "true"], capture_output=True, check=False
-    )
+    done = subprocess.run(["unshare", "-m", "-p", "-f", "-n", "-u", "-i", "-C", "true"], capture_output=True, check=False)
     return Check("namespaces", done.returncode == 0, done.stderr.decode().strip() or "all can be made",
                  "a container without privileges cannot: run on the machine itself")  # fmt: skip
 

@@ -18,9 +18,7 @@ MAX_DOCUMENT = 4 << 20
 MAX_MEMBERS = 1_000_000
 REQUIRED = ("config.dump", "spec.dump", "stats-dump", "checkpoint/inventory.img")
 STATS_MAGIC = (0x55105940, 0x57093306)
-REMEDY = (
-    "the archive is thrown away; the next checkpoint is not affected. See the container runtime's log if it repeats"
-)
+REMEDY = "the archive is thrown away; the next checkpoint is not affected. See the container runtime's log if it repeats"
 
 
 class BadArchive(RepriseError):

@@ -59,9 +59,7 @@ class Repository:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def write_archive(
-        self, path: Path, *, checkpoint_id: str, workload: Workload, target: Target, trigger: Trigger
-    ) -> Manifest:
+    def write_archive(self, path: Path, *, checkpoint_id: str, workload: Workload, target: Target, trigger: Trigger) -> Manifest:
         """Verify and upload an archive with bounded memory, then commit its manifest.
 
         The facts are read and the bytes are hashed and uploaded at the same time, from two open files of one inode.
@@ -130,8 +128,7 @@ class Repository:
             yield data
         if size != manifest.size or total.hexdigest() != manifest.sha256:
             raise DamagedObject(
-                f"{size} bytes with sha256 {total.hexdigest()[:12]}, committed were {manifest.size} with "
-                f"{manifest.sha256[:12]}",
+                f"{size} bytes with sha256 {total.hexdigest()[:12]}, committed were {manifest.size} with {manifest.sha256[:12]}",
                 subject=f"checkpoint {manifest.checkpoint_id}",
                 remedy="restore from another checkpoint; check the store's disks",
             )

@@ -104,9 +104,7 @@ class Bus:
                 max_age=RETAIN_S,
                 duplicate_window=DEDUP_WINDOW_S,
             ),
-            StreamConfig(
-                name=subjects.DEAD_LETTER_STREAM, subjects=[f"{subjects.DEAD_LETTER_ROOT}.>"], max_age=4 * RETAIN_S
-            ),
+            StreamConfig(name=subjects.DEAD_LETTER_STREAM, subjects=[f"{subjects.DEAD_LETTER_ROOT}.>"], max_age=4 * RETAIN_S),
         ):
             with contextlib.suppress(BadRequestError):  # it exists with an operator's own limits: theirs win
                 await self.jetstream.add_stream(config)

@@ -64,9 +64,7 @@ def span(name: str, *, parent: str = "", kind: SpanKind = SpanKind.INTERNAL, **a
     """A span; parent is a traceparent header, else the current span. Attribute names: `_` stands for `.`."""
     context = _PROPAGATOR.extract({"traceparent": parent}) if parent else None
     named = {key.replace("_", "."): value for key, value in attributes.items()}
-    with trace.get_tracer("reprise").start_as_current_span(
-        name, context=context, kind=kind, attributes=named
-    ) as current:
+    with trace.get_tracer("reprise").start_as_current_span(name, context=context, kind=kind, attributes=named) as current:
         yield current
 
 

@@ -97,9 +97,7 @@ class Handlers:
             return Failure("ContainerNotFound", f"pod {pod.name} has no container {event.target.container}",
                            "correct the annotation reprise.dev/containers")  # fmt: skip
         if not container.running or container.container_id != event.target.container_id:
-            return Failure(
-                "OtherContainer", "the container was replaced or is not running", "nothing: the next one will do"
-            )
+            return Failure("OtherContainer", "the container was replaced or is not running", "nothing: the next one will do")
         return pod, container
 
     async def _healthy(self, pod: ProtectedPod, container: ProtectedContainer) -> str:

@@ -33,9 +33,7 @@ async def main(settings: Settings) -> None:
     cri, freezer, announcer = Cri(settings.cri_socket), CgroupFreezer(settings.cgroup_root), Announcer(service.bus)
     kv, leases = KvLeases(service.bus), KubernetesLeases(api, settings.namespace)
     deaths = Deaths(cri, pods, announcer)
-    lease = NodeLease(
-        node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False
-    )
+    lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
     isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, announcer, Path(settings.state_dir))
     election = Election(service.bus, "arbiter", settings.pod_name)
@@ -54,9 +52,7 @@ async def main(settings: Settings) -> None:
     ):
         service.part(name, part)
     handlers = Handlers(cri)
-    service.bus.subscribe(
-        f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name
-    )
+    service.bus.subscribe(f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: isolation.holds_lease)
     service.on_stop(election.resign)

@@ -12,13 +12,9 @@ def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads
     """Decide from one snapshot. The same snapshot gives the same plan."""
     pod = now.pod
     if pod is None or pod.uid != now.target.pod_uid:
-        return Stop(
-            "PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", harmless=True
-        )
+        return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", harmless=True)
     if pod.deleting:
-        return Stop(
-            "PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", harmless=True
-        )
+        return Stop("PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", harmless=True)
     armed = parse_live(pod.image) is not None
     if not now.checkpoints:
         return Stop(

@@ -28,9 +28,7 @@ class Cluster(Protocol):
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str) -> None: ...
 
-    async def create_shadow(
-        self, target: Target, workload: Workload, failover_id: str, standby: str, image: str
-    ) -> None:
+    async def create_shadow(self, target: Target, workload: Workload, failover_id: str, standby: str, image: str) -> None:
         """Idempotent by the failover's id."""
         ...
 

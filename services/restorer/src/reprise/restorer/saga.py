@@ -126,9 +126,7 @@ class SagaRunner:
             if not await self.fences.create(key(saga.target.pod_uid), fence):
                 held = await self.fences.get(key(saga.target.pod_uid))
                 if held is None or held.value.failover_id != saga.failover_id:
-                    raise Abandon(
-                        Stop("NodeReturned", "the node came back first and runs on", "nothing", harmless=True)
-                    )
+                    raise Abandon(Stop("NodeReturned", "the node came back first and runs on", "nothing", harmless=True))
             await self._started(saga)
             how = "the node froze its containers before it was given up, and may not thaw them"
             await self._emit(
@@ -143,20 +141,14 @@ class SagaRunner:
         if saga.path == "in-place-armed":
             return saga.model_copy(update={"step": "place"})
         live_id = saga.failover_id if saga.path == "shadow" else saga.reference or saga.target.pod_uid
-        reference, _digest = await self._checkpoints.publish(
-            saga.workload, saga.target.container, saga.checkpoint_id, live_id
-        )
+        reference, _digest = await self._checkpoints.publish(saga.workload, saga.target.container, saga.checkpoint_id, live_id)
         return saga.model_copy(update={"step": "place", "reference": reference})
 
     async def _place(self, saga: Saga) -> Saga:
         if saga.path == "in-place-patch":
-            await self._cluster.set_image(
-                saga.workload.namespace, saga.target.pod, saga.target.container, saga.reference
-            )
+            await self._cluster.set_image(saga.workload.namespace, saga.target.pod, saga.target.container, saga.reference)
         elif saga.path == "shadow":
-            await self._cluster.create_shadow(
-                saga.target, saga.workload, saga.failover_id, saga.standby, saga.reference
-            )
+            await self._cluster.create_shadow(saga.target, saga.workload, saga.failover_id, saga.standby, saga.reference)
         if saga.path != "shadow":
             await self._started(saga)
         return saga.model_copy(update={"step": "verify"})

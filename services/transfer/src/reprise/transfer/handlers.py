@@ -35,9 +35,7 @@ FAILED = Counter("reprise_archives_refused_total", "Archives that did not become
 class Handlers:
     """Takes archives from the kubelet's folder to the store, and images from the store to the node."""
 
-    def __init__(
-        self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, checkpoints_dir: Path
-    ) -> None:
+    def __init__(self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, checkpoints_dir: Path) -> None:
         self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
         self._folder = checkpoints_dir
         self._busy: set[Path] = set()
@@ -114,9 +112,7 @@ class Handlers:
 
     async def _prune(self, event: CheckpointTaken) -> None:
         try:
-            removed = await asyncio.to_thread(
-                self._repository.prune, event.workload, event.target.container, event.keep
-            )
+            removed = await asyncio.to_thread(self._repository.prune, event.workload, event.target.container, event.keep)
         except StoreError as error:
             log().warning("retention could not run, the next checkpoint tries again", error=str(error))
             return

@@ -63,9 +63,7 @@ class Cri:
 
     def __init__(self, socket_path: str) -> None:
         """socket_path: e.g. /run/crio/crio.sock."""
-        self._channel = grpc.aio.insecure_channel(
-            f"unix:{socket_path}", options=[("grpc.max_receive_message_length", 64 << 20)]
-        )
+        self._channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=[("grpc.max_receive_message_length", 64 << 20)])
         self._runtime: Any = pb_grpc.RuntimeServiceStub(self._channel)
         self._images: Any = pb_grpc.ImageServiceStub(self._channel)
 
@@ -81,9 +79,7 @@ class Cri:
         if state is not None:
             number = next(n for n, name in _STATES.items() if name == state)
             chosen = pb.ContainerFilter(state=pb.ContainerStateValue(state=number))  # type: ignore[arg-type]
-        answer = await self._call(
-            "containers", self._runtime.ListContainers, pb.ListContainersRequest(filter=chosen), 10
-        )
+        answer = await self._call("containers", self._runtime.ListContainers, pb.ListContainersRequest(filter=chosen), 10)
         return [_container(c) for c in answer.containers]
 
     async def events(self) -> AsyncIterator[ContainerEvent]:

@@ -75,14 +75,10 @@ class KubernetesCluster:
                 retryable=error.status in (409, 429) or (error.status or 0) >= 500,
             ) from error  # fmt: skip
 
-    async def create_shadow(
-        self, target: Target, workload: Workload, failover_id: str, standby: str, image: str
-    ) -> None:
+    async def create_shadow(self, target: Target, workload: Workload, failover_id: str, standby: str, image: str) -> None:
         old = await self._read(workload.namespace, target.pod)
         if old is None:
-            raise RecoveryError(
-                "it is gone: its owner has replaced it", subject=f"pod {workload.namespace}/{target.pod}"
-            )
+            raise RecoveryError("it is gone: its owner has replaced it", subject=f"pod {workload.namespace}/{target.pod}")
         owner = next(o for o in old.metadata.owner_references if o.controller)
         replica_set = await self._apps.read_namespaced_replica_set(owner.name, workload.namespace)
         body = shadow_of(replica_set.spec.template, workload, target, failover_id, standby, image)
@@ -123,9 +119,7 @@ class KubernetesCluster:
         if old is not None and old.metadata.uid == target.pod_uid and HASH_LABEL in (old.metadata.labels or {}):
             await self._annotate(workload.namespace, target.pod, {DELETION_COST: "-100"})
             label = {"metadata": {"labels": {HASH_LABEL: old.metadata.labels[HASH_LABEL]}}}
-            await self._core.patch_namespaced_pod(
-                shadow.metadata.name, workload.namespace, label, _content_type=STRATEGIC
-            )
+            await self._core.patch_namespaced_pod(shadow.metadata.name, workload.namespace, label, _content_type=STRATEGIC)
         return False
 
     async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
@@ -134,9 +128,7 @@ class KubernetesCluster:
 
     async def discard_shadow(self, workload: Workload, failover_id: str) -> None:
         try:
-            await self._core.delete_namespaced_pod(
-                shadow_name(workload, failover_id), workload.namespace, grace_period_seconds=0
-            )
+            await self._core.delete_namespaced_pod(shadow_name(workload, failover_id), workload.namespace, grace_period_seconds=0)
         except client.ApiException as error:
             if error.status != 404:
                 raise

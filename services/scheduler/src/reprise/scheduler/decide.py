@@ -1,0 +1,76 @@
+"""When a checkpoint is due, pure.
+
+Each container has a fixed grid of due times: offset + k * interval, where the offset is a hash of the container (the
+jitter: a thousand workloads of one interval do not come due together). Any replica computes the same slot k and so the
+same checkpoint id: a doubled event is stored once, and a new leader sees from the newest emitted slot what was missed.
+"""
+
+import hashlib
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reprise.contracts.events import Trigger
+from reprise.scheduler.model import Slot
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Times are seconds since the epoch."""
+
+    offset_s: float
+    interval_s: float
+
+    def slot(self, now_s: float) -> int:
+        """The slot that now lies in."""
+        return math.floor((now_s - self.offset_s) / self.interval_s)
+
+    def due_s(self, slot: int) -> float:
+        return self.offset_s + slot * self.interval_s
+
+
+def grid(pod_uid: str, container: str, interval_s: float) -> Grid:
+    digest = hashlib.blake2b(f"{pod_uid}\0{container}".encode(), digest_size=8).digest()
+    return Grid(int.from_bytes(digest) / 2**64 * interval_s, interval_s)
+
+
+@dataclass(frozen=True)
+class Due:
+    """Emit this slot now."""
+
+    slot: int
+    due_at: datetime
+    trigger: Trigger
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing is due; look again then."""
+
+    until_s: float
+
+
+def next_act(of: Grid, last: Slot | None, now_s: float, ready_since_s: float | None, settle_s: float) -> Due | Wait:
+    """What to do about one running container.
+
+    last: the newest slot emitted of it, if any. ready_since_s: when it started, if it is ready now, else None.
+    Missed slots are made up for by one checkpoint, not by one each. A clock that was set back starts the grid anew
+    instead of waiting for the old time to come.
+    """
+    if ready_since_s is None:
+        return Wait(now_s + 1.0)
+    current = of.slot(now_s)
+    if last is None:
+        settled_s = ready_since_s + settle_s
+        if now_s < settled_s:
+            return Wait(settled_s)
+        return Due(current, at(now_s), "first")
+    same_grid = last.interval_s == of.interval_s and last.number <= current + 1
+    newest = last.number if same_grid else current
+    if newest < current:
+        return Due(current, at(of.due_s(current)), "interval")
+    return Wait(of.due_s(newest + 1))
+
+
+def at(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,127 @@
+"""One timer heap for every protected container; only the leader emits."""
+
+import asyncio
+import heapq
+import itertools
+import time
+
+from nats.errors import Error as NatsError
+from prometheus_client import Counter, Gauge
+from reprise.contracts.events import CheckpointDue
+from reprise.contracts.model import checkpoint_id
+from reprise.runtime.bus import Bus
+from reprise.runtime.election import Election
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.telemetry import log, span
+from reprise.scheduler.decide import Due, Wait, grid, next_act
+from reprise.scheduler.model import Slot
+
+DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
+PROTECTED = Gauge("reprise_protected_containers", "Containers on the timer heap")
+RETRY_S = 1.0
+MAX_SLEEP_S = 0.5
+
+Key = tuple[str, str]
+
+
+class Timers:
+    """A key is (pod uid, container). A heap entry that is out of date is dropped when it comes up."""
+
+    def __init__(self, bus: Bus, pods: ProtectedPods, election: Election, settle_s: float) -> None:
+        self._bus, self._pods, self._election, self._settle_s = bus, pods, election, settle_s
+        self._slots = Bucket(bus, "schedule", Slot)
+        self._known: dict[Key, tuple[Slot | None, int]] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._when: dict[Key, float] = {}
+        self._order = itertools.count()
+        self._wake = asyncio.Event()
+        pods.on_change(self._changed)
+
+    def _changed(self, before: ProtectedPod | None, after: ProtectedPod | None) -> None:
+        """Runs in the event loop: look at the pod's containers now."""
+        pod = after or before
+        if pod is None:
+            return
+        for container in pod.containers:
+            self._push((pod.uid, container.name), 0.0)
+
+    def _push(self, name: Key, delay_s: float) -> None:
+        when = time.monotonic() + delay_s
+        if name in self._when and self._when[name] <= when and delay_s > 0:
+            return
+        self._when[name] = when
+        heapq.heappush(self._heap, (when, next(self._order), name))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve the heap. A follower keeps it current and emits nothing."""
+        while True:
+            self._wake.clear()
+            now = time.monotonic()
+            while self._heap and self._heap[0][0] <= now:
+                when, _, name = heapq.heappop(self._heap)
+                if self._when.get(name) == when:
+                    del self._when[name]
+                    await self._serve(name)
+            PROTECTED.set(len(self._when))
+            delay_s = min(self._heap[0][0] - time.monotonic(), MAX_SLEEP_S) if self._heap else MAX_SLEEP_S
+            try:
+                await asyncio.wait_for(self._wake.wait(), max(delay_s, 0.0))
+            except TimeoutError:
+                continue
+
+    def _find(self, name: Key) -> tuple[ProtectedPod, ProtectedContainer] | None:
+        pod = self._pods.pods.get(name[0])
+        container = next((c for c in pod.containers if c.name == name[1]), None) if pod else None
+        return (pod, container) if pod and container and not pod.deleting else None
+
+    async def _serve(self, name: Key) -> None:
+        found = self._find(name)
+        if found is None:
+            self._known.pop(name, None)
+            return
+        if not self._election.leading:
+            self._known.clear()  # another replica writes: read anew when we lead
+            self._push(name, RETRY_S)
+            return
+        pod, container = found
+        try:
+            if name not in self._known:
+                entry = await self._slots.get(key(*name))
+                self._known[name] = (entry.value, entry.revision) if entry else (None, 0)
+            last, revision = self._known[name]
+            ready_since = container.started_at.timestamp() if container.ready and container.started_at else None
+            now_s, of = time.time(), grid(*name, pod.policy.interval_s)
+            act = next_act(of, last, now_s, ready_since, self._settle_s)
+            if isinstance(act, Due):
+                await self._emit(pod, container, act)
+                await self._remember(name, pod, act, revision)
+                self._push(name, max(0.01, of.due_s(act.slot + 1) - time.time()))
+            elif isinstance(act, Wait):
+                self._push(name, max(0.01, act.until_s - now_s))
+        except (NatsError, OSError, TimeoutError) as error:
+            log().warning("cannot emit a due checkpoint, trying again", pod=pod.name, error=repr(error))
+            self._known.pop(name, None)
+            self._push(name, RETRY_S)
+
+    async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due) -> None:
+        name = checkpoint_id(pod.uid, container.name, due.due_at)
+        with span("checkpoint.due", k8s_pod_name=pod.name, reprise_checkpoint=name):
+            event = CheckpointDue(
+                node=pod.node, workload=pod.workload, checkpoint_id=name, target=pod.target(container),
+                trigger=due.trigger, due_at=due.due_at, interval_s=pod.policy.interval_s, keep=pod.policy.keep,
+            )  # fmt: skip
+            await self._bus.publish(event, dedup_id=f"due-{name}", timeout_s=2)
+        DUE.labels(due.trigger).inc()
+
+    async def _remember(self, name: Key, pod: ProtectedPod, due: Due, revision: int) -> None:
+        value = Slot(pod_uid=name[0], container=name[1], interval_s=pod.policy.interval_s, number=due.slot)
+        if revision:
+            written = await self._slots.update(key(*name), value, revision)
+        else:
+            written = await self._slots.create(key(*name), value)
+        if written is None:
+            self._known.pop(name, None)  # another leader wrote: its event has the same id and was stored once
+        else:
+            self._known[name] = (value, written)
