@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""The test app: a number that lives in memory only, so that a restored process differs from a blank one.
+
+It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
+answering and counting). BALLOON_MIB fills memory with random bytes and dirties one page of it at each tick.
+At its start, and never after a restore, it prints a line with its run id. Standard library only.
+"""
+
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TICK_S = 0.1
+PAGE = 4096
+
+
+class Counter:
+    """The state. hanging: nothing moves or answers any more."""
+
+    def __init__(self, balloon_mib: int) -> None:
+        self.run = secrets.token_hex(6)
+        self.started = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self.count = 0
+        self.hanging = threading.Event()
+        self.balloon_mib = balloon_mib
+        self._balloon = bytearray(b"".join(os.urandom(1 << 20) for _ in range(balloon_mib)))
+
+    def tick_for_ever(self) -> None:
+        due = time.monotonic()
+        while True:
+            # Sleeping to a fixed grid would catch up after a restore: what was lost must stay visible.
+            due = max(due + TICK_S, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+            if self.hanging.is_set():
+                threading.Event().wait()
+            self.count += 1
+            if self._balloon:
+                self._balloon[self.count * PAGE % len(self._balloon)] = self.count & 0xFF
+            if self.count % 10 == 0:
+                print(f"count={self.count} run={self.run}", flush=True)
+
+    def state(self) -> dict[str, Any]:
+        return {"run": self.run, "count": self.count, "started": self.started, "balloon_mib": self.balloon_mib}
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One connection per request: an open connection would be in the checkpoint."""
+
+    counter: Counter
+    timeout = 5
+
+    def do_GET(self) -> None:
+        self._hold()
+        match self.path:
+            case "/state":
+                self._reply(200, self.counter.state())
+            case "/health":
+                self._reply(200, {"status": "ok"})
+            case _:
+                self._reply(404, {"error": "use /state or /health"})
+
+    def do_POST(self) -> None:
+        self._hold()
+        match self.path:
+            case "/state":
+                self._set()
+            case "/kill":
+                self._reply(202, {"status": "killed"})
+                # SIGKILL to oneself is ignored by pid 1 of a pid namespace: leave without any clean-up instead.
+                threading.Timer(0.02, os._exit, [137]).start()
+            case "/hang":
+                self._reply(202, {"status": "hanging"})
+                self.counter.hanging.set()
+            case _:
+                self._reply(404, {"error": "use /state, /kill or /hang"})
+
+    def _set(self) -> None:
+        try:
+            size = min(int(self.headers.get("Content-Length", "0")), 1 << 16)
+            self.counter.count = int(json.loads(self.rfile.read(size))["count"])
+        except (ValueError, KeyError, TypeError):
+            self._reply(400, {"error": 'send {"count": NUMBER}'})
+            return
+        self._reply(200, self.counter.state())
+
+    def _hold(self) -> None:
+        if self.counter.hanging.is_set():
+            threading.Event().wait()
+
+    def _reply(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode() + b"\n"
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet: probes come each second."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+
+def main() -> None:
+    counter = Counter(int(os.environ.get("BALLOON_MIB", "0")))
+    Handler.counter = counter
+    # Pid 1 has no default action for SIGTERM.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
+    print(f"started run={counter.run} count=0", flush=True)
+    threading.Thread(target=counter.tick_for_ever, daemon=True).start()
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
