@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
@@ -67,6 +68,9 @@ class Bus:
 
     @property
     def jetstream(self) -> JetStreamContext:
+        """Raises nats.errors.ConnectionClosedError before the first connection."""
+        if not self._client.is_connected and not self._client.is_reconnecting:
+            raise ConnectionClosedError
         return self._client.jetstream(timeout=5)
 
     async def connect(self) -> None:
@@ -141,6 +145,7 @@ class Bus:
         async with asyncio.TaskGroup() as group:
             for subscription in self._subscriptions:
                 group.create_task(self._serve(subscription), name=subscription.consumer)
+            group.create_task(asyncio.Event().wait())  # a service may only publish
 
     async def drain(self, timeout_s: float) -> None:
         """Let handlers finish, then close."""

@@ -30,8 +30,8 @@ class Election:
     """Run run() as a part of the service; ask `leading` before each act."""
 
     def __init__(self, bus: Bus, name: str, identity: str) -> None:
-        self._bucket = Bucket(bus, "leases", Leadership)
-        self._key = f"leader.{name}"
+        self._bucket = Bucket(bus, "elections", Leadership)
+        self._key = name
         self._name = name
         self._identity = identity
         self._leads_until = 0.0

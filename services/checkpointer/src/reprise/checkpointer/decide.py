@@ -51,6 +51,8 @@ CRIU_CAUSES = (
      "a mount of the container cannot be dumped", "leave this volume type out of the pod"),
     (r"Can't dump.*(/dev/nvidia|/dev/dri)|chardev", "Device", "the process has a device open",
      "CRIU needs a plugin for this device"),
+    (r"Can't get rlimit", "NoSysResource", "CRIU may not read the limits of a process of another user",
+     "give the container runtime CAP_SYS_RESOURCE, or run the container as root"),
     (r"vdso", "Vdso", "this CRIU does not know this kernel's vdso", "install criu >= 4.1 on the node"),
 )  # fmt: skip
 
@@ -77,7 +79,7 @@ def explain(status: int, body: str, criu_log: str | None = None) -> Failure:
     for said, reason, remedy in RUNTIME_CAUSES:
         if said in text:
             return Failure(reason, text, remedy, retry=reason == "Frozen")
-    if "criu" in text.lower():
+    if "criu" in text.lower() or "failed to checkpoint container" in text:
         return _criu(text, criu_log)
     return Failure("KubeletError", f"the kubelet answered {status}: {text}", "see the kubelet's and the runtime's log")
 

@@ -43,7 +43,7 @@ class Arbiter:
     async def follow(self) -> None:
         """Every renewal by KV, as it comes."""
         async for change in self._kv.bucket.watch():
-            if change.value is None or not change.key.startswith("node."):
+            if change.value is None:
                 continue
             self._leases[change.value.node] = change.value
             self._sighting(change.value.node)
