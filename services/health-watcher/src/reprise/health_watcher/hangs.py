@@ -58,6 +58,7 @@ class Hangs:
         while found := self._find(key):
             pod, container = found
             probe: Any = container.liveness
+            began = asyncio.get_running_loop().time()
             if container.container_id != judged_id:
                 judged_id, count = container.container_id, ProbeCount()
             if container.running and judged_id and pod.ip:
@@ -65,7 +66,8 @@ class Hangs:
                 if hangs(count, probe.failure_threshold or 3):
                     await self._end(pod, container)
                     count = ProbeCount()
-            await asyncio.sleep(float(probe.period_seconds or 10))
+            took_s = asyncio.get_running_loop().time() - began
+            await asyncio.sleep(max(0.05, float(probe.period_seconds or 10) - took_s))  # the period is from start to start
 
     async def _probe_once(self, pod: ProtectedPod, container: ProtectedContainer, count: ProbeCount) -> ProbeCount:
         async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:

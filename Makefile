@@ -1,0 +1,75 @@
+# `make help` lists what there is. Everything a target needs it gets by itself.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+UV := $(or $(shell command -v uv),.bootstrap/bin/uv)
+RUN := $(UV) run --no-sync
+LAB := $(RUN) reprise-lab
+SOURCES := $(wildcard packages/*/src services/*/src) lab/src
+export REPRISE_CHECKOUT := $(CURDIR)
+
+.PHONY: help setup lint unit component e2e test demo bench up down images deploy logs build proto
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.bootstrap/bin/uv:
+	@python3 -m venv .bootstrap || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@.bootstrap/bin/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+
+setup: $(if $(shell command -v uv),,.bootstrap/bin/uv) ## install uv if it is missing, and every Python dependency from the lock
+	@$(UV) sync --frozen --quiet
+
+lint: setup ## ruff, mypy --strict, import-linter
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy $(SOURCES)
+	$(RUN) lint-imports
+
+unit: setup ## the fast loop: no root, no servers, no cluster
+	$(RUN) pytest -q -m "not component and not e2e"
+
+component: setup ## real NATS, MinIO and PostgreSQL processes (builds MinIO once)
+	$(LAB) build
+	$(RUN) pytest -q -m component
+
+e2e: setup ## the real cluster: boots it, deploys, tests; leaves it up
+	$(LAB) up
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) pytest -q -m e2e tests/e2e
+
+test: lint unit component ## everything, and the lab taken down at the end
+	@set -o pipefail; code=0; $(MAKE) --no-print-directory e2e || code=$$?; \
+	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
+	$(LAB) down || code=$$?; exit $$code
+
+demo: setup ## a counter survives a crash, a hang and a lost node, live in this terminal
+	$(LAB) up
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) python examples/demo/demo.py
+
+bench: setup ## figures as a table and as build/bench.json; ONLY=prefix runs a part
+	$(LAB) up
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) python tests/bench/bench.py $(if $(ONLY),--only $(ONLY))
+
+build: setup ## the cluster's binaries, once per machine
+	$(LAB) build
+
+up: setup ## boot the lab
+	$(LAB) up
+
+images: setup ## build the images that changed
+	$(LAB) images
+
+deploy: setup ## deploy Reprise on the lab, or restart what has a new image
+	$(RUN) python -m reprise_lab.deploy
+
+down: setup ## stop the lab and leave nothing behind
+	$(LAB) down
+
+logs: setup ## the last lines of every service
+	@for s in scheduler checkpointer transfer restorer health-watcher console; do \
+	  echo "== $$s"; $(LAB) kubectl -n reprise-system logs -l app.kubernetes.io/name=$$s --tail=40 --prefix 2>&1; done || true
+
+proto: setup ## regenerate the CRI stubs from the k8s.io/cri-api Go module
+	$(RUN) python packages/runtime/generate_cri.py

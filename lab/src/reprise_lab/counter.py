@@ -1,0 +1,115 @@
+"""The example app on the lab: deploy it, find it, wait for it."""
+
+import json
+import time
+from typing import Any
+
+from reprise_lab.paths import CHECKOUT
+from reprise_lab.shell import LabError, kubectl, poll
+from reprise_lab.witness import ask
+
+EXAMPLE = CHECKOUT / "examples/counter"
+LIVE = "localhost:5797/"
+
+
+def deploy(namespace: str, *, annotations: dict[str, str] | None = None, env: dict[str, str] | None = None) -> None:
+    """A fresh counter in a namespace of its own; annotations and env override the example's. Returns when it serves."""
+    remove(namespace)
+    kubectl("create", "namespace", namespace)
+    kubectl("-n", namespace, "apply", "-k", str(EXAMPLE))
+    patch: dict[str, Any] = {"metadata": {"annotations": annotations or {}}}
+    if env:
+        container = {"name": "counter", "env": [{"name": k, "value": v} for k, v in env.items()]}
+        patch["spec"] = {"template": {"spec": {"containers": [container]}}}
+    if annotations or env:
+        kubectl("-n", namespace, "patch", "deployment", "counter", "-p", json.dumps(patch))
+    kubectl("-n", namespace, "rollout", "status", "deployment/counter", "--timeout=60s")
+
+
+def remove(namespace: str) -> None:
+    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", "--timeout=60s", check=False)
+
+
+def pods(namespace: str) -> list[dict[str, Any]]:
+    """The app's pods that are not being deleted."""
+    found = json.loads(kubectl("-n", namespace, "get", "pods", "-l", "app=counter", "-o", "json"))["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def pod(namespace: str) -> dict[str, Any]:
+    """The only one."""
+    found = pods(namespace)
+    if len(found) != 1:
+        raise LabError(f"{namespace} has {len(found)} counters, not one")
+    return found[0]
+
+
+def state(namespace: str) -> dict[str, Any]:
+    said = ask(pod(namespace)["status"].get("podIP", ""), timeout_s=1)
+    if not said:
+        raise LabError(f"the counter in {namespace} does not answer")
+    return said
+
+
+def armed(namespace: str) -> bool:
+    """Whether it runs from its live reference and serves."""
+    found = pods(namespace)
+    if len(found) != 1 or not found[0]["spec"]["containers"][0]["image"].startswith(LIVE):
+        return False
+    return bool(ask(found[0]["status"].get("podIP", "")))
+
+
+def wait_armed(namespace: str, seconds: float = 40) -> None:
+    poll(seconds, lambda: armed(namespace), f"the counter in {namespace} to be armed")
+
+
+def console(path: str) -> list[dict[str, Any]]:
+    """GET the console's REST API through its service."""
+    import urllib.request
+
+    address = kubectl("-n", "reprise-system", "get", "service", "console", "-o", "jsonpath={.spec.clusterIP}")
+    with urllib.request.urlopen(f"http://{address}:8080/api/v1/{path}", timeout=5) as answer:
+        return list(json.loads(answer.read()))
+
+
+def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dict[str, Any]:
+    """The newest stored checkpoint whose id is later than `after`."""
+    found: list[dict[str, Any]] = []
+
+    def newer() -> bool:
+        rows = console(f"checkpoints?namespace={namespace}&state=stored&limit=1")
+        found[:] = [row for row in rows if row["checkpoint_id"] > after and row["pull_s"] is not None]
+        return bool(found)
+
+    poll(seconds, newer, f"a checkpoint of {namespace}", 0.1)
+    return found[0]
+
+
+def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 1) -> dict[str, Any]:
+    """The newest ended failover of that cause, once there are `count`."""
+    found: list[dict[str, Any]] = []
+
+    def ended() -> bool:
+        rows = console(f"failovers?namespace={namespace}")
+        found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ("completed", "abandoned")]
+        return len(found) >= count
+
+    poll(seconds, ended, f"the failover ({cause}) of {namespace} to end", 0.1)
+    return found[0]
+
+
+def deploy_reprise() -> None:
+    """`kubectl apply -k deploy/overlays/lab`, and wait until every service is ready."""
+    kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays/lab"))
+    for kind, names in (("deployment", ("scheduler", "restorer", "console")), ("daemonset", ("checkpointer", "transfer", "health-watcher"))):
+        for name in names:
+            kubectl("-n", "reprise-system", "rollout", "status", f"{kind}/{name}", "--timeout=120s")
+
+
+def restart_reprise() -> None:
+    """After new images: start every service anew, and wait."""
+    kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/part-of=reprise", "--grace-period=2")
+    time.sleep(1)
+    deploy_reprise()
+
+

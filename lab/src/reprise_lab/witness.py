@@ -1,0 +1,104 @@
+"""A witness outside the cluster: it asks every address that could answer for an app, each 10 ms, and trusts nothing else.
+
+The app stamps each answer with its run id (a new one at each blank start) and its count.
+"""
+
+import http.client
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+
+from reprise_lab.shell import LabError, kubectl
+
+ASK_EVERY_S = 0.01
+TIMEOUT_S = 0.1
+PORT = 8080
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: when it came (monotonic seconds), from which address, and what it said."""
+
+    at: float
+    address: str
+    run: str
+    count: int
+
+
+def ask(address: str, path: str = "/state", method: str = "GET", timeout_s: float = TIMEOUT_S) -> dict[str, object] | None:
+    """One request; None if there is no good answer. A short time-out: one lost packet must not cost a second."""
+    connection = http.client.HTTPConnection(address, PORT, timeout=timeout_s)
+    try:
+        connection.request(method, path)
+        return dict(json.loads(connection.getresponse().read()))
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+@dataclass
+class Witness:
+    """Use as a context manager; `history` grows while it runs."""
+
+    namespace: str
+    selector: str = "app=counter"
+    history: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+
+    def __enter__(self) -> "Witness":
+        self._look()
+        self._scout = threading.Thread(target=self._scout_for_ever, daemon=True)
+        self._scout.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in [self._scout, *self._threads.values()]:
+            thread.join(5)
+
+    def _scout_for_ever(self) -> None:
+        while not self._stop.wait(0.15):
+            self._look()
+
+    def _look(self) -> None:
+        text = kubectl("-n", self.namespace, "get", "pods", "-l", self.selector, "-o", "json", check=False)
+        for pod in json.loads(text)["items"] if text else []:
+            address = pod["status"].get("podIP")
+            if address and address not in self._threads:
+                self._threads[address] = threading.Thread(target=self._ask_for_ever, args=(address,), daemon=True)
+                self._threads[address].start()
+
+    def _ask_for_ever(self, address: str) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            said = ask(address)
+            if said and "run" in said:
+                self.history.append(Answer(time.monotonic(), address, str(said["run"]), int(str(said["count"]))))
+            time.sleep(max(0.0, ASK_EVERY_S - (time.monotonic() - began)))
+
+    def last(self) -> Answer:
+        if not self.history:
+            raise LabError(f"nothing in {self.namespace} has answered")
+        return self.history[-1]
+
+    def wait(self, run: str, since: float, seconds: float) -> Answer:
+        """The first answer of that run after `since`. Raises LabError if none comes in time."""
+        end = time.monotonic() + seconds
+        seen = 0
+        while time.monotonic() < end:
+            found = self.history
+            for answer in found[seen:]:
+                if answer.at > since and answer.run == run:
+                    return answer
+            seen = len(found)
+            time.sleep(0.005)
+        raise LabError(f"run {run} did not answer within {seconds:g} s")
+
+    def runs(self, since: float = 0.0) -> set[str]:
+        """Every run id that answered after `since`."""
+        return {answer.run for answer in self.history if answer.at > since}

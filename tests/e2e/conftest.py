@@ -1,0 +1,37 @@
+"""The real cluster. `make e2e` boots it, builds the images and deploys Reprise; these fixtures only use it."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from reprise_lab import counter
+from reprise_lab.shell import kubectl
+from reprise_lab.witness import Witness
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster() -> None:
+    text = kubectl("get", "nodes", "-o", "json", check=False)
+    if not text:
+        pytest.exit("the lab is down: `make up images deploy`, or `make e2e`, which does it all", returncode=3)
+    ready = [n["metadata"]["name"] for n in json.loads(text)["items"]]
+    assert {"n1", "n2"} <= set(ready)
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """One of its own for each test; removed afterwards."""
+    name = request.node.name.replace("_", "-").removeprefix("test-")[:40].strip("-")
+    yield name
+    counter.remove(name)
+
+
+@pytest.fixture
+def armed_counter(namespace: str) -> Iterator[Witness]:
+    """A counter on n1 that is armed and has a checkpoint since, under the eyes of the witness."""
+    counter.deploy(namespace)
+    counter.wait_armed(namespace)
+    first = counter.wait_checkpoint(namespace)
+    counter.wait_checkpoint(namespace, after=first["checkpoint_id"])
+    with Witness(namespace) as witness:
+        yield witness

@@ -1,0 +1,127 @@
+"""What others see: events on NATS, traces in Jaeger, rows in the console, events on the workload."""
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+from typing import Any
+
+import nats
+import pytest
+from reprise.contracts import envelope, subjects
+from reprise_lab import counter, faults
+from reprise_lab.shell import kubectl, poll
+from reprise_lab.witness import Witness
+
+pytestmark = pytest.mark.e2e
+
+
+def service_ip(name: str) -> str:
+    return kubectl("-n", "reprise-system", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+
+
+def trace(trace_id: str) -> list[dict[str, Any]]:
+    """The spans of a trace, by Jaeger's query API."""
+    url = f"http://{service_ip('jaeger')}:16686/api/traces/{trace_id}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return list(json.loads(answer.read())["data"][0]["spans"])
+    except (OSError, IndexError, KeyError):
+        return []
+
+
+async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
+    """Every event about a namespace that the stream holds, as any subscriber would read it."""
+    client = await nats.connect(f"nats://{service_ip('nats')}:4222")
+    found = []
+    subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
+    try:
+        while True:
+            message = await subscription.next_msg(timeout=1.0)
+            found.append(envelope.decode(message.data))
+    except TimeoutError:
+        return found
+    finally:
+        await client.close()
+
+
+def wait_spans(trace_id: str, wanted: set[str]) -> set[str]:
+    names: set[str] = set()
+
+    def complete() -> bool:
+        names.update(span["operationName"] for span in trace(trace_id))
+        return wanted <= names
+
+    poll(15, complete, f"spans {wanted} in trace {trace_id}", 0.5)
+    return names
+
+
+def test_one_checkpoint_is_one_trace_from_due_to_stored(armed_counter: Witness) -> None:
+    events = asyncio.run(collect(armed_counter.namespace))
+    stored = [e for e, data in events if data.TYPE == "checkpoint.stored"]
+    assert stored
+    trace_id = stored[-1].traceparent.split("-")[1]
+    wanted = {"checkpoint.due", "publish checkpoint.due", "kubelet checkpoint", "publish checkpoint.taken", "upload",
+              "publish checkpoint.stored"}  # fmt: skip
+    assert wanted <= wait_spans(trace_id, wanted)
+
+
+def test_one_failover_is_one_trace_from_declared_to_completed(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    before, killed_at = armed_counter.last(), time.monotonic()
+    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
+    armed_counter.wait(before.run, killed_at + 0.15, 20)
+    counter.wait_failover(namespace, "crash")
+    events = asyncio.run(collect(namespace))
+    by_type = {data.TYPE: e for e, data in events if e.type.endswith(("failover.declared", "failover.completed"))}
+    traces = {e.traceparent.split("-")[1] for e in by_type.values()}
+    assert len(by_type) == 2
+    assert len(traces) == 1
+    wanted = {"failover.declared", "publish failover.declared", "saga.plan", "saga.verify", "publish failover.completed"}
+    assert wanted <= wait_spans(traces.pop(), wanted)
+
+
+def test_the_console_keeps_each_checkpoint_with_criu_s_statistics(armed_counter: Witness) -> None:
+    row = counter.wait_checkpoint(armed_counter.namespace)
+    assert row["size_bytes"] > 1_000_000
+    assert row["frozen_time_us"] > 0
+    assert row["pages_written"] > 100
+    assert row["kubelet_s"] > 0
+
+
+def kubernetes_events(namespace: str, reason: str) -> list[str]:
+    items = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
+    return [item["message"] for item in items if item["reason"] == reason]
+
+
+def wait_event(namespace: str, reason: str, seconds: float = 30) -> str:
+    poll(seconds, lambda: bool(kubernetes_events(namespace, reason)), f"a Kubernetes Event {reason} in {namespace}", 0.3)
+    return kubernetes_events(namespace, reason)[0]
+
+
+def test_a_nonsense_interval_is_told_on_the_workload(namespace: str) -> None:
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "soon"})
+    message = wait_event(namespace, "BadAnnotation")
+    assert "reprise.dev/interval" in message
+    assert "soon" in message
+
+
+def test_a_container_that_does_not_exist_is_told_on_the_workload(namespace: str) -> None:
+    counter.deploy(namespace, annotations={"reprise.dev/containers": "nobody"})
+    assert "nobody" in wait_event(namespace, "NoSuchContainer")
+
+
+def test_a_workload_without_a_probe_is_told_what_it_misses_and_is_checkpointed(namespace: str) -> None:
+    counter.deploy(namespace)
+    remove = [{"op": "remove", "path": f"/spec/template/spec/containers/0/{p}"} for p in ("livenessProbe", "readinessProbe")]
+    kubectl("-n", namespace, "patch", "deployment", "counter", "--type=json", "-p", json.dumps(remove))
+    assert "hang" in wait_event(namespace, "NoProbe")
+    counter.wait_checkpoint(namespace)
+
+
+def test_the_prototypes_annotations_work_unchanged(namespace: str) -> None:
+    ours = {"reprise.dev/mode": None, "reprise.dev/interval": None}
+    theirs = {"hitachienergy.com/cr_mode": "cr", "hitachienergy.com/cr_interval": "5"}
+    counter.deploy(namespace, annotations=ours | theirs)  # type: ignore[arg-type]
+    counter.wait_checkpoint(namespace)

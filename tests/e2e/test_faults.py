@@ -1,0 +1,78 @@
+"""Reprise's own parts fail: nothing is lost, nothing is doubled, and the workload is not harmed."""
+
+import signal
+import time
+
+import pytest
+from reprise_lab import counter, faults
+from reprise_lab.shell import kubectl, poll
+from reprise_lab.witness import Witness
+
+pytestmark = pytest.mark.e2e
+
+
+def kill_counter(namespace: str) -> float:
+    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
+    return time.monotonic()
+
+
+def test_a_killed_restorer_finishes_the_failover_when_it_is_back(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    before = armed_counter.last()
+    killed_at = kill_counter(namespace)
+    faults.kill_service("restorer")
+    armed_counter.wait(before.run, killed_at + 0.15, 20)
+    row = counter.wait_failover(namespace, "crash", seconds=60)
+    assert row["state"] == "completed"
+    assert armed_counter.runs(killed_at) == {before.run}
+
+
+def test_an_armed_crash_comes_back_while_nats_and_the_store_are_away(armed_counter: Witness) -> None:
+    """I6, and the point of arming: nothing but the node itself is needed."""
+    namespace = armed_counter.namespace
+    for server in ("nats", "minio"):
+        kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=0")
+    try:
+        time.sleep(6)  # longer than a node's lease: it must not freeze for the store's absence
+        before = armed_counter.last()
+        assert time.monotonic() - before.at < 1, "the workload was harmed by an outage of NATS"
+        killed_at = kill_counter(namespace)
+        after = armed_counter.wait(before.run, killed_at + 0.15, 20)
+        assert after.at - killed_at < 10
+    finally:
+        for server in ("nats", "minio"):
+            kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=1")
+            kubectl("-n", "reprise-system", "rollout", "status", f"deployment/{server}", "--timeout=60s")
+    counter.wait_failover(namespace, "crash", seconds=60)
+    last = counter.console(f"checkpoints?namespace={namespace}&limit=1")[0]["checkpoint_id"]
+    counter.wait_checkpoint(namespace, after=last, seconds=60)
+
+
+def test_a_node_cut_off_freezes_and_is_never_a_second_instance(armed_counter: Witness) -> None:
+    """The witness reaches the cut node's pods no more; so the app's own count is what tells, once it is healed."""
+    namespace = armed_counter.namespace
+    old = counter.pod(namespace)
+    before = armed_counter.last()
+    cut_at = time.monotonic()
+    faults.cut("n1", "all")
+    try:
+        after = armed_counter.wait(before.run, cut_at + 0.3, 40)
+        assert after.address != before.address
+        counter.wait_failover(namespace, "node-loss")
+    finally:
+        faults.heal("n1")
+    healed_at = time.monotonic()
+    poll(60, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
+         "the old pod to go", 0.5)  # fmt: skip
+    late = {a.address for a in armed_counter.history if a.at > healed_at}
+    assert before.address not in late, "the old instance answered after the cut was healed"
+
+
+def test_a_pod_deleted_by_its_user_is_not_brought_back(armed_counter: Witness) -> None:
+    """A deletion wins: the owner starts a new pod, blank, and no failover claims it."""
+    namespace = armed_counter.namespace
+    old, run = counter.pod(namespace)["metadata"]["name"], armed_counter.last().run
+    kubectl("-n", namespace, "delete", "pod", old, "--wait=true", "--timeout=60s")
+    poll(30, lambda: len(counter.pods(namespace)) == 1 and bool(armed_counter.runs() - {run}), "a new pod", 0.2)
+    rows = [r for r in counter.console(f"failovers?namespace={namespace}") if r["cause"] != "arm"]
+    assert all(r["state"] == "abandoned" for r in rows), rows
