@@ -101,7 +101,10 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 def deploy_reprise() -> None:
     """`kubectl apply -k deploy/overlays/lab`, and wait until every service is ready."""
     kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays/lab"))
-    for kind, names in (("deployment", ("scheduler", "restorer", "console")), ("daemonset", ("checkpointer", "transfer", "health-watcher"))):
+    for kind, names in (
+        ("deployment", ("scheduler", "restorer", "console")),
+        ("daemonset", ("checkpointer", "transfer", "health-watcher")),
+    ):
         for name in names:
             kubectl("-n", "reprise-system", "rollout", "status", f"{kind}/{name}", "--timeout=120s")
 
@@ -111,5 +114,3 @@ def restart_reprise() -> None:
     kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/part-of=reprise", "--grace-period=2")
     time.sleep(1)
     deploy_reprise()
-
-

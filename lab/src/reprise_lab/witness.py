@@ -4,12 +4,13 @@ The app stamps each answer with its run id (a new one at each blank start) and i
 """
 
 import http.client
+import itertools
 import json
 import threading
 import time
 from dataclasses import dataclass, field
 
-from reprise_lab.shell import LabError, kubectl
+from reprise_lab.shell import LabError, kubectl, poll
 
 ASK_EVERY_S = 0.01
 TIMEOUT_S = 0.1
@@ -54,6 +55,7 @@ class Witness:
         self._look()
         self._scout = threading.Thread(target=self._scout_for_ever, daemon=True)
         self._scout.start()
+        poll(10, lambda: bool(self.history), f"an answer in {self.namespace}", 0.02)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -98,6 +100,17 @@ class Witness:
             seen = len(found)
             time.sleep(0.005)
         raise LabError(f"run {run} did not answer within {seconds:g} s")
+
+    def after_gap(self, run: str, since: float, seconds: float, gap_s: float = 0.25) -> Answer:
+        """The first answer of that run after a silence of gap_s: one that was on its way at the fault does not count."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            late = [a for a in self.history[-6000:] if a.at > since - 0.5]
+            for earlier, later in itertools.pairwise(late):
+                if later.at - earlier.at > gap_s and later.at > since and later.run == run:
+                    return later
+            time.sleep(0.01)
+        raise LabError(f"run {run} did not come back within {seconds:g} s")
 
     def runs(self, since: float = 0.0) -> set[str]:
         """Every run id that answered after `since`."""
