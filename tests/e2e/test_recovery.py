@@ -59,7 +59,7 @@ def test_a_hang_comes_back_with_its_count(armed_counter: Witness) -> None:
 def node_comes_back() -> object:
     yield
     faults.power_on("n1")
-    poll(60, lambda: services_ready(), "Reprise on n1 to be ready again", 0.5)
+    poll(60, services_ready, "Reprise on n1 to be ready again", 0.5)
 
 
 def services_ready() -> bool:

@@ -24,27 +24,31 @@ def power_on(name: str) -> None:
     Node(name).up()
 
 
+def cut_rules(what: From) -> dict[str, list[str]]:
+    """nftables rules by hook."""
+    if what == "all":
+        return {"prerouting": ['iifname "eth0" drop'], "postrouting": ['oifname "eth0" drop']}
+    both = {
+        "nats": ["tcp dport 4222 drop", "tcp sport 4222 drop"],
+        "api": [f"ip {side} {{ {API_IP}, 10.96.0.1 }} drop" for side in ("daddr", "saddr")],
+    }[what]
+    return {hook: both for hook in ("prerouting", "output", "postrouting")}
+
+
 def cut(name: str, what: From) -> None:
     """Drop packets in the node's network namespace, both ways, pods' included; heal() ends it.
 
     all: everything on the node's link; nats: TCP port 4222; api: the API server, by address and by its service.
     """
     heal(name)
-    rules = {
-        "all": 'iifname "eth0" drop; oifname "eth0" drop',
-        "nats": "tcp dport 4222 drop; tcp sport 4222 drop",
-        "api": f"ip daddr {{ {API_IP}, 10.96.0.1 }} drop; ip saddr {{ {API_IP}, 10.96.0.1 }} drop",
-    }[what]
+    rules = cut_rules(what)
     # Before conntrack and destination NAT (-300): a service's address is still its own there.
-    chains = "; ".join(
-        f"chain {hook} {{ type filter hook {hook} priority -310; {rules}; }}" for hook in ("prerouting", "output", "postrouting")
-    )
-    if what == "all":
-        chains = (
-            'chain prerouting { type filter hook prerouting priority -310; iifname "eth0" drop; }; '
-            'chain postrouting { type filter hook postrouting priority -310; oifname "eth0" drop; }'
-        )
-    Node(name).exec("nft", f"table inet {TABLE} {{ {chains} }}")
+    hooks = ("prerouting", "postrouting") if what == "all" else ("prerouting", "output", "postrouting")
+    lines = [f"add table inet {TABLE}"]
+    for hook in hooks:
+        lines.append(f"add chain inet {TABLE} {hook} {{ type filter hook {hook} priority -310; }}")
+        lines += [f"add rule inet {TABLE} {hook} {rule}" for rule in rules[hook]]
+    Node(name).exec("sh", "-c", "printf '%s\n' \"$@\" | nft -f -", "nft", *lines)
 
 
 def heal(name: str) -> None:
