@@ -100,13 +100,17 @@ class Bucket(Generic[M]):
         except NoKeysError:
             return []
 
-    async def watch(self) -> AsyncIterator[Change[M]]:
-        """Every value now, then every change; starts over by itself when NATS was away."""
+    async def watch(self, quiet_s: float) -> AsyncIterator[Change[M]]:
+        """Every value now, then every change; starts over when NATS was away, and when nothing came for quiet_s.
+
+        A watch on a bucket that NATS lost with its data stays silent for ever: silence is the only sign of it.
+        """
         while True:
             try:
                 watcher = await (await self._kv()).watchall()
                 try:
-                    async for entry in watcher:
+                    while True:
+                        entry = await asyncio.wait_for(anext(watcher), quiet_s)
                         if entry is None:
                             continue
                         deleted = entry.operation in ("DEL", "PURGE")

@@ -17,6 +17,7 @@ from reprise.runtime.kube import protected_on
 from reprise.runtime.telemetry import log, span
 
 TICK_S = 0.25
+BLIND_AFTER_S = 2.5
 KUBELET_TIMEOUT_S = 1.0
 
 
@@ -31,22 +32,30 @@ class Arbiter:
         api: client.ApiClient,
         announcer: Announcer,
         kubelet_port: int,
+        own_node: str,
     ) -> None:
         self._election, self._kv, self._kubernetes = election, kv, kubernetes
         self._api, self._announcer, self._kubelet_port = api, announcer, kubelet_port
         self._leases: dict[str, NodeLease] = {}
         self._seen_at: dict[str, float] = {}
         self._versions: dict[str, str] = {}
-        self._checked_at = 0.0
+        self._own_node = own_node
+        self._checked_at = self._own_seen_at = float("-inf")
         self._lost: set[str] = set()
+        self._revisions: dict[str, int] = {}
 
     async def follow(self) -> None:
-        """Every renewal by KV, as it comes."""
-        async for change in self._kv.bucket.watch():
+        """Every renewal by KV, as it comes; our own node's is among them, so silence means that the watch is dead."""
+        async for change in self._kv.bucket.watch(BLIND_AFTER_S):
             if change.value is None:
                 continue
-            self._leases[change.value.node] = change.value
-            self._sighting(change.value.node)
+            node = change.value.node
+            self._leases[node] = change.value
+            if self._revisions.get(node) != change.revision:  # a watch that starts over repeats what was known
+                self._revisions[node] = change.revision
+                self._sighting(node)
+                if node == self._own_node:
+                    self._own_seen_at = time.monotonic()
 
     async def follow_kubernetes(self) -> None:
         """Renewals by Kubernetes Lease; a listing that fails makes the arbiter blind, and it judges nobody."""
@@ -68,12 +77,16 @@ class Arbiter:
 
     async def run(self) -> None:
         while True:
-            sighted = time.monotonic() - self._checked_at < 2.0
-            if self._election.leading and sighted:
+            if self._election.leading and self._sees():
                 for node in list(self._leases):
                     if node not in self._lost:
                         await self._judge(node)
             await asyncio.sleep(TICK_S)
+
+    def _sees(self) -> bool:
+        """Both ways of renewal are in view: who does not see its own node's renewal cannot say that another's is missing."""
+        now = time.monotonic()
+        return now - self._checked_at < BLIND_AFTER_S and now - self._own_seen_at < BLIND_AFTER_S
 
     async def _judge(self, node: str) -> None:
         lease = self._leases[node]

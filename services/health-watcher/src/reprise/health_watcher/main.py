@@ -37,7 +37,7 @@ async def main(settings: Settings) -> None:
     fences = Bucket(service.bus, "fences", Fence)
     isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, announcer, Path(settings.state_dir))
     election = Election(service.bus, "arbiter", settings.pod_name)
-    arbiter = Arbiter(election, kv, leases, api, announcer, settings.kubelet_port)
+    arbiter = Arbiter(election, kv, leases, api, announcer, settings.kubelet_port, settings.node_name)
     for name, part in (
         ("pods", pods.run),
         ("container-events", deaths.follow),
