@@ -173,9 +173,9 @@ def memory(progress: Progress) -> list[Row]:
     sampler.start()
     counter.deploy("bench-large", annotations={"reprise.dev/interval": "60s"}, env={"BALLOON_MIB": "1024"})
     try:
-        counter.wait_checkpoint("bench-large", seconds=180)
-        counter.wait_failover("bench-large", "arm", seconds=180)
-        size = counter.console("checkpoints?namespace=bench-large&state=stored&limit=1")[0]["size_bytes"]
+        poll(240, lambda: stored_bytes() > 1 << 30, "a checkpoint of 1 GiB", 0.5)
+        counter.wait_armed("bench-large", 180)
+        size = stored_bytes()
     finally:
         done.set()
         sampler.join()
@@ -195,6 +195,12 @@ def memory(progress: Progress) -> list[Row]:
     ]
 
 
+def stored_bytes() -> int:
+    """Of the largest checkpoint that the node has pulled back."""
+    rows = counter.console("checkpoints?namespace=bench-large&state=stored&limit=20")
+    return max((row["size_bytes"] or 0 for row in rows if row["pull_s"] is not None), default=0)
+
+
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.crash checkpoint": crashes, "recovery.node_loss": node_loss, "memory": memory,
 }  # fmt: skip
@@ -205,6 +211,7 @@ def main() -> None:
     options.add_argument("--only", default="", help="run the parts that measure figures with this prefix")
     only = options.parse_args().only
     rows: list[Row] = []
+    poll(60, daemons_ready, "Reprise on both nodes", 0.5)
     with Progress(transient=True) as progress:
         for names, part in PARTS.items():
             if any(name.startswith(only) or only.startswith(name) for name in names.split()):
