@@ -7,7 +7,7 @@ LAB := $(RUN) reprise-lab
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component e2e test demo bench up down images deploy logs build proto
+.PHONY: help setup lint unit component e2e test demo bench up down images deploy logs build proto requirements
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,9 @@ down: setup ## stop the lab and leave nothing behind
 logs: setup ## the last lines of every service
 	@for s in scheduler checkpointer transfer restorer health-watcher console; do \
 	  echo "== $$s"; $(LAB) kubectl -n reprise-system logs -l app.kubernetes.io/name=$$s --tail=40 --prefix 2>&1; done || true
+
+requirements: setup ## export uv.lock for the images
+	$(UV) export --frozen --no-dev --no-emit-workspace --all-packages --no-header --no-annotate --quiet > deploy/requirements.txt
 
 proto: setup ## regenerate the CRI stubs from the k8s.io/cri-api Go module
 	$(RUN) python packages/runtime/generate_cri.py

@@ -89,8 +89,9 @@ def crashes(progress: Progress) -> list[Row]:
         Row("recovery.crash.overhead_ms", overhead_ms, "ms", "<= 150", told, f"medians of {CRASHES} pairs run in turn"),
         Row("recovery.crash.median_s", statistics.median(ours), "s", "", told, "SIGKILL to the first answer of the same run"),
         Row("recovery.crash.blank_served", blank, "instances", "0", "", f"run ids seen in {CRASHES} crashes, asked each 10 ms"),
-        Row("checkpoint.due_to_kubelet_p95_ms", quantile(latencies, 0.95), "ms", "<= 20", f"median {quantile(latencies, 0.5):.1f}",
-            f"{len(latencies)} checkpoints, from the due event's stamp to the call, on one clock"),
+        Row("checkpoint.due_to_kubelet_p95_ms", quantile(latencies, 0.95), "ms", "<= 20",
+            f"median {quantile(latencies, 0.5):.1f}",
+            f"{len(latencies)} checkpoints, due event's stamp to the call, on one clock"),
         Row("checkpoint.frozen_ms", statistics.median(f / 1000 for f in frozen if f), "ms", "CRIU's own", "",
             "CRIU's frozen time, median; nothing of ours pauses the app"),
     ]  # fmt: skip

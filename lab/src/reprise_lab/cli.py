@@ -119,7 +119,7 @@ def exec_(context: typer.Context, node: str) -> None:
 @app.command(context_settings=PASS_ON)
 def kubectl(context: typer.Context) -> None:
     """kubectl with the lab's kubeconfig."""
-    command = [BIN / "kubectl", "--kubeconfig", KUBECONFIG, *context.args]
+    command = [str(BIN / "kubectl"), "--kubeconfig", str(KUBECONFIG), *context.args]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 

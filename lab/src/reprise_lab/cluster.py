@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reprise_lab import build, control_plane, images, network, node, pki, preflight
+from reprise_lab import build, control_plane, host, images, network, node, pki, preflight
 from reprise_lab.lock import OWNER
 from reprise_lab.node import Node
 from reprise_lab.paths import BRIDGE, CGROUP, CHECKOUT, CONTROLLERS, HOME, INFRA_NODE, KUBECONFIG, NETNS, NODES, RUN
@@ -22,14 +22,20 @@ def up(*, with_images: bool = True) -> None:
     preflight.require()
     step("built", build.build)
     RUN.mkdir(parents=True, exist_ok=True)
-    if with_images:
-        step("images", images.build)
+    failed = ""
+    try:
+        step("images", lambda: images.build() if with_images else images.build_servers())
+    except LabError as error:
+        failed = str(error)  # a service that does not build must not keep the lab from booting
     pki.init()
+    host.remember()
     network.up()
     step("control plane", control_plane.up)
     step("nodes Ready", _nodes)
     step("DNS and servers", infra)
     print(f"lab: up. export KUBECONFIG={KUBECONFIG}")
+    if failed:
+        raise LabError(failed)
 
 
 def step(name: str, act: Callable[[], object]) -> None:
@@ -70,6 +76,7 @@ def down() -> None:
     poll(10, lambda: all(gone(p) for p in _pids()), "processes of the lab to end")
     node.remove_cgroups()
     network.down()
+    host.put_back()
     if str(RUN) in Path("/proc/self/mounts").read_text():
         raise LabError(f"something is still mounted below {RUN}: `grep {RUN} /proc/mounts`")
     subprocess.run(["rm", "-rf", "--one-file-system", str(RUN)], check=True)
@@ -95,10 +102,12 @@ def leftovers() -> list[str]:
     """Every process, mount, namespace, cgroup and link of the lab that exists."""
     found = [f"process {pid}" for pid in _pids() if not gone(pid)]
     for pid_file in RUN.rglob("*.pid"):
-        pid = int(pid_file.read_text() or 0)
+        pid = int((pid_file.read_text().split() or ["0"])[0])
         if pid and not gone(pid):
             found.append(f"process {pid} ({pid_file.stem})")
     found += [f"mount {line.split()[1]}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(HOME) in line]
+    if host.RECORD.exists():
+        found.append("the host's sysctls are the kubelet's")
     found += [f"namespace {p}" for p in Path("/run/netns").glob(f"{NETNS}-*")]
     found += [f"cgroup {CGROUP / c / NETNS}" for c in CONTROLLERS if (CGROUP / c / NETNS).exists()]
     found += [f"link {p.name}" for p in Path("/sys/class/net").iterdir() if p.name == BRIDGE or p.name.startswith("rlv")]

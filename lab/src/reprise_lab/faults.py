@@ -1,14 +1,13 @@
 """Real faults: what tests and the demo do to the lab."""
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Literal
 
 from reprise_lab.node import Node
 from reprise_lab.paths import API_IP, CGROUP, NETNS, NODES
-from reprise_lab.shell import LabError, kubectl
+from reprise_lab.shell import LabError, kill, kubectl
 
 From = Literal["all", "nats", "api"]
 TABLE = "reprise_lab_cut"
@@ -32,7 +31,7 @@ def cut_rules(what: From) -> dict[str, list[str]]:
         "nats": ["tcp dport 4222 drop", "tcp sport 4222 drop"],
         "api": [f"ip {side} {{ {API_IP}, 10.96.0.1 }} drop" for side in ("daddr", "saddr")],
     }[what]
-    return {hook: both for hook in ("prerouting", "output", "postrouting")}
+    return dict.fromkeys(("prerouting", "output", "postrouting"), both)
 
 
 def cut(name: str, what: From) -> None:
@@ -74,6 +73,17 @@ def container_pids(uid: str, container_id: str) -> list[int]:
     return []
 
 
+def living_pids(uid: str) -> list[int]:
+    """Of a pod with one container: the processes of whichever lives, without conmon's and the sandbox's."""
+    for node in NODES:
+        for folder in (CGROUP / "freezer" / NETNS / node).glob(f"**/pod{uid}/crio-*"):
+            pids = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
+            commands = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids if Path(f"/proc/{pid}").exists()}
+            if pids and "conmon" not in folder.name and not commands & {"pause", "catatonit"}:
+                return sorted(pids, key=lambda pid: (_inner_pid(pid) != 1, pid))
+    return []
+
+
 def _inner_pid(pid: int) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -94,11 +104,11 @@ def process_signal(namespace: str, pod: str, container: str, number: int) -> int
     chosen = next((s for s in statuses if not container or s["name"] == container), None)
     if chosen is None:
         raise LabError(f"pod {namespace}/{pod} has no container {container!r}")
-    pids = container_pids(str(uid), chosen.get("containerID", "").rpartition("/")[2])
+    pids = container_pids(str(uid), chosen.get("containerID", "").rpartition("/")[2]) or living_pids(str(uid))
     if not pids:
         raise LabError(f"container {chosen['name']} of {namespace}/{pod} has no living process now")
     for pid in pids if number in (signal.SIGSTOP, signal.SIGCONT) else pids[:1]:
-        os.kill(pid, number)
+        kill(pid, number)
     return pids[0]
 
 
@@ -111,5 +121,5 @@ def kill_service(service: str) -> int:
     for pod in pods:
         for status in pod["status"].get("containerStatuses", []):
             for pid in container_pids(pod["metadata"]["uid"], status.get("containerID", "").rpartition("/")[2]):
-                os.kill(pid, signal.SIGKILL)
+                kill(pid, signal.SIGKILL)
     return len(pods)

@@ -10,7 +10,8 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from reprise_lab.paths import BIN, CHECKOUT, HOME, LAYOUTS, PACKAGE, ROOTFS, STORE
@@ -28,16 +29,7 @@ BUD = (
     "buildah", "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096",
     "--network", "host", "--layers", "--pull=never",
 )  # fmt: skip
-PASSED_ON = (
-    "PIP_INDEX_URL",
-    "PIP_EXTRA_INDEX_URL",
-    "PIP_CERT",
-    "UV_INDEX_URL",
-    "UV_DEFAULT_INDEX",
-    "HTTPS_PROXY",
-    "HTTP_PROXY",
-    "NO_PROXY",
-)
+PASSED_ON = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")
 
 
 def builder(*command: object) -> str:
@@ -45,6 +37,11 @@ def builder(*command: object) -> str:
     for folder in (STORE, HOME / "cache", LAYOUTS, HOME / "bases", HOME / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
     return run("unshare", "-m", PACKAGE / "scripts/builder.sh", HOME, CHECKOUT, *command)
+
+
+def build_servers() -> list[str]:
+    """Only what the cluster itself needs."""
+    return build([*BINARIES, "base-python", "base-postgres"])
 
 
 def stamp(name: str) -> Path:
@@ -56,7 +53,7 @@ def digest(paths: Iterable[Path], *more: str) -> str:
     total = hashlib.sha256("\0".join(more).encode())
     for path in paths:
         for file in [path] if path.is_file() else sorted(path.rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts and "tests" not in file.parts:
+            if file.is_file() and not {"__pycache__", "tests"} & set(file.relative_to(path.parent).parts):
                 total.update(str(file.relative_to(path.parent)).encode())
                 total.update(file.read_bytes())
     return total.hexdigest()
@@ -66,7 +63,7 @@ def build(names: Iterable[str] = ()) -> list[str]:
     """Build what changed, of all or of the named; returns what was built. Raises LabError at the end if one failed."""
     stamp("x").parent.mkdir(parents=True, exist_ok=True)
     wanted, built, failed = set(names), [], []
-    for name, make, key in (*_binaries(), *_bases(), *_dockerfiles()):
+    for name, make, key in _plan():
         if wanted and name not in wanted:
             continue
         if stamp(name).exists() and stamp(name).read_text() == key:
@@ -85,13 +82,23 @@ def build(names: Iterable[str] = ()) -> list[str]:
     return built
 
 
-def _binaries() -> list[tuple[str, object, str]]:
-    found = []
+Image = tuple[str, Callable[[], None], str]
+
+
+def _plan() -> Iterator[Image]:
+    """Lazily: the services' keys hold the base's, which may have been built just before."""
+    yield from _binaries()
+    yield from _bases()
+    yield from _dockerfiles()
+
+
+def _binaries() -> list[Image]:
+    found: list[Image] = []
     for name, (binary, command) in BINARIES.items():
         status = binary.stat() if binary.exists() else None
         key = f"{status.st_size} {status.st_mtime_ns} {command}" if status else "missing"
-        found.append((name, lambda n=name, b=binary, c=command: _static(n, b, c), key))
-    return found  # type: ignore[return-value]
+        found.append((name, partial(_static, name, binary, command), key))
+    return found
 
 
 def _static(name: str, binary: Path, command: list[str]) -> None:
@@ -99,13 +106,13 @@ def _static(name: str, binary: Path, command: list[str]) -> None:
     builder("skopeo", "copy", "-q", f"oci:/lab/layouts/{name}", f"containers-storage:localhost/{name}:lab")
 
 
-def _bases() -> list[tuple[str, object, str]]:
-    found = []
+def _bases() -> list[Image]:
+    found: list[Image] = []
     for name in ("python", "postgres"):
         tar = HOME / "bases" / f"{name}.tar"
         key = f"{tar.stat().st_size} {tar.stat().st_mtime_ns}" if tar.exists() else "missing"
-        found.append((f"base-{name}", lambda n=name: _base(n), key))
-    return found  # type: ignore[return-value]
+        found.append((f"base-{name}", partial(_base, name), key))
+    return found
 
 
 def _base(name: str) -> None:
@@ -116,14 +123,14 @@ buildah commit -q --rm $c localhost/base-{name}:lab"""
     builder("bash", "-c", script)
 
 
-def _dockerfiles() -> list[tuple[str, object, str]]:
-    shared = [CHECKOUT / p for p in ("uv.lock", "pyproject.toml", "packages", "deploy/Dockerfile")]
+def _dockerfiles() -> list[Image]:
+    shared = [CHECKOUT / p for p in ("packages", "deploy/requirements.txt", "deploy/Dockerfile")]
     base = stamp("base-python").read_text() if stamp("base-python").exists() else ""
-    found: list[tuple[str, object, str]] = []
+    found: list[Image] = []
     for service in SERVICES:
         if (CHECKOUT / "services" / service).is_dir():
             key = digest([*shared, CHECKOUT / "services" / service], base)
-            found.append((f"reprise-{service}", lambda s=service: _service(s), key))
+            found.append((f"reprise-{service}", partial(_service, service), key))
     counter = CHECKOUT / "examples/counter"
     if (counter / "Dockerfile").exists():
         found.append(("counter", _counter, digest([counter / "Dockerfile", counter / "counter.py"], base)))

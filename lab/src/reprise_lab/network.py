@@ -25,9 +25,8 @@ def attach(namespace: str, ip: str) -> None:
     number = ip.rpartition(".")[2]
     if not Path(f"/run/netns/{namespace}").exists():
         run("ip", "netns", "add", namespace)
-    if Path(f"/sys/class/net/rlv{number}").exists():
-        return
-    run("ip", "link", "add", f"rlv{number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
+    if not Path(f"/sys/class/net/rlv{number}").exists():
+        run("ip", "link", "add", f"rlv{number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
     run("ip", "link", "set", f"rlv{number}", "master", BRIDGE, "up")
     inside = ("ip", "-n", namespace)
     run(*inside, "addr", "replace", f"{ip}/24", "dev", "eth0")

@@ -11,7 +11,7 @@ from pathlib import Path
 from reprise_lab import network
 from reprise_lab.configs import files
 from reprise_lab.paths import CGROUP, CONTROLLERS, HOME, NETNS, NODES, PACKAGE, PKI, RUN
-from reprise_lab.shell import LabError, children, daemon, kubectl, pid_of, poll, run, stop
+from reprise_lab.shell import LabError, children, daemon, kubectl, pid_of, poll, run, stop, write_pid
 
 COMPONENTS = ("crio", "kubelet", "kube-proxy")
 
@@ -40,6 +40,8 @@ class Node:
     def up(self) -> None:
         """Boot; returns when this boot's kubelet has reported Ready."""
         if self.init_pid:
+            for component in COMPONENTS:  # one that was killed is started again
+                self.start(component)
             return
         started = time.time()
         network.up()
@@ -47,7 +49,7 @@ class Node:
         self._cgroups()
         self._boot()
         self.start("crio")
-        poll(30, lambda: (self.root / "run/crio/crio.sock").is_socket(), f"CRI-O; see {self.home}/crio.log")
+        poll(30, (self.root / "run/crio/crio.sock").is_socket, f"CRI-O; see {self.home}/crio.log")
         self.start("kubelet")
         self.start("kube-proxy")
         poll(60, lambda: self._ready(started), f"{self.name} Ready; see {self.home}/kubelet.log", 0.2)
@@ -127,7 +129,7 @@ class Node:
         )  # fmt: skip
         poll(10, lambda: bool(children(outer)), f"node {self.name} to start; see {self.home}/boot.log")
         pid = children(outer)[0]
-        (self.home / "init.pid").write_text(str(pid))
+        write_pid(f"{self.name}/init", pid)
         marker = Path(f"/proc/{pid}/root/run/lab-node")
         poll(10, marker.exists, f"node {self.name} to boot; see {self.home}/boot.log")
 

@@ -62,10 +62,24 @@ def gone(pid: int) -> bool:
 def pid_of(name: str) -> int | None:
     """The pid of a daemon of ours, if it lives."""
     try:
-        pid = int((RUN / f"{name}.pid").read_text())
+        pid, *started = (RUN / f"{name}.pid").read_text().split()
     except (OSError, ValueError):
         return None
-    return None if gone(pid) else pid
+    if gone(int(pid)) or (started and started[0] != start_time(int(pid))):
+        return None  # the number may belong to a stranger by now: it is ours only with the same start time
+    return int(pid)
+
+
+def start_time(pid: int) -> str:
+    """Field 22 of /proc/PID/stat: with the pid it names one process of this boot."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def write_pid(name: str, pid: int) -> None:
+    (RUN / f"{name}.pid").write_text(f"{pid} {start_time(pid)}")
 
 
 def daemon(name: str, *command: object, before: Callable[[], None] | None = None) -> int:
@@ -80,7 +94,7 @@ def daemon(name: str, *command: object, before: Callable[[], None] | None = None
             [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True, preexec_fn=before,  # noqa: PLW1509
         )  # fmt: skip
-    Path(f"{path}.pid").write_text(str(process.pid))
+    write_pid(name, process.pid)
     return process.pid
 
 
@@ -105,7 +119,7 @@ def stop(name: str, number: signal.Signals = signal.SIGTERM) -> None:
     (RUN / f"{name}.pid").unlink(missing_ok=True)
 
 
-def kill(pid: int, number: signal.Signals) -> None:
+def kill(pid: int, number: int) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:

@@ -62,7 +62,7 @@ def is_stale(due_at: datetime, interval_s: float, now: datetime) -> bool:
     return now - due_at > timedelta(seconds=max(interval_s, STALE_FLOOR_S))
 
 
-def explain(status: int, body: str, criu_log: str | None = None) -> Failure:
+def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # noqa: PLR0911
     """The kubelet's HTTP status and body; criu_log: the text of dump.log, if it could be read."""
     text = " ".join(body.split())[:800]
     if status == 401:

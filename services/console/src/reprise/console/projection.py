@@ -56,7 +56,7 @@ def row_of(event: Event) -> Row | None:
     return None
 
 
-def _checkpoint(event: Event) -> dict[str, Any] | None:
+def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
     match event:
         case CheckpointDue():
             return {"state": "due", "trigger": event.trigger, "due_at": event.due_at}
@@ -79,7 +79,7 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:
     return None
 
 
-def _failover(event: Event) -> dict[str, Any] | None:
+def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
     match event:
         case FailoverDeclared():
             return {"state": "declared", "cause": event.cause, "declared_at": event.at, "noticed_after_s": event.noticed_after_s}
