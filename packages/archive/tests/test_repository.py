@@ -32,9 +32,7 @@ def write(repository: Repository, archive: Build, tmp_path: Path) -> Callable[..
     def write(checkpoint_id: str = "ck1", data: bytes | None = None, target: Target = TARGET) -> Manifest:
         path = tmp_path / f"checkpoint-{checkpoint_id}.tar"
         path.write_bytes(archive() if data is None else data)
-        return repository.write_archive(
-            path, checkpoint_id=checkpoint_id, workload=WORKLOAD, target=target, trigger="interval"
-        )
+        return repository.write_archive(path, checkpoint_id=checkpoint_id, workload=WORKLOAD, target=target, trigger="interval")
 
     return write
 
@@ -65,7 +63,6 @@ def test_an_archive_of_another_container_is_refused_and_not_committed(
     assert repository.list_manifests(WORKLOAD, "counter") == []
 
 
-@pytest.mark.xfail(strict=True, reason="the uploaded archive.tar of a refused container stays in the store for ever")
 def test_a_refused_container_leaves_nothing_in_the_store(write: Callable[..., Manifest], store: Any) -> None:
     with pytest.raises(BadArchive):
         write(target=TARGET.model_copy(update={"container_id": "c2"}))
@@ -150,7 +147,6 @@ def test_pruning_frees_the_whole_folder_and_leaves_the_kept_ones_readable(
         assert len(b"".join(repository.read_archive(manifest))) == manifest.size
 
 
-@pytest.mark.xfail(strict=True, reason="I3: prune counts damaged manifests as good, so it removes the last good one")
 def test_a_damaged_newest_manifest_does_not_cost_the_last_good_checkpoint(
     repository: Repository, write: Callable[..., Manifest], store: Any
 ) -> None:
@@ -161,10 +157,7 @@ def test_a_damaged_newest_manifest_does_not_cost_the_last_good_checkpoint(
     assert [m.checkpoint_id for m in repository.list_manifests(WORKLOAD, "counter")] == ["ck1"]
 
 
-@pytest.mark.xfail(strict=True, reason="prune has no `protected` set: a live pointer can name a removed checkpoint")
-def test_what_a_live_reference_shows_is_not_pruned(
-    repository: Repository, write: Callable[..., Manifest], store: Any
-) -> None:
+def test_what_a_live_reference_shows_is_not_pruned(repository: Repository, write: Callable[..., Manifest], store: Any) -> None:
     repository.publish_image(write("ck1"), "u1")
     write("ck2")
     repository.prune(WORKLOAD, "counter", 1)

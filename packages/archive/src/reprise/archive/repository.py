@@ -6,6 +6,7 @@ archives/<namespace>/<kind>.<name>/<container>/<checkpoint id>/archive.tar
 live/<namespace>/<live id>/<container>.json                   what the live reference shows
 """
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -67,6 +68,7 @@ class Repository:
         folder = self._folder(workload, target.container) + checkpoint_id
         facts, sha256, size = self._upload(path, f"{folder}/archive.tar")
         if facts.container_id != target.container_id and target.container_id:
+            self.store.delete(f"{folder}/archive.tar")
             raise BadArchive(
                 f"it is of container {facts.container_id[:12]}, not of {target.container_id[:12]}: the container was "
                 "replaced while the checkpoint was taken",
@@ -190,20 +192,34 @@ class Repository:
             raise DamagedObject("not a live pointer", subject=key) from error
 
     def prune(self, workload: Workload, container: str, keep: int) -> list[str]:
-        """Remove all but the newest `keep` good checkpoints; never the last. Returns the ids removed.
+        """Remove all but the newest `keep` good checkpoints; never the last, nor one that a live reference shows (each
+        replica's newest is another pod's). Returns the ids removed.
 
         The manifest goes first: what is half removed is no checkpoint any more, and its archive goes with the folder.
         """
         folder = self._folder(workload, container)
-        keys = self.store.list(folder)
-        committed = [key.removeprefix(folder).split("/")[0] for key in keys if key.endswith("/manifest.json")]
-        doomed = prune_plan(committed, keep)
+        # Only those whose manifest can be read count as good: a damaged newest one must not cost the last good one.
+        doomed = prune_plan([m.checkpoint_id for m in self.list_manifests(workload, container)], keep)
+        if doomed:
+            shown = self._shown(workload.namespace, folder)
+            doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in shown]
+        keys = self.store.list(folder) if doomed else []
         for checkpoint_id in doomed:
             self.store.delete(f"{folder}{checkpoint_id}/manifest.json")
             for key in keys:
                 if key.startswith(f"{folder}{checkpoint_id}/") and not key.endswith("/manifest.json"):
                     self.store.delete(key)
         return doomed
+
+    def _shown(self, namespace: str, folder: str) -> set[str]:
+        """The checkpoints below folder that live references show."""
+        found = set()
+        for key in self.store.list(f"live/{namespace}/"):
+            with contextlib.suppress(NotStored, ValidationError):
+                pointer = LivePointer.model_validate_json(self.store.get(key))
+                if pointer.image_key.startswith(folder):
+                    found.add(pointer.checkpoint_id)
+        return found
 
     @staticmethod
     def _folder(workload: Workload, container: str) -> str:

@@ -52,7 +52,7 @@ class Parsed(Frozen):
     problems: tuple[Problem, ...] = ()
 
 
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", re.ASCII)
 T = TypeVar("T")
 
 
@@ -120,7 +120,7 @@ def _seed_mode(text: str) -> Mode:
 
 
 def _seed_interval(text: str) -> float:
-    if not re.fullmatch(r"\d+(\.\d+)?", text.strip()):
+    if not re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII):
         raise ValueError("not a number of seconds")
     return _interval(float(text))
 
@@ -141,6 +141,6 @@ def _containers(text: str) -> tuple[str, ...]:
 
 
 def _keep(text: str) -> int:
-    if not re.fullmatch(r"\d{1,4}", text.strip()) or int(text) < 1:
+    if not re.fullmatch(r"\d{1,4}", text.strip(), re.ASCII) or int(text) < 1:
         raise ValueError("keep is a whole number from 1 to 9999")
     return int(text)

