@@ -38,8 +38,10 @@ async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
     subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
     try:
         while True:
-            message = await subscription.next_msg(timeout=1.0)
+            message = await subscription.next_msg(timeout=5.0)
             found.append(envelope.decode(message.data))
+            if message.metadata.num_pending == 0:
+                return found
     except TimeoutError:
         return found
     finally:
@@ -72,9 +74,9 @@ def test_one_failover_is_one_trace_from_declared_to_completed(armed_counter: Wit
     before, killed_at = armed_counter.last(), time.monotonic()
     faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
     armed_counter.wait(before.run, killed_at + 0.15, 20)
-    counter.wait_failover(namespace, "crash")
-    events = asyncio.run(collect(namespace))
-    by_type = {data.TYPE: e for e, data in events if e.type.endswith(("failover.declared", "failover.completed"))}
+    name = counter.wait_failover(namespace, "crash")["failover_id"]
+    ours = [(e, data) for e, data in asyncio.run(collect(namespace)) if getattr(data, "failover_id", "") == name]
+    by_type = {data.TYPE: e for e, data in ours if data.TYPE in ("failover.declared", "failover.completed")}
     traces = {e.traceparent.split("-")[1] for e in by_type.values()}
     assert len(by_type) == 2
     assert len(traces) == 1

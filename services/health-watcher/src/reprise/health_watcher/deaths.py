@@ -7,6 +7,7 @@ Everything an armed pod needs to come back happens here, on the node: NATS, the 
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from prometheus_client import Counter, Histogram
 from reprise.contracts.events import Cause, FailoverDeclared
@@ -40,6 +41,8 @@ class Deaths:
         self._known: dict[str, RunningContainer] = {}
         self._handled: set[str] = set()
         self._streaming = False
+        self.on_started: Callable[[], Awaitable[None]] = _nothing
+        """Called at each start of a container, before anything else."""
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
 
@@ -52,6 +55,7 @@ class Deaths:
                     if event.kind == "stopped":
                         await self._ended(event.container_id, event.finished_at_ns)
                     elif event.kind == "started":
+                        await self.on_started()
                         await self.relist()
             except CriError as error:
                 log().debug("container event stream ended", error=str(error))
@@ -136,3 +140,7 @@ class Deaths:
                 cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,
             )  # fmt: skip
             self._announcer.announce(event, f"declared-{name}")
+
+
+async def _nothing() -> None:
+    """Nobody asked to be called."""

@@ -43,6 +43,7 @@ class Isolation:
         self._ever = False
         self._record = state_dir / "frozen.json"
         self._frozen: set[str] = self._load()
+        self._fenced: set[str] = set()
 
     @property
     def holds_lease(self) -> bool:
@@ -81,9 +82,15 @@ class Isolation:
             SINCE_RENEWAL.set(silent_s)
             if must_freeze(silent_s, ever_renewed=self._ever):
                 await self._freeze(silent_s)
-            elif self._frozen:
-                await self._thaw()
+            elif self._frozen or self._fenced:
+                await self._settle()
             await asyncio.sleep(0.1)
+
+    async def on_started(self) -> None:
+        """A container started: where this node may run none, the kubelet's own restart is frozen at birth."""
+        silent_s = time.monotonic() - self._renewed_at
+        if self._fenced or must_freeze(silent_s, ever_renewed=self._ever):
+            await self._freeze(silent_s)
 
     async def _protected(self) -> list[RunningContainer]:
         listed = await self._cri.list_containers("running")
@@ -91,46 +98,57 @@ class Isolation:
         return [c for c in listed if (c.pod_uid, c.name) in named or parse_live(c.image)]
 
     async def _freeze(self, silent_s: float) -> None:
+        """What is protected here; of a node that holds its lease, only what was restored elsewhere."""
         try:
             containers = await self._protected()
         except CriError as error:
             log().error("cannot list containers to freeze them", error=str(error))
             return
-        new = [c for c in containers if c.id not in self._frozen]
+        isolated = must_freeze(silent_s, ever_renewed=self._ever)
+        new = [c for c in containers if c.id not in self._frozen and (isolated or c.pod_uid in self._fenced)]
         for container in new:
             try:
                 self._frozen.add(container.id)
                 self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
                 if await asyncio.to_thread(self._freezer.freeze, container.id):
-                    log().warning("frozen: this node cannot renew its lease", pod=container.pod, silent_s=silent_s)
+                    log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
             except OSError as error:
                 self._frozen.discard(container.id)
                 log().error("could not freeze a container", pod=container.pod, error=str(error))
-        if new:
+        if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
             self._announcer.announce(event, f"isolated-{node}-{self._lease.boot_id}-{self._lease.renewals}")
 
-    async def _thaw(self) -> None:
-        """Each pod's fence is won by whoever writes it first: this node, or the restorer that starts it elsewhere."""
+    async def _settle(self) -> None:
+        """Each pod's fence is won by whoever writes it first: this node, or the restorer that starts it elsewhere.
+
+        A pod that lost it stays frozen until its kubelet learns of its deletion: ended here, the kubelet would only
+        start it again.
+        """
         try:
-            by_id = {c.id: c for c in await self._cri.list_containers()}
+            by_id = {c.id: c for c in await self._cri.list_containers("running")}
             for container_id in list(self._frozen):
                 container = by_id.get(container_id)
                 if container and not await self._may_run(container.pod_uid):
-                    log().warning("restored elsewhere: ended, not thawed", pod=container.pod)
-                    await self._cri.stop_container(container_id, 0)
-                else:
+                    if container.pod_uid not in self._fenced:
+                        log().warning("restored elsewhere: stays frozen until it is deleted", pod=container.pod)
+                    self._fenced.add(container.pod_uid)
+                    continue
+                if container:
                     self._freezer.thaw(container_id)
-                    log().info("thawed", pod=container.pod if container else "", id=container_id[:12])
+                    self._fenced.discard(container.pod_uid)
+                    log().info("thawed", pod=container.pod, id=container_id[:12])
+                    node = self._lease.node
+                    event = NodeReturned(node=node, workload=node_subject(node), detail=f"thawed {container.pod}")
+                    self._announcer.announce(event, f"returned-{node}-{container_id}")
                 self._frozen.discard(container_id)
                 self._save()
+            self._fenced &= self._pods.pods.keys()
+            await self._freeze(0.0)
         except (CriError, NatsError, OSError, TimeoutError) as error:
             log().warning("cannot ask whether to thaw, trying again", error=repr(error))
-            await asyncio.sleep(0.5)
-            return
-        event = NodeReturned(node=self._lease.node, workload=node_subject(self._lease.node), detail="lease renewed")
-        self._announcer.announce(event, f"returned-{self._lease.node}-{self._lease.boot_id}-{self._lease.renewals}")
+        await asyncio.sleep(0.4 if self._fenced else 0.0)
 
     def _load(self) -> set[str]:
         try:

@@ -36,6 +36,7 @@ async def main(settings: Settings) -> None:
     lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
     isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, announcer, Path(settings.state_dir))
+    deaths.on_started = isolation.on_started
     election = Election(service.bus, "arbiter", settings.pod_name)
     arbiter = Arbiter(election, kv, leases, api, announcer, settings.kubelet_port, settings.node_name)
     for name, part in (

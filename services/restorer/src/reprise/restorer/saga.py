@@ -211,6 +211,9 @@ class SagaRunner:
         log().info("failover completed", failover=saga.failover_id, total_s=round(total_s, 3))
 
     async def _abandon(self, saga: Saga, stop: Stop) -> None:
+        held = await self.fences.get(key(saga.target.pod_uid))
+        if held and held.value.failover_id == saga.failover_id:
+            await self.fences.delete(key(saga.target.pod_uid))  # the old instance may run again, if its node returns
         level = log().info if stop.harmless else log().error
         level("failover abandoned", failover=saga.failover_id, reason=stop.reason, message=stop.message)
         if stop.harmless and saga.cause == "arm":
