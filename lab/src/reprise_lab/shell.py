@@ -62,12 +62,13 @@ def gone(pid: int) -> bool:
 def pid_of(name: str) -> int | None:
     """The pid of a daemon of ours, if it lives."""
     try:
-        pid, *started = (RUN / f"{name}.pid").read_text().split()
+        text, *started = (RUN / f"{name}.pid").read_text().split()
+        pid = int(text)
     except (OSError, ValueError):
         return None
-    if gone(int(pid)) or (started and started[0] != start_time(int(pid))):
+    if gone(pid) or started != [start_time(pid)]:
         return None  # the number may belong to a stranger by now: it is ours only with the same start time
-    return int(pid)
+    return pid
 
 
 def start_time(pid: int) -> str:

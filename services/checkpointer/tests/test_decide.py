@@ -1,0 +1,52 @@
+"""What a kubelet's answer means: each known cause by its name, with something to do about it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from reprise.checkpointer.decide import explain, is_stale
+
+CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint container 1: running "runc" failed)'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "log", "reason", "remedy"),
+    [
+        (401, "Unauthorized", None, "Unauthorized", "webhook"),
+        (403, "Forbidden (user=x, verb=create, resource=nodes, subresource=checkpoint)", None, "Forbidden", "nodes/checkpoint"),
+        (404, "404 page not found", None, "FeatureDisabled", "ContainerCheckpoint"),
+        (404, "container c not found in pod p", None, "ContainerNotFound", "reprise.dev/containers"),
+        (500, "checkpoint/restore support not available", None, "RuntimeDisabled", "enable_criu_support"),
+        (500, "CRIU binary not found or too old", None, "CriuMissing", "install criu"),
+        (500, CRIU_BODY, "Error (criu/sk-inet.c): Unsupported proto 262 for socket", "MptcpSocket", "GODEBUG=multipathtcp=0"),
+        (500, CRIU_BODY, "Error: In-flight connection (l) for 1f", "InFlightConnection", "skip-in-flight"),
+        (500, CRIU_BODY, "Error: Connected TCP socket, consider using --tcp-established", "TcpConnection", "tcp-close"),
+        (500, CRIU_BODY, "Error: Some file locks are hold by dumping tasks! You can try --file-locks", "FileLocks", "file-locks"),
+        (500, CRIU_BODY, "Error (criu/cr-dump.c:389): Can't get rlimit 0: Operation not permitted", "NoSysResource", "root"),
+        (500, CRIU_BODY, "Error: something new", "CriuFailed", "criu.org"),
+        (500, CRIU_BODY, None, "CriuFailed", "dump.log"),
+        (503, "busy", None, "KubeletError", "log"),
+    ],
+)
+def test_each_cause_is_told_apart_and_carries_a_remedy(status: int, body: str, log: str | None, reason: str, remedy: str) -> None:
+    failure = explain(status, body, log)
+    assert failure.reason == reason
+    assert remedy in failure.remedy
+    assert failure.message
+
+
+def test_only_what_passes_by_itself_is_tried_again_at_once() -> None:
+    assert explain(500, CRIU_BODY, "In-flight connection").retry
+    assert explain(500, "failed to pause container").retry
+    assert not explain(500, CRIU_BODY, "Unsupported proto 262").retry
+    assert not explain(403, "Forbidden").retry
+
+
+def test_a_message_of_any_length_is_cut() -> None:
+    assert len(explain(500, "x" * 100_000).message) < 1200
+
+
+def test_a_due_checkpoint_whose_successor_is_due_is_stale() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    assert is_stale(now - timedelta(seconds=61), 60, now)
+    assert not is_stale(now - timedelta(seconds=59), 60, now)
+    assert not is_stale(now - timedelta(seconds=29), 5, now), "a short interval leaves time for a slow start"
