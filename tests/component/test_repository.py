@@ -49,7 +49,7 @@ class Bench:
 
     def __init__(self, store: S3Store, folder: Path) -> None:
         self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store)
-        self.handlers = Handlers(self.bus, self.repository, None, Silent(), folder)  # type: ignore[arg-type]
+        self.handlers = Handlers(self.bus, self.repository, None, Silent(), folder, lambda: True)  # type: ignore[arg-type]
         self._number = 0
 
     def taken(self, data: bytes, keep: int = 3) -> CheckpointTaken:

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from reprise_lab import versions
 from reprise_lab.paths import BIN, HOME, PACKAGE, ROOTFS, SRC
+from reprise_lab.preflight import tools_path
 from reprise_lab.shell import LabError
 
 STAMPS = HOME / "stamps"
@@ -148,7 +149,7 @@ def logged(part: str, *command: object, cwd: Path | None = None, env: dict[str, 
 
 def go_env() -> dict[str, str]:
     flags = "-mod=mod -buildvcs=false"
-    return os.environ | {"CGO_ENABLED": "0", "GOFLAGS": flags, "GOTOOLCHAIN": "auto", "GOBIN": str(BIN)}
+    return os.environ | {"PATH": tools_path(), "CGO_ENABLED": "0", "GOFLAGS": flags, "GOTOOLCHAIN": "auto", "GOBIN": str(BIN)}
 
 
 def module(path: str, version: str) -> dict[str, str]:

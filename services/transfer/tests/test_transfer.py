@@ -10,8 +10,10 @@ from reprise.archive.manifest import Manifest
 from reprise.archive.oci import digest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import CheckpointError, NotStored, StoreUnavailable
+from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import CriuStats, Target, Workload, now
 from reprise.transfer.decide import archive_path, orphans
+from reprise.transfer.handlers import Handlers
 from reprise.transfer.registry import app
 
 FOLDER = Path("/var/lib/kubelet/checkpoints")
@@ -118,3 +120,36 @@ async def test_a_damaged_archive_breaks_its_transfer_off(registry: httpx.AsyncCl
     store.objects["a/archive.tar"] = b"other bytes of length 1"
     with pytest.raises(Exception, match="committed were"):
         await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
+
+
+class RuntimeImages:
+    """A runtime's images by reference, as CRI-O tells them: a pull answers with a digest, a status with an id."""
+
+    def __init__(self, before: str, pulled: str) -> None:
+        self.shown, self._pulled, self.removed = before, pulled, list[str]()
+
+    async def image_id(self, _reference: str) -> str:
+        return self.shown
+
+    async def pull_image(self, reference: str) -> str:
+        self.shown = self._pulled
+        return f"{reference}@sha256:00"
+
+    async def remove_image(self, image: str) -> None:
+        self.removed.append(image)
+
+
+class Told:
+    async def publish(self, *_: object, **__: object) -> None:
+        """What is told is asserted elsewhere."""
+
+
+@pytest.mark.parametrize(("before", "pulled", "removed"), [("old", "new", ["old"]), ("same", "same", []), ("", "new", [])])
+async def test_only_a_superseded_image_is_dropped(before: str, pulled: str, removed: list[str]) -> None:
+    """A redelivered event pulls what is there already: dropping it would take the pod's restore away."""
+    images = RuntimeImages(before, pulled)
+    handlers = Handlers(Told(), None, images, None, FOLDER, lambda: True)  # type: ignore[arg-type]
+    target = Target(node="n1", pod="p", pod_uid="u1", container="counter")
+    workload = Workload(namespace="ns", name="counter")
+    await handlers.on_image(ImageBuilt(node="n1", workload=workload, checkpoint_id="1", target=target, reference="r", digest="d"))
+    assert images.removed == removed

@@ -122,7 +122,7 @@ def parse_stats(data: bytes) -> CriuStats:
         values = _fields(dump) if isinstance(dump, bytes) else {}
     except (struct.error, ValueError, IndexError):
         return CriuStats()
-    numbers = {key: value for key, value in values.items() if isinstance(value, int)}
+    numbers = {key: value for key, value in values.items() if isinstance(value, int) and value < 1 << 63}
     return CriuStats(
         freezing_time_us=numbers.get(1, 0),
         frozen_time_us=numbers.get(2, 0),

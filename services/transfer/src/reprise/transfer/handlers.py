@@ -1,7 +1,9 @@
 """One function per event."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram
@@ -17,6 +19,7 @@ from reprise.contracts.events import (
     CheckpointTaken,
     ImageBuilt,
 )
+from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
 from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import EventRecorder
@@ -35,10 +38,19 @@ FAILED = Counter("reprise_archives_refused_total", "Archives that did not become
 class Handlers:
     """Takes archives from the kubelet's folder to the store, and images from the store to the node."""
 
-    def __init__(self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, checkpoints_dir: Path) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        repository: Repository,
+        cri: Cri,
+        recorder: EventRecorder,
+        checkpoints_dir: Path,
+        store_is_up: Callable[[], bool],
+    ) -> None:
         self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
         self._folder = checkpoints_dir
         self._busy: set[Path] = set()
+        self._store_is_up = store_is_up
 
     async def on_taken(self, event: CheckpointTaken) -> None:
         """Verify, store, free the local tar, tell, prune. While the store is away: wait, and keep the tar."""
@@ -53,8 +65,8 @@ class Handlers:
             try:
                 manifest = await self._store(event, path)
             except (BadArchive, DamagedObject, CheckpointError) as error:
+                await self._failed(event, error)  # first told, then removed: told again if that is interrupted
                 path.unlink(missing_ok=True)
-                await self._failed(event, error)
                 return
             path.unlink(missing_ok=True)
             transfer_s = time.monotonic() - began
@@ -68,7 +80,7 @@ class Handlers:
         delay_s, container = STORE_RETRY_S, event.target.container
         while True:
             try:
-                known = await asyncio.to_thread(self._repository.find, event.workload, container, event.checkpoint_id)
+                known = await asyncio.to_thread(self._find_whole, event.workload, container, event.checkpoint_id)
                 if known:  # committed by us before a crash
                     return known
                 if not path.exists():
@@ -89,6 +101,13 @@ class Handlers:
                 log().warning("the store is away, the archive is kept", archive=path.name, error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
+
+    def _find_whole(self, workload: Workload, container: str, checkpoint_id: str) -> Manifest | None:
+        """A damaged manifest is as good as none: the archive that is still here is uploaded again."""
+        try:
+            return self._repository.find(workload, container, checkpoint_id)
+        except DamagedObject:
+            return None
 
     async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
         stored = CheckpointStored(
@@ -127,10 +146,11 @@ class Handlers:
         began = time.monotonic()
         before = await self._cri.image_id(event.reference)
         with span("pull", reprise_reference=event.reference):
-            after = await self._cri.pull_image(event.reference)
+            await self._cri.pull_image(event.reference)
+        after = await self._cri.image_id(event.reference)
         pull_s = time.monotonic() - began
         PULL_SECONDS.observe(pull_s)
-        if before and before not in after:
+        if before and after and before != after:
             try:
                 await self._cri.remove_image(before)
             except CriError as error:  # in use by a container that was restored from it: dropped with the next
@@ -143,10 +163,13 @@ class Handlers:
         log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
 
     async def sweep_orphans(self, age_s: float) -> None:
-        """Every few minutes: archives that no event tells of, e.g. of a checkpoint that did not count."""
+        """Every few minutes, but never while the store is away: archives that no event tells of, e.g. of a checkpoint that did not count."""
         while True:
-            found = [(p, time.time() - p.stat().st_mtime) for p in self._folder.glob("checkpoint-*.tar") if p.is_file()]
-            for path in orphans(found, self._busy, age_s):
+            found = []
+            for path in self._folder.glob("checkpoint-*.tar"):
+                with contextlib.suppress(FileNotFoundError):
+                    found.append((path, time.time() - path.stat().st_mtime))
+            for path in orphans(found, self._busy, age_s) if self._store_is_up() else []:
                 log().info("removing an archive that nobody told of", archive=path.name)
                 path.unlink(missing_ok=True)
             await asyncio.sleep(300)

@@ -48,7 +48,7 @@ async def main(settings: Settings) -> None:
     )
     repository, watch, cri = Repository(store), StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
-    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir)
+    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up)
     web = server(registry.app(repository), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
