@@ -163,7 +163,7 @@ class Handlers:
         log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
 
     async def sweep_orphans(self, age_s: float) -> None:
-        """Every few minutes, but never while the store is away: archives that no event tells of, e.g. of a checkpoint that did not count."""
+        """Every few minutes, but never while the store is away: archives that no event tells of."""
         while True:
             found = []
             for path in self._folder.glob("checkpoint-*.tar"):
