@@ -27,6 +27,9 @@ async def connect() -> client.ApiClient:
     return client.ApiClient()
 
 
+LIST_TIMEOUT_S = 10
+
+
 @dataclass(frozen=True)
 class ProtectedContainer:
     """One container that the policy protects, as the API server last reported it (which may be stale)."""
@@ -106,7 +109,9 @@ class ProtectedPods:
         known: dict[str, Any] = {}
         while True:
             try:
-                page = await listing(**options)
+                # On a node that just booted the API server's service address leads nowhere until kube-proxy has its rules: a
+                # connection tried then would wait for minutes.
+                page = await listing(_request_timeout=LIST_TIMEOUT_S, **options)
                 fresh = {item.metadata.uid: item for item in page.items}
                 for uid in known.keys() - fresh.keys():
                     self._seen(kind, known[uid], gone=True)

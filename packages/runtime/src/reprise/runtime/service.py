@@ -61,6 +61,7 @@ class Service:
         web_task = asyncio.create_task(web.serve())
         tasks = [asyncio.create_task(self._keep(name, run)) for name, run in self._parts.items()]
         tasks.append(asyncio.create_task(self._keep("bus", self._serve_bus)))
+        tasks.append(asyncio.create_task(self._keep("readiness", self._tell_readiness)))
         self.log.info("started")
         await stop.wait()
         self.log.info("draining")
@@ -76,6 +77,17 @@ class Service:
             await asyncio.wait_for(web_task, 3)
         await asyncio.to_thread(self._provider.shutdown)
         self.log.info("stopped")
+
+    async def _tell_readiness(self) -> None:
+        """A line whenever what the service waits for has changed for two seconds: /readyz alone leaves no trace."""
+        told, seen = [""], [""]
+        while True:
+            waiting = self.health.unready()
+            if waiting == seen != told:
+                self.log.info("not ready" if waiting else "ready", waiting_for=waiting)
+                told = waiting
+            seen = waiting
+            await asyncio.sleep(2)
 
     async def _serve_bus(self) -> None:
         await self.bus.connect()
