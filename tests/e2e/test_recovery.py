@@ -67,9 +67,7 @@ def services_ready() -> bool:
 
     """The agents that a failover needs. The checkpointer is left out: CHANGELOG, known limits."""
     names = ("daemonset/health-watcher", "daemonset/transfer")
-    return all(
-        kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names
-    )
+    return all(kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names)
 
 
 def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(armed_counter: Witness, node_comes_back: object) -> None:

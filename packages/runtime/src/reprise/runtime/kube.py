@@ -134,7 +134,7 @@ class ProtectedPods:
             except asyncio.CancelledError:
                 raise
             except Exception as error:
-                log().debug("watch interrupted, listing again", kind=kind, error=repr(error))
+                log().warning("watch interrupted, listing again", kind=kind, error=repr(error))
                 await asyncio.sleep(1)
 
     def _seen(self, kind: str, item: Any, *, gone: bool = False) -> None:
