@@ -70,14 +70,18 @@ async def test_an_answer_that_comes_too_late_is_none() -> None:
         assert await run(http_probe(port)) == Verdict(False, "no answer within 1 s")
 
 
-async def test_an_https_certificate_is_not_verified(tmp_path: Path) -> None:
+@pytest.fixture
+def self_signed(tmp_path: Path) -> ssl.SSLContext:
     names = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "crt"), "-subj", "/CN=nobody"]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *names], check=True, capture_output=True
-    )
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", *names]
+    subprocess.run(make, check=True, capture_output=True)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(tmp_path / "crt", tmp_path / "key")
-    async with http_server("200 OK", tls=tls) as (port, _):
+    return tls
+
+
+async def test_an_https_certificate_is_not_verified(self_signed: ssl.SSLContext) -> None:
+    async with http_server("200 OK", tls=self_signed) as (port, _):
         assert (await run(http_probe(port, scheme="HTTPS"))).healthy
 
 

@@ -9,12 +9,13 @@ STALE_FLOOR_S = 30.0
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a checkpoint does not count. retry: worth one more try at once."""
+    """Why a checkpoint does not count. retry: worth one more try at once. archive_path: what was taken all the same."""
 
     reason: str
     message: str
     remedy: str
     retry: bool = False
+    archive_path: str = ""
 
 
 RIGHTS = (
