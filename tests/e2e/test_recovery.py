@@ -63,8 +63,7 @@ def node_comes_back() -> object:
 
 
 def services_ready() -> bool:
-    """The agents that a failover needs. The checkpointer is left out: CHANGELOG, known limits."""
-    names = ("daemonset/health-watcher", "daemonset/transfer")
+    names = ("daemonset/checkpointer", "daemonset/health-watcher", "daemonset/transfer")
     return all(kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names)
 
 
