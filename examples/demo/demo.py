@@ -73,8 +73,8 @@ class Screen:
 
 def newest_checkpoint() -> str:
     try:
-        rows = counter.console(f"checkpoints?namespace={NAMESPACE}&state=stored&limit=1")
-    except OSError:
+        rows = counter.console(f"checkpoints?namespace={NAMESPACE}&state=stored&limit=1", seconds=0)
+    except LabError:
         return ""
     if not rows:
         return "no checkpoint yet"

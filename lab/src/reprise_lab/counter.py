@@ -63,13 +63,20 @@ def wait_armed(namespace: str, seconds: float = 40) -> None:
     poll(seconds, lambda: armed(namespace), f"the counter in {namespace} to be armed")
 
 
-def console(path: str) -> list[dict[str, Any]]:
-    """GET the console's REST API through its service."""
+def console(path: str, seconds: float = 20) -> list[dict[str, Any]]:
+    """GET the console's REST API through its service, which is away for a moment whenever what it needs is."""
     import urllib.request
 
     address = kubectl("-n", "reprise-system", "get", "service", "console", "-o", "jsonpath={.spec.clusterIP}")
-    with urllib.request.urlopen(f"http://{address}:8080/api/v1/{path}", timeout=5) as answer:
-        return list(json.loads(answer.read()))
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://{address}:8080/api/v1/{path}", timeout=5) as answer:
+                return list(json.loads(answer.read()))
+        except OSError as error:
+            if time.monotonic() > end:
+                raise LabError(f"the console does not answer {path!r}: {error}") from error
+            time.sleep(0.2)
 
 
 def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dict[str, Any]:

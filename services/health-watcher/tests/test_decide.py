@@ -9,6 +9,7 @@ from reprise.health_watcher.decide import (
     FREEZE_AFTER_S,
     FREEZE_BUDGET_S,
     LOST_AFTER_S,
+    cause_of_death,
     count_probe,
     hangs,
     judge,
@@ -24,6 +25,18 @@ TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", c
 def death(*, armed: bool = True, known: bool = True, deleting: bool = False, live: bool = True) -> Death:
     subject = Subject(WORKLOAD, TARGET, armed) if known else None
     return Death("c1", subject, deleting, live)
+
+
+class TestCauseOfDeath:
+    def test_a_process_that_just_ended_crashed(self) -> None:
+        assert cause_of_death(0, 3) == "crash"
+        assert cause_of_death(1, 3) == "crash"
+
+    def test_one_that_the_kubelet_was_first_to_end_for_its_probe_hung(self) -> None:
+        assert cause_of_death(2, 3) == "hang"
+        assert cause_of_death(3, 3) == "hang"
+        assert cause_of_death(1, 1) == "hang"
+        assert cause_of_death(0, 1) == "crash"
 
 
 class TestDeath:

@@ -14,7 +14,7 @@ from reprise.contracts.events import Cause, FailoverDeclared
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import on_death
+from reprise.health_watcher.decide import cause_of_death, on_death
 from reprise.health_watcher.model import Death, Subject
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
@@ -45,6 +45,8 @@ class Deaths:
         """Called at each start of a container, before anything else."""
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
+        self.failing: dict[str, tuple[int, int]] = {}
+        """Containers whose livenessProbe fails: id to failures in a row and the pod's threshold."""
 
     async def follow(self) -> None:
         """The event stream."""
@@ -129,7 +131,10 @@ class Deaths:
         if hang is not None:
             return  # declared when the hang was noticed
         DEATHS.labels(str(subject.armed).lower()).inc()
-        self.declare(subject, "crash", "the container's process ended", noticed_after_s)
+        failures, threshold = self.failing.pop(subject.target.container_id, (0, 1))
+        cause = cause_of_death(failures, threshold)
+        seen = "the kubelet ended it, its livenessProbe failed" if cause == "hang" else "the container's process ended"
+        self.declare(subject, cause, seen, noticed_after_s)
 
     def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float = 0.0) -> None:
         """One failover per container instance, however many notice it."""

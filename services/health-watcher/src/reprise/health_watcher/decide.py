@@ -51,6 +51,11 @@ def hangs(count: ProbeCount, failure_threshold: int) -> bool:
     return count.was_healthy and count.failures >= failure_threshold
 
 
+def cause_of_death(failures: int, failure_threshold: int) -> Literal["crash", "hang"]:
+    """The kubelet runs the same probe beside ours and may be first: who ends one failure short of its threshold hung."""
+    return "hang" if failures >= max(failure_threshold - 1, 1) else "crash"
+
+
 def must_freeze(since_renewal_s: float, *, ever_renewed: bool) -> bool:
     """A node that never held a lease cannot be given up, so it need not freeze."""
     return ever_renewed and since_renewal_s >= FREEZE_AFTER_S

@@ -77,6 +77,10 @@ class Hangs:
         verdict = await check(container.liveness, pod.ip, container.ports, exec_)
         frozen = frozen_before or self._freezer.is_frozen(container.container_id)
         after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
+        if after.failures and after.was_healthy:
+            self._deaths.failing[container.container_id] = (after.failures, container.liveness.failure_threshold or 3)
+        else:
+            self._deaths.failing.pop(container.container_id, None)
         if after.failures > count.failures:
             log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,
                           detail=verdict.detail)  # fmt: skip
