@@ -48,8 +48,8 @@ class PackCache:
         part = path.with_name(f"{path.name}.{threading.get_ident()}.part")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(data)
+            part.touch(mode=0o600)
+            part.write_bytes(data)
             part.replace(path)
         except OSError:  # a full disk stops caching, nothing else
             self.drop(key)

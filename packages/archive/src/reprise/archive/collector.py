@@ -135,9 +135,9 @@ def _give_up(store: Store, lineage: Lineage, now: datetime, done: Collected) -> 
             done.given_up.append(intent.checkpoint_id)
         withdraw(store, lineage, intent.writer_id)
     for entry in store.list(lineage.archives):
-        if entry.key.endswith("/manifest.json") and now - entry.modified > TOMBSTONE_KEPT and entry.size < 100:
-            if parse(store.get(entry.key), entry.key) is None:
-                store.delete(entry.key)
+        old = entry.key.endswith("/manifest.json") and entry.size < 100 and now - entry.modified > TOMBSTONE_KEPT
+        if old and parse(store.get(entry.key), entry.key) is None:
+            store.delete(entry.key)
 
 
 def lineages(store: Store) -> list[Lineage]:
@@ -149,5 +149,3 @@ def lineages(store: Store) -> list[Lineage]:
             if len(parts) >= 5:
                 found.add(Lineage(parts[1], parts[2], parts[3]))
     return sorted(found, key=str)
-
-

@@ -62,7 +62,9 @@ class MemoryStore:
     def list(self, prefix: str) -> Iterator[Entry]:
         self._up("list", prefix)
         with self._lock:
-            found = [Entry(k, len(v), self.modified.get(k) or self.now()) for k, v in self.objects.items() if k.startswith(prefix)]
+            found = [
+                Entry(k, len(v), self.modified.get(k) or self.now()) for k, v in self.objects.items() if k.startswith(prefix)
+            ]
         return iter(sorted(found, key=lambda entry: entry.key))
 
     def delete(self, key: str) -> None:

@@ -71,7 +71,9 @@ def open_footer(sealed: bytes, lineage: Lineage, data_key: bytes, pack_id: str) 
     try:
         return decode_footer(Cipher(data_key, str(lineage), pack_id).decrypt(Cipher.FOOTER, sealed, FOOTER))
     except InvalidTag as error:
-        raise damaged_pack(lineage, pack_id, "its footer does not decrypt: damaged, of another workload, or another key") from error
+        raise damaged_pack(
+            lineage, pack_id, "its footer does not decrypt: damaged, of another workload, or another key"
+        ) from error
     except BadDocument as error:
         raise damaged_pack(lineage, pack_id, f"its footer cannot be read: {error}") from error
 

@@ -26,7 +26,10 @@ def hash_units(data: memoryview, unit: int, key: bytes) -> bytes:
     if not zero.any():
         return b"".join([blake3(data[at : at + unit], key=key).digest(HASH) for at in range(0, len(data), unit)])
     return b"".join(
-        [ZERO if empty else blake3(data[n * unit : (n + 1) * unit], key=key).digest(HASH) for n, empty in enumerate(zero.tolist())]
+        [
+            ZERO if empty else blake3(data[n * unit : (n + 1) * unit], key=key).digest(HASH)
+            for n, empty in enumerate(zero.tolist())
+        ]
     )
 
 

@@ -10,7 +10,9 @@ from reprise.archive.pages import Hashes
 
 RECIPE_HEAD = struct.Struct("<8sIII")
 RECIPE_MAGIC = b"RPRECIP1"
-CHUNK_ROW = np.dtype([("pack", "<u4"), ("ordinal", "<u4"), ("offset", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("flags", "<u4")])
+CHUNK_ROW = np.dtype(
+    [("pack", "<u4"), ("ordinal", "<u4"), ("offset", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("flags", "<u4")]
+)
 RUN_ROW = np.dtype([("chunk", "<u4"), ("start", "<u4"), ("length", "<u8")])
 FOOTER_HEAD = struct.Struct("<8sII")
 FOOTER_MAGIC = b"RPFOOT01"

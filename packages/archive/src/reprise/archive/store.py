@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from crc32c import crc32c
 from minio import Minio
-from minio.credentials import Credentials
+from minio.credentials.credentials import Credentials
 from minio.error import MinioException, S3Error
 from minio.signer import sign_v4_s3
 from reprise.contracts.errors import NotStored, StoreUnavailable
@@ -102,7 +102,7 @@ class S3Store:
             method="PUT", url=url, region=REGION, headers=headers, credentials=self._credentials,
             content_sha256="UNSIGNED-PAYLOAD", date=now,
         )  # fmt: skip
-        answer = self._pool.request("PUT", url.geturl(), body=data, headers=signed)
+        answer: Any = self._pool.request("PUT", url.geturl(), body=data, headers=signed)  # type: ignore[arg-type]
         if answer.status in (412, 409) and condition:
             return False
         if answer.status == 404 and "If-Match" in condition:

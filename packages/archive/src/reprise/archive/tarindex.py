@@ -93,8 +93,8 @@ def _members(file: IO[bytes], size: int, name: str) -> tuple[list[Member], int]:
                 raise BadArchive(f"more than {MAX_MEMBERS} members", subject=name)
             seen.add(member.path)
             found.append(member)
-            tar.members = []  # type: ignore[attr-defined]  # TarFile would remember every one: memory
-        return found, tar.offset  # type: ignore[attr-defined]
+            tar.members = []  # TarFile would remember every one: memory
+        return found, tar.offset
 
 
 def _check(info: tarfile.TarInfo, size: int, name: str) -> Member:

@@ -166,7 +166,7 @@ def _drain(todo: Iterator[tuple[int, tuple[int, int]]], lock: threading.Lock) ->
         yield item
 
 
-def _read_units(fd: int, offsets: np.ndarray, sizes: np.ndarray, buffer: memoryview) -> memoryview:  # type: ignore[type-arg]
+def _read_units(fd: int, offsets: np.ndarray, sizes: np.ndarray, buffer: memoryview) -> memoryview:
     """The units one after another; those that lie together in the file are read together."""
     apart = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1]) + 1
     begins = np.concatenate(([0], apart))
@@ -178,7 +178,7 @@ def _read_units(fd: int, offsets: np.ndarray, sizes: np.ndarray, buffer: memoryv
     return buffer[:at]
 
 
-def _unit_rows(units: Units, wanted: np.ndarray) -> Rows:  # type: ignore[type-arg]
+def _unit_rows(units: Units, wanted: np.ndarray) -> Rows:
     rows = np.empty(len(wanted), UNIT_ROW)
     rows["hash"], rows["size"] = units.hashes[wanted], units.sizes[wanted]
     return rows
@@ -270,5 +270,3 @@ def _require_container(order: Order, facts: ArchiveFacts) -> None:
 def _state(path: Path) -> tuple[int, int, int]:
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
-
-

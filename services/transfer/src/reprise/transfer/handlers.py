@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram
+from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.facts import BadArchive
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
+from reprise.archive.retention import Ladder
 from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseError, StoreError, StoreUnavailable
 from reprise.contracts.events import (
     CheckpointFailed,
@@ -46,11 +49,12 @@ class Handlers:
         recorder: EventRecorder,
         checkpoints_dir: Path,
         store_is_up: Callable[[], bool],
+        ladder: Ladder = (),
     ) -> None:
         self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
         self._folder = checkpoints_dir
         self._busy: set[Path] = set()
-        self._store_is_up = store_is_up
+        self._store_is_up, self._ladder = store_is_up, ladder
 
     async def on_taken(self, event: CheckpointTaken) -> None:
         """Verify, store, free the local tar, tell, prune. While the store is away: wait, and keep the tar."""
@@ -64,7 +68,7 @@ class Handlers:
             began = time.monotonic()
             try:
                 manifest = await self._store(event, path)
-            except (BadArchive, DamagedObject, CheckpointError) as error:
+            except (BadArchive, DamagedObject, CheckpointError, KeyUnavailable) as error:
                 await self._failed(event, error)  # first told, then removed: told again if that is interrupted
                 path.unlink(missing_ok=True)
                 return
@@ -112,7 +116,7 @@ class Handlers:
     async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
         stored = CheckpointStored(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            trigger=event.trigger, manifest_key=manifest.object_key.replace("archive.tar", "manifest.json"),
+            trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
             stats=manifest.facts.stats,
         )  # fmt: skip
@@ -131,7 +135,9 @@ class Handlers:
 
     async def _prune(self, event: CheckpointTaken) -> None:
         try:
-            removed = await asyncio.to_thread(self._repository.prune, event.workload, event.target.container, event.keep)
+            removed = await asyncio.to_thread(
+                self._repository.prune, event.workload, event.target.container, event.keep, self._ladder
+            )
         except StoreError as error:
             log().warning("retention could not run, the next checkpoint tries again", error=str(error))
             return
@@ -161,6 +167,18 @@ class Handlers:
         )  # fmt: skip
         await self._bus.publish(staged, dedup_id=f"staged-{event.checkpoint_id}")
         log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
+
+    async def collect_garbage(self, interval_s: float) -> None:
+        """Each node collects, at any time: collectors are safe against each other and against uploads."""
+        while True:
+            await asyncio.sleep(interval_s * random.uniform(0.5, 1.5))
+            try:
+                done = await asyncio.to_thread(self._repository.gc)
+            except StoreError as error:
+                log().warning("garbage collection could not run, it is tried again", error=str(error))
+                continue
+            if done.packs or done.skipped:
+                log().info("collected", packs=len(done.packs), bytes=done.freed, skipped=done.skipped)
 
     async def sweep_orphans(self, age_s: float) -> None:
         """Every few minutes, but never while the store is away: archives that no event tells of."""

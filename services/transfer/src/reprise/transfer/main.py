@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 
+from reprise.archive.cache import PackCache
+from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
+from reprise.archive.retention import parse_ladder
 from reprise.archive.store import S3Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointTaken, ImageBuilt
@@ -46,9 +49,12 @@ async def main(settings: Settings) -> None:
         bucket=settings.store_bucket,
         secure=settings.store_secure,
     )
-    repository, watch, cri = Repository(store), StoreWatch(store), Cri(settings.cri_socket)
+    cache = PackCache(settings.cache_dir, settings.cache_bytes, settings.cache_spare_bytes) if settings.cache_bytes else None
+    repository = Repository(store, SecretKeys(settings.kek_dir), cache)
+    watch, cri = StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
-    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up)
+    ladder = parse_ladder(settings.keep_ladder)
+    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up, ladder)
     web = server(registry.app(repository), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
@@ -56,6 +62,7 @@ async def main(settings: Settings) -> None:
     service.part("registry", web.serve)
     service.part("store", watch.run)
     service.part("orphans", lambda: handlers.sweep_orphans(settings.orphan_age_s))
+    service.part("collector", lambda: handlers.collect_garbage(settings.gc_interval_s))
     service.health.ready_when("registry", lambda: web.started)
     service.health.ready_when("store", lambda: watch.up)
     await service.run_async()

@@ -13,6 +13,18 @@ class Settings(RuntimeSettings):
     store_secret_key: str = ""
     store_bucket: str = "reprise"
     store_secure: bool = False
+    kek_dir: Path = Path("/etc/reprise/keys")
+    """The mounted Secret of key-encryption keys: a file for each key, its name the key's id; `active` names one."""
+    cache_dir: Path = Path("/var/lib/reprise/packs")
+    """This node's copies of packs, encrypted as in the store."""
+    cache_bytes: int = 4 << 30
+    """How much it may hold; 0: no copies, each restore downloads."""
+    cache_spare_bytes: int = 2 << 30
+    """What is left free on its disk, whatever cache_bytes says."""
+    keep_ladder: str = ""
+    """Besides the newest N, e.g. `1h:24,1d:7`: the newest of each of the last 24 hours and 7 days."""
+    gc_interval_s: float = 600.0
+    """How often each node looks for packs that nothing refers to."""
     checkpoints_dir: Path = Path("/var/lib/kubelet/checkpoints")
     """Where the kubelet puts archives, mounted here under the same path."""
     cri_socket: str = "/run/crio/crio.sock"
