@@ -7,7 +7,7 @@ LAB := $(RUN) reprise-lab
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component e2e test demo bench up down images deploy logs build proto requirements
+.PHONY: help setup lint unit component lab e2e test demo bench up down images deploy logs build proto requirements
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,18 +26,22 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(RUN) lint-imports
 
 unit: setup ## the fast loop: no root, no servers, no cluster
-	$(RUN) pytest -q -m "not component and not e2e"
+	$(RUN) pytest -q -m "not component and not e2e and not lab"
 
 component: setup ## real NATS, MinIO and PostgreSQL processes (builds MinIO once)
 	$(LAB) build
 	$(RUN) pytest -q -m component
+
+lab: setup ## the lab itself: boots that are interrupted leave nothing behind
+	$(LAB) build
+	$(RUN) pytest -q -m lab tests/lab
 
 e2e: setup ## the real cluster: boots it, deploys, tests; leaves it up
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
 	$(RUN) pytest -q -m e2e tests/e2e
 
-test: lint unit component ## everything, and the lab taken down at the end
+test: lint unit component lab ## everything, and the lab taken down at the end
 	@set -o pipefail; code=0; $(MAKE) --no-print-directory e2e || code=$$?; \
 	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
 	$(LAB) down || code=$$?; exit $$code

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import poll
+from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Answer, Witness
 
 pytestmark = pytest.mark.e2e
@@ -63,10 +63,7 @@ def node_comes_back() -> object:
 
 
 def services_ready() -> bool:
-    from reprise_lab.shell import kubectl
-
-    """The agents that a failover needs. The checkpointer is left out: CHANGELOG, known limits."""
-    names = ("daemonset/health-watcher", "daemonset/transfer")
+    names = ("daemonset/checkpointer", "daemonset/health-watcher", "daemonset/transfer")
     return all(kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names)
 
 

@@ -112,14 +112,22 @@ def process_signal(namespace: str, pod: str, container: str, number: int) -> int
     return pids[0]
 
 
-def kill_service(service: str) -> int:
-    """kill -9 the processes of every pod of one of our services; returns how many pods."""
+def service_pids(service: str) -> list[int]:
+    """Every process of every pod of one of our services. Raises LabError if it has no pod."""
     text = kubectl("-n", "reprise-system", "get", "pods", "-l", f"app.kubernetes.io/name={service}", "-o", "json")
     pods = json.loads(text)["items"]
     if not pods:
         raise LabError(f"there is no pod of service {service!r} in reprise-system")
+    pids: list[int] = []
     for pod in pods:
         for status in pod["status"].get("containerStatuses", []):
-            for pid in container_pids(pod["metadata"]["uid"], status.get("containerID", "").rpartition("/")[2]):
-                kill(pid, signal.SIGKILL)
-    return len(pods)
+            pids += container_pids(pod["metadata"]["uid"], status.get("containerID", "").rpartition("/")[2])
+    return pids
+
+
+def kill_service(service: str) -> int:
+    """kill -9 the processes of every pod of one of our services; returns how many."""
+    pids = service_pids(service)
+    for pid in pids:
+        kill(pid, signal.SIGKILL)
+    return len(pids)

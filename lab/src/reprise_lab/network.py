@@ -5,6 +5,12 @@ from pathlib import Path
 from reprise_lab.paths import API_IP, BRIDGE, INFRA_NODE, NET, NETNS, NODES, SERVICE_CIDR, pod_cidr
 from reprise_lab.shell import run
 
+# A node that boots has its eth0 before its pod bridge: it would answer a packet to one of its pods by a redirect to the
+# gateway, and who takes that loses the way to the pod's address for five minutes.
+NO_REDIRECTS = [
+    f"net.ipv4.conf.{device}.{knob}=0" for device in ("all", "eth0") for knob in ("send_redirects", "accept_redirects")
+]
+
 
 def up() -> None:
     """Idempotent. The host reaches pods directly, and services through the node that tests leave on."""
@@ -28,6 +34,7 @@ def attach(namespace: str, ip: str) -> None:
     if not Path(f"/sys/class/net/rlv{number}").exists():
         run("ip", "link", "add", f"rlv{number}", "type", "veth", "peer", "name", "eth0", "netns", namespace)
     run("ip", "link", "set", f"rlv{number}", "master", BRIDGE, "up")
+    run("nsenter", f"--net=/run/netns/{namespace}", "sysctl", "-qw", *NO_REDIRECTS)
     inside = ("ip", "-n", namespace)
     run(*inside, "addr", "replace", f"{ip}/24", "dev", "eth0")
     run(*inside, "link", "set", "lo", "up")

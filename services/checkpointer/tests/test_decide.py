@@ -13,8 +13,9 @@ CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint con
     [
         (401, "Unauthorized", None, "Unauthorized", "webhook"),
         (403, "Forbidden (user=x, verb=create, resource=nodes, subresource=checkpoint)", None, "Forbidden", "nodes/checkpoint"),
-        (404, "404 page not found", None, "FeatureDisabled", "ContainerCheckpoint"),
-        (404, "container c not found in pod p", None, "ContainerNotFound", "reprise.dev/containers"),
+        (404, "404: Page Not Found", None, "FeatureDisabled", "ContainerCheckpoint"),
+        (404, "container nobody does not exist", None, "ContainerNotFound", "reprise.dev/containers"),
+        (404, "pod does not exist", None, "ContainerNotFound", "ended"),
         (500, "checkpoint/restore support not available", None, "RuntimeDisabled", "enable_criu_support"),
         (500, "CRIU binary not found or too old", None, "CriuMissing", "install criu"),
         (500, CRIU_BODY, "Error (criu/sk-inet.c): Unsupported proto 262 for socket", "MptcpSocket", "GODEBUG=multipathtcp=0"),

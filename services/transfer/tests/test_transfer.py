@@ -10,7 +10,7 @@ from reprise.archive.manifest import Manifest
 from reprise.archive.oci import digest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import CheckpointError, NotStored, StoreUnavailable
-from reprise.contracts.events import ImageBuilt
+from reprise.contracts.events import CheckpointFailed, ImageBuilt
 from reprise.contracts.model import CriuStats, Target, Workload, now
 from reprise.transfer.decide import archive_path, orphans
 from reprise.transfer.handlers import Handlers
@@ -153,3 +153,21 @@ async def test_only_a_superseded_image_is_dropped(before: str, pulled: str, remo
     workload = Workload(namespace="ns", name="counter")
     await handlers.on_image(ImageBuilt(node="n1", workload=workload, checkpoint_id="1", target=target, reference="r", digest="d"))
     assert images.removed == removed
+
+
+def failed(archive: str) -> CheckpointFailed:
+    target = Target(node="n1", pod="p", pod_uid="u1", container="counter")
+    return CheckpointFailed(
+        node="n1", workload=Workload(namespace="ns", name="counter"), checkpoint_id="1", target=target,
+        reason="UnhealthyAfter", message="", remedy="", archive_path=archive,
+    )  # fmt: skip
+
+
+async def test_an_archive_of_a_process_that_was_not_healthy_is_thrown_away_at_once(tmp_path: Path) -> None:
+    """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
+    handlers = Handlers(Told(), None, None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
+    refused, other = tmp_path / "checkpoint-a.tar", tmp_path / "checkpoint-b.tar"
+    refused.touch(), other.touch()
+    for archive in (str(refused), str(refused), "", "/etc/passwd", str(tmp_path / "sub/checkpoint-b.tar")):
+        await handlers.on_failed(failed(archive))
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-b.tar"]

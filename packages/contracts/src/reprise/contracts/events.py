@@ -56,6 +56,8 @@ class CheckpointFailed(Event):
     reason: str
     message: str
     remedy: str
+    archive_path: str = ""
+    """An archive that lies on the node all the same, for transfer to throw away; empty if there is none."""
 
 
 class CheckpointStored(Event):

@@ -9,12 +9,13 @@ STALE_FLOOR_S = 30.0
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a checkpoint does not count. retry: worth one more try at once."""
+    """Why a checkpoint does not count. retry: worth one more try at once. archive_path: what was taken all the same."""
 
     reason: str
     message: str
     remedy: str
     retry: bool = False
+    archive_path: str = ""
 
 
 RIGHTS = (
@@ -71,7 +72,8 @@ def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # 
     if status == 403:
         return Failure("Forbidden", f"no right to checkpoint: {text}", RIGHTS)
     if status == 404:
-        if "not found" in text.lower() and ("container" in text.lower() or "pod" in text.lower()):
+        # A feature gate that is off answers "404: Page Not Found" (k8s.io/kubernetes pkg/kubelet/server/server.go).
+        if "does not exist" in text:
             return Failure("ContainerNotFound", f"the kubelet knows no such container: {text}",
                            "it has ended, or the annotation reprise.dev/containers names none of the pod's")  # fmt: skip
         return Failure("FeatureDisabled", f"the kubelet has no checkpoint API: {text}",

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
@@ -68,10 +69,11 @@ class Handlers:
         after = await self._healthy(pod, container)
         if after:
             return Failure("UnhealthyAfter", f"its probe failed after the checkpoint: {after}; {answer} is not used",
-                           "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
+                           "if it repeats, the checkpoint's pause is longer than the probe's time-out",
+                           archive_path=answer)  # fmt: skip
         current = self._find(event)
         if isinstance(current, Failure):
-            return current
+            return replace(current, archive_path=answer)
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
@@ -114,7 +116,7 @@ class Handlers:
                       message=failure.message, remedy=failure.remedy)  # fmt: skip
         failed = CheckpointFailed(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            reason=failure.reason, message=failure.message, remedy=failure.remedy,
+            reason=failure.reason, message=failure.message, remedy=failure.remedy, archive_path=failure.archive_path,
         )  # fmt: skip
         await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
         message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"

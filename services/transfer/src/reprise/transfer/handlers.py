@@ -147,6 +147,19 @@ class Handlers:
             )
             await self._bus.publish(pruned, dedup_id=f"pruned-{checkpoint_id}")
 
+    async def on_failed(self, event: CheckpointFailed) -> None:
+        """Throw away what was taken of a process that was not the same healthy one before and after."""
+        if not event.archive_path:
+            return
+        try:
+            path = archive_path(event.archive_path, self._folder)
+        except CheckpointError as error:
+            log().error("not an archive of ours, left alone", archive=event.archive_path[:300], error=str(error))
+            return
+        if path not in self._busy:
+            path.unlink(missing_ok=True)
+            log().info("archive thrown away", archive=path.name, reason=event.reason)
+
     async def on_image(self, event: ImageBuilt) -> None:
         """Have the runtime pull the newest state under the pod's live reference, and drop the one before."""
         began = time.monotonic()

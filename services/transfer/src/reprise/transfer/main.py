@@ -9,7 +9,7 @@ from reprise.archive.repository import Repository
 from reprise.archive.retention import parse_ladder
 from reprise.archive.store import S3Store
 from reprise.contracts.errors import StoreError
-from reprise.contracts.events import CheckpointTaken, ImageBuilt
+from reprise.contracts.events import CheckpointFailed, CheckpointTaken, ImageBuilt
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri
 from reprise.runtime.health import server
@@ -58,6 +58,7 @@ async def main(settings: Settings) -> None:
     web = server(registry.app(repository), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
+    service.bus.subscribe(f"transfer-refused-{node}", CheckpointFailed, handlers.on_failed, node=node)
     service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, handlers.on_image, node=node, concurrency=2)
     service.part("registry", web.serve)
     service.part("store", watch.run)

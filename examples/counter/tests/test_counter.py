@@ -1,0 +1,81 @@
+"""The test app, as a process of its own."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).parents[1] / "counter.py"
+
+
+class App:
+    """A running counter."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        env = os.environ | {"PORT": str(self.port)}
+        self.process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout
+        self.marker = self.process.stdout.readline().strip()
+
+    def ask(self, method: str, path: str, body: str = "", timeout_s: float = 2) -> tuple[int, dict[str, Any]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
+        try:
+            connection.request(method, path, body=body or None)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        finally:
+            connection.close()
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    running = App()
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            running.ask("GET", "/health")
+            break
+        except OSError:
+            time.sleep(0.02)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def test_it_counts_and_its_start_marker_names_its_run(app: App) -> None:
+    _, first = app.ask("GET", "/state")
+    time.sleep(0.45)
+    _, second = app.ask("GET", "/state")
+    assert 3 <= second["count"] - first["count"] <= 6
+    assert app.marker == f"started run={first['run']} count=0"
+
+
+def test_its_state_can_be_set_and_nonsense_is_refused(app: App) -> None:
+    assert app.ask("POST", "/state", '{"count": 1000}')[1]["count"] >= 1000
+    for nonsense in ("{", "[]", '{"count": "many"}', ""):
+        assert app.ask("POST", "/state", nonsense)[0] == 400
+    assert app.ask("GET", "/state")[1]["count"] >= 1000
+    assert app.ask("GET", "/nowhere")[0] == 404
+
+
+def test_it_can_be_killed(app: App) -> None:
+    assert app.ask("POST", "/kill")[0] == 202
+    assert app.process.wait(2) == 137
+
+
+def test_it_can_hang_and_then_answers_no_more(app: App) -> None:
+    assert app.ask("POST", "/hang")[0] == 202
+    with pytest.raises(TimeoutError):
+        app.ask("GET", "/health", timeout_s=0.3)
+    assert app.process.poll() is None

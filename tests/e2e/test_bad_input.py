@@ -1,0 +1,151 @@
+"""What cannot work is told, on the workload and in an event, with its reason and a remedy; and nothing else suffers."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nats
+import pytest
+from reprise.checkpointer.adapters.kubelet import HttpsKubelet
+from reprise.checkpointer.decide import Failure
+from reprise.contracts import envelope, subjects
+from reprise.contracts.events import CheckpointTaken
+from reprise.contracts.model import Target, Workload, checkpoint_id, now
+from reprise_lab import counter
+from reprise_lab.node import Node
+from reprise_lab.paths import NODES, PKI
+from reprise_lab.shell import kubectl, poll
+from reprise_lab.witness import Witness
+
+pytestmark = pytest.mark.e2e
+
+CHECKPOINTS = Path("var/lib/kubelet/checkpoints")
+
+
+def told(namespace: str, reason: str, text: str = "") -> list[str]:
+    items = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
+    return [i["message"] for i in items if i["reason"] == reason and text in i["message"]]
+
+
+def wait_told(namespace: str, reason: str, text: str = "", seconds: float = 30) -> str:
+    poll(seconds, lambda: bool(told(namespace, reason, text)), f"the Event {reason} with {text!r} in {namespace}", 0.3)
+    return told(namespace, reason, text)[0]
+
+
+GO_SERVER = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: server, annotations: {reprise.dev/mode: criu, reprise.dev/interval: 3s}}
+spec:
+  selector: {matchLabels: {app: server}}
+  template:
+    metadata: {labels: {app: server}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - {name: server, image: "localhost/nats:lab", imagePullPolicy: Never, ports: [{name: nats, containerPort: 4222}],
+         readinessProbe: {tcpSocket: {port: nats}, periodSeconds: 1}}
+"""
+
+
+def test_a_go_server_is_told_which_variable_makes_it_checkpointable(namespace: str) -> None:
+    """Go >= 1.24 listens with MPTCP, which CRIU cannot dump: the cause is in CRIU's own log only."""
+    kubectl("create", "namespace", namespace)
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=GO_SERVER)
+    message = wait_told(namespace, "CheckpointFailed", "MptcpSocket")
+    assert "GODEBUG=multipathtcp=0" in message
+    kubectl("-n", namespace, "set", "env", "deployment/server", "GODEBUG=multipathtcp=0")
+    counter.wait_checkpoint(namespace, seconds=60)
+
+
+def kubelet(tmp_path: Path, token: str, ca: Path = PKI / "ca.crt") -> HttpsKubelet:
+    file = tmp_path / "token"
+    file.write_text(token)
+    return HttpsKubelet(NODES["n1"], 10250, ca, file, 10, tmp_path)
+
+
+def ask(tmp_path: Path, token: str, target: Target, namespace: str, ca: Path = PKI / "ca.crt") -> str:
+    async def call() -> str | Failure:
+        return await kubelet(tmp_path, token, ca).checkpoint(namespace, target)
+
+    answer = asyncio.run(call())
+    assert isinstance(answer, Failure)
+    assert answer.remedy
+    return answer.reason
+
+
+def test_a_kubelets_refusals_are_told_apart(namespace: str, tmp_path: Path) -> None:
+    counter.deploy(namespace, annotations={"reprise.dev/mode": "off"})
+    pod = counter.pod(namespace)
+    target = Target(node="n1", pod=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"], container="counter")
+    stranger = kubectl("-n", namespace, "create", "token", "default").strip()
+    entitled = kubectl("-n", "reprise-system", "create", "token", "reprise-checkpointer").strip()
+    nobody = target.model_copy(update={"container": "nobody"})
+    assert ask(tmp_path, "nonsense", target, namespace) == "Unauthorized"
+    assert ask(tmp_path, stranger, target, namespace) == "Forbidden"
+    assert ask(tmp_path, entitled, nobody, namespace) == "ContainerNotFound"
+    other_ca = Path("/etc/ssl/certs/ca-certificates.crt")
+    assert ask(tmp_path, entitled, target, namespace, other_ca) == "KubeletCertificate"
+
+
+@pytest.fixture
+def broken_archive() -> Iterator[Path]:
+    path = Node("n1").root / CHECKPOINTS / "checkpoint-broken.tar"
+    yield path
+    path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("content", [b"no tar at all", b"\0" * 512 + b"x" * 5000])
+def test_an_archive_that_is_no_tar_is_refused_with_its_reason(
+    armed_counter: Witness, broken_archive: Path, content: bytes
+) -> None:
+    namespace, pod = armed_counter.namespace, counter.pod(armed_counter.namespace)
+    broken_archive.write_bytes(content)
+    target = Target(node="n1", pod=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"], container="counter")
+    name = checkpoint_id(target.pod_uid, "counter", now())
+    event = CheckpointTaken(
+        node="n1", workload=Workload(namespace=namespace, name="counter"), checkpoint_id=name, target=target,
+        trigger="demand", archive_path=f"/{CHECKPOINTS}/{broken_archive.name}", keep=3, kubelet_started_at=now(),
+        kubelet_s=0.1, due_to_kubelet_s=0.0,
+    )  # fmt: skip
+    asyncio.run(publish(subjects.of(event), envelope.encode(event, source="test")[1]))
+    message = wait_told(namespace, "CheckpointFailed", broken_archive.name)
+    assert "tar" in message
+    poll(10, lambda: not broken_archive.exists(), "the broken archive to be thrown away")
+    counter.wait_checkpoint(namespace, after=name)
+
+
+async def publish(subject: str, payload: bytes) -> None:
+    address = kubectl("-n", "reprise-system", "get", "service", "nats", "-o", "jsonpath={.spec.clusterIP}")
+    client = await nats.connect(f"nats://{address}:4222")
+    await client.jetstream().publish(subject, payload)
+    await client.close()
+
+
+def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespace: str) -> None:
+    """A large one, so that there is a while to disappear in; what is left of its archive goes too."""
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "4s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
+    first = counter.wait_checkpoint(namespace, seconds=60)["checkpoint_id"]
+    old = counter.pod(namespace)["metadata"]["name"]
+    begun: list[str] = []
+
+    def in_progress() -> bool:
+        rows = counter.console(f"checkpoints?namespace={namespace}&limit=1")
+        begun[:] = [r["checkpoint_id"] for r in rows if r["state"] == "due" and r["checkpoint_id"] > first]
+        return bool(begun)
+
+    poll(30, in_progress, "a checkpoint to begin", 0.02)
+    time.sleep(0.3)
+    kubectl("-n", namespace, "delete", "pod", old, "--grace-period=0", "--force")
+
+    def ended() -> bool:
+        rows = counter.console(f"checkpoints?namespace={namespace}&state=failed")
+        return begun[0] in {r["checkpoint_id"] for r in rows if r["reason"] and r["message"]}
+
+    poll(60, ended, f"checkpoint {begun[0]} to be told as failed", 0.3)
+    counter.wait_checkpoint(namespace, after=begun[0], seconds=60)
+    assert counter.pod(namespace)["metadata"]["name"] != old
+    left = lambda: [p.name for p in (Node("n1").root / CHECKPOINTS).glob(f"checkpoint-{old}_*")]  # noqa: E731
+    poll(20, lambda: not left(), f"archives of {old} to be gone: {left()}", 0.5)

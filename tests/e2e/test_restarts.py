@@ -1,0 +1,115 @@
+"""Reprise's own services are killed, or start while what they need is absent: they finish what they find."""
+
+import asyncio
+import json
+import signal
+import threading
+import time
+from datetime import datetime
+
+import nats
+import pytest
+from reprise.restorer.model import Saga
+from reprise_lab import counter, faults
+from reprise_lab.paths import NODES
+from reprise_lab.shell import kill, kubectl, poll
+from reprise_lab.witness import Witness
+
+pytestmark = pytest.mark.e2e
+
+
+class KillAtStep(threading.Thread):
+    """Follows the sagas in KV and kills these processes the moment one that began later is about to do `step`."""
+
+    def __init__(self, step: str, namespace: str, pids: list[int]) -> None:
+        super().__init__(daemon=True)
+        self._step, self._namespace, self._pids = step, namespace, pids
+        self.following, self.killed = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        asyncio.run(self._follow())
+
+    async def _follow(self) -> None:
+        address = kubectl("-n", "reprise-system", "get", "service", "nats", "-o", "jsonpath={.spec.clusterIP}")
+        client = await nats.connect(f"nats://{address}:4222")
+        watcher = await (await client.jetstream().key_value("failovers")).watchall()
+        self.following.set()
+        async for entry in watcher:
+            if entry is None or not entry.value:
+                continue
+            saga = Saga.model_validate_json(entry.value)
+            if saga.workload.namespace == self._namespace and saga.cause == "node-loss" and saga.step == self._step:
+                for pid in self._pids:
+                    kill(pid, signal.SIGKILL)
+                self.killed.set()
+                break
+        await client.close()
+
+
+@pytest.mark.parametrize("step", ["image", "verify", "adopt"])
+def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(armed_counter: Witness, step: str) -> None:
+    """Every replica is killed: whoever is started next finds the record and goes on from there, once."""
+    namespace = armed_counter.namespace
+    before, old = armed_counter.last(), counter.pod(namespace)
+    killer = KillAtStep(step, namespace, faults.service_pids("restorer"))
+    killer.start()
+    assert killer.following.wait(10)
+    cut_at = time.monotonic()
+    faults.cut("n1", "all")
+    try:
+        after = armed_counter.wait(before.run, cut_at + 0.3, 60)
+        row = counter.wait_failover(namespace, "node-loss", seconds=60)
+    finally:
+        faults.heal("n1")
+    assert killer.killed.is_set(), "the restorer was not killed: the test proved nothing"
+    assert (row["state"], row["path"]) == ("completed", "shadow"), row
+    assert after.address != before.address
+    poll(60, lambda: [p["status"].get("podIP") for p in counter.pods(namespace)] == [after.address], "one pod to be left", 0.5)
+    gone = lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False)  # noqa: E731
+    poll(60, gone, "the old pod to go", 0.5)
+    assert armed_counter.runs(cut_at) == {before.run}, "a blank instance answered"
+
+
+def test_a_killed_scheduler_neither_misses_nor_doubles_a_checkpoint(namespace: str) -> None:
+    """Every replica is killed, later replaced: a slot that came due meanwhile is emitted late, and none twice."""
+    interval_s = 12.0
+    counter.deploy(namespace, annotations={"reprise.dev/interval": f"{interval_s:.0f}s"})
+    counter.wait_armed(namespace)
+    time.sleep(interval_s / 2)
+    faults.kill_service("scheduler")
+    time.sleep(interval_s)
+    kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/name=scheduler", "--wait=false")
+    time.sleep(2 * interval_s)
+    pod = counter.pod(namespace)["metadata"]["name"]  # an earlier run's rows are in the ledger, too
+    rows = [r for r in counter.console(f"checkpoints?namespace={namespace}&limit=100") if r["pod"] == pod]
+    due = sorted(datetime.fromisoformat(r["due_at"]).timestamp() for r in rows if r["trigger"] == "interval")
+    slots = [round((at - due[0]) / interval_s, 2) for at in due]
+    assert len(due) >= 3
+    assert slots == [float(n) for n in range(len(due))], rows
+
+
+def restarts() -> dict[str, int]:
+    text = kubectl("-n", "reprise-system", "get", "pods", "-l", "app.kubernetes.io/part-of=reprise", "-o", "json")
+    return {
+        pod["metadata"]["name"]: sum(s["restartCount"] for s in pod["status"].get("containerStatuses", []))
+        for pod in json.loads(text)["items"]
+    }
+
+
+def test_services_that_start_while_nats_and_the_store_are_absent_wait_and_then_work(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    for server in ("nats", "minio"):
+        kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=0")
+    try:
+        kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/part-of=reprise", "--grace-period=1")
+        time.sleep(15)
+        assert set(restarts().values()) == {0}, "a service ended because something that it needs is absent"
+        assert time.monotonic() - armed_counter.last().at < 1, "the workload was harmed"
+    finally:
+        for server in ("nats", "minio"):
+            kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=1")
+    counter.deploy_reprise()
+    last = counter.console(f"checkpoints?namespace={namespace}&limit=1")[0]["checkpoint_id"]
+    counter.wait_checkpoint(namespace, after=last, seconds=60)
+    assert set(restarts().values()) == {0}
+    assert len(restarts()) >= 3 + 3 * len(NODES)
