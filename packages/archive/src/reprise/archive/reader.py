@@ -109,7 +109,7 @@ def read(chunks: Chunks, recipe: Recipe, offset: int = 0, length: int = 0) -> It
     """The archive's bytes from offset on, length of them or to the end, in pieces of about BLOCK."""
     parts: list[bytes | memoryview] = []
     pending = 0
-    for piece in _pieces(chunks, recipe, _window(recipe, offset, length)):
+    for piece in pieces(chunks, recipe, window(recipe, offset, length)):
         if pending == 0 and isinstance(piece, bytes) and len(piece) >= BLOCK // 2:
             yield piece
             continue
@@ -122,7 +122,7 @@ def read(chunks: Chunks, recipe: Recipe, offset: int = 0, length: int = 0) -> It
         yield b"".join(parts)
 
 
-def _window(recipe: Recipe, offset: int, length: int) -> Rows:
+def window(recipe: Recipe, offset: int, length: int) -> Rows:
     """The runs that cover the wanted bytes, the first and the last cut to them."""
     ends = np.cumsum(recipe.runs["length"].astype(np.int64))
     total = int(ends[-1]) if len(ends) else 0
@@ -138,7 +138,8 @@ def _window(recipe: Recipe, offset: int, length: int) -> Rows:
     return runs
 
 
-def _pieces(chunks: Chunks, recipe: Recipe, runs: Rows) -> Iterator[bytes | memoryview]:
+def pieces(chunks: Chunks, recipe: Recipe, runs: Rows) -> Iterator[bytes | memoryview]:
+    """The bytes of any runs of the recipe, in their order, in pieces of any size."""
     with ThreadPoolExecutor(WORKERS, "decode") as pool:
         ahead = _Ahead(chunks, recipe, runs, pool)
         try:

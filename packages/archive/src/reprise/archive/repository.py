@@ -18,8 +18,9 @@ from reprise.archive.images import ImageRef
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import LivePointer, Manifest
+from reprise.archive.opened import OpenArchive
 from reprise.archive.packer import Clock
-from reprise.archive.reader import Chunks, read, read_recipe, verified
+from reprise.archive.reader import Chunks, read_recipe, verified
 from reprise.archive.retention import Ladder, prune_plan
 from reprise.archive.store import Store
 from reprise.archive.writer import Order, Writer
@@ -73,10 +74,15 @@ class Repository:
 
         Raises DamagedObject naming checkpoint, pack and chunk; reading all of it, the sha256 is compared at the end.
         """
+        opened = self.open(manifest)
+        parts = opened.read(offset, length)
+        return parts if offset or length else verified(parts, manifest)
+
+    def open(self, manifest: Manifest) -> OpenArchive:
+        """For reading here and there in it. Raises DamagedObject, KeyUnavailable, StoreUnavailable."""
         recipe = read_recipe(self.store, self.keyring, manifest)
         data_key = self.keyring.data_key(manifest.lineage)
-        parts = read(Chunks(self.store, self.cache, data_key, manifest, recipe), recipe, offset, length)
-        return parts if offset or length else verified(parts, manifest)
+        return OpenArchive(manifest, recipe, Chunks(self.store, self.cache, data_key, manifest, recipe))
 
     def find(self, workload: Workload, container: str, checkpoint_id: str) -> Manifest | None:
         """The committed manifest, or None."""

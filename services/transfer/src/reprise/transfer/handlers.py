@@ -17,14 +17,11 @@ from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseErro
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointPruned,
-    CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
-    ImageBuilt,
 )
 from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
-from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, span
 from reprise.transfer.decide import archive_path, orphans
@@ -34,24 +31,22 @@ STORE_RETRY_MAX_S = 10.0
 
 BYTES = Counter("reprise_archive_bytes_total", "Bytes of archives uploaded")
 SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
-PULL_SECONDS = Histogram("reprise_stage_seconds", "Pulling a checkpoint image on its node")
 FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
 
 
 class Handlers:
-    """Takes archives from the kubelet's folder to the store, and images from the store to the node."""
+    """Takes archives from the kubelet's folder to the store."""
 
     def __init__(
         self,
         bus: Bus,
         repository: Repository,
-        cri: Cri,
         recorder: EventRecorder,
         checkpoints_dir: Path,
         store_is_up: Callable[[], bool],
         ladder: Ladder = (),
     ) -> None:
-        self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
+        self._bus, self._repository, self._recorder = bus, repository, recorder
         self._folder = checkpoints_dir
         self._busy: set[Path] = set()
         self._store_is_up, self._ladder = store_is_up, ladder
@@ -159,27 +154,6 @@ class Handlers:
         if path not in self._busy:
             path.unlink(missing_ok=True)
             log().info("archive thrown away", archive=path.name, reason=event.reason)
-
-    async def on_image(self, event: ImageBuilt) -> None:
-        """Have the runtime pull the newest state under the pod's live reference, and drop the one before."""
-        began = time.monotonic()
-        before = await self._cri.image_id(event.reference)
-        with span("pull", reprise_reference=event.reference):
-            await self._cri.pull_image(event.reference)
-        after = await self._cri.image_id(event.reference)
-        pull_s = time.monotonic() - began
-        PULL_SECONDS.observe(pull_s)
-        if before and after and before != after:
-            try:
-                await self._cri.remove_image(before)
-            except CriError as error:  # in use by a container that was restored from it: dropped with the next
-                log().debug("superseded image stays", image=before, error=str(error))
-        staged = CheckpointStaged(
-            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            reference=event.reference, pull_s=pull_s,
-        )  # fmt: skip
-        await self._bus.publish(staged, dedup_id=f"staged-{event.checkpoint_id}")
-        log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
 
     async def collect_garbage(self, interval_s: float) -> None:
         """Each node collects, at any time: collectors are safe against each other and against uploads."""

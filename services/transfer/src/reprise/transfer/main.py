@@ -15,8 +15,10 @@ from reprise.runtime.cri import Cri
 from reprise.runtime.health import server
 from reprise.runtime.service import Service
 from reprise.transfer import registry
+from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.settings import Settings
+from reprise.transfer.staging import Limits, Staging
 
 
 def run() -> None:
@@ -54,15 +56,18 @@ async def main(settings: Settings) -> None:
     watch, cri = StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
     ladder = parse_ladder(settings.keep_ladder)
-    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up, ladder)
-    web = server(registry.app(repository), settings.registry_host, settings.registry_port)
+    handlers = Handlers(service.bus, repository, recorder, settings.checkpoints_dir, lambda: watch.up, ladder)
+    slots, limits = Slots(settings.staging_dir), Limits(settings.thin_bytes, settings.staging_spare_bytes)
+    staging = Staging(service.bus, repository, cri, recorder, slots, settings.staging_dir, limits)
+    web = server(registry.app(repository, slots), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
     service.bus.subscribe(f"transfer-refused-{node}", CheckpointFailed, handlers.on_failed, node=node)
-    service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, handlers.on_image, node=node, concurrency=2)
+    service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, staging.on_image, node=node, concurrency=4)
     service.part("registry", web.serve)
     service.part("store", watch.run)
     service.part("orphans", lambda: handlers.sweep_orphans(settings.orphan_age_s))
+    service.part("slots", lambda: staging.sweep(settings.slots_gone_after_s))
     service.part("collector", lambda: handlers.collect_garbage(settings.gc_interval_s))
     service.health.ready_when("registry", lambda: web.started)
     service.health.ready_when("store", lambda: watch.up)

@@ -16,10 +16,11 @@ from reprise.archive.repository import Repository
 from reprise.contracts.errors import NotStored, RepriseError
 from reprise.contracts.images import LIVE_TAG
 from reprise.runtime.telemetry import log
+from reprise.transfer.adapters.slots import Slots
 
 
-def app(repository: Repository) -> FastAPI:
-    """The registry's ASGI app."""
+def app(repository: Repository, slots: Slots) -> FastAPI:
+    """The registry's ASGI app. What this node has staged by itself is preferred where the live reference shows the same."""
     api = FastAPI(openapi_url=None)
 
     @api.get("/v2/")
@@ -29,7 +30,12 @@ def app(repository: Repository) -> FastAPI:
     @api.api_route("/v2/{namespace}/{live_id}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
     async def manifest(namespace: str, live_id: str, container: str, reference: str) -> Response:
         try:
+            local = await asyncio.to_thread(slots.image, namespace, live_id, container)
+            if local and reference == digest(local.image):
+                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": reference})
             pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
+            if local and reference == LIVE_TAG and (pointer is None or pointer.checkpoint_id == local.checkpoint_id):
+                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(local.image)})
             if pointer is None:
                 return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint for {namespace}/{live_id}/{container}")
             body = await asyncio.to_thread(_manifest, repository, pointer, reference)
@@ -41,13 +47,18 @@ def app(repository: Repository) -> FastAPI:
 
     @api.api_route("/v2/{namespace}/{live_id}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
     async def blob(namespace: str, live_id: str, container: str, wanted: str, request: Request) -> Response:
+        headers = {"Docker-Content-Digest": wanted}
+        local = await asyncio.to_thread(slots.image, namespace, live_id, container)
+        here = local.blob(wanted) if local else None
+        if here is not None:
+            body = here if isinstance(here, bytes) else await asyncio.to_thread(here.read_bytes)
+            return Response(body, media_type="application/octet-stream", headers=headers)
         try:
             # By digest alone: a pull that began before the reference moved on still finds its layer.
             found = await asyncio.to_thread(repository.blob, namespace, wanted)
             parts = repository.read_archive(found) if isinstance(found, Manifest) and request.method == "GET" else iter(())
         except RepriseError as error:
             return _unavailable(error)
-        headers = {"Docker-Content-Digest": wanted}
         if isinstance(found, bytes):
             return Response(found, media_type="application/octet-stream", headers=headers)
         if found is None:

@@ -32,3 +32,11 @@ class Settings(RuntimeSettings):
     registry_port: int = 5797
     orphan_age_s: float = 3600.0
     """An archive that nobody told of is removed when it is this old."""
+    staging_dir: Path = Path("/var/lib/reprise/slots")
+    """Pages of memory that thin images lead to; mounted here under the node's own path, because links lead there by name."""
+    thin_bytes: int = 32 << 20
+    """Processes with at least so many bytes of pages are staged without a copy, as thin images."""
+    staging_spare_bytes: int = 4 << 30
+    """What staging leaves free on the node's disk."""
+    slots_gone_after_s: float = 1800.0
+    """Slots that nothing was staged to for so long, of a pod that is not on the node, are removed."""
