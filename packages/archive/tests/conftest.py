@@ -27,7 +27,9 @@ def repository(store: MemoryStore) -> Repository:
 def write(repository: Repository, tmp_path: Path) -> Callable[..., Manifest]:
     """Store an archive under this id."""
 
-    def write(checkpoint_id: str = "ck1", data: bytes | None = None, target: Target = TARGET, into: Repository = repository) -> Manifest:
+    def write(
+        checkpoint_id: str = "ck1", data: bytes | None = None, target: Target = TARGET, into: Repository = repository
+    ) -> Manifest:
         path = tmp_path / f"checkpoint-{checkpoint_id}.tar"
         path.write_bytes(build() if data is None else data)
         return into.write_archive(path, checkpoint_id=checkpoint_id, workload=WORKLOAD, target=target, trigger="interval")

@@ -85,7 +85,9 @@ def test_rotation_wraps_keys_anew_and_the_old_one_can_go(secret: Path) -> None:
     assert (fresh.data_key(LINEAGE), fresh.page_key(LINEAGE)) == before
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b'{"kek": "k1", "wrapped": "!"}', b'{"kek": "../k1", "wrapped": ""}', b'{"kek": "k9", "wrapped": ""}'])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b'{"kek": "k1", "wrapped": "!"}', b'{"kek": "../k1", "wrapped": ""}', b'{"kek": "k9", "wrapped": ""}']
+)
 def test_a_damaged_key_object_is_an_error_that_names_it(secret: Path, damage: bytes) -> None:
     store = MemoryStore()
     store.put("keys/default/deployment.counter.json", damage)

@@ -11,7 +11,11 @@ names = st.sampled_from(["checkpoint/pages-1.img", "checkpoint/pages-2.img", "ro
 runs = st.lists(st.builds(PageRun, st.integers(0, 2**48).map(lambda a: a * PAGE), st.integers(0, 700)), max_size=8)
 
 
-@given(st.lists(st.tuples(names, sizes, st.integers(0, 2000)), max_size=8), st.dictionaries(st.integers(0, 3), runs), st.integers(0, 5000))
+@given(
+    st.lists(st.tuples(names, sizes, st.integers(0, 2000)), max_size=8),
+    st.dictionaries(st.integers(0, 3), runs),
+    st.integers(0, 5000),
+)
 def test_the_spans_cover_every_byte_once_and_in_order(
     layout: list[tuple[str, int, int]], pagemaps: dict[int, list[PageRun]], tail: int
 ) -> None:

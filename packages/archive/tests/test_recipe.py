@@ -21,7 +21,9 @@ from reprise.archive.recipe import (
 )
 
 u32 = st.integers(0, 2**32 - 1)
-chunk_rows = st.lists(st.tuples(st.integers(0, 4), u32, u32, st.integers(0, MAX_CHUNK), st.integers(1, MAX_CHUNK), st.integers(0, 1)), max_size=9)
+chunk_rows = st.lists(
+    st.tuples(st.integers(0, 4), u32, u32, st.integers(0, MAX_CHUNK), st.integers(1, MAX_CHUNK), st.integers(0, 1)), max_size=9
+)
 
 
 def recipe_of(chunks: list[tuple[int, ...]], runs: list[tuple[int, int, int]]) -> Recipe:

@@ -71,12 +71,16 @@ def test_no_memory_lies_in_the_store_in_the_clear(write: Write, store: MemorySto
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=25)
 @given(st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=60), min_size=1, max_size=4), st.data())
-def test_any_sequence_of_memories_is_read_back_whole_and_in_part(tmp_path: Path, memories: list[list[int]], data: st.DataObject) -> None:
+def test_any_sequence_of_memories_is_read_back_whole_and_in_part(
+    tmp_path: Path, memories: list[list[int]], data: st.DataObject
+) -> None:
     repository = Repository(MemoryStore(), FixedKeys())
     path = tmp_path / "a.tar"
     for number, memory in enumerate(memories):
         path.write_bytes(build(members(pages=pages(*memory))))
-        manifest = repository.write_archive(path, checkpoint_id=f"{number:03d}", workload=WORKLOAD, target=TARGET, trigger="demand")
+        manifest = repository.write_archive(
+            path, checkpoint_id=f"{number:03d}", workload=WORKLOAD, target=TARGET, trigger="demand"
+        )
         whole = path.read_bytes()
         assert read(repository, manifest) == whole
         offset = data.draw(st.integers(0, len(whole)))
@@ -121,7 +125,9 @@ def test_pages_that_end_within_a_page_are_read_back(repository: Repository, writ
     assert read(repository, write(data=data)) == data
 
 
-def test_an_archive_of_another_container_is_refused_and_leaves_nothing(repository: Repository, write: Write, store: MemoryStore) -> None:
+def test_an_archive_of_another_container_is_refused_and_leaves_nothing(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     with pytest.raises(BadArchive) as refused:
         write(target=TARGET.model_copy(update={"container_id": "c2"}))
     assert refused.value.reason == "OtherContainer"
@@ -147,7 +153,9 @@ def test_an_archive_that_changes_while_it_is_read_is_refused(write: Write, store
         write()
 
 
-def test_a_store_that_is_away_is_said_to_be_away_and_nothing_counts(repository: Repository, write: Write, store: MemoryStore) -> None:
+def test_a_store_that_is_away_is_said_to_be_away_and_nothing_counts(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     store.away = True
     with pytest.raises(StoreUnavailable):
         write()
@@ -155,7 +163,9 @@ def test_a_store_that_is_away_is_said_to_be_away_and_nothing_counts(repository: 
     assert repository.list_manifests(WORKLOAD, "counter") == []
 
 
-def test_a_store_that_goes_away_in_the_middle_is_an_error_and_the_next_try_goes_on(write: Write, store: MemoryStore, repository: Repository) -> None:
+def test_a_store_that_goes_away_in_the_middle_is_an_error_and_the_next_try_goes_on(
+    write: Write, store: MemoryStore, repository: Repository
+) -> None:
     """Stopped at each call in turn, as by kill -9: what was sent is not sent again, and the rest is."""
     data = build(members(pages=os.urandom(40 << 20)))
     calls, stop_at, sent = 0, 0, list[str]()
@@ -188,14 +198,18 @@ def test_a_checkpoint_is_committed_once(repository: Repository, write: Write) ->
     assert repository.list_manifests(WORKLOAD, "counter") == [first]
 
 
-def test_manifests_come_newest_first_and_a_damaged_one_is_left_out(repository: Repository, write: Write, store: MemoryStore) -> None:
+def test_manifests_come_newest_first_and_a_damaged_one_is_left_out(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     for name in ("ck1", "ck3", "ck2"):
         write(name)
     store.objects[f"{FOLDER}ck2/manifest.json"] = b'{"version": 1}'
     assert [m.checkpoint_id for m in repository.list_manifests(WORKLOAD, "counter")] == ["ck3", "ck1"]
 
 
-def test_another_workload_whose_name_begins_the_same_is_not_listed_or_pruned(repository: Repository, write: Write, store: MemoryStore) -> None:
+def test_another_workload_whose_name_begins_the_same_is_not_listed_or_pruned(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     write()
     store.objects["archives/default/deployment.counter-2/counter/ck0/manifest.json"] = b"{}"
     assert len(repository.list_manifests(WORKLOAD, "counter")) == 1
@@ -227,7 +241,9 @@ def test_gc_only_tells_when_asked_to(repository: Repository, write: Write, store
     assert store.objects == before
 
 
-def test_a_damaged_newest_manifest_does_not_cost_the_last_good_checkpoint(repository: Repository, write: Write, store: MemoryStore) -> None:
+def test_a_damaged_newest_manifest_does_not_cost_the_last_good_checkpoint(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     write("ck1")
     write("ck2")
     store.objects[f"{FOLDER}ck2/manifest.json"] = b"torn"

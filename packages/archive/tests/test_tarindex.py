@@ -31,7 +31,9 @@ def tar_of(*infos: tarfile.TarInfo, form: int = tarfile.PAX_FORMAT) -> bytes:
     return out.getvalue()
 
 
-def info(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "", pax: dict[str, str] | None = None) -> tarfile.TarInfo:
+def info(
+    name: str, size: int = 0, kind: bytes = tarfile.REGTYPE, link: str = "", pax: dict[str, str] | None = None
+) -> tarfile.TarInfo:
     made = tarfile.TarInfo(name)
     made.size, made.type, made.linkname, made.pax_headers = size, kind, link, pax or {}
     return made
@@ -46,7 +48,10 @@ def test_members_are_found_where_they_lie(index) -> None:
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_every_form_that_runtimes_write_is_read(index, form: int) -> None:
     long = "checkpoint/" + "/".join(["a" * 60] * 3) + ".img"
-    assert [m.path for m in index(tar_of(info("checkpoint", kind=tarfile.DIRTYPE), info(long, 700), form=form))] == ["checkpoint", long]
+    assert [m.path for m in index(tar_of(info("checkpoint", kind=tarfile.DIRTYPE), info(long, 700), form=form))] == [
+        "checkpoint",
+        long,
+    ]
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../outside", "checkpoint/../../outside", ".."])
@@ -174,5 +179,3 @@ def test_nested_headers_do_not_exhaust_the_stack(index) -> None:
     header = info("x", len(record), tarfile.XHDTYPE).tobuf(tarfile.GNU_FORMAT)
     with pytest.raises(BadArchive):
         index((header + record.ljust(512, b"\0")) * 5000 + bytes(1024))
-
-
