@@ -18,6 +18,7 @@ from reprise.contracts.model import Target, Workload
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 Write = Callable[..., Manifest]
+Two = tuple[Manifest, Manifest]
 quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 
 
@@ -52,7 +53,7 @@ def test_an_undamaged_store_has_no_findings(repository: Repository, two: object)
 
 
 def test_a_lost_pack_is_found_with_all_that_it_touches(
-    repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore
+    repository: Repository, two: Two, store: MemoryStore
 ) -> None:
     shared = next(ref.id for ref in two[0].packs)
     assert shared in {ref.id for ref in two[1].packs}
@@ -88,7 +89,7 @@ def test_any_flipped_bit_of_a_pack_is_found(
 
 
 def test_a_flipped_bit_names_chunk_and_checkpoints(
-    repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore
+    repository: Repository, two: Two, store: MemoryStore
 ) -> None:
     key = two[1].lineage.pack(two[1].packs[-1].id)
     flip(store, key, 16)
@@ -97,7 +98,7 @@ def test_a_flipped_bit_names_chunk_and_checkpoints(
 
 
 @pytest.mark.parametrize("keep", [0, 3, 16, 40, -1, -20])
-def test_a_truncated_pack_is_found(repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore, keep: int) -> None:
+def test_a_truncated_pack_is_found(repository: Repository, two: Two, store: MemoryStore, keep: int) -> None:
     key = two[0].lineage.pack(two[0].packs[0].id)
     store.objects[key] = store.objects[key][:keep]
     assert [finding.kind for finding in repository.check()] == ["truncated-pack"]
@@ -109,7 +110,7 @@ def test_a_truncated_pack_is_found(repository: Repository, two: tuple[Manifest, 
 
 
 def test_a_recipe_that_is_lost_or_damaged_is_found(
-    repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore
+    repository: Repository, two: Two, store: MemoryStore
 ) -> None:
     flip(store, two[0].recipe_key, 30)
     del store.objects[two[1].recipe_key]
@@ -120,7 +121,7 @@ def test_a_recipe_that_is_lost_or_damaged_is_found(
 
 
 def test_a_recipe_of_another_checkpoint_does_not_pass(
-    repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore
+    repository: Repository, two: Two, store: MemoryStore
 ) -> None:
     store.objects[two[0].recipe_key] = store.objects[two[1].recipe_key]
     with pytest.raises(DamagedObject, match="does not decrypt"):
@@ -128,7 +129,7 @@ def test_a_recipe_of_another_checkpoint_does_not_pass(
 
 
 def test_packs_swapped_between_two_of_a_workload_do_not_pass(
-    repository: Repository, two: tuple[Manifest, Manifest], store: MemoryStore
+    repository: Repository, two: Two, store: MemoryStore
 ) -> None:
     first, second = pack_keys(store)
     store.objects[first], store.objects[second] = store.objects[second], store.objects[first]
@@ -168,7 +169,7 @@ def test_a_damaged_manifest_is_found(repository: Repository, write: Write, store
     assert [(f.kind, f.checkpoints) for f in repository.check()] == [("damaged-manifest", ("ck1",))]
 
 
-def test_a_wrong_key_is_told_as_one(two: tuple[Manifest, Manifest], store: MemoryStore) -> None:
+def test_a_wrong_key_is_told_as_one(two: Two, store: MemoryStore) -> None:
     stranger = Repository(store, FixedKeys("another"))
     assert {finding.kind for finding in stranger.check()} == {"wrong-key"}
     with pytest.raises(KeyUnavailable):
@@ -176,7 +177,7 @@ def test_a_wrong_key_is_told_as_one(two: tuple[Manifest, Manifest], store: Memor
 
 
 def test_a_key_of_another_tenant_opens_nothing(
-    two: tuple[Manifest, Manifest], store: MemoryStore, write: Write, repository: Repository, tmp_path: Path
+    two: Two, store: MemoryStore, write: Write, repository: Repository, tmp_path: Path
 ) -> None:
     other = Workload(namespace="other", name="counter")
     path = tmp_path / "other.tar"
