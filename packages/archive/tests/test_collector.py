@@ -39,6 +39,7 @@ class Actor:
         self._let_on, self._waiting = threading.Semaphore(0), threading.Semaphore(0)
         self.crashed = self.free = self.done = False
         self.error: BaseException | None = None
+        self.at = ""
         self._repository = Repository(Gate(store, self), FixedKeys())  # type: ignore[arg-type]
         self._thread = threading.Thread(target=self._run, args=(act,), daemon=True)
         self._thread.start()
@@ -54,8 +55,9 @@ class Actor:
         self.done = True
         self._waiting.release()
 
-    def arrive(self) -> None:
+    def arrive(self, call: str) -> None:
         """Called by the gate, in whichever thread of the actor makes the call."""
+        self.at = call
         if not self.free:
             self._waiting.release()
             self._let_on.acquire()
@@ -86,7 +88,7 @@ class Gate:
 
     def __getattr__(self, verb: str) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
-            self._actor.arrive()
+            self._actor.arrive(f"{verb} {args[0].split('/')[0]}")
             found = getattr(self._store, verb)(*args)
             return iter(list(found)) if verb == "list" else found
 
@@ -109,6 +111,13 @@ def archive(labels: tuple[int, ...]) -> bytes:
     """Pages by label. A few per pack, so that packs are shared, partly used, and given up."""
     return build(members(pages=b"".join(hashlib.shake_128(bytes([label])).digest(4096) for label in labels)))
 
+
+POINTS = (
+    "put intents", "list doomed", "list packs", "put doomed", "list intents", "list archives", "delete packs", "delete doomed",
+    "put packs", "create archives", "delete intents", "put retired", "list held", "list live", "delete archives", "put held",
+    "list retired", "create live", "replace live", "delete held",
+)  # fmt: skip
+"""The calls between which races lie."""
 
 memories = st.tuples(*(st.integers(1, 9),) * 6)
 
@@ -184,6 +193,20 @@ class Interleaved(RuleBasedStateMachine):
         self.bury(actor)
 
     @precondition(lambda self: self.actors)
+    @rule(data=st.data(), point=st.sampled_from(POINTS))
+    def go_on_until(self, data: st.DataObject, point: str) -> None:
+        """To just before the actor's next such call."""
+        actor = data.draw(st.sampled_from(self.actors))
+        for _ in range(80):
+            if actor.done:
+                break
+            actor.step()
+            self.everything_committed_is_there()
+            if actor.at == point:
+                break
+        self.bury(actor)
+
+    @precondition(lambda self: self.actors)
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
         actor = data.draw(st.sampled_from(self.actors))
@@ -240,6 +263,148 @@ class Interleaved(RuleBasedStateMachine):
 
 
 Interleaved.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestInterleaved = Interleaved.TestCase
+
+
+Act = Callable[[Repository], object]
+A, B = (1, 2, 3, 4, 5, 6), (11, 12, 13, 14, 15, 16)
+LATER = timedelta(hours=7)
+
+
+class Race:
+    """Two checkpoints with nothing in common; then two actors, of which each is stopped once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store, self.folder = Store(), folder
+        for name, memory in (("0001", A), ("0002", B)):
+            self.write(name, memory)(Repository(self.store, FixedKeys()))
+
+    def write(self, name: str, memory: tuple[int, ...]) -> Act:
+        path = self.folder / f"{name}.tar"
+        path.write_bytes(archive(memory))
+        return Interleaved.writes((name, path))
+
+    def run(self, first: Act, steps: int, between: Act, second: Act, more: int) -> bool:
+        """first makes `steps` calls; then `between`, whole; then second makes `more`; then first ends, then second.
+
+        False when there were not as many calls to make: then all interleavings have been tried.
+        """
+        one = Actor(self.store, first)
+        for _ in range(steps):
+            if one.done:
+                break
+            one.step()
+        tried = one.done
+        between(Repository(self.store, FixedKeys()))
+        two = Actor(self.store, second)
+        for _ in range(more):
+            if two.done:
+                break
+            two.step()
+        tried = tried or two.done
+        for actor in (one, two):
+            actor.end()
+            assert isinstance(actor.error, (RepriseError, type(None))), repr(actor.error)
+        self.check()
+        return not tried
+
+    def check(self) -> None:
+        repository = Repository(self.store, FixedKeys())
+        found = repository.list_manifests(WORKLOAD, "counter")
+        assert found
+        for manifest in found:
+            assert b"".join(repository.read_archive(manifest)) == (self.folder / f"{manifest.checkpoint_id}.tar").read_bytes()
+        pointer = repository.live(*LIVE)
+        assert pointer is None or pointer.manifest_key in self.store.objects
+
+
+def every(race: Callable[[int, int], bool], most: int = 60) -> None:
+    """All numbers of calls after which the first and the second are stopped."""
+    for steps in range(most):
+        more = 0
+        while race(steps, more):
+            more += 1
+        if more == 0 and steps > 5:
+            return
+
+
+def prune(repository: Repository) -> object:
+    return repository.prune(WORKLOAD, "counter", 1)
+
+
+def nothing(_: Repository) -> object:
+    return None
+
+
+def collect(race: Race, after: timedelta = timedelta()) -> Act:
+    now = race.store.at + after
+    return lambda repository: repository.gc(now=now)
+
+
+def test_a_collector_stopped_anywhere_and_an_upload_that_uses_what_it_collects(tmp_path: Path) -> None:
+    """The checkpoint that the upload builds upon is pruned just before; whoever is first, the upload's is readable."""
+
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        return made.run(made.write("0003", A), steps, prune, collect(made), more)
+
+    every(race)
+
+
+def test_an_upload_stopped_anywhere_within_a_collection(tmp_path: Path) -> None:
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        prune_first = Repository(made.store, FixedKeys())
+        made.write("0003", (*A[:3], *B[:3]))(prune_first)
+        prune(prune_first)
+        return made.run(collect(made), steps, nothing, made.write("0004", A), more)
+
+    every(race)
+
+
+def test_an_upload_that_is_given_up_while_it_still_runs(tmp_path: Path) -> None:
+    """It commits or it does not; it never commits what was collected."""
+
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        return made.run(made.write("0003", (*A[:2], 21, 22, 23, 24)), steps, prune, collect(made, LATER), more)
+
+    every(race)
+
+
+def test_two_collectors_and_an_upload(tmp_path: Path) -> None:
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        prune(Repository(made.store, FixedKeys()))
+        return made.run(collect(made), steps, made.write("0003", A), collect(made), more)
+
+    every(race)
+
+
+def test_a_publication_and_retention_of_the_same_checkpoint(tmp_path: Path) -> None:
+    def publish(made: Race) -> Act:
+        old = Repository(made.store).list_manifests(WORKLOAD, "counter")[-1]
+        return lambda repository: repository.publish_image(old, LIVE[1])
+
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        return made.run(publish(made), steps, nothing, prune, more)
+
+    def other(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        return made.run(prune, steps, nothing, publish(made), more)
+
+    every(race)
+    every(other)
+
+
+def test_two_pruners_with_an_upload_between_them_leave_the_newest(tmp_path: Path) -> None:
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        going = made.run(prune, steps, made.write("0003", A), prune, more)
+        assert made.store.objects.get("archives/default/deployment.counter/counter/0003/manifest.json")
+        return going
+
+    every(race)

@@ -52,9 +52,7 @@ def test_an_undamaged_store_has_no_findings(repository: Repository, two: object)
     assert list(repository.check(read_data=True)) == []
 
 
-def test_a_lost_pack_is_found_with_all_that_it_touches(
-    repository: Repository, two: Two, store: MemoryStore
-) -> None:
+def test_a_lost_pack_is_found_with_all_that_it_touches(repository: Repository, two: Two, store: MemoryStore) -> None:
     shared = next(ref.id for ref in two[0].packs)
     assert shared in {ref.id for ref in two[1].packs}
     del store.objects[two[0].lineage.pack(shared)]
@@ -88,9 +86,7 @@ def test_any_flipped_bit_of_a_pack_is_found(
         assert "chunk" in str(error)
 
 
-def test_a_flipped_bit_names_chunk_and_checkpoints(
-    repository: Repository, two: Two, store: MemoryStore
-) -> None:
+def test_a_flipped_bit_names_chunk_and_checkpoints(repository: Repository, two: Two, store: MemoryStore) -> None:
     key = two[1].lineage.pack(two[1].packs[-1].id)
     flip(store, key, 16)
     (finding,) = repository.check(read_data=True)
@@ -109,9 +105,7 @@ def test_a_truncated_pack_is_found(repository: Repository, two: Two, store: Memo
             list(repository.read_archive(two[0]))
 
 
-def test_a_recipe_that_is_lost_or_damaged_is_found(
-    repository: Repository, two: Two, store: MemoryStore
-) -> None:
+def test_a_recipe_that_is_lost_or_damaged_is_found(repository: Repository, two: Two, store: MemoryStore) -> None:
     flip(store, two[0].recipe_key, 30)
     del store.objects[two[1].recipe_key]
     assert [(f.kind, f.checkpoints) for f in repository.check()] == [("damaged-recipe", ("ck1",)), ("damaged-recipe", ("ck2",))]
@@ -120,17 +114,13 @@ def test_a_recipe_that_is_lost_or_damaged_is_found(
             list(repository.read_archive(manifest))
 
 
-def test_a_recipe_of_another_checkpoint_does_not_pass(
-    repository: Repository, two: Two, store: MemoryStore
-) -> None:
+def test_a_recipe_of_another_checkpoint_does_not_pass(repository: Repository, two: Two, store: MemoryStore) -> None:
     store.objects[two[0].recipe_key] = store.objects[two[1].recipe_key]
     with pytest.raises(DamagedObject, match="does not decrypt"):
         list(repository.read_archive(two[0]))
 
 
-def test_packs_swapped_between_two_of_a_workload_do_not_pass(
-    repository: Repository, two: Two, store: MemoryStore
-) -> None:
+def test_packs_swapped_between_two_of_a_workload_do_not_pass(repository: Repository, two: Two, store: MemoryStore) -> None:
     first, second = pack_keys(store)
     store.objects[first], store.objects[second] = store.objects[second], store.objects[first]
     assert len([f for f in repository.check() if f.kind in ("truncated-pack", "damaged-pack")]) == 2
