@@ -86,7 +86,7 @@ def test_a_device_is_refused(index, kind: bytes) -> None:
 
 @pytest.mark.parametrize("again", ["config.dump", "./config.dump", "checkpoint/../config.dump"])
 def test_a_duplicated_member_is_refused(index, again: str) -> None:
-    with pytest.raises(BadArchive, match="two members|outside"):
+    with pytest.raises(BadArchive, match=r"two members|outside"):
         index(build(extra=[(again, b"{}")]))
 
 
@@ -98,7 +98,7 @@ def test_sparse_members_are_refused(index) -> None:
 
 def test_a_size_that_the_file_does_not_have_is_refused(index) -> None:
     header = info("checkpoint/pages-1.img", 1 << 50).tobuf(tarfile.GNU_FORMAT)
-    with pytest.raises(BadArchive, match="cut off|whole tar"):
+    with pytest.raises(BadArchive, match=r"cut off|whole tar"):
         index(header + bytes(1024))
 
 

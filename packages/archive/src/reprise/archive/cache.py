@@ -42,7 +42,9 @@ class PackCache:
         """Keep it, in place of the least recently used. False if there is no room: that is no error."""
         path = self._path(key)
         with self._lock:
+            self._sizes.pop(key, None)  # what it held under this name is overwritten
             if not self._make_room(len(data)):
+                path.unlink(missing_ok=True)
                 return False
             self._sizes[key] = len(data)
         part = path.with_name(f"{path.name}.{threading.get_ident()}.part")

@@ -131,7 +131,7 @@ def _give_up(store: Store, lineage: Lineage, now: datetime, done: Collected) -> 
         except ValidationError as error:
             raise DamagedObject("it is no intent", subject=entry.key) from error
         # From here on its writer cannot commit: either it has, or this is in its manifest's place.
-        if store.create(lineage.manifest(intent.checkpoint_id), Tombstone().model_dump_json().encode()):
+        if store.create(lineage.manifest(intent.checkpoint_id), Tombstone(given_up=True).model_dump_json().encode()):
             done.given_up.append(intent.checkpoint_id)
         withdraw(store, lineage, intent.writer_id)
     for entry in store.list(lineage.archives):

@@ -59,7 +59,7 @@ class Tombstone(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     version: Literal[2] = 2
-    given_up: Literal[True] = True
+    given_up: Literal[True]
 
 
 class LivePointer(BaseModel):

@@ -93,7 +93,7 @@ def _members(file: IO[bytes], size: int, name: str) -> tuple[list[Member], int]:
                 raise BadArchive(f"more than {MAX_MEMBERS} members", subject=name)
             seen.add(member.path)
             found.append(member)
-            tar.members = []  # TarFile would remember every one: memory
+            tar.members = []  # type: ignore[attr-defined]  # TarFile would remember every one: memory
         return found, tar.offset
 
 
