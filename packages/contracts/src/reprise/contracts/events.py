@@ -83,6 +83,19 @@ class CheckpointStaged(Event):
     target: Target
     reference: str
     pull_s: float
+    role: Literal["own", "standby"] = "own"
+    bytes_fetched: int = 0
+    warm: bool = True
+
+
+class StandbyRefused(Event):
+    """A standby will not stage this workload's checkpoints: why, and what to do."""
+
+    TYPE: ClassVar[str] = "standby.refused"
+    target: Target
+    reason: str
+    message: str
+    remedy: str
 
 
 class CheckpointPruned(Event):
@@ -200,6 +213,7 @@ ALL: tuple[type[Event], ...] = (
     CheckpointFailed,
     CheckpointStored,
     CheckpointStaged,
+    StandbyRefused,
     CheckpointPruned,
     ImageBuilt,
     FailoverDeclared,
