@@ -2,11 +2,13 @@
 
 import base64
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 from reprise.archive.checker import Copies
@@ -22,11 +24,12 @@ class KubeCluster:
     """kubeconfig, context: empty means kubectl's own choice. Raises ClusterError."""
 
     def __init__(self, kubeconfig: str = "", context: str = "") -> None:
+        kubeconfig = kubeconfig or os.environ.get("KUBECONFIG", "")
         try:
             known, active = config.list_kube_config_contexts(kubeconfig or None)  # type: ignore[no-untyped-call]
             options = {"config_file": kubeconfig or None, "context": context or None}
             self._api = config.new_client_from_config(**options)  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError, ValueError) as error:
+        except (config.ConfigException, OSError, ValueError, TypeError, yaml.YAMLError) as error:
             raise ClusterError(
                 f"no cluster can be found: {_first_line(error).removeprefix('Invalid kube-config file. ')}",
                 subject=f"kubeconfig {kubeconfig}".strip(),
