@@ -69,11 +69,13 @@ class Forward:
         far = tunnel.socket(self._port)
         up = threading.Thread(target=_copy, args=(connection, far), daemon=True)
         up.start()
-        _copy(far, connection)
+        with contextlib.suppress(OSError):
+            while data := far.recv(CHUNK):
+                connection.sendall(data)
+        self._said = tunnel.error(self._port) or self._said  # before the near end can notice
+        _end(connection)
         up.join()
-        self._said = tunnel.error(self._port) or self._said
-        for end in (far, connection):
-            _end(end)
+        _end(far)
         self._open.discard(connection)
 
     def _refused(self, why: str) -> ClusterError:
@@ -85,13 +87,12 @@ class Forward:
 
 
 def _copy(source: Any, sink: Any) -> None:
-    """Until one end closes; then the other reads its end too."""
+    """Until the source ends; then the sink reads its end too."""
     with contextlib.suppress(OSError):
         while data := source.recv(CHUNK):
             sink.sendall(data)
-    for each in (source, sink):
-        with contextlib.suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_RDWR)
 
 
 def _end(connection: Any) -> None:
