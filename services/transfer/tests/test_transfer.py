@@ -10,6 +10,7 @@ from reprise.archive.testing import FixedKeys, MemoryStore, build
 from reprise.contracts.errors import CheckpointError
 from reprise.contracts.events import CheckpointFailed
 from reprise.contracts.model import Target, Workload
+from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.decide import archive_path, orphans
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.registry import app
@@ -55,7 +56,7 @@ def registry(store: MemoryStore, tmp_path: Path) -> httpx.AsyncClient:
         path, checkpoint_id="1", workload=Workload(namespace="ns", name="counter"), target=target, trigger="demand"
     )
     repository.publish_image(manifest, "u1")
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app(repository)), base_url="http://registry")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app(repository, Slots(tmp_path / "slots"))), base_url="http://registry")
 
 
 async def test_an_image_is_pulled_as_a_runtime_does_it(registry: httpx.AsyncClient) -> None:
@@ -97,37 +98,9 @@ async def test_a_damaged_archive_breaks_its_transfer_off(registry: httpx.AsyncCl
         await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
 
 
-class RuntimeImages:
-    """A runtime's images by reference, as CRI-O tells them: a pull answers with a digest, a status with an id."""
-
-    def __init__(self, before: str, pulled: str) -> None:
-        self.shown, self._pulled, self.removed = before, pulled, list[str]()
-
-    async def image_id(self, _reference: str) -> str:
-        return self.shown
-
-    async def pull_image(self, reference: str) -> str:
-        self.shown = self._pulled
-        return f"{reference}@sha256:00"
-
-    async def remove_image(self, image: str) -> None:
-        self.removed.append(image)
-
-
 class Told:
     async def publish(self, *_: object, **__: object) -> None:
         """What is told is asserted elsewhere."""
-
-
-@pytest.mark.parametrize(("before", "pulled", "removed"), [("old", "new", ["old"]), ("same", "same", []), ("", "new", [])])
-async def test_only_a_superseded_image_is_dropped(before: str, pulled: str, removed: list[str]) -> None:
-    """A redelivered event pulls what is there already: dropping it would take the pod's restore away."""
-    images = RuntimeImages(before, pulled)
-    handlers = Handlers(Told(), None, images, None, FOLDER, lambda: True)  # type: ignore[arg-type]
-    target = Target(node="n1", pod="p", pod_uid="u1", container="counter")
-    workload = Workload(namespace="ns", name="counter")
-    await handlers.on_image(ImageBuilt(node="n1", workload=workload, checkpoint_id="1", target=target, reference="r", digest="d"))
-    assert images.removed == removed
 
 
 def failed(archive: str) -> CheckpointFailed:
@@ -140,7 +113,7 @@ def failed(archive: str) -> CheckpointFailed:
 
 async def test_an_archive_of_a_process_that_was_not_healthy_is_thrown_away_at_once(tmp_path: Path) -> None:
     """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
-    handlers = Handlers(Told(), None, None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
+    handlers = Handlers(Told(), None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
     refused, other = tmp_path / "checkpoint-a.tar", tmp_path / "checkpoint-b.tar"
     refused.touch(), other.touch()
     for archive in (str(refused), str(refused), "", "/etc/passwd", str(tmp_path / "sub/checkpoint-b.tar")):

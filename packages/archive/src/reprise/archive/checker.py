@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
-from reprise.archive.cache import PackCache
 from reprise.archive.collector import lineages, parse
 from reprise.archive.crypto import Cipher, KeyUnavailable
 from reprise.archive.keyring import Keyring
@@ -23,6 +23,14 @@ from reprise.archive.reader import read_recipe
 from reprise.archive.recipe import BadDocument, Footer, Recipe
 from reprise.archive.store import Store
 from reprise.contracts.errors import DamagedObject, NotStored
+
+
+class Copies(Protocol):
+    """Where undamaged copies of packs may lie: a node's PackCache, or what reads it from afar."""
+
+    def read(self, key: str) -> bytes | None:
+        """The whole pack; None if it is not there."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -119,12 +127,12 @@ class Checker:
             touched = tuple(sorted(pack.users.get(ordinal, ())))
             yield Finding("damaged-chunk", lineage.pack(pack.ref.id), lineage, touched, what, ordinal)
 
-    def repair(self, findings: list[Finding], cache: PackCache) -> list[str]:
-        """Upload the packs among findings that the cache still has undamaged. Returns their keys."""
+    def repair(self, findings: list[Finding], copies: Copies) -> list[str]:
+        """Upload the packs among findings that copies still has undamaged. Returns their keys."""
         healed = []
         broken = ("lost-pack", "truncated-pack", "damaged-pack", "damaged-chunk", "missing-chunk")
         for key, lineage in {f.key: f.lineage for f in findings if f.kind in broken}.items():
-            body = cache.read(key)
+            body = copies.read(key)
             if body is not None and self._is_whole(body, lineage, last(key)):
                 self._store.put(key, body)
                 healed.append(key)

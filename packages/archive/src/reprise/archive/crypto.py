@@ -8,7 +8,9 @@ key-encryption key (KEK, a Secret or a KMS; behind KeyWrapper)
 
 import base64
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from errno import ENOENT
 from pathlib import Path
 from typing import Protocol
 
@@ -59,7 +61,7 @@ class SecretKeys:
     @property
     def active(self) -> str:
         try:
-            return (self._folder / "active").read_text().strip()
+            return self._read("active").decode(errors="replace").strip()
         except OSError as error:
             raise KeyUnavailable(
                 f"which key is active cannot be read: {error.strerror}", subject=str(self._folder), remedy=_REMEDY
@@ -78,16 +80,32 @@ class SecretKeys:
                 subject=context.decode(errors="replace"), remedy=_REMEDY,
             ) from error  # fmt: skip
 
+    def _read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
     def _key(self, kek_id: str) -> bytes:
         if not kek_id or "/" in kek_id or kek_id.startswith(".") or kek_id == "active":
             raise KeyUnavailable(f"{kek_id[:100]!r} is no key id", subject=str(self._folder), remedy=_REMEDY)
         try:
-            data = (self._folder / kek_id).read_bytes()
+            data = self._read(kek_id)
         except OSError as error:
             raise KeyUnavailable(
                 f"key-encryption key {kek_id!r} is not there", subject=str(self._folder), remedy=_REMEDY
             ) from error
         return _decode(data, kek_id)
+
+
+class FetchedKeys(SecretKeys):
+    """The same over a Secret's data that was read through the API: the keys never touch a disk."""
+
+    def __init__(self, data: Mapping[str, bytes], name: str) -> None:
+        super().__init__(Path(name))
+        self._data = data
+
+    def _read(self, name: str) -> bytes:
+        if name not in self._data:
+            raise FileNotFoundError(ENOENT, "it is not in the Secret")
+        return self._data[name]
 
 
 _REMEDY = "mount the Secret with every key-encryption key that is still in use; see docs/format.md, Keys"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reprise.archive import collector, images
 from reprise.archive.cache import PackCache
-from reprise.archive.checker import Checker, Finding
+from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
 from reprise.archive.images import ImageRef
@@ -172,9 +172,10 @@ class Repository:
         """Every kind of damage, and the checkpoints that it touches."""
         return Checker(self.store, self.keyring).check(read_data=read_data)
 
-    def repair(self, findings: list[Finding]) -> list[str]:
-        """Upload again what this node's cache still has undamaged. Returns the keys of the packs that were healed."""
-        return Checker(self.store, self.keyring).repair(findings, self.cache) if self.cache else []
+    def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
+        """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys."""
+        held = copies or self.cache
+        return Checker(self.store, self.keyring).repair(findings, held) if held else []
 
     def gc(self, *, dry_run: bool = False, now: datetime | None = None) -> Collected:
         """Remove what nothing refers to. dry_run: only say what would go."""

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Need, NodeView, PodView
+from reprise.runtime.kv import key
 from reprise.runtime.probe import Verdict
 
 
@@ -57,3 +58,8 @@ class Cluster(Protocol):
 def shadow_name(workload: Workload, failover_id: str) -> str:
     """A shadow's name says whose it is, and is the same on each attempt."""
     return f"{workload.name[:40]}-{failover_id}"
+
+
+def standby_key(workload: Workload, container: str) -> str:
+    """In the bucket `standby`."""
+    return key(workload.namespace, workload.kind, workload.name, container)

@@ -14,3 +14,5 @@ class Settings(RuntimeSettings):
     verify_timeout_s: float = 90.0
     """How long a restored instance may take to answer its probe before the failover is abandoned."""
     adopt_timeout_s: float = 30.0
+    stage_timeout_s: float = 20.0
+    """How long a failover waits for its standby to stage the newest checkpoint, if it has an older one."""

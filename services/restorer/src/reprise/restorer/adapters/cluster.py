@@ -6,7 +6,7 @@ from typing import Any
 from kubernetes.aio import client
 from kubernetes.utils.quantity import parse_quantity
 from reprise.contracts.errors import RecoveryError
-from reprise.contracts.images import LIVE_ID_ANNOTATION
+from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import NodeView, PodView
 from reprise.restorer.ports import shadow_name
@@ -163,7 +163,8 @@ def shadow_of(template: Any, workload: Workload, target: Target, failover_id: st
     spec.node_name = standby
     labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
     annotations = dict(template.metadata.annotations or {})
-    annotations |= {LIVE_ID_ANNOTATION: failover_id, FAILOVER_ANNOTATION: failover_id}
+    named = parse_live(image)
+    annotations |= {LIVE_ID_ANNOTATION: named[1] if named else failover_id, FAILOVER_ANNOTATION: failover_id}
     return client.V1Pod(
         metadata=client.V1ObjectMeta(name=shadow_name(workload, failover_id), labels=labels, annotations=annotations),
         spec=spec,
