@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from reprise.archive.facts import BadArchive
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import S3Store
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.events import CheckpointFailed, CheckpointPruned, CheckpointStored, CheckpointTaken, Event
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
@@ -194,7 +194,7 @@ def test_nothing_is_committed_of_a_refused_archive(store: S3Store, tmp_path: Pat
     path.write_bytes(archives.build(archives.members("other")))
     with pytest.raises(BadArchive, match="other"):
         Repository(store).write_archive(path, checkpoint_id="1", workload=WORKLOAD, target=TARGET, trigger="demand")
-    assert [k for k in store.list("archives/") if k.endswith("manifest.json")] == []
+    assert [e.key for e in store.list("archives/") if e.key.endswith("manifest.json")] == []
 
 
 def test_the_stores_errors_are_told_apart(store: S3Store, minio_server: Any) -> None:

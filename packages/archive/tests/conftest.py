@@ -5,9 +5,11 @@ import json
 import struct
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import IO
 
 import pytest
+from reprise.archive.store import Entry
 from reprise.contracts.errors import NotStored, StoreUnavailable
 
 Build = Callable[..., bytes]
@@ -49,9 +51,10 @@ class MemoryStore:
     def size(self, key: str) -> int:
         return len(self.get(key))
 
-    def list(self, prefix: str) -> list[str]:
+    def list(self, prefix: str) -> Iterator[Entry]:
         self._up(prefix)
-        return sorted(key for key in self.objects if key.startswith(prefix))
+        now = datetime.now(UTC)
+        return iter([Entry(key, len(data), now) for key, data in sorted(self.objects.items()) if key.startswith(prefix)])
 
     def delete(self, key: str) -> None:
         self._up(key)

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from reprise.archive.facts import REMEDY, ArchiveFacts, BadArchive, read_facts
 from reprise.archive.manifest import LivePointer, Manifest
 from reprise.archive.oci import build_image, digest
-from reprise.archive.store import Store
+from reprise.archive.store import StreamingStore
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.events import Trigger
 from reprise.contracts.images import live_reference
@@ -55,9 +55,9 @@ class HashingReader:
 
 
 class Repository:
-    """All of it over one Store. Raises StoreError; write_archive also BadArchive."""
+    """All of it over one store. Raises StoreError; write_archive also BadArchive."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: StreamingStore) -> None:
         self.store = store
 
     def write_archive(self, path: Path, *, checkpoint_id: str, workload: Workload, target: Target, trigger: Trigger) -> Manifest:
@@ -144,7 +144,7 @@ class Repository:
 
     def list_manifests(self, workload: Workload, container: str) -> list[Manifest]:
         """Good checkpoints, newest first; one whose manifest is damaged is left out."""
-        keys = [k for k in self.store.list(self._folder(workload, container)) if k.endswith("/manifest.json")]
+        keys = [e.key for e in self.store.list(self._folder(workload, container)) if e.key.endswith("/manifest.json")]
         found = []
         for key in sorted(keys, reverse=True):
             try:
@@ -203,7 +203,7 @@ class Repository:
         if doomed:
             shown = self._shown(workload.namespace, folder)
             doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in shown]
-        keys = self.store.list(folder) if doomed else []
+        keys = [entry.key for entry in self.store.list(folder)] if doomed else []
         for checkpoint_id in doomed:
             self.store.delete(f"{folder}{checkpoint_id}/manifest.json")
             for key in keys:
@@ -214,9 +214,9 @@ class Repository:
     def _shown(self, namespace: str, folder: str) -> set[str]:
         """The checkpoints below folder that live references show."""
         found = set()
-        for key in self.store.list(f"live/{namespace}/"):
+        for entry in self.store.list(f"live/{namespace}/"):
             with contextlib.suppress(NotStored, ValidationError):
-                pointer = LivePointer.model_validate_json(self.store.get(key))
+                pointer = LivePointer.model_validate_json(self.store.get(entry.key))
                 if pointer.image_key.startswith(folder):
                     found.add(pointer.checkpoint_id)
         return found

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointTaken, ImageBuilt
 from reprise.runtime import kube
@@ -24,7 +26,7 @@ def run() -> None:
 class StoreWatch:
     """Whether the store answers, asked every few seconds."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: Store) -> None:
         self._store, self.up = store, False
 
     async def run(self) -> None:
@@ -39,13 +41,7 @@ class StoreWatch:
 
 async def main(settings: Settings) -> None:
     service = Service("transfer", settings)
-    store = S3Store(
-        endpoint=settings.store_endpoint,
-        access_key=settings.store_access_key,
-        secret_key=settings.store_secret_key,
-        bucket=settings.store_bucket,
-        secure=settings.store_secure,
-    )
+    store = s3_store(StoreSettings())
     repository, watch, cri = Repository(store), StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
     handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up)

@@ -6,13 +6,8 @@ from reprise.runtime.settings import RuntimeSettings
 
 
 class Settings(RuntimeSettings):
-    """node_name is required: this service belongs to its node."""
+    """node_name is required: this service belongs to its node. Where the store is: reprise.archive.settings."""
 
-    store_endpoint: str = "minio:9000"
-    store_access_key: str = ""
-    store_secret_key: str = ""
-    store_bucket: str = "reprise"
-    store_secure: bool = False
     checkpoints_dir: Path = Path("/var/lib/kubelet/checkpoints")
     """Where the kubelet puts archives, mounted here under the same path."""
     cri_socket: str = "/run/crio/crio.sock"
