@@ -83,7 +83,7 @@ class S3Server(Server):
         while True:
             try:
                 store.check()
-                store.put(".reprise/ready", b"")
+                store.put(".reprise/ready", b"ready")
                 return store
             except StoreUnavailable:
                 if time.monotonic() > end:

@@ -1,6 +1,5 @@
 """The store's adapter for any S3 API (the minio SDK), and its composition from the settings."""
 
-import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from minio.error import S3Error
 from reprise.archive.calls import Calls
 from reprise.archive.circuit import Circuit
 from reprise.archive.claims import Claims
+from reprise.archive.http_pool import http_pool
 from reprise.archive.s3_client import Body, Client
 from reprise.archive.s3_errors import ConditionNotMet
 from reprise.archive.settings import StoreSettings
@@ -31,14 +31,9 @@ Data = bytes | memoryview
 
 def s3_store(settings: StoreSettings) -> "S3Store":
     """The store that these settings name; nothing is asked of it yet. Short time-outs: a caller retries and can say so."""
-    tls = ssl.create_default_context(cafile=str(settings.ca_file) if settings.ca_file else None) if settings.secure else None
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s),
-        maxsize=settings.connections, retries=False, ssl_context=tls,
-    )  # fmt: skip
     client = Client(
         settings.endpoint, access_key=settings.access_key or None, secret_key=settings.secret_key.get_secret_value(),
-        secure=settings.secure, region=settings.region, http_client=pool,
+        secure=settings.secure, region=settings.region, http_client=http_pool(settings),
     )  # fmt: skip
     if settings.addressing == "virtual":
         client.enable_virtual_style_endpoint()  # type: ignore[no-untyped-call]

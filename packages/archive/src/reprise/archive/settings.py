@@ -26,7 +26,7 @@ class StoreSettings(BaseSettings):
     """path: host/bucket/key; virtual: bucket.host/key."""
     connect_timeout_s: float = Field(default=3.0, gt=0)
     read_timeout_s: float = Field(default=30.0, gt=0)
-    """Without a byte of an answer."""
+    """Without a byte taken or answered."""
     attempts: int = Field(default=4, ge=1)
     """How often a request is tried where trying again can help."""
     connections: int = Field(default=16, ge=1)

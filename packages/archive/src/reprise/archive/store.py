@@ -3,6 +3,7 @@
 store.py      the port
 s3.py         its adapter for any S3 API, and s3_store(), which composes it from the settings
 s3_client.py  the minio SDK, taught to send conditional headers and to check integrity cheaply
+http_pool.py  its connections and their time-outs
 s3_errors.py  what a server's answer means and what to do about it
 circuit.py    fails at once while the store is down
 calls.py      one request: circuit, time, metrics, retries
