@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,14 +109,17 @@ def minio(folder: Path, port: int, certificates: Path | None) -> S3Server:
 
 
 def seaweedfs(folder: Path, port: int, certificates: Path | None) -> S3Server:
-    """Master, volume server, filer and S3 gateway in one process; every port is given, for it would take fixed ones."""
+    """Master, volume server, filer and S3 gateway in one process; every port is given, for it would take fixed ones.
+
+    Volumes in plenty: each bucket takes several.
+    """
     config = folder.with_suffix(".json")
     identity = {"name": "test", "credentials": [{"accessKey": USER, "secretKey": PASSWORD}], "actions": ["Admin"]}
     config.write_text(json.dumps({"identities": [identity]}))
     ports = [f"-{part}.port{kind}={free_port()}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
     tls = [f"-s3.cert.file={certificates}/public.crt", f"-s3.key.file={certificates}/private.key"] if certificates else []
     command = [
-        binary("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-volume.max=20", "-volume.preStopSeconds=0",
+        binary("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-volume.max=1000", "-volume.preStopSeconds=0",
         "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-filer", "-s3", f"-s3.port={port}",
         f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}",
         f"-s3.domainName={DOMAIN}", "-s3.autoCreateBucket=false", *tls,
@@ -126,9 +130,24 @@ def seaweedfs(folder: Path, port: int, certificates: Path | None) -> S3Server:
 Launch = Callable[..., S3Server]
 
 
+@pytest.fixture(scope="session", params=[minio, seaweedfs], ids=["minio", "seaweedfs"])
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One of each kind for all tests that leave it as it is: SeaweedFS takes ten seconds to start."""
+    server: S3Server = request.param(tmp_path_factory.mktemp("shared") / "s3", free_port(), None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> S3Store:
+    """A bucket of the test's own on each kind of server."""
+    return s3_server.ready(s3_store(s3_server.settings(bucket=f"test-{uuid.uuid4().hex[:12]}")))
+
+
 @pytest.fixture(params=[minio, seaweedfs], ids=["minio", "seaweedfs"])
 def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Launch]:
-    """Start a server of each kind in turn; certificates: a folder, for TLS."""
+    """Start a server of the test's own; certificates: a folder, for TLS."""
     started: list[S3Server] = []
 
     def start(certificates: Path | None = None) -> S3Server:
@@ -143,14 +162,14 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Launch]:
 
 
 @pytest.fixture
-def s3_server(launch: Launch) -> S3Server:
+def own_server(launch: Launch) -> S3Server:
+    """To be killed."""
     return launch()
 
 
 @pytest.fixture
-def s3(s3_server: S3Server) -> S3Store:
-    """A store on each kind of server."""
-    return s3_server.ready(s3_store(s3_server.settings()))
+def own(own_server: S3Server) -> S3Store:
+    return own_server.ready(s3_store(own_server.settings()))
 
 
 @pytest.fixture

@@ -122,7 +122,7 @@ def test_a_bucket_that_vanished_is_said_by_reads_and_made_by_the_next_write(s3: 
     s3.put("archives/key", b"x")
     for entry in list(s3.list("")):
         s3.delete(entry.key)
-    s3._client.remove_bucket("reprise")
+    s3._client.remove_bucket(s3._bucket)
     for read in (lambda: s3.get("archives/key"), lambda: list(s3.list("archives/"))):
         with pytest.raises(StoreUnavailable) as told:
             read()
@@ -132,33 +132,33 @@ def test_a_bucket_that_vanished_is_said_by_reads_and_made_by_the_next_write(s3: 
 
 
 def test_a_server_killed_in_the_middle_of_a_put_leaves_the_old_object_whole(
-    s3_server: Any, s3: S3Store, monkeypatch: pytest.MonkeyPatch
+    own_server: Any, own: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    s3.put("pack", b"before")
+    own.put("pack", b"before")
     whole = Body.__iter__
 
     def killing(self: Body) -> Iterator[memoryview]:
         for n, part in enumerate(whole(self)):
             if n == 40:
-                s3_server.stop()
+                own_server.stop()
             yield part
 
     monkeypatch.setattr(Body, "__iter__", killing)
     with pytest.raises(StoreUnavailable) as lost:
-        s3.put("pack", PACK)
+        own.put("pack", PACK)
     assert lost.value.reason == "Unreachable"
     monkeypatch.undo()
-    s3_server.start()
-    s3_server.ready(s3)
-    assert s3.get("pack") == b"before"
-    s3.put("pack", PACK)
-    assert s3.get("pack") == PACK
+    own_server.start()
+    own_server.ready(own)
+    assert own.get("pack") == b"before"
+    own.put("pack", PACK)
+    assert own.get("pack") == PACK
 
 
-def test_a_put_outlives_a_restart_of_the_server(s3_server: Any, s3: S3Store) -> None:
-    patient = s3_store(s3_server.settings(attempts=20))
-    s3_server.stop()
-    threading.Timer(1, s3_server.start).start()
+def test_a_put_outlives_a_restart_of_the_server(own_server: Any, own: S3Store) -> None:
+    patient = s3_store(own_server.settings(attempts=20))
+    own_server.stop()
+    threading.Timer(1, own_server.start).start()
     for _ in range(100):  # the circuit may open meanwhile: its callers come back
         try:
             patient.put("pack", PACK)
@@ -169,23 +169,23 @@ def test_a_put_outlives_a_restart_of_the_server(s3_server: Any, s3: S3Store) -> 
     assert patient.get("pack") == PACK
 
 
-def test_a_store_that_is_away_is_not_asked_for_long_and_asked_again_once_it_is_back(s3_server: Any, s3: S3Store) -> None:
-    s3.put("key", b"x")
-    s3_server.stop()
+def test_a_store_that_is_away_is_not_asked_for_long_and_asked_again_once_it_is_back(own_server: Any, own: S3Store) -> None:
+    own.put("key", b"x")
+    own_server.stop()
     reasons = []
     for _ in range(6):
         with pytest.raises(StoreUnavailable) as away:
-            s3.get("key")
+            own.get("key")
         reasons.append(away.value.reason)
     assert reasons[0] == "Unreachable"
     assert reasons[-1] == "CircuitOpen"
     began = time.monotonic()
     with pytest.raises(StoreUnavailable):
-        s3.put("key", PACK)
+        own.put("key", PACK)
     assert time.monotonic() - began < 0.1
-    s3_server.start()
-    s3_server.ready(s3)  # check() asks even so, and closes the circuit
-    assert s3.get("key") == b"x"
+    own_server.start()
+    own_server.ready(own)  # check() asks even so, and closes the circuit
+    assert own.get("key") == b"x"
 
 
 def test_a_server_that_accepts_and_says_nothing_times_out(s3_server: Any) -> None:
