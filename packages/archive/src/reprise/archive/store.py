@@ -51,7 +51,7 @@ class Store(Protocol):
     def size(self, key: str) -> int: ...
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """Every object whose key begins with prefix, page by page as it is consumed."""
+        """Every object whose key begins with prefix, in the order of keys, page by page as it is consumed."""
         ...
 
     def delete(self, key: str) -> None:
