@@ -11,7 +11,7 @@ import pytest
 from reprise.archive.crypto import SecretKeys
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import S3Store
 from reprise.archive.testing import build, members
 from reprise.cli.main import app
 from reprise.contracts.model import Target, Workload

@@ -10,7 +10,7 @@ import pytest
 from reprise.archive.cache import PackCache
 from reprise.archive.facts import BadArchive
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import S3Store
 from reprise.archive.testing import FixedKeys, build, members
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.events import CheckpointFailed, CheckpointPruned, CheckpointStored, CheckpointTaken, Event
@@ -46,7 +46,7 @@ class Bench:
 
     def __init__(self, store: S3Store, folder: Path) -> None:
         self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store, FixedKeys())
-        self.handlers = Handlers(self.bus, self.repository, None, Silent(), folder, lambda: True)  # type: ignore[arg-type]
+        self.handlers = Handlers(self.bus, self.repository, Silent(), folder, lambda: True)  # type: ignore[arg-type]
         self._number = 0
 
     def taken(self, data: bytes, keep: int = 3) -> CheckpointTaken:

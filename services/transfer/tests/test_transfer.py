@@ -56,7 +56,9 @@ def registry(store: MemoryStore, tmp_path: Path) -> httpx.AsyncClient:
         path, checkpoint_id="1", workload=Workload(namespace="ns", name="counter"), target=target, trigger="demand"
     )
     repository.publish_image(manifest, "u1")
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app(repository, Slots(tmp_path / "slots"))), base_url="http://registry")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app(repository, Slots(tmp_path / "slots"))), base_url="http://registry"
+    )
 
 
 async def test_an_image_is_pulled_as_a_runtime_does_it(registry: httpx.AsyncClient) -> None:

@@ -73,7 +73,7 @@ def runs_of(recipe: Recipe, offset: int, size: int, ranges: npt.NDArray[np.int64
     index = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
     start = np.maximum(begins[index], low[which])
     end = np.minimum(ends[index], high[which])
-    found = runs[index].copy()
+    found: Rows = runs[index].copy()
     skipped = start - begins[index]
     found["start"] += np.where(found["chunk"] == ZEROS, 0, skipped).astype(found["start"].dtype)
     found["length"] = end - start

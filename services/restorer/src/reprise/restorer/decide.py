@@ -108,5 +108,8 @@ def prestage(wanted: Prestaging, size: int, new_bytes: int, interval_s: float) -
     if size > PRESTAGE_MOST_BYTES:
         return "chunks", f"{size >> 20} MiB would lie on the standby twice"
     if rate > PRESTAGE_MOST_BYTES_S:
-        return "chunks", f"{new_bytes >> 20} MiB are new each {interval_s:g} s: writing {int(rate) >> 20} MiB/s would cost the standby"
+        return (
+            "chunks",
+            f"{new_bytes >> 20} MiB are new each {interval_s:g} s: writing {int(rate) >> 20} MiB/s would cost the standby",
+        )
     return "image", f"{new_bytes >> 20} MiB are new each {interval_s:g} s"

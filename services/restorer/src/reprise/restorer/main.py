@@ -3,7 +3,8 @@
 import asyncio
 
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared, StandbyRefused
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
@@ -24,13 +25,7 @@ async def main(settings: Settings) -> None:
     service = Service("restorer", settings)
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
-    store = S3Store(
-        endpoint=settings.store_endpoint,
-        access_key=settings.store_access_key,
-        secret_key=settings.store_secret_key,
-        bucket=settings.store_bucket,
-        secure=settings.store_secure,
-    )
+    store = s3_store(StoreSettings())
     checkpoints = StoredCheckpoints(Repository(store))
     cluster = KubernetesCluster(api, pods)
     sagas = SagaRunner(

@@ -40,7 +40,9 @@ class Standbys:
             await self._change(event.workload, event.target.container, lambda _: Standby())  # each is asked again next time
             return
         if chosen.node.name != now.node:
-            log().info("standby named", workload=str(event.workload), standby=chosen.node.name, why=chosen.why, stages=mode, because=why)
+            log().info(
+                "standby named", workload=str(event.workload), standby=chosen.node.name, why=chosen.why, stages=mode, because=why
+            )
             await self._change(
                 event.workload, event.target.container,
                 lambda before: Standby(node=chosen.node.name, refused=before.refused),

@@ -7,7 +7,9 @@ from reprise.archive.cache import PackCache
 from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
 from reprise.archive.retention import parse_ladder
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointFailed, CheckpointTaken, ImageBuilt
 from reprise.runtime import kube
@@ -29,7 +31,7 @@ def run() -> None:
 class StoreWatch:
     """Whether the store answers, asked every few seconds."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: Store) -> None:
         self._store, self.up = store, False
 
     async def run(self) -> None:
@@ -44,13 +46,7 @@ class StoreWatch:
 
 async def main(settings: Settings) -> None:
     service = Service("transfer", settings)
-    store = S3Store(
-        endpoint=settings.store_endpoint,
-        access_key=settings.store_access_key,
-        secret_key=settings.store_secret_key,
-        bucket=settings.store_bucket,
-        secure=settings.store_secure,
-    )
+    store = s3_store(StoreSettings())
     cache = PackCache(settings.cache_dir, settings.cache_bytes, settings.cache_spare_bytes) if settings.cache_bytes else None
     repository = Repository(store, SecretKeys(settings.kek_dir), cache)
     watch, cri = StoreWatch(store), Cri(settings.cri_socket)

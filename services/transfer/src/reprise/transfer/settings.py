@@ -6,13 +6,8 @@ from reprise.runtime.settings import RuntimeSettings
 
 
 class Settings(RuntimeSettings):
-    """node_name is required: this service belongs to its node."""
+    """node_name is required: this service belongs to its node. Where the store is: reprise.archive.settings."""
 
-    store_endpoint: str = "minio:9000"
-    store_access_key: str = ""
-    store_secret_key: str = ""
-    store_bucket: str = "reprise"
-    store_secure: bool = False
     kek_dir: Path = Path("/etc/reprise/keys")
     """The mounted Secret of key-encryption keys: a file for each key, its name the key's id; `active` names one."""
     cache_dir: Path = Path("/var/lib/reprise/packs")

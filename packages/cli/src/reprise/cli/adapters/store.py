@@ -5,14 +5,17 @@ from typing import Any
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
-from reprise.archive.store import S3Store, Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.contracts.errors import StoreUnavailable
 
 
 def open_store(endpoint: str, access: str, secret: str, bucket: str, *, secure: bool) -> Store:
     """Raises StoreUnavailable: no answer, refused, or no such bucket."""
     _require_bucket(endpoint, access, secret, bucket, secure=secure)
-    return S3Store(endpoint=endpoint, access_key=access, secret_key=secret, bucket=bucket, secure=secure)
+    known = {"endpoint": endpoint, "access_key": access, "secret_key": secret, "bucket": bucket, "secure": secure}
+    return s3_store(StoreSettings.model_validate(known))
 
 
 def _require_bucket(endpoint: str, access: str, secret: str, bucket: str, *, secure: bool) -> None:

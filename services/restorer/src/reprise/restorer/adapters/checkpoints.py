@@ -17,9 +17,7 @@ class StoredCheckpoints:
 
     async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
-        return tuple(
-            Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests
-        )
+        return tuple(Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests)
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)

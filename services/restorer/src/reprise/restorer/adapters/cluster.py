@@ -68,7 +68,7 @@ class KubernetesCluster:
                 architecture=node.status.node_info.architecture,
                 protected_pods=hosted.count(node.metadata.name),
                 runtime=node.status.node_info.container_runtime_version.partition(":")[0],
-                free_bytes=int(parse_quantity(node.status.allocatable["memory"])) - taken.get(node.metadata.name, 0),
+                free_bytes=_bytes(node.status.allocatable["memory"]) - taken.get(node.metadata.name, 0),
             )
             for node in listed.items
         )
@@ -80,7 +80,7 @@ class KubernetesCluster:
             listed = await self._core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded,status.phase!=Failed")
             for pod in listed.items:
                 requests = [c.resources.requests or {} for c in pod.spec.containers if c.resources]
-                total = sum(int(parse_quantity(r["memory"])) for r in requests if "memory" in r)
+                total = sum(_bytes(r["memory"]) for r in requests if "memory" in r)
                 found[pod.spec.node_name or ""] = found.get(pod.spec.node_name or "", 0) + total
             self._requested_bytes, self._requested_at = found, time.monotonic()
         return self._requested_bytes
@@ -152,6 +152,10 @@ class KubernetesCluster:
         except client.ApiException as error:
             if error.status != 404:
                 raise
+
+
+def _bytes(quantity: str) -> int:
+    return int(parse_quantity(quantity))  # type: ignore[no-untyped-call]
 
 
 def shadow_of(template: Any, workload: Workload, target: Target, failover_id: str, standby: str, image: str) -> Any:
