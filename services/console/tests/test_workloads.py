@@ -40,9 +40,7 @@ def row(**changes: Any) -> dict[str, Any]:
         ({"staged_id": "c1", "interval_s": None}, False),
     ],
 )
-def test_a_standby_is_warm_with_the_newest_or_less_than_an_interval_behind(
-    changes: dict[str, Any], warm: bool
-) -> None:
+def test_a_standby_is_warm_with_the_newest_or_less_than_an_interval_behind(changes: dict[str, Any], warm: bool) -> None:
     assert is_warm(row(**changes)) is warm
 
 
