@@ -53,15 +53,25 @@ def test_no_such_namespace(reprise: Run) -> None:
     assert told.stderr == "reprise: namespace nosuch: there is no such namespace (list them)\n"
 
 
+AWAY = ConsoleError("it does not answer", subject="console", retryable=True)
+
+
 def test_watching_goes_on_while_the_console_is_away(reprise: Run, session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    session.rows, session.failures = [ROW], [ConsoleError("it does not answer", subject="console", retryable=True)]
-    left = iter((None, None))
+    steps: list[Callable[[], object]] = [lambda: session.failures.append(AWAY), lambda: None]
 
     def sleep(_: float) -> None:
-        if next(left, KeyboardInterrupt) is KeyboardInterrupt:
+        if not steps:
             raise KeyboardInterrupt
+        steps.pop(0)()
 
+    session.rows = [ROW]
     monkeypatch.setattr("reprise.cli.commands.status.time.sleep", sleep)
     told = reprise("status", "--watch")
     assert len(session.asked) == 2
     assert "Traceback" not in told.output
+
+
+def test_watching_what_does_not_answer_from_the_start_ends_with_its_error(reprise: Run, session: Any) -> None:
+    session.failures = [AWAY]
+    told = reprise("status", "--watch")
+    assert (told.exit_code, told.stderr) == (1, "reprise: console: it does not answer\n")

@@ -72,9 +72,9 @@ def _watch(session: Session, namespace: str | None, output: Format) -> None:
 def _polled(session: Session, namespace: str | None) -> Iterator[tuple[list[dict[str, Any]], str]]:
     """The newest rows; while the console is away the last ones, and why. A connection that broke is made anew.
 
-    Raises what does not pass by itself.
+    Raises what is so from the start.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] | None = None
     while True:
         try:
             with session.console() as workloads:
@@ -82,6 +82,6 @@ def _polled(session: Session, namespace: str | None) -> Iterator[tuple[list[dict
                     rows = workloads(namespace)
                     yield rows, ""
         except RepriseError as error:
-            if not error.retryable and not rows:
+            if rows is None:
                 raise
             yield rows, f"as of before: {error}"
