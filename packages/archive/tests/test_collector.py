@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -108,8 +108,10 @@ class Store(MemoryStore):
 
 
 def archive(labels: tuple[int, ...]) -> bytes:
-    """Pages by label. A few per pack, so that packs are shared, partly used, and given up."""
-    return build(members(pages=b"".join(hashlib.shake_128(bytes([label])).digest(4096) for label in labels)))
+    """Pages by label. A few per pack, so that packs are shared, partly used, and given up; the rest is each memory's own."""
+    own = hashlib.shake_128(bytes(labels)).hexdigest(2000).encode()
+    content = members(pages=b"".join(hashlib.shake_128(bytes([label])).digest(4096) for label in labels))
+    return build({"dump.log": own} | content | {"dump.log": own, "bind.mounts": own})
 
 
 POINTS = (
@@ -276,10 +278,16 @@ LATER = timedelta(hours=7)
 class Race:
     """Two checkpoints with nothing in common; then two actors, of which each is stopped once."""
 
+    base: ClassVar[dict[str, dict[str, bytes]]] = {}
+
     def __init__(self, folder: Path) -> None:
         self.store, self.folder = Store(), folder
-        for name, memory in (("0001", A), ("0002", B)):
-            self.write(name, memory)(Repository(self.store, FixedKeys()))
+        if str(folder) not in self.base:
+            for name, memory in (("0001", A), ("0002", B)):
+                self.write(name, memory)(Repository(self.store, FixedKeys()))
+            self.base[str(folder)] = dict(self.store.objects)
+        self.store.objects = dict(self.base[str(folder)])
+        self.store.modified = dict.fromkeys(self.store.objects, self.store.at)
 
     def write(self, name: str, memory: tuple[int, ...]) -> Act:
         path = self.folder / f"{name}.tar"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import zstandard
-from reprise.archive.pages import Hashes
+from reprise.archive.pages import HASH, Hashes
 
 RECIPE_HEAD = struct.Struct("<8sIII")
 RECIPE_MAGIC = b"RPRECIP1"
@@ -14,7 +14,7 @@ CHUNK_ROW = np.dtype(
     [("pack", "<u4"), ("ordinal", "<u4"), ("offset", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("flags", "<u4")]
 )
 RUN_ROW = np.dtype([("chunk", "<u4"), ("start", "<u4"), ("length", "<u8")])
-FOOTER_HEAD = struct.Struct("<8sII")
+FOOTER_HEAD = struct.Struct("<8sIII")
 FOOTER_MAGIC = b"RPFOOT01"
 FOOTER_ROW = np.dtype([("offset", "<u4"), ("stored", "<u4"), ("size", "<u4"), ("flags", "<u4"), ("units", "<u4")])
 UNIT_ROW = np.dtype([("hash", "<u8", (2,)), ("size", "<u4")])
@@ -111,20 +111,28 @@ class Footer:
 
 
 def encode_footer(footer: Footer) -> bytes:
-    head = FOOTER_HEAD.pack(FOOTER_MAGIC, len(footer.chunks), len(footer.units))
-    return head + footer.chunks.tobytes() + footer.units["hash"].tobytes() + footer.units["size"].tobytes()
+    """Hashes do not compress; the sizes, nearly all of them a page's, do."""
+    sizes = zstandard.ZstdCompressor(level=3).compress(footer.units["size"].tobytes())
+    head = FOOTER_HEAD.pack(FOOTER_MAGIC, len(footer.chunks), len(footer.units), len(sizes))
+    return head + footer.chunks.tobytes() + footer.units["hash"].tobytes() + sizes
 
 
 def decode_footer(data: bytes) -> Footer:
     """Raises BadDocument."""
     if len(data) < FOOTER_HEAD.size:
         raise BadDocument("it is cut off")
-    magic, chunk_count, unit_count = FOOTER_HEAD.unpack_from(data)
+    magic, chunk_count, unit_count, sizes_length = FOOTER_HEAD.unpack_from(data)
     at = FOOTER_HEAD.size
-    if magic != FOOTER_MAGIC or len(data) != at + chunk_count * FOOTER_ROW.itemsize + unit_count * 20:
+    if magic != FOOTER_MAGIC or len(data) != at + chunk_count * FOOTER_ROW.itemsize + unit_count * HASH + sizes_length:
         raise BadDocument("it is no footer, or of another length")
     chunks = np.frombuffer(data, FOOTER_ROW, chunk_count, at)
-    units, _ = _columns(data, at + chunks.nbytes, UNIT_ROW, unit_count)
+    at += chunks.nbytes
+    sizes = _decompress(data[at + unit_count * HASH :])
+    if len(sizes) != unit_count * 4:
+        raise BadDocument("its sizes do not fit its units")
+    units = np.empty(unit_count, UNIT_ROW)
+    units["hash"] = np.frombuffer(data, "<u8", unit_count * 2, at).reshape(-1, 2)
+    units["size"] = np.frombuffer(sizes, "<u4")
     if int(chunks["units"].sum()) != unit_count or (chunks["size"] > MAX_CHUNK).any():
         raise BadDocument("its chunks do not fit their units")
     return Footer(chunks, units)
