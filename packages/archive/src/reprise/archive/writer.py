@@ -116,7 +116,7 @@ class Writer:
 
         packer = Packer(writer_id, lambda pack_id: Cipher(data_key, str(lineage), pack_id), send)
         places: list[Placed | None] = [None] * len(resolved.new)
-        offsets = np.cumsum(units.sizes) - units.sizes
+        offsets = np.cumsum(units.sizes, dtype=np.int64) - units.sizes
         todo = enumerate(resolved.new)
         lock = threading.Lock()
 
