@@ -5,15 +5,18 @@ health-watcher does not take for a live reference. The store and the node-local 
 """
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
 import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
 from reprise.archive.store import S3Store
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
@@ -62,11 +65,12 @@ def publish(namespace: str, pod: dict[str, Any]) -> str:
     path = Node(node).root / kubelet_checkpoint(node, f"/checkpoint/{namespace}/{name}/counter?timeout=60").lstrip("/")
     container_id = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     target = Target(node=node, pod=name, pod_uid=pod["metadata"]["uid"], container="counter", container_id=container_id)
-    repository = Repository(store())
-    manifest = repository.write_archive(
-        Path(path), checkpoint_id=checkpoint_id(target.pod_uid, "counter", now()),
-        workload=Workload(namespace=namespace, name="counter"), target=target, trigger="demand",
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Repository(store(), SecretKeys(keys(Path(folder))))
+        manifest = repository.write_archive(
+            Path(path), checkpoint_id=checkpoint_id(target.pod_uid, "counter", now()),
+            workload=Workload(namespace=namespace, name="counter"), target=target, trigger="demand",
+        )  # fmt: skip
     image = repository.publish_image(manifest, target.pod_uid)
     return f"{image.reference.removesuffix(':live')}@{image.digest}"
 
@@ -74,10 +78,16 @@ def publish(namespace: str, pod: dict[str, Any]) -> str:
 def store() -> S3Store:
     address = kubectl("-n", "reprise-system", "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
     secret = json.loads(kubectl("-n", "reprise-system", "get", "secret", "reprise-store", "-o", "json"))["data"]
-    import base64
-
     access, key = (base64.b64decode(secret[name]).decode() for name in ("access-key", "secret-key"))
     return S3Store(endpoint=f"{address}:9000", access_key=access, secret_key=key, bucket="reprise")
+
+
+def keys(folder: Path) -> Path:
+    """The lab's key-encryption keys, as transfer has them mounted: the node-local registry must read what is written here."""
+    secret = json.loads(kubectl("-n", "reprise-system", "get", "secret", "reprise-keys", "-o", "json"))["data"]
+    for name, value in secret.items():
+        (folder / name).write_bytes(base64.b64decode(value))
+    return folder
 
 
 def kubelet_checkpoint(node: str, path: str) -> str:
