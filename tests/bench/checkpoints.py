@@ -46,7 +46,8 @@ def write(path: Path, size: int, fill: Fill, seed: int = 1) -> None:
             block = fill(rng, min(left, 4 * MIB))
             file.write(block)
             left -= len(block)
-        file.write(bytes(-file.tell() % tarfile.RECORDSIZE or tarfile.RECORDSIZE))
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
+        file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
 
 
 def _header(name: str, size: int) -> bytes:

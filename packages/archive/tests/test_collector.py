@@ -5,6 +5,7 @@ committed checkpoint must still have all that it refers to, the last good one mu
 reference shows.
 """
 
+import contextlib
 import hashlib
 import tempfile
 import threading
@@ -17,10 +18,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from reprise.archive.collector import parse
+from reprise.archive.intents import read_intents
 from reprise.archive.repository import Repository
 from reprise.archive.store import Entry
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
-from reprise.contracts.errors import RepriseError
+from reprise.contracts.errors import CheckpointError, RepriseError
 from reprise.contracts.model import Target, Workload
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -259,9 +261,12 @@ class Interleaved(RuleBasedStateMachine):
         # In the end all garbage goes: nothing leaks, whoever crashed.
         for _ in range(2):
             repository.gc(now=self.store.at + timedelta(hours=7))
-        named = {ref.id for m in repository.list_manifests(WORKLOAD, "counter") for ref in m.packs}
-        assert {key.rpartition("/")[2] for key in self.store.objects if key.startswith("packs/")} == named
-        assert not [key for key in self.store.objects if key.startswith("intents/")]
+        found = repository.list_manifests(WORKLOAD, "counter")
+        named = {ref.id for m in found for ref in m.packs}
+        twins = [i for i in read_intents(self.store, found[0].lineage) if i.checkpoint_id in {m.checkpoint_id for m in found}]
+        assert {i.writer_id for i in read_intents(self.store, found[0].lineage)} == {i.writer_id for i in twins}
+        left = {key.rpartition("/")[2] for key in self.store.objects if key.startswith("packs/")}
+        assert {pack for pack in left - named if not any(twin.covers(pack) for twin in twins)} == set()
 
 
 Interleaved.TestCase.settings = settings(
@@ -271,7 +276,7 @@ TestInterleaved = Interleaved.TestCase
 
 
 Act = Callable[[Repository], object]
-A, B = (1, 2, 3, 4, 5, 6), (11, 12, 13, 14, 15, 16)
+A, B, C = (1, 2, 3, 4, 5, 6), (11, 12, 13, 14, 15, 16), (21, 22, 23, 24, 25, 26)
 LATER = timedelta(hours=7)
 
 
@@ -416,3 +421,20 @@ def test_two_pruners_with_an_upload_between_them_leave_the_newest(tmp_path: Path
         return going
 
     every(race)
+
+
+def test_an_upload_whose_twin_committed_and_was_pruned_does_not_come_back(tmp_path: Path) -> None:
+    """Redelivered while it slept; when it wakes its packs may be gone, so that it must not commit."""
+
+    def twin(repository: Repository) -> None:
+        with contextlib.suppress(CheckpointError):  # the first was not interrupted before its commit
+            made.write("0003", C)(repository)
+        made.write("0004", B)(repository)
+        repository.gc(now=made.store.at + LATER)
+        prune(repository)
+        repository.gc(now=made.store.at + LATER)
+        repository.gc(now=made.store.at + LATER)
+
+    for steps in range(20):
+        made = Race(tmp_path)
+        made.run(made.write("0003", C), steps, twin, nothing, 0)

@@ -188,7 +188,7 @@ def test_a_store_that_goes_away_in_the_middle_is_an_error_and_the_next_try_goes_
     assert read(repository, manifest) == data
     assert len(there) + len(sent) <= 4
     assert manifest.cost.reused >= sum(len(store.objects[key]) for key in there) * 0.9
-    assert not [key for key in store.objects if key.startswith("intents/")]
+    assert len([key for key in store.objects if key.startswith("intents/")]) == 1  # the dead one's, until it is given up
 
 
 def test_a_checkpoint_is_committed_once(repository: Repository, write: Write) -> None:

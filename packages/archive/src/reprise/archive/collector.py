@@ -18,6 +18,7 @@ from reprise.contracts.errors import DamagedObject, NotStored
 
 GIVEN_UP_AFTER = timedelta(hours=6)
 """An intent this old is of an upload that died. Too short, and slow uploads fail; it decides nothing about safety."""
+TOMBSTONE = Tombstone(given_up=True).model_dump_json().encode()
 TOMBSTONE_KEPT = timedelta(days=30)
 
 
@@ -130,14 +131,39 @@ def _give_up(store: Store, lineage: Lineage, now: datetime, done: Collected) -> 
             continue
         except ValidationError as error:
             raise DamagedObject("it is no intent", subject=entry.key) from error
-        # From here on its writer cannot commit: either it has, or this is in its manifest's place.
-        if store.create(lineage.manifest(intent.checkpoint_id), Tombstone(given_up=True).model_dump_json().encode()):
+        key = lineage.manifest(intent.checkpoint_id)
+        if store.create(key, TOMBSTONE):
             done.given_up.append(intent.checkpoint_id)
-        withdraw(store, lineage, intent.writer_id)
+        if _cannot_commit(store, key, intent):
+            withdraw(store, lineage, intent.writer_id)
     for entry in store.list(lineage.archives):
         old = entry.key.endswith("/manifest.json") and entry.size < 100 and now - entry.modified > TOMBSTONE_KEPT
         if old and parse(store.get(entry.key), entry.key) is None:
             store.delete(entry.key)
+
+
+def _cannot_commit(store: Store, key: str, intent: Intent) -> bool:
+    """Whether what is in the manifest's place keeps this writer from committing for good: a tombstone, or its own commit.
+
+    The commit of a twin does not: when retention removes that, the place is free again. Then remove() puts a tombstone there.
+    """
+    try:
+        manifest = parse(store.get(key), key)
+    except NotStored:
+        return False
+    return manifest is None or last(manifest.recipe_key) == f"recipe-{intent.writer_id}"
+
+
+def remove(store: Store, manifest: Manifest) -> None:
+    """Remove a checkpoint: its manifest first, then its recipe. Where an upload of the same checkpoint may still sleep, a
+    tombstone keeps it from committing when it wakes: its packs may be gone by then.
+    """
+    twins = [i for i in read_intents(store, manifest.lineage) if i.checkpoint_id == manifest.checkpoint_id]
+    if twins:
+        store.put(manifest.key, TOMBSTONE)
+    else:
+        store.delete(manifest.key)
+    store.delete(manifest.recipe_key)
 
 
 def lineages(store: Store) -> list[Lineage]:

@@ -15,7 +15,7 @@ from reprise.archive.resolve import Known
 from reprise.archive.store import Store
 from reprise.contracts.errors import DamagedObject, NotStored
 
-MAX_ROWS = 3 << 20
+MAX_ROWS = 3 << 19
 """Units that are looked up, newest packs first: bounds memory (about 50 bytes each)."""
 BASES = 2
 

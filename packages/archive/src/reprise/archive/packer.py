@@ -17,10 +17,10 @@ PACK = 16 << 20
 """Bytes at which a pack is closed."""
 MAX_UNITS = 1 << 16
 """Units at which a pack is closed: bounds its footer when pages compress very well."""
-ROOM = PACK + (1 << 20) + MAX_UNITS * 24 + (2 << 20)
-BUFFERS = 4
-"""Packs in memory: one being filled, three on their way. A store waits for its disk: one upload at a time would, too."""
-UPLOADS = 3
+ROOM = PACK + (1 << 20) + MAX_UNITS * 20 + (1 << 19)
+BUFFERS = 3
+"""Packs in memory: one being filled, two on their way."""
+UPLOADS = 2
 LEVEL = 1
 """zstd. Measured on memory-like pages (docs/format.md): level 3 is 1.5 times as slow and 2 % smaller."""
 WORTH_IT = 0.97

@@ -4,6 +4,8 @@ A hash is 128 bits under a key that is secret to the tenant: nobody who writes i
 collision, and by chance one is to be expected among 2^64 pages. A page of zeros has no hash: its row is all zero.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from blake3 import blake3
@@ -11,7 +13,8 @@ from blake3 import blake3
 HASH = 16
 Hashes = npt.NDArray[np.uint64]
 """Shape (n, 2): a row is one hash as two little-endian u64."""
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.integer[Any]]
+"""Of 32 bits where there is one for each unit and it fits: with a process of gigabytes these are what takes the memory."""
 
 ZERO = bytes(HASH)
 
@@ -44,28 +47,29 @@ class Lookup:
     """
 
     def __init__(self, known: Hashes) -> None:
-        self._order = np.argsort(known[:, 0], kind="stable")
+        self._order = np.argsort(known[:, 0], kind="stable").astype(np.int32)
         self._first = known[self._order, 0]
         self._second = known[self._order, 1]
 
     def find(self, wanted: Hashes) -> Ints:
         """For each wanted row the index of a known one that is equal, or -1."""
         if not len(self._order) or not len(wanted):
-            return np.full(len(wanted), -1)
+            return np.full(len(wanted), -1, np.int32)
         at = np.searchsorted(self._first, wanted[:, 0])
         at[at == len(self._first)] = 0
         equal = (self._first[at] == wanted[:, 0]) & (self._second[at] == wanted[:, 1])
-        return np.where(equal, self._order[at], -1)
+        return np.where(equal, self._order[at], np.int32(-1))
 
 
 def first_of_equals(hashes: Hashes) -> Ints:
     """For each row the index of the first row that is equal to it: its own where it is the first."""
-    order = np.argsort(hashes[:, 0], kind="stable")
-    ordered = hashes[order]
+    order = np.argsort(hashes[:, 0], kind="stable").astype(np.int32)
+    half = hashes[order, 0]
     starts = np.ones(len(hashes), bool)
-    starts[1:] = ordered[1:, 0] != ordered[:-1, 0]
-    head = np.maximum.accumulate(np.where(starts, np.arange(len(hashes)), 0))
-    equal = ordered[:, 1] == ordered[head, 1] if len(hashes) else starts
-    found = np.empty(len(hashes), np.int64)
+    starts[1:] = half[1:] != half[:-1]
+    head = np.maximum.accumulate(np.where(starts, np.arange(len(hashes), dtype=np.int32), np.int32(0)))
+    half = hashes[order, 1]
+    equal = half == half[head]
+    found = np.empty(len(hashes), np.int32)
     found[order] = np.where(equal, order[head], order)
     return found

@@ -15,8 +15,8 @@ from reprise.archive.facts import read_member
 from reprise.archive.tarindex import Member
 
 PAGE = 4096
-MAX_UNITS = 2 << 20
-"""Units of pages in one archive: 8 GiB of memory are cut at 4 KiB, 16 GiB at 8 KiB, and so on. Bounds memory."""
+MAX_UNITS = 1 << 20
+"""Units of pages in one archive: 4 GiB of memory are cut at 4 KiB, 8 GiB at 8 KiB, and so on. Bounds memory."""
 MAX_PAGEMAPS = 16 << 20
 """Bytes of pagemap images that are read, of all processes together; about 12 bytes tell one run of pages."""
 GAP = 1 << 20

@@ -29,7 +29,7 @@ FETCH = 4 << 20
 """Bytes of neighbouring chunks that are fetched at once, at most."""
 AHEAD = 4
 """Fetches that are decoded ahead of the reader."""
-HELD = 48 << 20
+HELD = 32 << 20
 """Bytes of decoded chunks that are held, at most; what is needed again later is then fetched again."""
 _ZERO = bytes(BLOCK)
 

@@ -144,8 +144,7 @@ class Repository:
         self.store.put(mark, b"")
         spared = name in images.in_use(self.store, lineage)
         if not spared:
-            self.store.delete(manifest.key)
-            self.store.delete(manifest.recipe_key)
+            collector.remove(self.store, manifest)
             images.withdraw_blobs(self.store, manifest)
             for entry in self.store.list(f"{lineage.retired}{name}."):
                 self.store.delete(entry.key)

@@ -7,7 +7,6 @@ a hundred cost five, and yet they are compressed and encrypted together.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from reprise.archive.pages import Hashes, Ints, Lookup, first_of_equals
 
 CHUNK = 1 << 20
@@ -16,7 +15,6 @@ WORTH = 4
 """A stored chunk is used again if at least 1/WORTH of its bytes would be: a restore reads at most WORTH times its size."""
 ZEROS = -1
 """In place of a chunk's number: the bytes are zeros."""
-I64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,10 @@ class Resolved:
     new: the units that each new chunk consists of, as (first, past the last) into `stored`, the units to be stored.
     """
 
-    chunks: I64
-    starts: I64
+    chunks: Ints
+    starts: Ints
     first_new: int
-    stored: I64
+    stored: Ints
     new: list[tuple[int, int]]
 
 
@@ -61,35 +59,36 @@ def resolve(units: Units, known: Known) -> Resolved:
     found = Lookup(known.hashes).find(units.hashes)
     found[zero] = -1
     found = _worth_it(found, units.sizes, known)
-    fresh = np.flatnonzero((found < 0) & ~zero)
+    fresh = np.flatnonzero((found < 0) & ~zero).astype(np.int32)
     first = fresh[first_of_equals(units.hashes[fresh])]
     stored = fresh[first == fresh]
     new, chunk_of, start_of = _gather(stored, units)
     first_new = len(known.chunk_sizes)
-    chunks = np.where(found >= 0, known.chunks[found] if len(known.chunks) else 0, ZEROS)
-    starts = np.where(found >= 0, known.starts[found] if len(known.starts) else 0, 0)
+    chunks, starts = np.full(len(found), ZEROS, np.int32), np.zeros(len(found), np.int32)
+    hits = np.flatnonzero(found >= 0)
+    chunks[hits], starts[hits] = known.chunks[found[hits]], known.starts[found[hits]]
     chunks[stored], starts[stored] = chunk_of + first_new, start_of
     chunks[fresh], starts[fresh] = chunks[first], starts[first]
     return Resolved(chunks, starts, first_new, stored, new)
 
 
-def _worth_it(found: I64, sizes: Ints, known: Known) -> I64:
+def _worth_it(found: Ints, sizes: Ints, known: Known) -> Ints:
     """found, without what lies in chunks of which less than 1/WORTH would be used. A unit counts once for its chunk."""
     used_rows = np.unique(found[found >= 0])
     if not len(used_rows):
         return found
-    row_sizes = np.zeros(len(known.chunks), np.int64)
+    row_sizes = np.zeros(len(known.chunks), np.int32)
     hits = found >= 0
     row_sizes[found[hits]] = sizes[hits]
     used = np.bincount(known.chunks[used_rows], row_sizes[used_rows], len(known.chunk_sizes))
     worth = used * WORTH >= known.chunk_sizes
-    return np.where(hits & worth[known.chunks[found]], found, -1)
+    return np.where(hits & worth[known.chunks[found]], found, np.int32(-1))
 
 
-def _gather(stored: I64, units: Units) -> tuple[list[tuple[int, int]], I64, I64]:
+def _gather(stored: Ints, units: Units) -> tuple[list[tuple[int, int]], Ints, Ints]:
     """Chunks of up to CHUNK bytes, in order. (ranges of `stored`, chunk of each, start of each in its chunk)."""
     sizes = units.sizes[stored]
-    ends = np.cumsum(sizes)
+    ends = np.cumsum(sizes, dtype=np.int64)
     breaks = np.unique(np.searchsorted(stored, units.breaks))
     ranges, at = list[tuple[int, int]](), 0
     while at < len(stored):
@@ -104,14 +103,15 @@ def _gather(stored: I64, units: Units) -> tuple[list[tuple[int, int]], I64, I64]
         at = end
     counts = np.array([end - begin for begin, end in ranges], np.int64)
     heads = np.array([ends[begin] - sizes[begin] for begin, _ in ranges], np.int64)
-    return ranges, np.repeat(np.arange(len(ranges)), counts), ends - sizes - np.repeat(heads, counts)
+    starts = (ends - sizes - np.repeat(heads, counts)).astype(np.int32)
+    return ranges, np.repeat(np.arange(len(ranges), dtype=np.int32), counts), starts
 
 
-def runs(resolved: Resolved, sizes: Ints) -> tuple[I64, I64, I64]:
+def runs(resolved: Resolved, sizes: Ints) -> tuple[Ints, Ints, Ints]:
     """The recipe: (chunk, start, length in bytes) of each run of bytes that follow one another, in the archive's order."""
     chunks, starts = resolved.chunks, resolved.starts
     if not len(chunks):
         return chunks, starts, np.zeros(0, np.int64)
     follows = (chunks[1:] == chunks[:-1]) & ((chunks[1:] == ZEROS) | (starts[1:] == starts[:-1] + sizes[:-1]))
     begins = np.concatenate(([0], np.flatnonzero(~follows) + 1))
-    return chunks[begins], starts[begins], np.add.reduceat(sizes, begins)
+    return chunks[begins], starts[begins], np.add.reduceat(sizes, begins, dtype=np.int64)

@@ -32,13 +32,13 @@ def scan(path: Path, plan: Iterable[Span], page_key: bytes) -> Scanned:
     """One thread hashes the whole, another its units: both release the interpreter while they do."""
     with ThreadPoolExecutor(1, "sha256") as pool, path.open("rb", buffering=0) as file:
         whole: Future[str] = pool.submit(_sha256, path)
-        hashes, sizes, breaks = bytearray(), list[np.ndarray[tuple[int], np.dtype[np.int64]]](), list[int]()
+        hashes, sizes, breaks = bytearray(), list[np.ndarray[tuple[int], np.dtype[np.int32]]](), list[int]()
         buffer = bytearray(BLOCK)
         for span in plan:
             first = len(hashes) // HASH
             if span.unit:
                 _hash_pages(file, span, page_key, buffer, hashes)
-                sizes.append(np.full(span.size // span.unit, span.unit, np.int64))
+                sizes.append(np.full(span.size // span.unit, span.unit, np.int32))
                 breaks += [first, *(first + at for at in span.breaks)]
             else:
                 sizes.append(_cut_by_content(file, span, page_key, hashes))
@@ -68,13 +68,13 @@ def _hash_pages(file: IO[bytes], span: Span, key: bytes, buffer: bytearray, hash
         at += len(part)
 
 
-def _cut_by_content(file: IO[bytes], span: Span, key: bytes, hashes: bytearray) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _cut_by_content(file: IO[bytes], span: Span, key: bytes, hashes: bytearray) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
     sizes = []
     for piece in FastCDC(PIECE, min_size=PIECE // 4, max_size=PIECE * 4).cut_stream(_Part(file, span)):
         sizes.append(piece.length)
         empty = not np.frombuffer(piece.data, np.uint8).any()
         hashes += ZERO if empty else blake3(piece.data, key=key).digest(HASH)
-    return np.array(sizes, np.int64)
+    return np.array(sizes, np.int32)
 
 
 class _Part:

@@ -2,7 +2,7 @@
 
 CRI-O unpacks a checkpoint image when it is pulled, and copies what it unpacked when it restores: a process of 1 GB is
 written twice more. It copies links as links, though, and CRIU opens its images by name, so that a link leads it to a file
-that was put there before (docs/adr/0005-thin-images.md: why the link looks as it does, and what it asks of the node).
+that was put there before (docs/adr/0007-thin-images.md: why the link looks as it does, and what it asks of the node).
 """
 
 import io

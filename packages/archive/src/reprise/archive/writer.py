@@ -116,7 +116,7 @@ class Writer:
 
         packer = Packer(writer_id, lambda pack_id: Cipher(data_key, str(lineage), pack_id), send)
         places: list[Placed | None] = [None] * len(resolved.new)
-        offsets = np.cumsum(units.sizes) - units.sizes
+        offsets = np.cumsum(units.sizes, dtype=np.int64) - units.sizes
         todo = enumerate(resolved.new)
         lock = threading.Lock()
 
@@ -148,9 +148,8 @@ class Writer:
                 "it was stored or given up by another meanwhile", subject=f"checkpoint {manifest.checkpoint_id}",
                 reason="Superseded", remedy="nothing: the next checkpoint is not affected",
             )  # fmt: skip
-        for intent in read_intents(store, lineage):
-            if intent.checkpoint_id == order.checkpoint_id:
-                withdraw(store, lineage, intent.writer_id)
+        # Only its own: a twin that sleeps could commit later, when retention has freed the manifest's name.
+        withdraw(store, lineage, writer_id_of(manifest))
 
 
 _NOTHING = load([], None, None, b"", None)  # type: ignore[arg-type]
@@ -206,6 +205,10 @@ def _recipe(
     rows["start"], rows["length"] = start, length
     rows["start"][chunk < 0] = 0
     return Recipe(table, rows), found
+
+
+def writer_id_of(manifest: Manifest) -> str:
+    return last(manifest.recipe_key).removeprefix("recipe-")
 
 
 def recipe_cipher(data_key: bytes, manifest: Manifest) -> tuple[Cipher, bytes]:

@@ -24,10 +24,10 @@ class WatchedStore:
     def put(self, key: str, data: bytes | memoryview) -> None:
         self._store.put(key, data)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes | memoryview) -> bool:
         return self._store.create(key, data)
 
-    def replace(self, key: str, data: bytes, version: str) -> bool:
+    def replace(self, key: str, data: bytes | memoryview, version: str) -> bool:
         return self._store.replace(key, data, version)
 
     def size(self, key: str) -> int:
