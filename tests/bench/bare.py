@@ -5,17 +5,22 @@ health-watcher does not take for a live reference. The store and the node-local 
 """
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import json
 import ssl
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
 from reprise.runtime.cri import Cri, CriError
 from reprise_lab import counter
@@ -62,22 +67,32 @@ def publish(namespace: str, pod: dict[str, Any]) -> str:
     path = Node(node).root / kubelet_checkpoint(node, f"/checkpoint/{namespace}/{name}/counter?timeout=60").lstrip("/")
     container_id = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     target = Target(node=node, pod=name, pod_uid=pod["metadata"]["uid"], container="counter", container_id=container_id)
-    repository = Repository(store())
-    manifest = repository.write_archive(
-        Path(path), checkpoint_id=checkpoint_id(target.pod_uid, "counter", now()),
-        workload=Workload(namespace=namespace, name="counter"), target=target, trigger="demand",
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Repository(store(), keys(Path(folder)))
+        manifest = repository.write_archive(
+            Path(path), checkpoint_id=checkpoint_id(target.pod_uid, "counter", now()),
+            workload=Workload(namespace=namespace, name="counter"), target=target, trigger="demand",
+        )  # fmt: skip
     image = repository.publish_image(manifest, target.pod_uid)
     return f"{image.reference.removesuffix(':live')}@{image.digest}"
 
 
-def store() -> S3Store:
-    address = kubectl("-n", "reprise-system", "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
-    secret = json.loads(kubectl("-n", "reprise-system", "get", "secret", "reprise-store", "-o", "json"))["data"]
-    import base64
+def secret(name: str) -> dict[str, bytes]:
+    data = json.loads(kubectl("-n", "reprise-system", "get", "secret", name, "-o", "json"))["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
 
-    access, key = (base64.b64decode(secret[name]).decode() for name in ("access-key", "secret-key"))
-    return S3Store(endpoint=f"{address}:9000", access_key=access, secret_key=key, bucket="reprise")
+
+def keys(folder: Path) -> SecretKeys:
+    """The cluster's key-encryption keys, as a pod has them mounted."""
+    for name, value in secret("reprise-keys").items():
+        (folder / name).write_bytes(value)
+    return SecretKeys(folder)
+
+
+def store() -> Store:
+    address = kubectl("-n", "reprise-system", "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
+    access, key = (secret("reprise-store")[name].decode() for name in ("access-key", "secret-key"))
+    return s3_store(StoreSettings.model_validate({"endpoint": f"{address}:9000", "access_key": access, "secret_key": key}))
 
 
 def kubelet_checkpoint(node: str, path: str) -> str:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import memory
 import recovery
 from reprise_lab.paths import CHECKOUT
-from reprise_lab.shell import poll
+from reprise_lab.shell import LabError, poll
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -31,11 +31,16 @@ def main() -> None:
     options.add_argument("--only", default="", help="run the parts that measure figures with this prefix")
     only = options.parse_args().only
     rows: list[Row] = []
+    failed = False
     poll(60, daemons_ready, "Reprise on both nodes", 0.5)
     with Progress(transient=True) as progress:
         for names, part in PARTS.items():
             if any(name.startswith(only) or only.startswith(name) for name in names.split()):
-                rows += [row for row in part(progress) if row.name.startswith(only)]
+                try:
+                    rows += [row for row in part(progress) if row.name.startswith(only)]
+                except (LabError, OSError) as error:  # one part that fails must not cost the others' figures
+                    failed = True
+                    rows.append(Row(names.split()[0], None, "", "", "", f"NOT MEASURED: {error}"))
     table = Table("figure", "value", "goal", "beside it", "how")
     for row in rows:
         value = "-" if row.value is None else f"{row.value:.3g} {row.unit}"
@@ -49,6 +54,8 @@ def main() -> None:
     }  # fmt: skip
     out.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
     print(f"written to {out.relative_to(CHECKOUT)}")
+    if failed:
+        raise SystemExit("a part of the bench failed: see NOT MEASURED above")
 
 
 if __name__ == "__main__":

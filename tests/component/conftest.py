@@ -1,16 +1,23 @@
 """Real servers, one process each, on loopback ports of their own."""
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import S3Store, s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.contracts.errors import StoreUnavailable
+
+USER, PASSWORD, DOMAIN = "reprise", "reprise-test", "s3.test"
 
 
 def free_port() -> int:
@@ -60,30 +67,119 @@ def nats_server(tmp_path: Path) -> Iterator[Server]:
     server.stop()
 
 
-@pytest.fixture
-def minio_server(tmp_path: Path) -> Iterator[Server]:
+class S3Server(Server):
+    """One of the S3 servers that the store must get on with."""
+
+    def __init__(self, name: str, command: list[str], port: int, folder: Path, env: dict[str, str], ca: Path | None) -> None:
+        super().__init__(command, port, folder, env)
+        self.name, self.ca = name, ca
+
+    def settings(self, **changed: Any) -> StoreSettings:
+        known = {"endpoint": f"127.0.0.1:{self.port}", "access_key": USER, "secret_key": PASSWORD, "attempts": 2}
+        return StoreSettings(**(known | {"secure": self.ca is not None, "ca_file": self.ca} | changed))
+
+    def ready(self, store: S3Store) -> S3Store:
+        """Wait until the store answers: a server listens before it can serve."""
+        end = time.monotonic() + 40
+        while True:
+            try:
+                store.check()
+                store.put(".reprise/ready", b"ready")
+                return store
+            except StoreUnavailable:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+
+def binary(name: str) -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    binary = cache / "reprise-lab/bin/minio"
-    if not binary.exists():
-        pytest.fail("MinIO is not built: `make component` does it, or `make build`")
-    port = free_port()
-    env = {"MINIO_ROOT_USER": "reprise", "MINIO_ROOT_PASSWORD": "reprise-test"}
-    command = [str(binary), "server", str(tmp_path / "minio"), "--address", f"127.0.0.1:{port}", "--quiet"]
-    server = Server(command, port, tmp_path / "minio", env)
+    found = cache / "reprise-lab/bin" / name
+    if not found.exists():
+        pytest.fail(f"{name} is not built: `make component` does it, or `make build`")
+    return str(found)
+
+
+def minio(folder: Path, port: int, certificates: Path | None) -> S3Server:
+    """certificates holds ca.pem, public.crt and private.key."""
+    env = {"MINIO_ROOT_USER": USER, "MINIO_ROOT_PASSWORD": PASSWORD, "MINIO_DOMAIN": DOMAIN}
+    tls = ["--certs-dir", str(certificates)] if certificates else []
+    command = [binary("minio"), "server", str(folder), "--address", f"127.0.0.1:{port}", "--quiet", *tls]
+    return S3Server("minio", command, port, folder, env, certificates and certificates / "ca.pem")
+
+
+def seaweedfs(folder: Path, port: int, certificates: Path | None) -> S3Server:
+    """Master, volume server, filer and S3 gateway in one process; every port is given, for it would take fixed ones.
+
+    Volumes in plenty: each bucket takes several.
+    """
+    config = folder.with_suffix(".json")
+    identity = {"name": "test", "credentials": [{"accessKey": USER, "secretKey": PASSWORD}], "actions": ["Admin"]}
+    config.write_text(json.dumps({"identities": [identity]}))
+    ports = [f"-{part}.port{kind}={free_port()}" for part in ("master", "volume", "filer") for kind in ("", ".grpc")]
+    tls = [f"-s3.cert.file={certificates}/public.crt", f"-s3.key.file={certificates}/private.key"] if certificates else []
+    command = [
+        binary("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-volume.max=1000", "-volume.preStopSeconds=0",
+        "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-filer", "-s3", f"-s3.port={port}",
+        f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}",
+        f"-s3.domainName={DOMAIN}", "-s3.autoCreateBucket=false", *tls,
+    ]  # fmt: skip
+    return S3Server("seaweedfs", command, port, folder, {}, certificates and certificates / "ca.pem")
+
+
+Launch = Callable[..., S3Server]
+
+
+@pytest.fixture(scope="session", params=[minio, seaweedfs], ids=["minio", "seaweedfs"])
+def s3_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """One of each kind for all tests that leave it as it is: SeaweedFS takes ten seconds to start."""
+    server: S3Server = request.param(tmp_path_factory.mktemp("shared") / "s3", free_port(), None)
     server.start()
     yield server
     server.stop()
 
 
 @pytest.fixture
-def store(minio_server: Server) -> S3Store:
-    found = S3Store(endpoint=f"127.0.0.1:{minio_server.port}", access_key="reprise", secret_key="reprise-test", bucket="reprise")
-    end = time.monotonic() + 20
-    while True:
-        try:
-            found.check()
-            return found
-        except Exception:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
+def s3(s3_server: S3Server) -> S3Store:
+    """A bucket of the test's own on each kind of server."""
+    return s3_server.ready(s3_store(s3_server.settings(bucket=f"test-{uuid.uuid4().hex[:12]}")))
+
+
+@pytest.fixture(params=[minio, seaweedfs], ids=["minio", "seaweedfs"])
+def launch(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Launch]:
+    """Start a server of the test's own; certificates: a folder, for TLS."""
+    started: list[S3Server] = []
+
+    def start(certificates: Path | None = None) -> S3Server:
+        server: S3Server = request.param(tmp_path / f"s3-{len(started)}", free_port(), certificates)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def own_server(launch: Launch) -> S3Server:
+    """To be killed."""
+    return launch()
+
+
+@pytest.fixture
+def own(own_server: S3Server) -> S3Store:
+    return own_server.ready(s3_store(own_server.settings()))
+
+
+@pytest.fixture
+def minio_server(tmp_path: Path) -> Iterator[S3Server]:
+    server = minio(tmp_path / "minio", free_port(), None)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def store(minio_server: S3Server) -> S3Store:
+    return minio_server.ready(s3_store(minio_server.settings()))

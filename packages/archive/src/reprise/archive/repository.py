@@ -1,245 +1,203 @@
-"""The repository of checkpoints: one writer and one reader of archives, retention, and live images.
+"""The repository of checkpoints: one writer and one reader of archives, retention, and live images. layout.py has the names.
 
-archives/<namespace>/<kind>.<name>/<container>/<checkpoint id>/archive.tar
-                                                              /manifest.json       written last: the commit
-                                                              /image-manifest.json, image-config.json
-live/<namespace>/<live id>/<container>.json                   what the live reference shows
+Publishing, listing and pruning need no keys: what they read and write says nothing of a process's memory.
 """
 
-import contextlib
-import hashlib
 import os
-import platform
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
 
-from pydantic import ValidationError
-from reprise.archive.facts import REMEDY, ArchiveFacts, BadArchive, read_facts
+from reprise.archive import collector, images
+from reprise.archive.cache import PackCache
+from reprise.archive.checker import Checker, Copies, Finding
+from reprise.archive.collector import Collected
+from reprise.archive.crypto import KeyUnavailable, KeyWrapper
+from reprise.archive.images import ImageRef
+from reprise.archive.keyring import Keyring
+from reprise.archive.layout import Lineage
 from reprise.archive.manifest import LivePointer, Manifest
-from reprise.archive.oci import build_image, digest
+from reprise.archive.opened import OpenArchive
+from reprise.archive.packer import Clock
+from reprise.archive.reader import Chunks, read_recipe, verified
+from reprise.archive.retention import Ladder, prune_plan
 from reprise.archive.store import Store
+from reprise.archive.writer import Order, Writer
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.events import Trigger
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+__all__ = ["ImageRef", "Repository", "Stats"]
 
 
 @dataclass(frozen=True)
-class ImageRef:
-    """A published checkpoint image."""
+class Stats:
+    """Sizes in bytes. archives: what all checkpoints would take as they are; stored: what they and all else take."""
 
-    reference: str
-    digest: str
-
-
-class HashingReader:
-    """A file that hashes and counts what is read of it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hash, self.size = file, hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._hash.update(data)
-        self.size += len(data)
-        return data
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
+    checkpoints: int
+    archives: int
+    packs: int
+    stored: int
 
 
 class Repository:
-    """All of it over one Store. Raises StoreError; write_archive also BadArchive."""
+    """All of it over one Store. keys: None where archives are neither written nor read. Raises StoreError, and what the
+    single methods say.
+    """
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, keys: KeyWrapper | None = None, cache: PackCache | None = None) -> None:
+        self.store, self.cache = store, cache
+        self._keyring = Keyring(store, keys) if keys else None
+        self.clock = Clock()
+
+    @property
+    def keyring(self) -> Keyring:
+        if self._keyring is None:
+            raise KeyUnavailable("no keys are configured here", remedy="set REPRISE_KEK_DIR to the mounted Secret")
+        return self._keyring
 
     def write_archive(self, path: Path, *, checkpoint_id: str, workload: Workload, target: Target, trigger: Trigger) -> Manifest:
-        """Verify and upload an archive with bounded memory, then commit its manifest.
+        """Verify the archive, store what of it is new, then commit its manifest.
 
-        The facts are read and the bytes are hashed and uploaded at the same time, from two open files of one inode.
+        Raises BadArchive, CheckpointError, KeyUnavailable. Interrupted, the next call with the same id goes on.
         """
-        folder = self._folder(workload, target.container) + checkpoint_id
-        facts, sha256, size = self._upload(path, f"{folder}/archive.tar")
-        if facts.container_id != target.container_id and target.container_id:
-            self.store.delete(f"{folder}/archive.tar")
-            raise BadArchive(
-                f"it is of container {facts.container_id[:12]}, not of {target.container_id[:12]}: the container was "
-                "replaced while the checkpoint was taken",
-                subject=path.name,
-                reason="OtherContainer",
-                remedy="nothing: the next checkpoint will be of the new container",
-            )
-        stored = self.store.size(f"{folder}/archive.tar")
-        if stored != size:
-            raise DamagedObject(f"the store holds {stored} bytes of {size}", subject=path.name)
-        manifest = Manifest(
-            checkpoint_id=checkpoint_id,
-            workload=workload,
-            target=target,
-            trigger=trigger,
-            taken_at=datetime.now(UTC),
-            size=size,
-            sha256=sha256,
-            object_key=f"{folder}/archive.tar",
-            architecture=ARCHITECTURES.get(platform.machine(), platform.machine()),
-            kernel=platform.release(),
-            facts=facts,
-        )
-        self.store.put(f"{folder}/manifest.json", manifest.model_dump_json().encode())
-        return manifest
+        order = Order(path, checkpoint_id, workload, target, trigger)
+        writer = Writer(self.store, self.keyring, self.cache)
+        try:
+            return writer.write(order, self.list_manifests(workload, target.container))
+        finally:
+            self.clock = writer.clock
 
-    def _upload(self, path: Path, key: str) -> tuple[ArchiveFacts, str, int]:
-        outcome: list[ArchiveFacts | Exception] = []
+    def read_archive(self, manifest: Manifest, offset: int = 0, length: int = 0) -> Iterator[bytes]:
+        """The tar, bit for bit, from offset on, length bytes or to the end.
 
-        def inspect() -> None:
-            try:
-                with path.open("rb") as file:
-                    outcome.append(read_facts(file, path.name))
-            except Exception as error:
-                outcome.append(error)
+        Raises DamagedObject naming checkpoint, pack and chunk; reading all of it, the sha256 is compared at the end.
+        """
+        opened = self.open(manifest)
+        parts = opened.read(offset, length)
+        return parts if offset or length else verified(parts, manifest)
 
-        _require_end(path)
-        reader = threading.Thread(target=inspect)
-        reader.start()
-        with path.open("rb") as file:
-            hashing = HashingReader(file)
-            self.store.put_stream(key, hashing)  # type: ignore[arg-type]
-            size_on_disk = os.fstat(file.fileno()).st_size
-        reader.join()
-        facts = outcome[0]
-        if isinstance(facts, Exception):
-            self.store.delete(key)
-            raise facts
-        if hashing.size != size_on_disk:
-            raise BadArchive("it changed while it was read", subject=path.name)
-        return facts, hashing.hexdigest(), hashing.size
-
-    def read_archive(self, manifest: Manifest) -> Iterator[bytes]:
-        """The tar, bit for bit. Raises DamagedObject, at the latest at the end, if it is not what was committed."""
-        total, size = hashlib.sha256(), 0
-        for data in self.store.stream(manifest.object_key):
-            total.update(data)
-            size += len(data)
-            yield data
-        if size != manifest.size or total.hexdigest() != manifest.sha256:
-            raise DamagedObject(
-                f"{size} bytes with sha256 {total.hexdigest()[:12]}, committed were {manifest.size} with {manifest.sha256[:12]}",
-                subject=f"checkpoint {manifest.checkpoint_id}",
-                remedy="restore from another checkpoint; check the store's disks",
-            )
+    def open(self, manifest: Manifest) -> OpenArchive:
+        """For reading here and there in it. Raises DamagedObject, KeyUnavailable, StoreUnavailable."""
+        recipe = read_recipe(self.store, self.keyring, manifest)
+        data_key = self.keyring.data_key(manifest.lineage)
+        return OpenArchive(manifest, recipe, Chunks(self.store, self.cache, data_key, manifest, recipe))
 
     def find(self, workload: Workload, container: str, checkpoint_id: str) -> Manifest | None:
         """The committed manifest, or None."""
+        key = Lineage.of(workload, container).manifest(checkpoint_id)
         try:
-            return self._manifest(f"{self._folder(workload, container)}{checkpoint_id}/manifest.json")
+            return collector.parse(self.store.get(key), key)
         except NotStored:
             return None
 
     def list_manifests(self, workload: Workload, container: str) -> list[Manifest]:
         """Good checkpoints, newest first; one whose manifest is damaged is left out."""
-        keys = [k for k in self.store.list(self._folder(workload, container)) if k.endswith("/manifest.json")]
+        prefix = Lineage.of(workload, container).archives
+        keys = [entry.key for entry in self.store.list(prefix) if entry.key.endswith("/manifest.json")]
         found = []
         for key in sorted(keys, reverse=True):
             try:
-                found.append(self._manifest(key))
+                manifest = collector.parse(self.store.get(key), key)
             except (DamagedObject, NotStored):
                 continue
+            if manifest:
+                found.append(manifest)
         return found
-
-    def _manifest(self, key: str) -> Manifest:
-        try:
-            return Manifest.model_validate_json(self.store.get(key))
-        except ValidationError as error:
-            raise DamagedObject(f"not a manifest: {error.errors()[0]['msg']}", subject=key) from error
 
     def publish_image(self, manifest: Manifest, live_id: str) -> ImageRef:
         """Make the checkpoint an image and let the live reference show it; it never moves back in time."""
-        image, config = build_image(manifest)
-        folder = manifest.object_key.removesuffix("archive.tar")
-        self.store.put(f"{folder}image-config.json", config)
-        self.store.put(f"{folder}image-manifest.json", image)
-        target = manifest.target
-        shown = self.live(manifest.workload.namespace, live_id, target.container)
-        reference = live_reference(manifest.workload.namespace, live_id, target.container)
-        if shown and shown.checkpoint_id >= manifest.checkpoint_id:
-            return ImageRef(reference, shown.digest)
-        pointer = LivePointer(
-            live_id=live_id,
-            pod_uid=target.pod_uid,
-            checkpoint_id=manifest.checkpoint_id,
-            image_key=f"{folder}image-manifest.json",
-            digest=digest(image),
-        )
-        key = self._live_key(manifest.workload.namespace, live_id, target.container)
-        self.store.put(key, pointer.model_dump_json().encode())
-        return ImageRef(reference, pointer.digest)
+        return images.publish(self.store, manifest, live_id)
 
     def live(self, namespace: str, live_id: str, container: str) -> LivePointer | None:
         """What the live reference shows; None if there is none."""
-        key = self._live_key(namespace, live_id, container)
-        try:
-            return LivePointer.model_validate_json(self.store.get(key))
-        except NotStored:
-            return None
-        except ValidationError as error:
-            raise DamagedObject("not a live pointer", subject=key) from error
+        return images.live(self.store, namespace, live_id, container)
 
-    def prune(self, workload: Workload, container: str, keep: int) -> list[str]:
-        """Remove all but the newest `keep` good checkpoints; never the last, nor one that a live reference shows (each
-        replica's newest is another pod's). Returns the ids removed.
+    def image(self, pointer: LivePointer) -> bytes:
+        """The image manifest that a live reference shows."""
+        return images.image(self.store, pointer)
 
-        The manifest goes first: what is half removed is no checkpoint any more, and its archive goes with the folder.
+    def blob(self, namespace: str, wanted: str) -> bytes | Manifest | None:
+        """By digest: bytes of an image's manifest or config, or the manifest whose archive is the layer."""
+        return images.blob(self.store, namespace, wanted)
+
+    def prune(self, workload: Workload, container: str, keep: int, ladder: Ladder = ()) -> list[str]:
+        """Remove all but the newest `keep` good checkpoints and the ladder's; never the last, nor one that a live
+        reference shows (each replica's newest is another pod's). Returns the ids removed.
+
+        The manifest goes first: what is half removed is no checkpoint any more. gc() frees its packs.
         """
-        folder = self._folder(workload, container)
+        lineage = Lineage.of(workload, container)
         # Only those whose manifest can be read count as good: a damaged newest one must not cost the last good one.
-        doomed = prune_plan([m.checkpoint_id for m in self.list_manifests(workload, container)], keep)
+        manifests = {m.checkpoint_id: m for m in self.list_manifests(workload, container)}
+        doomed = prune_plan({name: m.taken_at for name, m in manifests.items()}, keep, ladder)
         if doomed:
-            shown = self._shown(workload.namespace, folder)
-            doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in shown]
-        keys = self.store.list(folder) if doomed else []
-        for checkpoint_id in doomed:
-            self.store.delete(f"{folder}{checkpoint_id}/manifest.json")
-            for key in keys:
-                if key.startswith(f"{folder}{checkpoint_id}/") and not key.endswith("/manifest.json"):
-                    self.store.delete(key)
-        return doomed
+            spared = images.in_use(self.store, lineage)
+            doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in spared]
+        return [name for name in doomed if self._retire(lineage, manifests[name])]
 
-    def _shown(self, namespace: str, folder: str) -> set[str]:
-        """The checkpoints below folder that live references show."""
-        found = set()
-        for key in self.store.list(f"live/{namespace}/"):
-            with contextlib.suppress(NotStored, ValidationError):
-                pointer = LivePointer.model_validate_json(self.store.get(key))
-                if pointer.image_key.startswith(folder):
-                    found.add(pointer.checkpoint_id)
-        return found
+    def _retire(self, lineage: Lineage, manifest: Manifest) -> bool:
+        """First marked, then looked once more who holds it: images.publish() does it the other way round."""
+        name = manifest.checkpoint_id
+        mark = f"{lineage.retired}{name}.{os.urandom(8).hex()}"
+        self.store.put(mark, b"")
+        spared = name in images.in_use(self.store, lineage)
+        if not spared:
+            collector.remove(self.store, manifest)
+            images.withdraw_blobs(self.store, manifest)
+            for entry in self.store.list(f"{lineage.retired}{name}."):
+                self.store.delete(entry.key)
+        self.store.delete(mark)
+        return not spared
 
-    @staticmethod
-    def _folder(workload: Workload, container: str) -> str:
-        return f"archives/{workload.namespace}/{workload.kind.lower()}.{workload.name}/{container}/"
+    def prefetch(self, manifest: Manifest) -> int:
+        """Fetch the packs that the cache lacks, as far as there is room. Returns the bytes fetched."""
+        fetched, cache = 0, self.cache
+        if cache is None:
+            return 0
+        for ref in manifest.packs:
+            key = manifest.lineage.pack(ref.id)
+            if key not in cache:
+                body = self.store.get(key)
+                fetched += len(body)
+                if len(body) != ref.size:
+                    raise DamagedObject(f"it has {len(body)} bytes of {ref.size}", subject=key)
+                if not cache.put(key, body):
+                    break
+        return fetched
 
-    @staticmethod
-    def _live_key(namespace: str, live_id: str, container: str) -> str:
-        return f"live/{namespace}/{live_id}/{container}.json"
+    def check(self, *, read_data: bool = False) -> Iterator[Finding]:
+        """Every kind of damage, and the checkpoints that it touches."""
+        return Checker(self.store, self.keyring).check(read_data=read_data)
 
+    def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
+        """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys."""
+        held = copies or self.cache
+        return Checker(self.store, self.keyring).repair(findings, held) if held else []
 
-def _require_end(path: Path) -> None:
-    """A tar ends in two blocks of zeros; one cut off between two members would read as a whole one without them."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1024))
-        if size < 1024 or any(file.read()):
-            raise BadArchive(f"it is cut off or no tar ({size} bytes, no end marker)", subject=path.name, remedy=REMEDY)
+    def gc(self, *, dry_run: bool = False, now: datetime | None = None) -> Collected:
+        """Remove what nothing refers to. dry_run: only say what would go."""
+        done = Collected()
+        for lineage in collector.lineages(self.store):
+            collector.collect(self.store, lineage, now or datetime.now(UTC), dry_run=dry_run, done=done)
+        return done
 
+    def rewrap_keys(self, namespace: str = "") -> list[str]:
+        """Wrap every key under the active key-encryption key; see Keyring.rewrap."""
+        return self.keyring.rewrap(namespace)
 
-def prune_plan(checkpoint_ids: list[str], keep: int) -> list[str]:
-    """Which to remove, oldest first: all but the newest max(keep, 1). Ids sort by time."""
-    ordered = sorted(set(checkpoint_ids))
-    return ordered[: -max(keep, 1)]
+    def stats(self) -> Stats:
+        """What there is, and what it takes."""
+        checkpoints = archives = packs = stored = 0
+        for entry in self.store.list(""):
+            stored += entry.size
+            packs += entry.key.startswith("packs/")
+            if entry.key.startswith("archives/") and entry.key.endswith("/manifest.json"):
+                try:
+                    manifest = collector.parse(self.store.get(entry.key), entry.key)
+                except (DamagedObject, NotStored):
+                    continue
+                if manifest:
+                    checkpoints, archives = checkpoints + 1, archives + manifest.size
+        return Stats(checkpoints, archives, packs, stored)

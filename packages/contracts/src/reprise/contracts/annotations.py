@@ -17,6 +17,7 @@ MAX_INTERVAL_S = 7 * 86400.0
 
 Mode = Literal["criu", "off"]
 Arm = Literal["first-checkpoint", "on-failure", "never"]
+Prestaging = Literal["auto", "image", "chunks", "none"]
 
 
 class Policy(Frozen):
@@ -28,6 +29,8 @@ class Policy(Frozen):
     containers: tuple[str, ...] = ()
     """The containers to protect; none named means the pod's first."""
     keep: int = 3
+    prestage: Prestaging = "auto"
+    """What of each checkpoint lies ready on the standby; auto: by its size and interval."""
 
     @property
     def protects(self) -> bool:
@@ -89,6 +92,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
+        prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     return Parsed(policy=policy, problems=tuple(problems))
 
@@ -130,6 +134,13 @@ def _arm(text: str) -> Arm:
         case "first-checkpoint" | "on-failure" | "never" as arm:
             return arm
     raise ValueError("use first-checkpoint, on-failure or never")
+
+
+def _prestage(text: str) -> Prestaging:
+    match text.strip():
+        case "auto" | "image" | "chunks" | "none" as prestage:
+            return prestage
+    raise ValueError("use auto, image, chunks or none")
 
 
 def _containers(text: str) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ VERSION = "v1"
 
 Trigger = Literal["interval", "first", "demand", "drain"]
 Cause = Literal["crash", "hang", "node-loss", "arm", "move"]
+Role = Literal["own", "standby"]
+"""Whose node it is: the one that the process runs on, or the one that it would be moved to."""
+Prestage = Literal["image", "chunks", "none"]
 Path = Literal["in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
 
 
@@ -83,6 +86,21 @@ class CheckpointStaged(Event):
     target: Target
     reference: str
     pull_s: float
+    role: Role = "own"
+    bytes_fetched: int = 0
+    bytes_written: int = 0
+    warm: bool = True
+    """Whether a restore there needs nothing more; false if only its chunks were fetched."""
+
+
+class StandbyRefused(Event):
+    """The chosen node cannot take the workload; another one is looked for."""
+
+    TYPE: ClassVar[str] = "standby.refused"
+    target: Target
+    reason: str
+    message: str
+    remedy: str
 
 
 class CheckpointPruned(Event):
@@ -94,13 +112,15 @@ class CheckpointPruned(Event):
 
 
 class ImageBuilt(Event):
-    """A checkpoint can be pulled as an OCI image from the node-local registry."""
+    """A checkpoint can be pulled as an OCI image from the node-local registry; node is to stage it."""
 
     TYPE: ClassVar[str] = "image.built"
     checkpoint_id: str
     target: Target
     reference: str
     digest: str
+    role: Role = "own"
+    prestage: Prestage = "image"
 
 
 class FailoverDeclared(Event):
@@ -200,6 +220,7 @@ ALL: tuple[type[Event], ...] = (
     CheckpointFailed,
     CheckpointStored,
     CheckpointStaged,
+    StandbyRefused,
     CheckpointPruned,
     ImageBuilt,
     FailoverDeclared,

@@ -1,11 +1,14 @@
 """The read-only REST API."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import psycopg
 from fastapi import APIRouter, HTTPException, Query
 from psycopg_pool import PoolTimeout
 from reprise.console.ledger import Ledger, Table
+from reprise.console.workloads import status
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
@@ -14,10 +17,8 @@ def router(ledger: Ledger) -> APIRouter:
     api = APIRouter(prefix="/api/v1")
 
     async def read(table: Table, limit: int, **filters: str | None) -> list[dict[str, Any]]:
-        try:
+        with away():
             return await ledger.query(table, {k: v for k, v in filters.items() if v}, limit)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            raise HTTPException(503, "the database does not answer; events wait in the stream meanwhile") from error
 
     @api.get("/events")
     async def events(
@@ -38,4 +39,19 @@ def router(ledger: Ledger) -> APIRouter:
         """Failovers, newest first."""
         return await read("failovers", limit, namespace=namespace, workload=workload)
 
+    @api.get("/workloads")
+    async def workloads(namespace: str | None = None, limit: Limit = 1000) -> list[dict[str, Any]]:
+        """Every protected container: health, recovery point, standby, expected recovery time, last failover."""
+        with away():
+            return [status(row) for row in await ledger.workloads(namespace or None, limit)]
+
     return api
+
+
+@contextlib.contextmanager
+def away() -> Iterator[None]:
+    """A database that does not answer is told as such."""
+    try:
+        yield
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise HTTPException(503, "the database does not answer; events wait in the stream meanwhile") from error

@@ -7,11 +7,13 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
-from reprise.console.projection import event_id, row_of
+from reprise.console.projection import event_id, rows_of
+from reprise.console.upsert import upsert
 from reprise.contracts.events import Event
 
 MIGRATION_LOCK = 0x5245_5052
 Table = Literal["events", "checkpoints", "failovers"]
+WORKLOADS = resources.files("reprise.console").joinpath("sql/queries/workloads.sql").read_text().encode()
 ORDER: dict[Table, str] = {"events": "at", "checkpoints": "checkpoint_id", "failovers": "declared_at"}
 
 
@@ -57,27 +59,9 @@ class Ledger:
                 (event_id(event), event.TYPE, event.at, event.node, event.workload.namespace, event.workload.kind,
                  event.workload.name, Jsonb(event.model_dump(mode="json"))),
             )  # fmt: skip
-            row = row_of(event)
-            if row:
-                await self._upsert(connection, row.table, row.key, row.columns, row.states)
-
-    async def _upsert(
-        self, connection: AsyncConnection[Any], table: str, key: str, columns: dict[str, Any], states: tuple[str, ...]
-    ) -> None:
-        names = list(columns)
-        newer = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(n)) for n in names if n not in (key, "state")]
-        state = sql.SQL(
-            "state = case when array_position({states}, excluded.state) > array_position({states}, {table}.state) "
-            "then excluded.state else {table}.state end"
-        ).format(states=sql.Literal(list(states)), table=sql.Identifier(table))
-        statement = sql.SQL("insert into {table} ({names}) values ({values}) on conflict ({key}) do update set {sets}").format(
-            table=sql.Identifier(table),
-            names=sql.SQL(", ").join(map(sql.Identifier, names)),
-            values=sql.SQL(", ").join(sql.Placeholder() * len(names)),
-            key=sql.Identifier(key),
-            sets=sql.SQL(", ").join([*newer, state]),
-        )
-        await connection.execute(statement, [columns[name] for name in names])
+            for row in rows_of(event):
+                statement = upsert(row)
+                await connection.execute(statement, list(row.columns.values()))
 
     async def query(self, table: Table, filters: dict[str, str], limit: int) -> list[dict[str, Any]]:
         """Newest first; filters: column to value."""
@@ -89,4 +73,11 @@ class Ledger:
         async with self._pool.connection() as connection:
             cursor = connection.cursor(row_factory=dict_row)
             await cursor.execute(statement, list(filters.values()))
+            return await cursor.fetchall()
+
+    async def workloads(self, namespace: str | None, limit: int) -> list[dict[str, Any]]:
+        """Each protected container with its newest checkpoint, standby and failover, as workloads.sql joins them."""
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=dict_row)
+            await cursor.execute(WORKLOADS, {"namespace": namespace, "limit": limit})
             return await cursor.fetchall()

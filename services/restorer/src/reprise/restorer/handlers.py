@@ -7,6 +7,7 @@ from reprise.contracts.model import failover_id
 from reprise.restorer.model import Saga
 from reprise.restorer.ports import Checkpoints
 from reprise.restorer.saga import SagaRunner
+from reprise.restorer.standby import Standbys
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedPods
 from reprise.runtime.telemetry import log
@@ -14,9 +15,16 @@ from reprise.runtime.telemetry import log
 
 class Handlers:
     def __init__(
-        self, bus: Bus, pods: ProtectedPods, checkpoints: Checkpoints, sagas: SagaRunner, recorder: EventRecorder
+        self,
+        bus: Bus,
+        pods: ProtectedPods,
+        checkpoints: Checkpoints,
+        sagas: SagaRunner,
+        standbys: Standbys,
+        recorder: EventRecorder,
     ) -> None:
         self._bus, self._pods, self._checkpoints, self._sagas, self._recorder = bus, pods, checkpoints, sagas, recorder
+        self._standbys = standbys
 
     async def on_stored(self, event: CheckpointStored) -> None:
         """Make a good checkpoint of a living pod its live image."""
@@ -36,9 +44,13 @@ class Handlers:
             reference=reference, digest=digest,
         )  # fmt: skip
         await self._bus.publish(built, dedup_id=f"built-{event.checkpoint_id}")
+        await self._standbys.send(event, pod)
 
     async def on_staged(self, event: CheckpointStaged) -> None:
-        """The image lies on the pod's own node: arm the pod, if it is not and its policy says so."""
+        """On its standby: it is noted. On the pod's own node: arm the pod, if it is not and its policy says so."""
+        if event.role == "standby":
+            await self._standbys.on_staged(event)
+            return
         pod = self._pods.pods.get(event.target.pod_uid)
         container = next((c for c in pod.containers if c.name == event.target.container), None) if pod else None
         if pod is None or container is None or pod.deleting or pod.policy.arm != "first-checkpoint":

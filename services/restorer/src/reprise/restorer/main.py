@@ -3,13 +3,15 @@
 import asyncio
 
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
-from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared, StandbyRefused
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
+from reprise.restorer.standby import Standbys
 from reprise.runtime import kube
 from reprise.runtime.service import Service
 
@@ -23,25 +25,23 @@ async def main(settings: Settings) -> None:
     service = Service("restorer", settings)
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
-    store = S3Store(
-        endpoint=settings.store_endpoint,
-        access_key=settings.store_access_key,
-        secret_key=settings.store_secret_key,
-        bucket=settings.store_bucket,
-        secure=settings.store_secure,
-    )
+    store = s3_store(StoreSettings())
     checkpoints = StoredCheckpoints(Repository(store))
+    cluster = KubernetesCluster(api, pods)
     sagas = SagaRunner(
         service.bus,
-        KubernetesCluster(api, pods),
+        cluster,
         checkpoints,
         verify_timeout_s=settings.verify_timeout_s,
         adopt_timeout_s=settings.adopt_timeout_s,
+        stage_timeout_s=settings.stage_timeout_s,
     )
-    handlers = Handlers(service.bus, pods, checkpoints, sagas, kube.EventRecorder(api, "restorer"))
+    standbys = Standbys(service.bus, cluster, checkpoints)
+    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, kube.EventRecorder(api, "restorer"))
     service.part("pods", pods.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)
+    service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
     service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32)
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
     service.health.ready_when("pods", lambda: pods.synced)

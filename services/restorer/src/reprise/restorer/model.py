@@ -39,6 +39,23 @@ class Fence(BaseModel):
     failover_id: str = ""
 
 
+class Standby(BaseModel):
+    """Where a container would be moved to, in KV. checkpoint_id: the newest that lies ready there; empty: none yet.
+
+    refused: nodes that said they cannot take it, with their reason.
+    """
+
+    node: str = ""
+    checkpoint_id: str = ""
+    reference: str = ""
+    warm: bool = False
+    refused: dict[str, str] = {}
+
+    def holds(self, node: str, checkpoint_id: str, reference: str) -> bool:
+        """Whether a restore of this checkpoint under this reference needs nothing more there."""
+        return self.warm and (self.node, self.checkpoint_id, self.reference) == (node, checkpoint_id, reference)
+
+
 @dataclass(frozen=True)
 class PodView:
     """The failed pod as the API server has it now."""
@@ -62,6 +79,19 @@ class NodeView:
     schedulable: bool
     architecture: str
     protected_pods: int
+    runtime: str = ""
+    """The container runtime's family, e.g. cri-o; empty if unknown."""
+    free_bytes: int = 1 << 62
+    """Of memory: what is allocatable less what its pods request."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a checkpoint asks of a node; empty or 0 where it is not known."""
+
+    architecture: str = ""
+    runtime: str = ""
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -74,8 +104,11 @@ class Snapshot:
     pod: PodView | None
     checkpoints: tuple[str, ...]
     nodes: tuple[NodeView, ...]
-    architecture: str = ""
-    """Of the newest checkpoint; empty if unknown."""
+    need: Need = Need()
+    standby: str = ""
+    """The node that the newest checkpoints are staged on; empty if there is none."""
+    refused: tuple[tuple[str, str], ...] = ()
+    """Nodes that said they cannot take it, each with its reason."""
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,29 @@
 """What restorer needs from outside."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import NodeView, PodView
+from reprise.restorer.model import Need, NodeView, PodView
+from reprise.runtime.kv import key
 from reprise.runtime.probe import Verdict
+
+
+@dataclass(frozen=True)
+class Good:
+    """A good checkpoint. size: of its archive; new_bytes: what of it no checkpoint before it had."""
+
+    checkpoint_id: str
+    need: Need
+    size: int = 0
+    new_bytes: int = 0
 
 
 class Checkpoints(Protocol):
     """The store of good checkpoints and of the images made of them. Raises StoreError."""
 
-    async def good(self, workload: Workload, container: str) -> tuple[str, ...]:
-        """Ids, newest first."""
+    async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
+        """Newest first."""
         ...
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
@@ -46,3 +58,8 @@ class Cluster(Protocol):
 def shadow_name(workload: Workload, failover_id: str) -> str:
     """A shadow's name says whose it is, and is the same on each attempt."""
     return f"{workload.name[:40]}-{failover_id}"
+
+
+def standby_key(workload: Workload, container: str) -> str:
+    """In the bucket `standby`."""
+    return key(workload.namespace, workload.kind, workload.name, container)

@@ -16,11 +16,12 @@ from reprise.contracts.events import (
     FailoverFenced,
     FailoverRestored,
     FailoverStarted,
+    ImageBuilt,
 )
 from reprise.contracts.model import now
 from reprise.restorer.decide import plan
-from reprise.restorer.model import Fence, Go, Saga, Snapshot, Step, Stop
-from reprise.restorer.ports import Checkpoints, Cluster, shadow_name
+from reprise.restorer.model import Fence, Go, Need, Saga, Snapshot, Standby, Step, Stop
+from reprise.restorer.ports import Checkpoints, Cluster, shadow_name, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
@@ -51,11 +52,14 @@ class SagaRunner:
         *,
         verify_timeout_s: float,
         adopt_timeout_s: float,
+        stage_timeout_s: float,
     ) -> None:
         self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
         self._verify_timeout_s, self._adopt_timeout_s = verify_timeout_s, adopt_timeout_s
+        self._stage_timeout_s = stage_timeout_s
         self.sagas = Bucket(bus, "failovers", Saga)
         self.fences = Bucket(bus, "fences", Fence)
+        self.standbys = Bucket(bus, "standby", Standby)
         self._steps: dict[Step, Callable[[Saga], Awaitable[Saga]]] = {
             "plan": self._plan,
             "fence": self._fence,
@@ -99,13 +103,19 @@ class SagaRunner:
     async def _plan(self, saga: Saga) -> Saga:
         target = saga.target
         pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
+        good = await self._checkpoints.good(saga.workload, target.container)
+        moves = saga.cause == "node-loss"
+        standby = await self._standby(saga) if moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
             workload=saga.workload,
             target=target,
             pod=pod,
-            checkpoints=await self._checkpoints.good(saga.workload, target.container),
-            nodes=await self._cluster.nodes() if saga.cause == "node-loss" else (),
+            checkpoints=tuple(found.checkpoint_id for found in good),
+            nodes=await self._cluster.nodes() if moves else (),
+            need=good[0].need if good else Need(),
+            standby=standby.node,
+            refused=tuple(standby.refused.items()),
         )
         match plan(snapshot):
             case Stop() as stop:
@@ -140,9 +150,39 @@ class SagaRunner:
         """An armed pod's image lies on its node already: nothing to wait for, the store may be away."""
         if saga.path == "in-place-armed":
             return saga.model_copy(update={"step": "place"})
-        live_id = saga.failover_id if saga.path == "shadow" else saga.reference or saga.target.pod_uid
-        reference, _digest = await self._checkpoints.publish(saga.workload, saga.target.container, saga.checkpoint_id, live_id)
+        moves = saga.path == "shadow"
+        live_id = saga.failover_id if moves else saga.reference or saga.target.pod_uid
+        reference = await self._publish(saga, live_id)
+        if moves and not await self._staged(saga, reference):
+            # Under this name the standby may have an older state, which the kubelet would take: another name has none.
+            log().warning("the standby did not stage the checkpoint in time: its kubelet pulls it", failover=saga.failover_id)
+            reference = await self._publish(saga, f"{saga.failover_id}-cold")
         return saga.model_copy(update={"step": "place", "reference": reference})
+
+    async def _publish(self, saga: Saga, live_id: str) -> str:
+        found = await self._checkpoints.publish(saga.workload, saga.target.container, saga.checkpoint_id, live_id)
+        return found[0]
+
+    async def _staged(self, saga: Saga, reference: str) -> bool:
+        """Whether the standby holds this very checkpoint under this name; asked to stage it, if it does not yet."""
+        if (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id, reference):
+            return True
+        built = ImageBuilt(
+            node=saga.standby, workload=saga.workload, checkpoint_id=saga.checkpoint_id, target=saga.target,
+            reference=reference, digest="", role="standby", prestage="image",
+        )  # fmt: skip
+        await self._bus.publish(built, dedup_id=f"built-{saga.failover_id}-{saga.checkpoint_id}")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._stage_timeout_s
+        while loop.time() < end:
+            await asyncio.sleep(POLL_S)
+            if (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id, reference):
+                return True
+        return False
+
+    async def _standby(self, saga: Saga) -> Standby:
+        entry = await self.standbys.get(standby_key(saga.workload, saga.target.container))
+        return entry.value if entry else Standby()
 
     async def _place(self, saga: Saga) -> Saga:
         if saga.path == "in-place-patch":

@@ -4,13 +4,10 @@ from reprise.runtime.settings import RuntimeSettings
 
 
 class Settings(RuntimeSettings):
-    """Where the store is, and how long a step may take."""
+    """How long a step may take. Where the store is: reprise.archive.settings."""
 
-    store_endpoint: str = "minio:9000"
-    store_access_key: str = ""
-    store_secret_key: str = ""
-    store_bucket: str = "reprise"
-    store_secure: bool = False
     verify_timeout_s: float = 90.0
     """How long a restored instance may take to answer its probe before the failover is abandoned."""
     adopt_timeout_s: float = 30.0
+    stage_timeout_s: float = 20.0
+    """How long a failover waits for its standby to stage the newest checkpoint, if it has an older one."""

@@ -2,26 +2,26 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram
+from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.facts import BadArchive
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
+from reprise.archive.retention import Ladder
 from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseError, StoreError, StoreUnavailable
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointPruned,
-    CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
-    ImageBuilt,
 )
 from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
-from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, span
 from reprise.transfer.decide import archive_path, orphans
@@ -31,26 +31,25 @@ STORE_RETRY_MAX_S = 10.0
 
 BYTES = Counter("reprise_archive_bytes_total", "Bytes of archives uploaded")
 SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
-PULL_SECONDS = Histogram("reprise_stage_seconds", "Pulling a checkpoint image on its node")
 FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
 
 
 class Handlers:
-    """Takes archives from the kubelet's folder to the store, and images from the store to the node."""
+    """Takes archives from the kubelet's folder to the store."""
 
     def __init__(
         self,
         bus: Bus,
         repository: Repository,
-        cri: Cri,
         recorder: EventRecorder,
         checkpoints_dir: Path,
         store_is_up: Callable[[], bool],
+        ladder: Ladder = (),
     ) -> None:
-        self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
+        self._bus, self._repository, self._recorder = bus, repository, recorder
         self._folder = checkpoints_dir
         self._busy: set[Path] = set()
-        self._store_is_up = store_is_up
+        self._store_is_up, self._ladder = store_is_up, ladder
 
     async def on_taken(self, event: CheckpointTaken) -> None:
         """Verify, store, free the local tar, tell, prune. While the store is away: wait, and keep the tar."""
@@ -64,7 +63,7 @@ class Handlers:
             began = time.monotonic()
             try:
                 manifest = await self._store(event, path)
-            except (BadArchive, DamagedObject, CheckpointError) as error:
+            except (BadArchive, DamagedObject, CheckpointError, KeyUnavailable) as error:
                 await self._failed(event, error)  # first told, then removed: told again if that is interrupted
                 path.unlink(missing_ok=True)
                 return
@@ -112,7 +111,7 @@ class Handlers:
     async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
         stored = CheckpointStored(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            trigger=event.trigger, manifest_key=manifest.object_key.replace("archive.tar", "manifest.json"),
+            trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
             stats=manifest.facts.stats,
         )  # fmt: skip
@@ -131,7 +130,9 @@ class Handlers:
 
     async def _prune(self, event: CheckpointTaken) -> None:
         try:
-            removed = await asyncio.to_thread(self._repository.prune, event.workload, event.target.container, event.keep)
+            removed = await asyncio.to_thread(
+                self._repository.prune, event.workload, event.target.container, event.keep, self._ladder
+            )
         except StoreError as error:
             log().warning("retention could not run, the next checkpoint tries again", error=str(error))
             return
@@ -154,26 +155,17 @@ class Handlers:
             path.unlink(missing_ok=True)
             log().info("archive thrown away", archive=path.name, reason=event.reason)
 
-    async def on_image(self, event: ImageBuilt) -> None:
-        """Have the runtime pull the newest state under the pod's live reference, and drop the one before."""
-        began = time.monotonic()
-        before = await self._cri.image_id(event.reference)
-        with span("pull", reprise_reference=event.reference):
-            await self._cri.pull_image(event.reference)
-        after = await self._cri.image_id(event.reference)
-        pull_s = time.monotonic() - began
-        PULL_SECONDS.observe(pull_s)
-        if before and after and before != after:
+    async def collect_garbage(self, interval_s: float) -> None:
+        """Each node collects, at any time: collectors are safe against each other and against uploads."""
+        while True:
+            await asyncio.sleep(interval_s * random.uniform(0.5, 1.5))
             try:
-                await self._cri.remove_image(before)
-            except CriError as error:  # in use by a container that was restored from it: dropped with the next
-                log().debug("superseded image stays", image=before, error=str(error))
-        staged = CheckpointStaged(
-            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            reference=event.reference, pull_s=pull_s,
-        )  # fmt: skip
-        await self._bus.publish(staged, dedup_id=f"staged-{event.checkpoint_id}")
-        log().info("staged", checkpoint=event.checkpoint_id, pull_s=round(pull_s, 3))
+                done = await asyncio.to_thread(self._repository.gc)
+            except StoreError as error:
+                log().warning("garbage collection could not run, it is tried again", error=str(error))
+                continue
+            if done.packs or done.skipped:
+                log().info("collected", packs=len(done.packs), bytes=done.freed, skipped=done.skipped)
 
     async def sweep_orphans(self, age_s: float) -> None:
         """Every few minutes, but never while the store is away: archives that no event tells of."""

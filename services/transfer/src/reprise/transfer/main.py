@@ -3,8 +3,13 @@
 import asyncio
 import contextlib
 
+from reprise.archive.cache import PackCache
+from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.retention import parse_ladder
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointFailed, CheckpointTaken, ImageBuilt
 from reprise.runtime import kube
@@ -12,8 +17,10 @@ from reprise.runtime.cri import Cri
 from reprise.runtime.health import server
 from reprise.runtime.service import Service
 from reprise.transfer import registry
+from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.settings import Settings
+from reprise.transfer.staging import Limits, Staging
 
 
 def run() -> None:
@@ -24,7 +31,7 @@ def run() -> None:
 class StoreWatch:
     """Whether the store answers, asked every few seconds."""
 
-    def __init__(self, store: S3Store) -> None:
+    def __init__(self, store: Store) -> None:
         self._store, self.up = store, False
 
     async def run(self) -> None:
@@ -39,24 +46,25 @@ class StoreWatch:
 
 async def main(settings: Settings) -> None:
     service = Service("transfer", settings)
-    store = S3Store(
-        endpoint=settings.store_endpoint,
-        access_key=settings.store_access_key,
-        secret_key=settings.store_secret_key,
-        bucket=settings.store_bucket,
-        secure=settings.store_secure,
-    )
-    repository, watch, cri = Repository(store), StoreWatch(store), Cri(settings.cri_socket)
+    store = s3_store(StoreSettings())
+    cache = PackCache(settings.cache_dir, settings.cache_bytes, settings.cache_spare_bytes) if settings.cache_bytes else None
+    repository = Repository(store, SecretKeys(settings.kek_dir), cache)
+    watch, cri = StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
-    handlers = Handlers(service.bus, repository, cri, recorder, settings.checkpoints_dir, lambda: watch.up)
-    web = server(registry.app(repository), settings.registry_host, settings.registry_port)
+    ladder = parse_ladder(settings.keep_ladder)
+    handlers = Handlers(service.bus, repository, recorder, settings.checkpoints_dir, lambda: watch.up, ladder)
+    slots, limits = Slots(settings.staging_dir), Limits(settings.thin_bytes, settings.staging_spare_bytes)
+    staging = Staging(service.bus, repository, cri, recorder, slots, settings.staging_dir, limits)
+    web = server(registry.app(repository, slots), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
     service.bus.subscribe(f"transfer-refused-{node}", CheckpointFailed, handlers.on_failed, node=node)
-    service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, handlers.on_image, node=node, concurrency=2)
+    service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, staging.on_image, node=node, concurrency=4)
     service.part("registry", web.serve)
     service.part("store", watch.run)
     service.part("orphans", lambda: handlers.sweep_orphans(settings.orphan_age_s))
+    service.part("slots", lambda: staging.sweep(settings.slots_gone_after_s))
+    service.part("collector", lambda: handlers.collect_garbage(settings.gc_interval_s))
     service.health.ready_when("registry", lambda: web.started)
     service.health.ready_when("store", lambda: watch.up)
     await service.run_async()

@@ -13,13 +13,14 @@ from fastapi.responses import StreamingResponse
 from reprise.archive.manifest import LivePointer, Manifest
 from reprise.archive.oci import MANIFEST_TYPE, digest
 from reprise.archive.repository import Repository
-from reprise.contracts.errors import NotStored, StoreError
+from reprise.contracts.errors import NotStored, RepriseError
 from reprise.contracts.images import LIVE_TAG
 from reprise.runtime.telemetry import log
+from reprise.transfer.adapters.slots import Slots
 
 
-def app(repository: Repository) -> FastAPI:
-    """The registry's ASGI app."""
+def app(repository: Repository, slots: Slots) -> FastAPI:
+    """The registry's ASGI app. What this node has staged by itself is preferred where the live reference shows the same."""
     api = FastAPI(openapi_url=None)
 
     @api.get("/v2/")
@@ -29,26 +30,35 @@ def app(repository: Repository) -> FastAPI:
     @api.api_route("/v2/{namespace}/{live_id}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
     async def manifest(namespace: str, live_id: str, container: str, reference: str) -> Response:
         try:
+            local = await asyncio.to_thread(slots.image, namespace, live_id, container)
+            if local and reference == digest(local.image):
+                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": reference})
             pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
+            if local and reference == LIVE_TAG and (pointer is None or pointer.checkpoint_id == local.checkpoint_id):
+                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(local.image)})
             if pointer is None:
                 return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint for {namespace}/{live_id}/{container}")
-            body = await asyncio.to_thread(repository.store.get, pointer.image_key)
-        except StoreError as error:
+            body = await asyncio.to_thread(_manifest, repository, pointer, reference)
+        except RepriseError as error:
             return _unavailable(error)
-        if reference not in (LIVE_TAG, digest(body)):
-            return problem(404, "MANIFEST_UNKNOWN", f"{reference} is not what is live")
+        if not isinstance(body, bytes):
+            return problem(404, "MANIFEST_UNKNOWN", f"there is no {reference}")
         return Response(body, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(body)})
 
     @api.api_route("/v2/{namespace}/{live_id}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
     async def blob(namespace: str, live_id: str, container: str, wanted: str, request: Request) -> Response:
-        try:
-            pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
-            if pointer is None:
-                return problem(404, "BLOB_UNKNOWN", wanted)
-            found = await asyncio.to_thread(_find, repository, pointer, wanted)
-        except StoreError as error:
-            return _unavailable(error)
         headers = {"Docker-Content-Digest": wanted}
+        local = await asyncio.to_thread(slots.image, namespace, live_id, container)
+        here = local.blob(wanted) if local else None
+        if here is not None:
+            body = here if isinstance(here, bytes) else await asyncio.to_thread(here.read_bytes)
+            return Response(body, media_type="application/octet-stream", headers=headers)
+        try:
+            # By digest alone: a pull that began before the reference moved on still finds its layer.
+            found = await asyncio.to_thread(repository.blob, namespace, wanted)
+            parts = repository.read_archive(found) if isinstance(found, Manifest) and request.method == "GET" else iter(())
+        except RepriseError as error:
+            return _unavailable(error)
         if isinstance(found, bytes):
             return Response(found, media_type="application/octet-stream", headers=headers)
         if found is None:
@@ -56,21 +66,16 @@ def app(repository: Repository) -> FastAPI:
         headers["Content-Length"] = str(found.size)
         if request.method == "HEAD":
             return Response(media_type="application/octet-stream", headers=headers)
-        return StreamingResponse(_stream(repository.read_archive(found)), media_type="application/octet-stream",
-                                 headers=headers)  # fmt: skip
+        return StreamingResponse(_stream(parts), media_type="application/octet-stream", headers=headers)
 
     return api
 
 
-def _find(repository: Repository, pointer: LivePointer, wanted: str) -> bytes | Manifest | None:
-    """The config's bytes, or the manifest of the checkpoint whose archive is the wanted layer."""
-    folder = pointer.image_key.removesuffix("image-manifest.json")
-    image = json.loads(repository.store.get(pointer.image_key))
-    if wanted == image["config"]["digest"]:
-        return repository.store.get(f"{folder}image-config.json")
-    if wanted == image["layers"][0]["digest"]:
-        return Manifest.model_validate_json(repository.store.get(f"{folder}manifest.json"))
-    return None
+def _manifest(repository: Repository, pointer: LivePointer, reference: str) -> bytes | Manifest | None:
+    """What the live reference shows, or an image by its digest."""
+    if reference == LIVE_TAG:
+        return repository.image(pointer)
+    return repository.blob(pointer.manifest_key.split("/")[1], reference)
 
 
 async def _stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -85,7 +90,7 @@ def problem(status: int, code: str, message: str) -> Response:
     return Response(body, status_code=status, media_type="application/json")
 
 
-def _unavailable(error: StoreError) -> Response:
+def _unavailable(error: RepriseError) -> Response:
     log().warning("the registry cannot answer", error=str(error))
     if isinstance(error, NotStored):
         return problem(404, "BLOB_UNKNOWN", str(error))

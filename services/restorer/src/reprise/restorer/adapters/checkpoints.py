@@ -5,6 +5,8 @@ import asyncio
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import NotStored
 from reprise.contracts.model import Workload
+from reprise.restorer.model import Need
+from reprise.restorer.ports import Good
 
 
 class StoredCheckpoints:
@@ -13,9 +15,9 @@ class StoredCheckpoints:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    async def good(self, workload: Workload, container: str) -> tuple[str, ...]:
+    async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
-        return tuple(manifest.checkpoint_id for manifest in manifests)
+        return tuple(Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests)
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)

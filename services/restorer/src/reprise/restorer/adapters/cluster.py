@@ -1,10 +1,12 @@
 """The API server: pods, nodes, and the shadow-and-adopt moves on a ReplicaSet."""
 
+import time
 from typing import Any
 
 from kubernetes.aio import client
+from kubernetes.utils.quantity import parse_quantity
 from reprise.contracts.errors import RecoveryError
-from reprise.contracts.images import LIVE_ID_ANNOTATION
+from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import NodeView, PodView
 from reprise.restorer.ports import shadow_name
@@ -14,6 +16,7 @@ from reprise.runtime.probe import Verdict, check
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
+REQUESTED_S = 30.0
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -24,6 +27,8 @@ class KubernetesCluster:
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._pods = pods
+        self._requested_bytes: dict[str, int] = {}
+        self._requested_at = float("-inf")
 
     async def _read(self, namespace: str, name: str) -> Any | None:
         try:
@@ -54,6 +59,7 @@ class KubernetesCluster:
     async def nodes(self) -> tuple[NodeView, ...]:
         listed = await self._core.list_node()
         hosted = [pod.node for pod in self._pods.pods.values()]
+        taken = await self._requested()
         return tuple(
             NodeView(
                 name=node.metadata.name,
@@ -61,9 +67,23 @@ class KubernetesCluster:
                 schedulable=not node.spec.unschedulable,
                 architecture=node.status.node_info.architecture,
                 protected_pods=hosted.count(node.metadata.name),
+                runtime=node.status.node_info.container_runtime_version.partition(":")[0],
+                free_bytes=_bytes(node.status.allocatable["memory"]) - taken.get(node.metadata.name, 0),
             )
             for node in listed.items
         )
+
+    async def _requested(self) -> dict[str, int]:
+        """Bytes of memory that the pods of each node request; at most REQUESTED_S old: it is asked for at each checkpoint."""
+        if time.monotonic() - self._requested_at > REQUESTED_S:
+            found: dict[str, int] = {}
+            listed = await self._core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded,status.phase!=Failed")
+            for pod in listed.items:
+                requests = [c.resources.requests or {} for c in pod.spec.containers if c.resources]
+                total = sum(_bytes(r["memory"]) for r in requests if "memory" in r)
+                found[pod.spec.node_name or ""] = found.get(pod.spec.node_name or "", 0) + total
+            self._requested_bytes, self._requested_at = found, time.monotonic()
+        return self._requested_bytes
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str) -> None:
         body = {"spec": {"containers": [{"name": container, "image": image}]}}
@@ -134,6 +154,10 @@ class KubernetesCluster:
                 raise
 
 
+def _bytes(quantity: str) -> int:
+    return int(parse_quantity(quantity))  # type: ignore[no-untyped-call]
+
+
 def shadow_of(template: Any, workload: Workload, target: Target, failover_id: str, standby: str, image: str) -> Any:
     """The ReplicaSet's own template, without the hash that would make the ReplicaSet count it, on the standby."""
     spec = template.spec
@@ -143,7 +167,8 @@ def shadow_of(template: Any, workload: Workload, target: Target, failover_id: st
     spec.node_name = standby
     labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
     annotations = dict(template.metadata.annotations or {})
-    annotations |= {LIVE_ID_ANNOTATION: failover_id, FAILOVER_ANNOTATION: failover_id}
+    named = parse_live(image)
+    annotations |= {LIVE_ID_ANNOTATION: named[1] if named else failover_id, FAILOVER_ANNOTATION: failover_id}
     return client.V1Pod(
         metadata=client.V1ObjectMeta(name=shadow_name(workload, failover_id), labels=labels, annotations=annotations),
         spec=spec,

@@ -1,0 +1,89 @@
+"""A stored archive that is read here and there: as a file, and as files that are brought from one checkpoint to the next."""
+
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from reprise.archive.identity import PAGE, Identities, changed, identities, runs_of
+from reprise.archive.manifest import Manifest
+from reprise.archive.reader import Chunks, pieces, read
+from reprise.archive.recipe import Recipe
+from reprise.archive.tarindex import Member
+
+BLOCK = 256 << 10
+
+
+@dataclass(frozen=True)
+class OpenArchive:
+    """Raises DamagedObject, StoreUnavailable."""
+
+    manifest: Manifest
+    recipe: Recipe
+    chunks: Chunks
+
+    def read(self, offset: int = 0, length: int = 0) -> Iterator[bytes]:
+        """length 0 means to the end."""
+        return read(self.chunks, self.recipe, offset, length)
+
+    def file(self) -> io.BufferedReader:
+        return io.BufferedReader(_ArchiveFile(self), BLOCK)
+
+    def write_pages(self, member: Member, fd: int, before: Identities | None) -> tuple[Identities, int]:
+        """Make the open file the member's data; before: what it holds now, None for an empty one.
+
+        Returns what it holds then and the bytes written. Interrupted, it holds a mixture.
+        """
+        after = identities(self.manifest, self.recipe, member.offset, member.size)
+        if before is None:
+            os.ftruncate(fd, 0)
+            before = after[:0]
+        os.ftruncate(fd, member.size)
+        ranges = changed(before, after)
+        written = 0
+        if len(ranges):
+            source = pieces(self.chunks, self.recipe, runs_of(self.recipe, member.offset, member.size, ranges))
+            written = _fill(fd, source, [(a * PAGE, min(b * PAGE, member.size)) for a, b in ranges.tolist()])
+        return after, written
+
+
+def _fill(fd: int, source: Iterator[bytes | memoryview], ranges: list[tuple[int, int]]) -> int:
+    """Write the source's bytes to these ranges of the file, one after another."""
+    written, left = 0, memoryview(b"")
+    for begin, end in ranges:
+        at = begin
+        while at < end:
+            if not left:
+                left = memoryview(next(source))
+            part = left[: end - at]
+            os.pwrite(fd, part, at)
+            at, written, left = at + len(part), written + len(part), left[len(part) :]
+    return written
+
+
+class _ArchiveFile(io.RawIOBase):
+    def __init__(self, archive: OpenArchive) -> None:
+        self._archive, self._at = archive, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._archive.manifest.size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        wanted = min(len(buffer), self._archive.manifest.size - self._at)
+        if wanted <= 0:
+            return 0
+        data = b"".join(self._archive.read(self._at, wanted))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)

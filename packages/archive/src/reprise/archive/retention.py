@@ -1,0 +1,35 @@
+"""Which checkpoints are kept. Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+EPOCH = datetime(1970, 1, 1).astimezone()
+Ladder = tuple[tuple[timedelta, int], ...]
+
+
+def parse_ladder(text: str) -> Ladder:
+    """`1h:24,1d:7`: besides the newest N, the newest of each of the last 24 hours and 7 days that have one.
+
+    Raises ValueError that says what is expected.
+    """
+    steps = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        match = re.fullmatch(r"(\d{1,4})([mhdw]):(\d{1,4})", part)
+        if not match or match[1] == "0":
+            raise ValueError(f"{part!r} is no step of a ladder like 1h:24,1d:7 (units m, h, d, w)")
+        steps.append((int(match[1]) * UNITS[match[2]], int(match[3])))
+    return tuple(steps)
+
+
+def prune_plan(taken_at: Mapping[str, datetime], keep: int, ladder: Ladder = ()) -> list[str]:
+    """Which checkpoints to remove, oldest first. taken_at by id; ids sort by time. The newest is never among them."""
+    newest_first = sorted(taken_at, reverse=True)
+    kept = set(newest_first[: max(keep, 1)])
+    for period, count in ladder:
+        seen: dict[int, str] = {}
+        for checkpoint_id in newest_first:
+            seen.setdefault((taken_at[checkpoint_id] - EPOCH) // period, checkpoint_id)
+        kept.update(list(seen.values())[:count])
+    return [checkpoint_id for checkpoint_id in reversed(newest_first) if checkpoint_id not in kept]

@@ -1,0 +1,1 @@
+"""`reprise`: what is protected, and the store."""

@@ -1,0 +1,83 @@
+"""Where store and console are: told by the environment, or found in the cluster and reached through a port-forward."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+
+from reprise.archive.checker import Copies
+from reprise.archive.crypto import FetchedKeys, KeyWrapper, SecretKeys
+from reprise.archive.repository import Repository
+from reprise.cli.adapters.console import HttpWorkloads
+from reprise.cli.adapters.copies import FolderCopies
+from reprise.cli.adapters.store import open_store
+from reprise.cli.ports import Cluster, ClusterError, Workloads
+from reprise.cli.settings import Settings
+
+STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
+STORE_SERVICE, STORE_PORT = "minio", 9000
+CONSOLE_SERVICE, CONSOLE_PORT = "console", 8080
+
+
+class LazySession:
+    """The Session of real life. Nothing is connected to before a command needs it."""
+
+    def __init__(self, settings: Settings, connect: Callable[[], Cluster]) -> None:
+        self._settings, self._connect = settings, connect
+
+    @cached_property
+    def _cluster(self) -> Cluster:
+        return self._connect()
+
+    @contextmanager
+    def repository(self, *, keys: bool = False) -> Iterator[Repository]:
+        told = self._settings
+        with ExitStack() as stack:
+            endpoint, access, secret = told.store_endpoint, told.store_access_key, told.store_secret_key
+            if not endpoint:
+                found = self._cluster.secret(told.system_namespace, STORE_SECRET)
+                access, secret = (found.get(name, b"").decode() for name in ("access-key", "secret-key"))
+                endpoint = stack.enter_context(self._cluster.forward(told.system_namespace, STORE_SERVICE, STORE_PORT))
+            store = open_store(endpoint, access, secret, told.store_bucket, secure=told.store_secure)
+            yield Repository(store, self._keys() if keys else None)
+
+    def _keys(self) -> KeyWrapper:
+        told = self._settings
+        if told.kek_dir:
+            return SecretKeys(told.kek_dir)
+        if told.store_endpoint:
+            raise ClusterError(
+                "checking needs the key-encryption keys", subject="REPRISE_KEK_DIR",
+                remedy="a folder with the keys of the Secret; or unset REPRISE_STORE_ENDPOINT: the cluster has them",
+            )  # fmt: skip
+        return FetchedKeys(self._cluster.secret(told.system_namespace, KEYS_SECRET), f"Secret {KEYS_SECRET}")
+
+    def copies(self) -> Copies:
+        told = self._settings
+        if told.cache_dir:
+            return FolderCopies(told.cache_dir)
+        return self._cluster.copies(told.system_namespace)
+
+    @contextmanager
+    def console(self) -> Iterator[Workloads]:
+        told = self._settings
+        if told.console_url:
+            with HttpWorkloads(told.console_url) as workloads:
+                yield workloads
+            return
+        with (
+            self._cluster.forward(told.system_namespace, CONSOLE_SERVICE, CONSOLE_PORT) as address,
+            HttpWorkloads(f"http://{address}", name=f"console in {told.system_namespace}") as workloads,
+        ):
+            yield workloads
+
+    def namespace(self) -> str:
+        if self._settings.console_url:
+            return "default"
+        return self._cluster.namespace
+
+    def require_namespace(self, name: str) -> None:
+        if not self._settings.console_url and not self._cluster.has_namespace(name):
+            raise ClusterError(
+                "there is no such namespace", subject=f"namespace {name}",
+                remedy="`kubectl get namespaces` lists them; -A shows all workloads",
+            )  # fmt: skip

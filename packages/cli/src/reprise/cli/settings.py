@@ -1,0 +1,27 @@
+"""What can be set in the environment, with the prefix `REPRISE_`. Nothing set: the cluster is asked."""
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """store_endpoint set: the store is talked to directly, and no cluster is needed. So for console_url."""
+
+    model_config = SettingsConfigDict(env_prefix="REPRISE_", frozen=True)
+
+    store_endpoint: str = ""
+    """host:port of the S3 API."""
+    store_access_key: str = ""
+    store_secret_key: str = ""
+    store_bucket: str = "reprise"
+    store_secure: bool = False
+    kek_dir: Path | None = None
+    """A folder of key-encryption keys, as the Secret would be mounted."""
+    cache_dir: Path | None = None
+    """A node's copies of packs, if this runs on that node."""
+    console_url: str = ""
+    system_namespace: str = "reprise-system"
+    """Where Reprise is deployed."""
+    debug: bool = False
+    """Show the trace of an error that nobody foresaw."""

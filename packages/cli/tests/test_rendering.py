@@ -1,0 +1,80 @@
+"""What people read."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise.cli.rendering import (
+    age,
+    expected,
+    last_failover,
+    reasons,
+    recovery_point,
+    size,
+    standby,
+    workload_columns,
+    workload_row,
+)
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+ROW: dict[str, Any] = {
+    "namespace": "shop", "kind": "Deployment", "workload": "counter", "container": "app", "node": "n1", "interval_s": 10.0,
+    "health": "ok", "health_reason": "", "checkpoint": {"id": "c2", "size_bytes": 3 << 20}, "recovery_point_age_s": 4.2,
+    "standby": {"node": "n2", "warm": True}, "refused": None,
+    "expected_recovery_s": {"crash": 0.9, "node_loss": 6.7, "how": "h"},
+    "last_failover": {"cause": "crash", "state": "completed", "total_s": 0.87, "at": "2026-11-24T11:57:00Z"},
+}  # fmt: skip
+REFUSED = {"node": "n3", "reason": "DiskPressure", "message": "its disk is full", "remedy": "free some space"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (0.4, "0s"), (59.9, "59s"), (60, "1m"), (200, "3m20s"), (7500, "2h5m"), (90000, "1d1h")]
+)
+def test_an_age_has_two_units_at_most(seconds: float | None, text: str) -> None:
+    assert age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(None, "-"), (0, "0 B"), (1536, "1.5 KiB"), (5 << 30, "5.0 GiB"), (1 << 50, "1024.0 TiB")]
+)
+def test_a_size_is_in_binary_units(count: int | None, text: str) -> None:
+    assert size(count) == text
+
+
+def test_a_recovery_point_stands_against_its_interval() -> None:
+    assert recovery_point(ROW).text == "4s / 10s"
+    assert recovery_point(ROW | {"recovery_point_age_s": 25}).style == "yellow"
+    assert recovery_point(ROW | {"recovery_point_age_s": None}).text == "none"
+
+
+def test_a_standby_is_warm_or_cold_or_refused() -> None:
+    assert standby(ROW).text == "n2 warm"
+    assert standby(ROW | {"standby": {"node": "n2", "warm": False}}).text == "n2 cold"
+    assert standby(ROW | {"standby": None}).text == "none"
+    assert standby(ROW | {"standby": None, "refused": REFUSED}).text == "n3 refused: DiskPressure"
+
+
+def test_a_refusal_is_explained_with_its_remedy_below() -> None:
+    assert reasons([ROW]) == []
+    (told,) = reasons([ROW | {"standby": None, "refused": REFUSED}])
+    assert told == "deployment/counter: n3 refused to stand by: its disk is full; free some space"
+
+
+def test_expected_recovery_and_the_last_failover() -> None:
+    assert expected(ROW).text == "0.9s crash, 6.7s node"
+    assert expected(ROW | {"expected_recovery_s": {"crash": None}}).text == "starts blank"
+    assert last_failover(ROW, NOW).text == "crash completed in 0.9s, 3m ago"
+    assert last_failover(ROW | {"last_failover": None}, NOW).text == "-"
+
+
+@pytest.mark.parametrize("namespace", [True, False])
+@pytest.mark.parametrize("wide", [True, False])
+def test_each_row_has_a_cell_for_each_column(namespace: bool, wide: bool) -> None:
+    assert len(workload_row(ROW, NOW, namespace=namespace, wide=wide)) == len(workload_columns(namespace=namespace, wide=wide))
+
+
+@given(st.floats(0, 1e9))
+def test_no_age_is_long(seconds: float) -> None:
+    assert len(age(seconds)) <= 9

@@ -1,0 +1,46 @@
+"""A projection's row as one statement, so that events may come in any order and more than once."""
+
+from psycopg import sql
+from reprise.console.projection import Row
+
+
+def upsert(row: Row) -> sql.Composed:
+    """Takes the values of row.columns, in their order."""
+    sets = [_set(row, name) for name in row.columns if name != row.key]
+    return sql.SQL("insert into {table} ({names}) values ({values}) on conflict ({key}) do update set {sets}").format(
+        table=sql.Identifier(row.table),
+        names=sql.SQL(", ").join(map(sql.Identifier, row.columns)),
+        values=sql.SQL(", ").join(sql.Placeholder() * len(row.columns)),
+        key=sql.Identifier(row.key),
+        sets=sql.SQL(", ").join(sets),
+    )
+
+
+def _set(row: Row, name: str) -> sql.Composed:
+    old, new = sql.Identifier(row.table, name), sql.Identifier("excluded", name)
+    if name == "state":
+        form = "{column} = case when array_position({states}, {new}) > array_position({states}, {old}) then {new} else {old} end"
+    elif name in row.first:
+        form = "{column} = coalesce({old}, {new})"
+    elif clock := _clock(row, name):
+        return _set_newest(row, name, clock)
+    else:
+        form = "{column} = {new}"
+    return sql.SQL(form).format(column=sql.Identifier(name), old=old, new=new, states=sql.Literal(list(row.states)))
+
+
+def _clock(row: Row, name: str) -> str:
+    return next((clock for clock, names in row.newest.items() if name == clock or name in names), "")
+
+
+def _set_newest(row: Row, name: str, clock: str) -> sql.Composed:
+    """Compared with all that goes with the clock, so that two of the same moment end the same in either order."""
+    group = (clock, *row.newest[clock])
+    return sql.SQL("{column} = case when {old_clock} is null or ({new_group}) > ({old_group}) then {new} else {old} end").format(
+        column=sql.Identifier(name),
+        old_clock=sql.Identifier(row.table, clock),
+        new_group=sql.SQL(", ").join(sql.Identifier("excluded", each) for each in group),
+        old_group=sql.SQL(", ").join(sql.Identifier(row.table, each) for each in group),
+        new=sql.Identifier("excluded", name),
+        old=sql.Identifier(row.table, name),
+    )

@@ -1,0 +1,90 @@
+"""Keeps each protected container's standby: which node it would be moved to, and what lies ready there."""
+
+from collections.abc import Callable
+
+from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
+from reprise.contracts.images import live_reference
+from reprise.contracts.model import Workload, failover_id
+from reprise.restorer.decide import choose_node, prestage
+from reprise.restorer.model import Standby
+from reprise.restorer.ports import Checkpoints, Cluster, standby_key
+from reprise.runtime.bus import Bus
+from reprise.runtime.kube import ProtectedPod
+from reprise.runtime.kv import Bucket
+from reprise.runtime.telemetry import log
+
+ATTEMPTS = 10
+
+
+class Standbys:
+    """Every replica may run this: the record is changed by compare-and-set."""
+
+    def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints) -> None:
+        self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
+        self._bucket = Bucket(bus, "standby", Standby)
+
+    async def send(self, event: CheckpointStored, pod: ProtectedPod) -> None:
+        """Name the standby, and have it stage this checkpoint under the name that a failover would use."""
+        good = await self._checkpoints.good(event.workload, event.target.container)
+        newest = next((found for found in good if found.checkpoint_id == event.checkpoint_id), None)
+        if newest is None or pod.workload.kind != "Deployment":
+            return  # pruned; and nothing else is moved in this version
+        mode, why = prestage(pod.policy.prestage, newest.size, newest.new_bytes, pod.policy.interval_s)
+        if mode == "none":
+            return
+        entry = await self._bucket.get(standby_key(event.workload, event.target.container))
+        now = entry.value if entry else Standby()
+        chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused)
+        if isinstance(chosen, str):
+            log().info("no standby", workload=str(event.workload), why=chosen)
+            await self._change(event.workload, event.target.container, lambda _: Standby())  # each is asked again next time
+            return
+        if chosen.node.name != now.node:
+            log().info(
+                "standby named", workload=str(event.workload), standby=chosen.node.name, why=chosen.why, stages=mode, because=why
+            )
+            await self._change(
+                event.workload, event.target.container,
+                lambda before: Standby(node=chosen.node.name, refused=before.refused),
+            )  # fmt: skip
+        name = failover_id(event.target, node_lost=True)
+        built = ImageBuilt(
+            node=chosen.node.name, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reference=live_reference(event.workload.namespace, name, event.target.container), digest="", role="standby",
+            prestage=mode,
+        )  # fmt: skip
+        await self._bus.publish(built, dedup_id=f"built-standby-{chosen.node.name}-{event.checkpoint_id}")
+
+    async def on_staged(self, event: CheckpointStaged) -> None:
+        """Of another node than the one that was named since, or of an older checkpoint, it changes nothing."""
+
+        def staged(before: Standby) -> Standby:
+            if before.node != event.node or (before.reference == event.reference and before.checkpoint_id > event.checkpoint_id):
+                return before
+            return before.model_copy(
+                update={"checkpoint_id": event.checkpoint_id, "reference": event.reference, "warm": event.warm}
+            )
+
+        await self._change(event.workload, event.target.container, staged)
+
+    async def on_refused(self, event: StandbyRefused) -> None:
+        """The next checkpoint goes to another node, if there is one."""
+
+        def refused(before: Standby) -> Standby:
+            why = before.refused | {event.node: f"says {event.reason}: {event.message}"}
+            return Standby(refused=why) if before.node == event.node else before.model_copy(update={"refused": why})
+
+        await self._change(event.workload, event.target.container, refused)
+
+    async def _change(self, workload: Workload, container: str, change: Callable[[Standby], Standby]) -> None:
+        name = standby_key(workload, container)
+        for _ in range(ATTEMPTS):
+            entry = await self._bucket.get(name)
+            before = entry.value if entry else Standby()
+            after = change(before)
+            if after == before and entry:
+                return
+            if entry is None and await self._bucket.create(name, after):
+                return
+            if entry and await self._bucket.update(name, after, entry.revision):
+                return

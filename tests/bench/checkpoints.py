@@ -1,0 +1,70 @@
+"""Checkpoint archives for the bench: CRI-O's members, CRIU's real image formats, and memory that looks like memory."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from reprise.archive.testing import members, pagemap
+
+PAGE = 4096
+MIB = 1 << 20
+Fill = Callable[[np.random.Generator, int], bytes]
+
+
+def heap(rng: np.random.Generator, size: int) -> bytes:
+    """As a language runtime's heap: pointers, small numbers, empty words, a little that is random. zstd makes it a third."""
+    words = np.zeros(size // 8, np.uint64)
+    kind = rng.random(size // 8)
+    pointers, numbers, noise = kind < 0.3, (kind >= 0.3) & (kind < 0.6), kind > 0.95
+    words[pointers] = 0x7F0000000000 + rng.integers(0, 1 << 26, int(pointers.sum()), dtype=np.uint64) // 16 * 16
+    words[numbers] = rng.integers(0, 200, int(numbers.sum()), dtype=np.uint64)
+    words[noise] = rng.integers(0, 1 << 63, int(noise.sum()), dtype=np.uint64)
+    return words.tobytes()
+
+
+def noise(rng: np.random.Generator, size: int) -> bytes:
+    """As media or ciphertext in memory."""
+    return rng.bytes(size)
+
+
+FILLS: dict[str, Fill] = {"compressible": heap, "incompressible": noise}
+
+
+def write(path: Path, size: int, fill: Fill, seed: int = 1) -> None:
+    """An archive whose process has size bytes of memory, in three mappings; written as it is made."""
+    rng, pages = np.random.default_rng(seed), size // PAGE
+    runs = [(0x400000, pages // 16), (0x7F0000000000, pages - pages // 8), (0x7FFFF0000000, pages // 8 - pages // 16)]
+    content = members() | {"checkpoint/pagemap-1.img": pagemap(runs)}
+    del content["checkpoint/pages-1.img"]
+    with path.open("wb") as file:
+        for name, data in content.items():
+            file.write(_header(name, len(data)) + data + bytes(-len(data) % 512))
+        file.write(_header("checkpoint/pages-1.img", pages * PAGE))
+        left = pages * PAGE
+        while left:
+            block = fill(rng, min(left, 4 * MIB))
+            file.write(block)
+            left -= len(block)
+        file.write(bytes(2 * tarfile.BLOCKSIZE))
+        file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
+
+
+def _header(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def dirty(path: Path, share: float, fill: Fill, seed: int) -> None:
+    """As a process does in an interval: this share of its pages, scattered at random, is written to."""
+    rng = np.random.default_rng(seed)
+    with tarfile.open(path) as tar:
+        member = next(m for m in tar if m.name == "checkpoint/pages-1.img")
+    count = member.size // PAGE
+    chosen = np.sort(rng.choice(count, int(count * share), replace=False))
+    fresh = fill(rng, len(chosen) * PAGE)
+    with path.open("r+b") as file:
+        for at, number in enumerate(chosen.tolist()):
+            file.seek(member.offset_data + number * PAGE)
+            file.write(fresh[at * PAGE : (at + 1) * PAGE])

