@@ -7,12 +7,14 @@ import argparse
 import json
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 import memory
 import recovery
+import store
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, poll
 from rich.console import Console
@@ -20,9 +22,21 @@ from rich.progress import Progress
 from rich.table import Table
 from rows import Row, daemons_ready
 
+
+def store_figures(progress: Progress) -> list[Row]:
+    """Beside restic and borg, which Debian has."""
+    missing = [name for name in ("restic", "borg") if not shutil.which(name)]
+    if missing:
+        raise LabError(f"{' and '.join(missing)} missing: apt-get install restic borgbackup")
+    task = progress.add_task("the store, beside restic and borg", total=None)
+    found = store.measure()
+    progress.remove_task(task)
+    return found
+
+
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.crash": recovery.crashes, "checkpoint": recovery.latency, "recovery.node_loss": recovery.node_loss,
-    "memory": memory.memory,
+    "memory": memory.memory, "store": store_figures,
 }  # fmt: skip
 
 

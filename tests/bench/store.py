@@ -18,33 +18,24 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import checkpoints
 from reprise.archive.repository import Repository
-from reprise.archive.store import S3Store
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
 from reprise.archive.testing import FixedKeys
 from reprise.contracts.errors import StoreError
 from reprise.contracts.model import Target, Workload
+from rows import Row
 
 MIB = 1 << 20
 WORKLOAD = Workload(namespace="bench", name="large")
 TARGET = Target(node="n1", pod="large-1", pod_uid="u1", container="counter", container_id="c1")
 SECRET = "bench-only-secret"
 MINIO = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprise-lab/bin/minio"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure. baseline: what it stands beside, in words and numbers; how: how it was measured."""
-
-    name: str
-    value: float | None
-    unit: str
-    goal: str
-    baseline: str
-    how: str
 
 
 @contextmanager
@@ -64,11 +55,17 @@ def minio(folder: Path) -> Iterator[str]:
             shutil.rmtree(folder / "minio", ignore_errors=True)
 
 
-def bucket(endpoint: str, name: str) -> S3Store:
-    return S3Store(endpoint=endpoint, access_key="reprise", secret_key=SECRET, bucket=name)
+def bucket(endpoint: str, name: str) -> Store:
+    known = {"endpoint": endpoint, "access_key": "reprise", "secret_key": SECRET, "bucket": name}
+    return s3_store(StoreSettings.model_validate(known))
 
 
-def _wait(store: S3Store) -> None:
+def _made(store: Store) -> Store:
+    store.check()  # makes the bucket
+    return store
+
+
+def _wait(store: Store) -> None:
     for _ in range(200):
         try:
             return store.check()
@@ -87,7 +84,7 @@ class Ours:
     """Reprise's repository, without a node's cache, as restic runs without one."""
 
     def __init__(self, endpoint: str, name: str) -> None:
-        self.repository, self._number = Repository(bucket(endpoint, name), FixedKeys()), 0
+        self.repository, self._number = Repository(_made(bucket(endpoint, name)), FixedKeys()), 0
         self.uploaded = 0
 
     def ingest(self, path: Path) -> None:
@@ -246,7 +243,7 @@ def _inside(endpoint: str, path: Path) -> None:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
 
 
-def rows(size: int = 1024 * MIB, large: int = 4096 * MIB, pairs: int = 2) -> list[Row]:
+def measure(size: int = 1024 * MIB, large: int = 4096 * MIB, pairs: int = 2) -> list[Row]:
     """Every figure. Needs about 4 times `large` bytes of disk."""
     with tempfile.TemporaryDirectory(prefix="store-bench-") as name:
         folder = Path(name)
@@ -266,7 +263,7 @@ def main() -> None:
         return _inside(given.inside[0], Path(given.inside[1]))
     if given.dirty:
         return checkpoints.dirty(Path(given.dirty), 0.05, checkpoints.noise, 7)
-    for row in rows(given.mib * MIB, given.large_mib * MIB, given.pairs):
+    for row in measure(given.mib * MIB, given.large_mib * MIB, given.pairs):
         print(json.dumps(asdict(row)))
     return None
 
