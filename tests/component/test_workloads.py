@@ -30,7 +30,16 @@ from reprise.contracts.model import CriuStats, Target, Workload
 
 pytestmark = pytest.mark.component
 
-START = datetime.now(UTC) - timedelta(seconds=20)
+START = datetime.now(UTC)
+"""When the events happened: 20 s before each test, whenever that runs."""
+
+
+@pytest.fixture(autouse=True)
+def _a_while_ago() -> None:
+    global START  # noqa: PLW0603
+    START = datetime.now(UTC) - timedelta(seconds=20)
+
+
 names = itertools.count()
 
 
