@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import Workload, failover_id
 from reprise.restorer.decide import choose_node, prestage
 from reprise.restorer.model import Standby
@@ -47,11 +47,15 @@ class Standbys:
                 event.workload, event.target.container,
                 lambda before: Standby(node=chosen.node.name, refused=before.refused),
             )  # fmt: skip
+        # Under the name that the failover of this very pod would have, so that nothing is left to pull by then.
         name = failover_id(event.target, node_lost=True)
+        try:
+            reference, digest = await self._checkpoints.publish(event.workload, event.target.container, event.checkpoint_id, name)
+        except NotStored:
+            return  # pruned meanwhile
         built = ImageBuilt(
             node=chosen.node.name, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            reference=live_reference(event.workload.namespace, name, event.target.container), digest="", role="standby",
-            prestage=mode,
+            reference=reference, digest=digest, role="standby", prestage=mode,
         )  # fmt: skip
         await self._bus.publish(built, dedup_id=f"built-standby-{chosen.node.name}-{event.checkpoint_id}")
 
