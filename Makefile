@@ -26,11 +26,11 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(RUN) lint-imports
 
 unit: setup ## the fast loop: no root, no servers, no cluster
-	$(RUN) pytest -q -m "not component and not e2e and not lab"
+	$(RUN) pytest -q -m "not component and not e2e and not lab and not long"
 
-component: setup ## real NATS, MinIO and PostgreSQL processes (builds MinIO once)
+component: setup ## real NATS, MinIO, SeaweedFS and PostgreSQL processes, and long models (builds the servers once)
 	$(LAB) build
-	$(RUN) pytest -q -m component
+	$(RUN) pytest -q -m "component or long"
 
 lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 	$(LAB) build

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,6 +25,8 @@ from reprise.archive.store import Entry
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
 from reprise.contracts.errors import CheckpointError, RepriseError
 from reprise.contracts.model import Target, Workload
+
+pytestmark = pytest.mark.long
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
