@@ -127,7 +127,7 @@ async def publish(subject: str, payload: bytes) -> None:
 def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespace: str) -> None:
     """A large one, so that there is a while to disappear in; what is left of its archive goes too."""
     counter.deploy(namespace, annotations={"reprise.dev/interval": "4s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
-    first = counter.wait_checkpoint(namespace, seconds=60)["checkpoint_id"]
+    first = counter.wait_checkpoint(namespace, seconds=90)["checkpoint_id"]
     old = counter.pod(namespace)["metadata"]["name"]
     begun: list[str] = []
 
