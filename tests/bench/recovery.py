@@ -17,7 +17,8 @@ from rows import Row, daemons_ready, protected, quantile
 
 CRASHES = 10
 NODE_LOSSES = 2
-LATENCY_APPS = 4
+LATENCY_APPS = 2
+"""As many as a node checkpoints at once: more would measure the wait for a turn."""
 LATENCY_S = 60
 ALONE = HOME / "kubernetes-alone.json"
 
