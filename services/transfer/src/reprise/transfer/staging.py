@@ -190,9 +190,8 @@ class Staging:
             for namespace, live_id, container, state in list(self._slots.all()):
                 if time.time() - state.staged_at < is_gone_after_s:
                     continue
-                pods = {c.pod_uid for c in await self._cri.list_containers()}
-                images = {c.image for c in await self._cri.list_containers()}
+                containers = await self._cri.list_containers()
                 reference = f"{namespace}/{live_id}/{container}"
-                if live_id not in pods and not any(reference in image for image in images):
+                if not any(c.pod_uid == live_id or reference in c.image for c in containers):
                     log().info("slots removed", reference=reference)
                     await asyncio.to_thread(self._slots.remove, namespace, live_id, container)

@@ -1,9 +1,10 @@
 """Good checkpoints and their images, in the object store. reprise.archive is synchronous: calls run in threads."""
 
 import asyncio
+import contextlib
 
 from reprise.archive.repository import Repository
-from reprise.contracts.errors import NotStored
+from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.model import Workload
 from reprise.restorer.model import Need
 from reprise.restorer.ports import Good
@@ -20,8 +21,9 @@ class StoredCheckpoints:
         return tuple(Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests)
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
-        manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
-        manifest = next((m for m in manifests if m.checkpoint_id == checkpoint_id), None)
+        manifest = None
+        with contextlib.suppress(DamagedObject):  # what cannot be read is no good checkpoint, as in good()
+            manifest = await asyncio.to_thread(self._repository.find, workload, container, checkpoint_id)
         if manifest is None:
             raise NotStored("it was pruned, or never committed", subject=f"checkpoint {checkpoint_id} of {workload}")
         image = await asyncio.to_thread(self._repository.publish_image, manifest, live_id)
