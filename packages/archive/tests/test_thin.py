@@ -4,13 +4,15 @@ import io
 import os
 import posixpath
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import reprise.archive.moves as moves_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise.archive.identity import PAGE
+from reprise.archive.identity import PAGE, Identities
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
@@ -74,6 +76,63 @@ def test_any_sequence_of_checkpoints_is_followed_exactly(
             opened = repository.open(manifest)
             held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], file.fileno(), held)
             assert content(file.fileno()) == b"".join(pages)
+
+
+def numbered(numbers: Iterable[int]) -> bytes:
+    return b"".join(number.to_bytes(4, "big") * (PAGE // 4) for number in numbers)
+
+
+def test_pages_that_lie_elsewhere_are_moved_and_not_written_again(repository: Repository, write: Write, fd: int) -> None:
+    """A heap grew by three pages before it, another part went away after it, and one page in between changed."""
+    first = numbered(range(2000))
+    second = numbered([*range(100), 7001, 7002, 7003, *range(100, 999), 7004, *range(1000, 1500), *range(1600, 2000)])
+    opened = repository.open(write("ck1", archive_of(first)))
+    held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, None)
+    opened = repository.open(write("ck2", archive_of(second)))
+    _, written = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)
+    assert content(fd) == second
+    assert written == 4 * PAGE
+
+
+def test_where_the_filesystem_cannot_move_pages_they_are_written(repository: Repository, write: Write) -> None:
+    first, second = numbered(range(1000)), numbered([7001, *range(1000)])
+    fd = os.memfd_create("pages")  # on tmpfs
+    try:
+        opened = repository.open(write("ck1", archive_of(first)))
+        held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, None)
+        opened = repository.open(write("ck2", archive_of(second)))
+        _, written = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)
+        assert content(fd) == second
+        assert written == len(second)
+    finally:
+        os.close(fd)
+
+
+run = st.tuples(st.integers(0, 40), st.integers(1, 20)).map(lambda found: range(found[0], sum(found)))
+runs = st.lists(run, min_size=1, max_size=8).map(lambda found: [page for pages in found for page in pages])
+
+
+@settings(max_examples=200, deadline=None)
+@given(before=runs, after=runs)
+def test_moves_lead_from_any_order_of_pages_to_any_other(before: list[int], after: list[int]) -> None:
+    """On a list of pages in the file's stead: every kept run comes to its place, and no move reaches outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moves_module, "LEAST_PAGES", 3)
+        planned = moves_module.moves(identities_of(before), identities_of(after))
+    file = list(before)
+    for step in planned:
+        assert 0 <= step.page < len(file), "the kernel refuses what begins at the end or after it"
+        if step.pages > 0:
+            file[step.page : step.page] = [0] * step.pages
+        else:
+            assert step.page - step.pages < len(file)
+            del file[step.page : step.page - step.pages]
+    kept = sum(a == b for a, b in zip(file, after, strict=False))
+    assert planned == [] or kept >= 3
+
+
+def identities_of(pages: list[int]) -> Identities:
+    return np.array([(2, number + 1) for number in pages], np.uint64).reshape(-1, 2)
 
 
 def test_a_thin_layer_holds_everything_but_pages_and_the_dumps_log(repository: Repository, write: Write) -> None:

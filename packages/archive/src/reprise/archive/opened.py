@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from reprise.archive.identity import PAGE, Identities, changed, identities, runs_of
 from reprise.archive.manifest import Manifest
+from reprise.archive.moves import LEAST_PAGES, move, moves
 from reprise.archive.reader import Chunks, pieces, read
 from reprise.archive.recipe import Recipe
 from reprise.archive.tarindex import Member
@@ -38,8 +39,11 @@ class OpenArchive:
         if before is None:
             os.ftruncate(fd, 0)
             before = after[:0]
-        os.ftruncate(fd, member.size)
         ranges = changed(before, after)
+        if (ranges[:, 1] - ranges[:, 0]).sum() >= LEAST_PAGES:
+            before = move(fd, before, moves(before, after))
+            ranges = changed(before, after)
+        os.ftruncate(fd, member.size)
         written = 0
         if len(ranges):
             source = pieces(self.chunks, self.recipe, runs_of(self.recipe, member.offset, member.size, ranges))
