@@ -11,6 +11,7 @@ from reprise.health_watcher.decide import (
     LOST_AFTER_S,
     cause_of_death,
     count_probe,
+    first_count,
     hangs,
     judge,
     must_freeze,
@@ -69,10 +70,16 @@ class TestHang:
         assert hangs(count_probe(count, healthy=False, frozen=False), 3)
 
     def test_is_never_seen_in_a_container_that_is_still_starting(self) -> None:
-        count = ProbeCount()
+        count = first_count(restored=False)
         for _ in range(10):
             count = count_probe(count, healthy=False, frozen=False)
         assert not hangs(count, 3)
+
+    def test_is_seen_in_a_restored_container_that_never_answered(self) -> None:
+        count = first_count(restored=True)
+        for _ in range(3):
+            count = count_probe(count, healthy=False, frozen=False)
+        assert hangs(count, 3)
 
     @given(st.lists(st.sampled_from(["ok", "fail", "frozen"])))
     def test_failures_during_a_checkpoint_never_count(self, history: list[str]) -> None:

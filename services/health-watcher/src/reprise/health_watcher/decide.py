@@ -39,6 +39,11 @@ def on_death(death: Death) -> OnDeath:
     return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
 
 
+def first_count(*, restored: bool) -> ProbeCount:
+    """Of a container that is new. A restored process was healthy when it was checkpointed: it need not start first."""
+    return ProbeCount(was_healthy=restored)
+
+
 def count_probe(count: ProbeCount, *, healthy: bool, frozen: bool) -> ProbeCount:
     """A failure while the container is frozen (a checkpoint is being taken) says nothing about the process."""
     if healthy:

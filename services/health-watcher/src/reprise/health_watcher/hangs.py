@@ -9,7 +9,7 @@ from typing import Any
 
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.deaths import Deaths
-from reprise.health_watcher.decide import count_probe, hangs
+from reprise.health_watcher.decide import count_probe, first_count, hangs
 from reprise.health_watcher.model import ProbeCount, Subject
 from reprise.health_watcher.ports import Freezer
 from reprise.runtime.cri import Cri, CriError
@@ -60,7 +60,7 @@ class Hangs:
             probe: Any = container.liveness
             began = asyncio.get_running_loop().time()
             if container.container_id != judged_id:
-                judged_id, count = container.container_id, ProbeCount()
+                judged_id, count = container.container_id, first_count(restored=parse_live(container.image) is not None)
             if container.running and judged_id and pod.ip:
                 count = await self._probe_once(pod, container, count)
                 if hangs(count, probe.failure_threshold or 3):
