@@ -2,7 +2,7 @@
 """The test app: a number that lives in memory only, so that a restored process differs from a blank one.
 
 It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
-answering and counting). BALLOON_MIB fills memory with random bytes and dirties one page of it at each tick.
+answering and counting). BALLOON_MIB fills memory with random bytes and dirties one page of it at each tick, or DIRTY_PAGES, far from each other.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
 """
 
@@ -19,17 +19,20 @@ from typing import Any
 
 TICK_S = 0.1
 PAGE = 4096
+FAR = 7919
+"""Pages from one that is dirtied to the next; a prime, so that all are."""
 
 
 class Counter:
     """The state. hanging: nothing moves or answers any more."""
 
-    def __init__(self, balloon_mib: int) -> None:
+    def __init__(self, balloon_mib: int, dirty_pages: int = 1) -> None:
         self.run = secrets.token_hex(6)
         self.started = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.count = 0
         self.hanging = threading.Event()
         self.balloon_mib = balloon_mib
+        self.dirty_pages = dirty_pages
         self._balloon = bytearray(b"".join(os.urandom(1 << 20) for _ in range(balloon_mib)))
 
     def tick_for_ever(self) -> None:
@@ -42,9 +45,14 @@ class Counter:
                 threading.Event().wait()
             self.count += 1
             if self._balloon:
-                self._balloon[self.count * PAGE % len(self._balloon)] = self.count & 0xFF
+                self._dirty()
             if self.count % 10 == 0:
                 print(f"count={self.count} run={self.run}", flush=True)
+
+    def _dirty(self) -> None:
+        for number in range(self.count * self.dirty_pages, (self.count + 1) * self.dirty_pages):
+            at = number * FAR * PAGE % len(self._balloon)
+            self._balloon[at : at + 4] = (number & 0xFFFFFFFF).to_bytes(4, "big")
 
     def state(self) -> dict[str, Any]:
         return {"run": self.run, "count": self.count, "started": self.started, "balloon_mib": self.balloon_mib}
@@ -113,7 +121,7 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    counter = Counter(int(os.environ.get("BALLOON_MIB", "0")))
+    counter = Counter(int(os.environ.get("BALLOON_MIB", "0")), int(os.environ.get("DIRTY_PAGES", "1")))
     Handler.counter = counter
     # Pid 1 has no default action for SIGTERM.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

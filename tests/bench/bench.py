@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import large
 import memory
 import recovery
 import store
@@ -36,7 +37,7 @@ def store_figures(progress: Progress) -> list[Row]:
 
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.crash": recovery.crashes, "checkpoint": recovery.latency, "recovery.node_loss": recovery.node_loss,
-    "memory": memory.memory, "store": store_figures,
+    "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
 }  # fmt: skip
 
 
