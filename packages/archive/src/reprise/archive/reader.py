@@ -84,7 +84,7 @@ class Chunks:
         rows, numbers = rows[order], numbers[order]
         ends = rows["offset"] + rows["stored"]
         apart = (rows["pack"][1:] != rows["pack"][:-1]) | (rows["offset"][1:] != ends[:-1])
-        found = {}
+        found: dict[int, _Stretch] = {}
         for part in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1):
             first, last = part[0], part[-1]
             stretch = self._fetch(int(rows["pack"][first]), int(rows["offset"][first]), int(ends[last]))
