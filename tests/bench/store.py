@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import checkpoints
@@ -38,9 +38,21 @@ SECRET = "bench-only-secret"
 MINIO = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "reprise-lab/bin/minio"
 
 
+@dataclass(frozen=True)
+class Server:
+    """MinIO with an empty store, as the overlays run it."""
+
+    endpoint: str
+    pid: int
+
+    def cores_s(self) -> float:
+        """Seconds of cores that it, this process and its ended children have used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(os.times()[:4]) + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
-def minio(folder: Path) -> Iterator[str]:
-    """A server with an empty store, as the overlays run it; its endpoint."""
+def minio(folder: Path) -> Iterator[Server]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
@@ -49,7 +61,7 @@ def minio(folder: Path) -> Iterator[str]:
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             _wait(bucket(endpoint, "ready"))
-            yield endpoint
+            yield Server(endpoint, server.pid)
         finally:
             server.send_signal(signal.SIGKILL)
             shutil.rmtree(folder / "minio", ignore_errors=True)
@@ -160,15 +172,18 @@ def compare(folder: Path, kind: str, size: int, pairs: int) -> list[Row]:
     """All of one kind of memory: ingest, read back, dirty 5 %, ingest again; each beside the others, in turn."""
     fill, original, path = checkpoints.FILLS[kind], folder / "original.tar", folder / "archive.tar"
     checkpoints.write(original, size, fill)
-    took: dict[str, list[float]] = {}
-
-    def note(name: str, act: Callable[[], object]) -> None:
-        took.setdefault(name, []).append(timed(act))
-
+    took: dict[str, list[tuple[float, float]]] = {}
     out = folder / "out"
     for pair in range(pairs):
         shutil.copyfile(original, path)
-        with minio(folder) as endpoint:
+        with minio(folder) as server:
+
+            def note(name: str, act: Callable[[], object], server: Server = server) -> None:
+                cores_s = server.cores_s()
+                wall_s = timed(act)
+                took.setdefault(name, []).append((wall_s, server.cores_s() - cores_s))
+
+            endpoint = server.endpoint
             ours, restic, borg = Ours(endpoint, "ours"), Restic(endpoint, "restic"), Borg(folder / f"borg-{pair}")
             note("sha256", lambda: sha256(path))
             note("ours", lambda ours=ours: ours.ingest(path))  # type: ignore[misc]
@@ -185,26 +200,32 @@ def compare(folder: Path, kind: str, size: int, pairs: int) -> list[Row]:
             note("ours again", lambda ours=ours: ours.ingest(path))  # type: ignore[misc]
             note("restic again", lambda restic=restic: restic.ingest(path))  # type: ignore[misc]
             delta = 100 * ours.uploaded / path.stat().st_size
+            sizes = *sizes, ours.size(), restic.size()
         shutil.rmtree(folder / f"borg-{pair}")
-    middle = {name: statistics.median(values) for name, values in took.items()}
+    middle = {name: tuple(statistics.median(value) for value in zip(*values, strict=True)) for name, values in took.items()}
     return _rows(kind, size, pairs, middle, sizes, delta, where)
 
 
 def _rows(
-    kind: str, size: int, pairs: int, took: dict[str, float], sizes: tuple[int, int, int], delta: float, where: str
+    kind: str, size: int, pairs: int, took: dict[str, tuple[float, ...]], sizes: tuple[int, ...], delta: float, where: str
 ) -> list[Row]:
     how = f"{size // MIB} MiB {kind}, medians of {pairs} in turn, MinIO --no-compat on the same cores"
 
+    def spent(name: str) -> str:
+        wall_s, cores_s = took[name]
+        return f"{wall_s:.2f} s ({cores_s:.1f} s of cores)"
+
     def beside(name: str, other: str) -> str:
-        return f"{other} {took[other]:.2f} s, ours {took[name]:.2f} s"
+        return f"{other} {spent(other)}, ours {spent(name)}"
 
     def ratio(name: str, other: str) -> float:
-        return took[other] / took[name]
+        return took[other][0] / took[name][0]
 
     def row(name: str, value: float, unit: str, goal: str, baseline: str, told: str = how) -> Row:
         return Row(f"store.{name}.{kind}", value, unit, goal, baseline, told)
 
-    ours, restic, borg = sizes
+    ours, restic, borg, ours_both, restic_both = sizes
+    both = f"both checkpoints stored: ours {ours_both / MIB:.0f} MiB, restic {restic_both / MIB:.0f}"
     stored = f"stored: ours {ours / MIB:.0f} MiB, restic {restic / MIB:.0f}, borg {borg / MIB:.0f}"
     return [
         row("delta_bytes_pct", delta, "%", "<= 7", "5 % of its pages dirtied at random", "bytes that the store grew by"),
@@ -213,6 +234,7 @@ def _rows(
         row("ingest_vs_borg", ratio("ours", "borg"), "x faster", ">= 2", beside("ours", "borg"), how),
         row("size_vs_restic", ours / restic, "x", "<= 1", stored),
         row("size_vs_borg", ours / borg, "x", "<= 1", stored),
+        row("size_of_both_vs_restic", ours_both / restic_both, "x", "<= 1", both),
         row("reingest_vs_restic", ratio("ours again", "restic again"), "x faster", ">= 3", beside("ours again", "restic again")),
         row("read_vs_restic", ratio("ours read", "restic read"), "x faster", ">= 2", beside("ours read", "restic read")),
     ]
@@ -222,8 +244,8 @@ def memory(folder: Path, size: int) -> list[Row]:
     """Resident memory of a process that stores an archive twice, 5 % dirty in between, and reads it back."""
     path = folder / "large.tar"
     checkpoints.write(path, size, checkpoints.noise)
-    with minio(folder) as endpoint:
-        command = [sys.executable, __file__, "--inside", endpoint, str(path)]
+    with minio(folder) as server:
+        command = [sys.executable, __file__, "--inside", server.endpoint, str(path)]
         env = os.environ | {"MALLOC_MMAP_THRESHOLD_": "4000000", "MALLOC_ARENA_MAX": "2"}  # as in deploy/base/transfer.yaml
         told = subprocess.run(command, check=True, capture_output=True, text=True, env=env)
     path.unlink()

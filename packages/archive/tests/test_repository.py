@@ -42,6 +42,18 @@ def test_what_was_written_is_read_back_bit_for_bit(repository: Repository, write
     assert repository.find(WORKLOAD, "counter", "ck1") == manifest
 
 
+def test_a_pack_is_read_in_one_request_in_whatever_order_its_chunks_were_written(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
+    """Two threads fill a pack; a request for each chunk costs the server more than the bytes."""
+    data = build(members(pages=hashlib.shake_128(b"pages").digest(12 << 20)))
+    manifest = write("ck1", data)
+    requests: list[str] = []
+    store.step = lambda verb, key: requests.append(key) if verb == "get" and key.startswith("packs/") else None
+    assert b"".join(repository.read_archive(manifest)) == data
+    assert len(requests) == len(manifest.packs) == 1
+
+
 def test_the_manifest_is_readable_alone(write: Write, store: MemoryStore) -> None:
     manifest = write()
     told = json.loads(store.objects[f"{FOLDER}ck1/manifest.json"])

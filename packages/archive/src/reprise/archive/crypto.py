@@ -154,6 +154,12 @@ class Cipher:
             raise InvalidTag
         return self._aead.decrypt(self._nonce(ordinal), sealed, self._bound + context)
 
+    def decrypt_into(self, ordinal: int, sealed: Buffer, out: memoryview, context: bytes = b"") -> None:
+        """out: len(sealed) - TAG bytes. Raises InvalidTag."""
+        if len(sealed) < TAG:
+            raise InvalidTag
+        self._aead.decrypt_into(self._nonce(ordinal), sealed, self._bound + context, out)
+
     @staticmethod
     def _nonce(ordinal: int) -> bytes:
         return ordinal.to_bytes(12, "big")

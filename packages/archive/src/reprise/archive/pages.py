@@ -26,14 +26,13 @@ def hash_units(data: memoryview, unit: int, key: bytes) -> bytes:
     zero = np.zeros(len(words), bool)
     maybe = np.flatnonzero(words[:, 0] == 0)
     zero[maybe] = ~words[maybe].any(axis=1)
-    if not zero.any():
-        return b"".join([blake3(data[at : at + unit], key=key).digest(HASH) for at in range(0, len(data), unit)])
-    return b"".join(
-        [
-            ZERO if empty else blake3(data[n * unit : (n + 1) * unit], key=key).digest(HASH)
-            for n, empty in enumerate(zero.tolist())
-        ]
-    )
+    hasher = blake3(key=key)  # one for all: making one costs as much as hashing a page
+
+    def hashed(at: int) -> bytes:
+        hasher.reset()
+        return hasher.update(data[at : at + unit]).digest(HASH)
+
+    return b"".join([ZERO if empty else hashed(n * unit) for n, empty in enumerate(zero.tolist())])
 
 
 def rows(hashes: bytes | bytearray) -> Hashes:

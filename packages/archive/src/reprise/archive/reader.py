@@ -1,7 +1,8 @@
 """Puts an archive together again: bit for bit, from any offset, with bounded memory.
 
-Chunks are fetched and decoded ahead by a few threads and handed out in order. A chunk is kept as long as the recipe needs it
-again soon: pages that were dirty in some checkpoint come one by one out of chunks that span a stretch of memory.
+Packs are fetched ahead in stretches as long as they come, since requests cost the store more than their bytes; chunks are
+decoded ahead one by one, and handed out in order. A chunk is kept as long as the recipe needs it again soon: pages that were
+dirty in some checkpoint come one by one out of chunks that span a stretch of memory.
 """
 
 import hashlib
@@ -17,31 +18,35 @@ from reprise.archive.crypto import Cipher
 from reprise.archive.keyring import Keyring
 from reprise.archive.manifest import Manifest
 from reprise.archive.pack import REMEDY, damaged_pack, open_chunk
+from reprise.archive.pages import Ints
 from reprise.archive.recipe import ZEROS, BadDocument, Recipe, Rows, decode_recipe
 from reprise.archive.store import Store
 from reprise.archive.writer import RECIPE, recipe_cipher
 from reprise.contracts.errors import DamagedObject, NotStored
 
 WORKERS = 2
+"""Threads that fetch, and as many that decode."""
 BLOCK = 1 << 20
 """Bytes that are handed out at once, about."""
-FETCH = 4 << 20
-"""Bytes of neighbouring chunks that are fetched at once, at most."""
-AHEAD = 4
-"""Fetches that are decoded ahead of the reader."""
+FETCH = 16 << 20
+"""Bytes of chunks, as they are stored, that are fetched together."""
+FETCHES = 2
+"""Such fetches ahead of the one that is decoded."""
+AHEAD = 8
+"""Chunks that are decoded ahead of the reader."""
 HELD = 32 << 20
 """Bytes of decoded chunks that are held, at most; what is needed again later is then fetched again."""
 _ZERO = bytes(BLOCK)
 
 
 @dataclass(frozen=True)
-class _Fetch:
-    """Chunks that lie side by side in one pack."""
+class _Stretch:
+    """Bytes of a pack, and whether they are the cache's."""
 
-    numbers: tuple[int, ...]
     pack: int
     offset: int
-    length: int
+    data: bytes
+    cached: bool
 
 
 def read_recipe(store: Store, keyring: Keyring, manifest: Manifest) -> Recipe:
@@ -72,34 +77,53 @@ class Chunks:
         lineage = manifest.lineage
         self._ciphers = [Cipher(data_key, str(lineage), ref.id) for ref in manifest.packs]
 
-    def fetch(self, fetch: _Fetch) -> dict[int, bytes]:
-        """By chunk number. A damaged copy in the cache is dropped, and the store's is used."""
-        key = self._manifest.lineage.pack(self._manifest.packs[fetch.pack].id)
-        if self._cache:
-            data = self._cache.read(key, fetch.offset, fetch.length)
-            if data is not None:
-                try:
-                    return self._decode(fetch, data)
-                except DamagedObject:
-                    self._cache.drop(key)
-        try:
-            return self._decode(fetch, self._store.get(key, fetch.offset, fetch.length))
-        except NotStored as error:
-            raise self._damaged(fetch.pack, "it is not in the store") from error
-
-    def _decode(self, fetch: _Fetch, data: bytes) -> dict[int, bytes]:
-        found, view = {}, memoryview(data)
-        for number in fetch.numbers:
-            row = self._recipe.chunks[number]
-            at, ordinal = int(row["offset"]) - fetch.offset, int(row["ordinal"])
-            sealed = view[at : at + int(row["stored"])]
-            try:
-                found[number] = open_chunk(self._ciphers[fetch.pack], ordinal, sealed, int(row["size"]), int(row["flags"]))
-            except InvalidTag as error:
-                raise self._damaged(fetch.pack, f"chunk {ordinal} does not decrypt: damaged, or from elsewhere") from error
-            except BadDocument as error:
-                raise self._damaged(fetch.pack, f"chunk {ordinal}: {error}") from error
+    def fetch(self, numbers: Ints) -> dict[int, _Stretch]:
+        """The stretch that each of these chunks lies in; chunks that touch in a pack are fetched at once."""
+        rows = self._recipe.chunks[numbers]
+        order = np.lexsort((rows["offset"], rows["pack"]))
+        rows, numbers = rows[order], numbers[order]
+        ends = rows["offset"] + rows["stored"]
+        apart = (rows["pack"][1:] != rows["pack"][:-1]) | (rows["offset"][1:] != ends[:-1])
+        found: dict[int, _Stretch] = {}
+        for part in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1):
+            first, last = part[0], part[-1]
+            stretch = self._fetch(int(rows["pack"][first]), int(rows["offset"][first]), int(ends[last]))
+            found |= dict.fromkeys(numbers[part].tolist(), stretch)
         return found
+
+    def decode(self, number: int, stretch: _Stretch) -> bytes:
+        """The chunk's bytes. A damaged copy in the cache is dropped, and the store's is used."""
+        try:
+            return self._decode(number, stretch)
+        except DamagedObject:
+            if not (self._cache and stretch.cached):
+                raise
+            self._cache.drop(self._key(stretch.pack))
+        return self._decode(number, self.fetch(np.array([number]))[number])
+
+    def _fetch(self, pack: int, begin: int, end: int) -> _Stretch:
+        key = self._key(pack)
+        data = self._cache.read(key, begin, end - begin) if self._cache else None
+        if data is not None:
+            return _Stretch(pack, begin, data, cached=True)
+        try:
+            return _Stretch(pack, begin, self._store.get(key, begin, end - begin), cached=False)
+        except NotStored as error:
+            raise self._damaged(pack, "it is not in the store") from error
+
+    def _key(self, pack: int) -> str:
+        return self._manifest.lineage.pack(self._manifest.packs[pack].id)
+
+    def _decode(self, number: int, stretch: _Stretch) -> bytes:
+        row = self._recipe.chunks[number]
+        at, ordinal = int(row["offset"]) - stretch.offset, int(row["ordinal"])
+        sealed = memoryview(stretch.data)[at : at + int(row["stored"])]
+        try:
+            return open_chunk(self._ciphers[stretch.pack], ordinal, sealed, int(row["size"]), int(row["flags"]))
+        except InvalidTag as error:
+            raise self._damaged(stretch.pack, f"chunk {ordinal} does not decrypt: damaged, or from elsewhere") from error
+        except BadDocument as error:
+            raise self._damaged(stretch.pack, f"chunk {ordinal}: {error}") from error
 
     def _damaged(self, pack: int, what: str) -> DamagedObject:
         return damaged_pack(self._manifest.lineage, self._manifest.packs[pack].id, what, self._manifest.checkpoint_id)
@@ -140,8 +164,8 @@ def window(recipe: Recipe, offset: int, length: int) -> Rows:
 
 def pieces(chunks: Chunks, recipe: Recipe, runs: Rows) -> Iterator[bytes | memoryview]:
     """The bytes of any runs of the recipe, in their order, in pieces of any size."""
-    with ThreadPoolExecutor(WORKERS, "decode") as pool:
-        ahead = _Ahead(chunks, recipe, runs, pool)
+    with ThreadPoolExecutor(WORKERS, "fetch") as fetching, ThreadPoolExecutor(WORKERS, "decode") as decoding:
+        ahead = _Ahead(chunks, recipe, runs, fetching, decoding)
         try:
             for first in range(0, len(runs), 1 << 15):  # not all at once: as Python's integers they are ten times as large
                 for at, (number, start, length) in enumerate(runs[first : first + (1 << 15)].tolist(), first):
@@ -152,7 +176,8 @@ def pieces(chunks: Chunks, recipe: Recipe, runs: Rows) -> Iterator[bytes | memor
                     yield data if length == len(data) else memoryview(data)[start : start + length]
                     ahead.used(number, at)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            fetching.shutdown(wait=False, cancel_futures=True)
+            decoding.shutdown(wait=False, cancel_futures=True)
 
 
 def _zeros(length: int) -> Iterator[bytes]:
@@ -165,29 +190,29 @@ def _zeros(length: int) -> Iterator[bytes]:
 class _Ahead:
     """Decodes what comes next while the reader uses what is there, and holds what it will need again."""
 
-    def __init__(self, chunks: Chunks, recipe: Recipe, runs: Rows, pool: ThreadPoolExecutor) -> None:
-        self._chunks, self._pool = chunks, pool
+    def __init__(
+        self, chunks: Chunks, recipe: Recipe, runs: Rows, fetching: ThreadPoolExecutor, decoding: ThreadPoolExecutor
+    ) -> None:
+        self._chunks, self._fetching, self._decoding = chunks, fetching, decoding
         numbers = runs["chunk"]
         self._last_use = np.full(len(recipe.chunks) + 1, -1)
         self._last_use[np.minimum(numbers, len(recipe.chunks))] = np.arange(len(numbers))
-        unique, first = np.unique(numbers, return_index=True)
-        self._fetches = fetch_plan(recipe, unique[np.argsort(first)].tolist())
-        self._by_number = {number: at for at, fetch in enumerate(self._fetches) for number in fetch.numbers}
-        self._next = self._size = 0
-        self._coming: dict[int, Future[dict[int, bytes]]] = {}
+        self._groups = fetch_plan(recipe, numbers[numbers != ZEROS])
+        self._todo = ((at, number) for at, group in enumerate(self._groups) for number in group.tolist())
+        self._fetched: dict[int, Future[dict[int, _Stretch]]] = {}
+        self._coming: dict[int, Future[bytes]] = {}
         self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._size = 0
 
     def get(self, number: int) -> bytes:
         """The chunk's bytes; waits for them."""
-        while self._next < len(self._fetches) and len(self._coming) < AHEAD:
-            self._coming[self._next] = self._pool.submit(self._chunks.fetch, self._fetches[self._next])
-            self._next += 1
+        while len(self._coming) < AHEAD and (todo := next(self._todo, None)):
+            at, following = todo
+            self._coming[following] = self._decoding.submit(self._decode, following, self._fetch(at))
         if number not in self._held:
-            fetch = self._by_number[number]
-            coming = self._coming.pop(fetch, None)
+            coming = self._coming.pop(number, None)
             # One that was let go for want of room is fetched again.
-            for found, data in (coming.result() if coming else self._chunks.fetch(self._fetches[fetch])).items():
-                self._hold(found, data)
+            self._hold(number, coming.result() if coming else self._again(number))
         self._held.move_to_end(number)
         return self._held[number]
 
@@ -196,29 +221,33 @@ class _Ahead:
         if self._last_use[number] <= at:
             self._size -= len(self._held.pop(number))
 
+    def _fetch(self, at: int) -> "Future[dict[int, _Stretch]]":
+        """That group; the one before it is let go, as soon as what is being decoded of it is."""
+        self._fetched.pop(at - 1, None)
+        for group in range(at, min(at + 1 + FETCHES, len(self._groups))):
+            if group not in self._fetched:
+                self._fetched[group] = self._fetching.submit(self._chunks.fetch, self._groups[group])
+        return self._fetched[at]
+
+    def _decode(self, number: int, fetched: "Future[dict[int, _Stretch]]") -> bytes:
+        return self._chunks.decode(number, fetched.result()[number])
+
+    def _again(self, number: int) -> bytes:
+        return self._chunks.decode(number, self._chunks.fetch(np.array([number]))[number])
+
     def _hold(self, number: int, data: bytes) -> None:
-        if number in self._held:
-            return
         self._held[number] = data
         self._size += len(data)
-        while self._size > HELD and len(self._held) > FETCH // BLOCK:
+        while self._size > HELD and len(self._held) > 1:
             self._size -= len(self._held.popitem(last=False)[1])
 
 
-def fetch_plan(recipe: Recipe, numbers: list[int]) -> list[_Fetch]:
-    """In the order of first use; chunks that follow one another in use and in their pack are fetched together."""
-    plan: list[_Fetch] = []
-    for number in dict.fromkeys(n for n in numbers if n != ZEROS):
-        row = recipe.chunks[number]
-        pack, offset, stored, size = int(row["pack"]), int(row["offset"]), int(row["stored"]), int(row["size"])
-        if plan:
-            before = plan[-1]
-            held = sum(int(recipe.chunks[n]["size"]) for n in before.numbers)
-            if before.pack == pack and before.offset + before.length == offset and held + size <= FETCH:
-                plan[-1] = _Fetch((*before.numbers, number), pack, before.offset, before.length + stored)
-                continue
-        plan.append(_Fetch((number,), pack, offset, stored))
-    return plan
+def fetch_plan(recipe: Recipe, used: Ints) -> list[Ints]:
+    """Chunks in the order of their first use, in groups of about FETCH bytes as they are stored."""
+    numbers, first = np.unique(used, return_index=True)
+    numbers = numbers[np.argsort(first)]
+    groups = np.cumsum(recipe.chunks["stored"][numbers], dtype=np.int64) // FETCH
+    return np.split(numbers, np.flatnonzero(np.diff(groups)) + 1) if len(numbers) else []
 
 
 def verified(parts: Iterator[bytes], manifest: Manifest) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The first pass over an archive: the hash of each of its units, and meanwhile the sha256 of all of it."""
+"""The first pass over an archive: the hash of each of its units. The sha256 of all of it goes on beside what follows."""
 
 import hashlib
 import os
@@ -22,16 +22,18 @@ PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class Scanned:
-    """sha256 in hex, of the whole file."""
+    """sha256 in hex, of the whole file, when it is known: nothing but the manifest waits for it."""
 
     units: Units
-    sha256: str
+    sha256: Future[str]
 
 
 def scan(path: Path, plan: Iterable[Span], page_key: bytes) -> Scanned:
     """One thread hashes the whole, another its units: both release the interpreter while they do."""
-    with ThreadPoolExecutor(1, "sha256") as pool, path.open("rb", buffering=0) as file:
-        whole: Future[str] = pool.submit(_sha256, path)
+    pool = ThreadPoolExecutor(1, "sha256")
+    whole = pool.submit(_sha256, path)
+    pool.shutdown(wait=False)
+    with path.open("rb", buffering=0) as file:
         hashes, sizes, breaks = bytearray(), list[np.ndarray[tuple[int], np.dtype[np.int32]]](), list[int]()
         buffer = bytearray(BLOCK)
         for span in plan:
@@ -43,7 +45,7 @@ def scan(path: Path, plan: Iterable[Span], page_key: bytes) -> Scanned:
             else:
                 sizes.append(_cut_by_content(file, span, page_key, hashes))
         units = Units(rows(hashes), np.concatenate(sizes), np.array(breaks, np.int64))
-        return Scanned(units, whole.result())
+        return Scanned(units, whole)
 
 
 def _sha256(path: Path) -> str:

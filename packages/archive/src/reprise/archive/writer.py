@@ -1,7 +1,7 @@
 """One upload: scan, resolve, write what is new, commit. Each step is a function; nothing counts before the last.
 
-Two cores are kept busy with bounded memory: the scan is one thread for the sha256 of the file and one for its units; then
-two threads read what is new, compress and encrypt it into packs, while two upload full ones.
+Two cores are kept busy with bounded memory: one thread scans the units, then two read what is new, compress and encrypt it
+into packs, while two upload full ones; beside all that one makes the sha256 of the file.
 """
 
 import platform
@@ -69,10 +69,11 @@ class Writer:
         stored = self._known(order, writer_id, manifests, data_key)
         resolved = resolve(scanned.units, stored.known)
         places, packs = self._store_new(order, writer_id, data_key, scanned.units, resolved)
+        sha256 = scanned.sha256.result()
         if _state(order.path) != before:
             raise BadArchive("it changed while it was read", subject=order.path.name)
         recipe, used = _recipe(scanned.units, resolved, stored, places, packs)
-        manifest = _manifest(order, facts, scanned, used, _cost(scanned.units, resolved, packs), writer_id)
+        manifest = _manifest(order, facts, sha256, used, _cost(scanned.units, resolved, packs), writer_id)
         self._store.put(manifest.recipe_key, seal_recipe(recipe, data_key, manifest))
         self._commit(order, manifest)
         return manifest
@@ -229,15 +230,15 @@ def _cost(units: Units, resolved: Resolved, packs: list[PackRef]) -> Cost:
     return Cost(new=new, zeros=zeros, reused=total - new - zeros, uploaded=sum(pack.size for pack in packs))
 
 
-def _manifest(order: Order, facts: ArchiveFacts, scanned: Scanned, packs: list[PackRef], cost: Cost, writer_id: str) -> Manifest:
+def _manifest(order: Order, facts: ArchiveFacts, sha256: str, packs: list[PackRef], cost: Cost, writer_id: str) -> Manifest:
     return Manifest(
         checkpoint_id=order.checkpoint_id,
         workload=order.workload,
         target=order.target,
         trigger=order.trigger,
         taken_at=datetime.now(UTC),
-        size=int(scanned.units.sizes.sum()),
-        sha256=scanned.sha256,
+        size=cost.new + cost.reused + cost.zeros,
+        sha256=sha256,
         recipe_key=f"{order.lineage.archives}{order.checkpoint_id}/recipe-{writer_id}",
         packs=tuple(packs),
         cost=cost,
