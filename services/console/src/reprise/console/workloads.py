@@ -54,7 +54,10 @@ def _failover_health(row: dict[str, Any]) -> tuple[str, str]:
 def _checkpoint(row: dict[str, Any]) -> dict[str, Any] | None:
     if row["checkpoint_id"] is None:
         return None
-    return {"id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"]}
+    return {
+        "id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"],
+        "new_bytes": row["new_bytes"], "frozen_time_us": row["frozen_time_us"],
+    }  # fmt: skip
 
 
 def _standby(row: dict[str, Any]) -> dict[str, Any] | None:
