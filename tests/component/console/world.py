@@ -123,8 +123,8 @@ class World:
 
     def lobby(self) -> Iterator[Traced]:
         """Nothing was heard of it for minutes."""
-        it = Protected("games", "lobby", "n3", 10, 96 * MB, standby="n2")
-        yield from self.checkpoints(it, ago(30), ago(4))
+        it = Protected("games", "lobby", "n3", 10, 96 * MB, standby="n2", warm=False)
+        yield from self.checkpoints(it, ago(14), ago(4))
 
     def notebook(self) -> Iterator[Traced]:
         """Its first checkpoint is being made."""
@@ -132,11 +132,11 @@ class World:
         yield self._due(it, self.now - ago(0, 9), "first"), self._trace()
 
     def simulation(self) -> Iterator[Traced]:
-        """So large that its standby has only a part, and another node refused."""
-        it = Protected("lab", "wind-tunnel", "n2", 120, 8100 * MB, standby="n3", warm=False)
+        """So large that the only other node refused it."""
+        it = Protected("lab", "wind-tunnel", "n2", 120, 8100 * MB)
         yield from self.checkpoints(it, ago(59), ago(0, 40))
         refused = StandbyRefused(
-            node="n1", workload=it.workload, at=self.now - ago(0, 35), target=it.target, reason="DiskPressure",
+            node="n3", workload=it.workload, at=self.now - ago(0, 35), target=it.target, reason="DiskPressure",
             message="the slot needs 8.1 GB, 2.3 GB are free", remedy="free some space below /var/lib/reprise, or add a node",
         )  # fmt: skip
         yield refused, self._trace()
@@ -151,12 +151,12 @@ class World:
         """Two containers."""
         for container, size in (("historian", 240 * MB), ("hmi", 71 * MB)):
             it = Protected("factory", "scada", "n2", 30, size, container=container, standby="n3")
-            yield from self.checkpoints(it, ago(50), ago(0, 12))
+            yield from self.checkpoints(it, ago(26), ago(0, 12))
 
     def ingest(self) -> Iterator[Traced]:
         """Crashed a moment ago."""
         it = Protected("shop", "ingest", "n3", 15, 150 * MB, standby="n2")
-        yield from self.checkpoints(it, ago(35), ago(0, 14))
+        yield from self.checkpoints(it, ago(16), ago(0, 14))
         yield from self.failover(it, "crash", ago(0, 1.1), "exit code 139 (SIGSEGV)", noticed_s=0.05, until="started")
 
     def checkpoints(

@@ -7,6 +7,7 @@ from fastapi.exception_handlers import http_exception_handler, request_validatio
 from psycopg_pool import PoolTimeout
 from reprise.console import api
 from reprise.console.ledger import Ledger
+from reprise.console.stream import Tails
 from reprise.console.web import pages
 from reprise.console.web.rendering import Pages
 from starlette.exceptions import HTTPException
@@ -14,10 +15,10 @@ from starlette.exceptions import HTTPException
 AWAY = "the database does not answer; events wait in the stream meanwhile, none is lost"
 
 
-def app(ledger: Ledger, rendering: Pages) -> FastAPI:
+def app(ledger: Ledger, tails: Tails, rendering: Pages) -> FastAPI:
     """Nothing that changes state is in it, so it asks for no token."""
     made = FastAPI(title="Reprise console", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
-    made.include_router(api.router(ledger))
+    made.include_router(api.router(ledger, tails))
     made.include_router(pages.router(ledger, rendering))
 
     @made.exception_handler(psycopg.OperationalError)

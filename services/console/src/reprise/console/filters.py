@@ -11,6 +11,17 @@ Name = Annotated[str, Query(max_length=253, pattern=r"^[^\x00]*$")]
 Moment = Annotated[datetime | None, Query()]
 """RFC 3339; one without a zone is UTC's."""
 
+FormMoment = Annotated[str, Query(max_length=40)]
+"""The same from a form, which sends an empty one too."""
+
+
+def form_moment(text: str) -> datetime | None:
+    """Raises HTTPException 422."""
+    try:
+        return utc(datetime.fromisoformat(text)) if text else None
+    except ValueError as error:
+        raise HTTPException(422, f"{text!r} is no date and time") from error
+
 
 def utc(moment: datetime | None) -> datetime | None:
     """Raises HTTPException 422 for a moment that is none in UTC: the first and last hours of what a calendar has."""

@@ -84,7 +84,7 @@ class Ledger:
                  event.workload.name, Jsonb(event.model_dump(mode="json")), trace_id or None),
             )  # fmt: skip
             for row in rows_of(event, trace_id):
-                await connection.execute(upsert(row), list(row.columns.values()))
+                await connection.execute(upsert(row).encode(), list(row.columns.values()))
 
     async def forget(self, before: datetime) -> None:
         """Retention: whole days of events, what can no longer be restored, and workloads that nothing was heard of since."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Response
 from fastapi.responses import HTMLResponse
-from reprise.console.filters import Moment, Name, cursor, utc
+from reprise.console.filters import FormMoment, Moment, Name, cursor, form_moment, utc
 from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
 from reprise.console.web import charts, whatif
@@ -14,6 +14,7 @@ from reprise.console.web.rendering import Pages, static_response
 from reprise.console.web.story import Story, fault_at, tell
 from reprise.console.web.words import CAUSE, FAILOVER, ORDER
 from reprise.console.workloads import STALE_INTERVALS, status
+from reprise.contracts.events import BY_TYPE
 
 MOST_WORKLOADS = 1000
 RANGES = {
@@ -22,7 +23,7 @@ RANGES = {
 }  # fmt: skip
 RANGE_WORDS = {"15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
 KINDS = {kind.lower(): kind for kind in ("Deployment", "StatefulSet", "Pod")}
-CHECKPOINTS, FAILOVERS = 20, 20
+CHECKPOINTS, FAILOVERS, EVENTS = 20, 20, 100
 Part = Annotated[str, Path(max_length=253, pattern=r"^[^\x00]*$")]
 
 
@@ -44,6 +45,22 @@ def router(ledger: Ledger, pages: Pages) -> APIRouter:
     @web.get("/failovers/{failover_id}")
     async def failover(failover_id: Part) -> Response:
         return pages.render("failover.html", **await views.failover(failover_id))
+
+    @web.get("/nodes")
+    async def nodes() -> Response:
+        return pages.render("nodes.html", **await views.nodes())
+
+    @web.get("/nodes/{name}")
+    async def node(name: Part) -> Response:
+        return pages.render("node.html", **await views.node(name))
+
+    @web.get("/events")
+    async def events(  # noqa: PLR0917
+        type: Name = "", namespace: Name = "", workload: Name = "", node: Name = "", since: FormMoment = "", until: FormMoment = "",
+        before: Name = "",
+    ) -> Response:  # fmt: skip
+        asked = {"type": type, "namespace": namespace, "workload": workload, "node": node}
+        return pages.render("events.html", **await views.events(asked, form_moment(since), form_moment(until), before))
 
     @web.get("/static/{name}")
     async def static(name: str) -> Response:
@@ -93,10 +110,9 @@ class Views:
         rows = await self._ledger.history(now, window.since, window.until, window.bins)
         failovers = await self._ledger.query("failovers", _who(now), FAILOVERS)
         newest = next((row for row in failovers if row["cause"] != "arm"), None)
-        lost = {row["name"] for row in node_list(containers, await self._ledger.nodes()) if row["gone"]}
+        told = whatif.fate(now, _gone(node_list(containers, await self._ledger.nodes())))
         return {
-            "nav": "workloads", "row": now, "containers": containers, "fate": whatif.fate(now, frozenset(lost)),
-            "what_if": whatif.sentence(whatif.fate(now, frozenset(lost))),
+            "nav": "workloads", "row": now, "containers": containers, "fate": told, "what_if": whatif.sentence(told),
             "failover": newest, "story": await self._story(newest) if newest else None,
             "failovers": [(row, fault_at(row)) for row in failovers],
             **history(now, window, rows, failovers), "span": span, "ranges": RANGE_WORDS, "until": until,
@@ -111,6 +127,32 @@ class Views:
         page = rows[:CHECKPOINTS]
         older = str(Cursor(page[-1]["at"], page[-1]["checkpoint_id"])) if len(rows) > CHECKPOINTS else ""
         return {"checkpoints": page, "older": older, "before": before}
+
+    async def nodes(self) -> dict[str, Any]:
+        every = node_list(await self.statuses(), await self._ledger.nodes())
+        lost = _gone(every)
+        return {"nav": "nodes", "nodes": [(row, [whatif.fate(each, lost) for each in row["runs"]]) for row in every]}
+
+    async def node(self, name: str) -> dict[str, Any]:
+        every = node_list(await self.statuses(), await self._ledger.nodes())
+        found = next((row for row in every if row["name"] == name), None)
+        if found is None:
+            raise HTTPException(404, f"no event has told of a node {name}")
+        fates = [whatif.fate(row, _gone(every)) for row in found["runs"]]
+        fates.sort(key=lambda told: ("bad warn ok".index(told.tone), told.workload["namespace"], told.workload["workload"]))
+        return {"nav": "nodes", "node": found, "fates": fates}
+
+    async def events(self, asked: dict[str, str], since: datetime | None, until: datetime | None, before: str) -> dict[str, Any]:
+        filters = {name: value for name, value in asked.items() if value}
+        rows = await self._ledger.query("events", filters, EVENTS + 1, since=since, until=until, after=cursor(before))
+        page = rows[:EVENTS]
+        older = str(Cursor(page[-1]["at"], page[-1]["id"])) if len(rows) > EVENTS else ""
+        moments = {"since": since.isoformat() if since else "", "until": until.isoformat() if until else ""}
+        return {
+            "nav": "events", **asked, "since": since, "until": until, "before": before, "older": older, "rows": page,
+            "asked": asked | moments, "filtered": bool(filters or since or until or before), "types": sorted(BY_TYPE),
+            "namespaces": sorted({*await self._ledger.namespaces(), *([asked["namespace"]] if asked["namespace"] else [])}),
+        }  # fmt: skip
 
     async def failover(self, failover_id: str) -> dict[str, Any]:
         found = await self._ledger.query("failovers", {"failover_id": failover_id}, 1)
@@ -173,6 +215,10 @@ def node_list(statuses: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> li
             "stands_by": [s for s in statuses if s["standby"] and s["standby"]["node"] == name and s["node"] != name],
         })  # fmt: skip
     return told
+
+
+def _gone(nodes: list[dict[str, Any]]) -> frozenset[str]:
+    return frozenset(row["name"] for row in nodes if row["gone"])
 
 
 def _newer(moment: datetime, than: datetime | None) -> bool:

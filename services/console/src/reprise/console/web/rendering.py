@@ -1,6 +1,7 @@
 """Templates, their filters, and the headers of every page."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
@@ -36,6 +37,7 @@ class Pages:
         self._templates.filters |= {
             "size": humane.size, "seconds": humane.seconds, "us": humane.microseconds, "every": humane.every,
             "absolute": humane.absolute, "health": words.health, "time": _time, "clock": _clock,
+            "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False),
         }  # fmt: skip
         self._templates.globals |= {
             "words": words, "plural": humane.plural, "together": humane.together, "version": static_version(),

@@ -123,8 +123,8 @@ def _why_checkpoint(row: dict[str, Any], chosen: dict[str, Any] | None, attempts
 
 
 def _why_node(row: dict[str, Any]) -> str:
-    path = PATH.get(row["path"] or "", row["path"] or "")
-    return _sentence(f"{row['standby']}, {path}. {_sentence(row['why'])}")
+    stayed = "The node itself is healthy, so it stays there. " if row["standby"] == row["node"] else ""
+    return f"{stayed}{_sentence(row['why'], names=True)} Started {PATH.get(row['path'] or '', row['path'])}."
 
 
 def _lost(row: dict[str, Any], chosen: dict[str, Any]) -> str:
@@ -158,6 +158,8 @@ def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
     return tuple(steps)
 
 
-def _sentence(text: str) -> str:
+def _sentence(text: str, *, names: bool = False) -> str:
+    """names: it may begin with a node's name, which stays as it is."""
     text = text.strip()
-    return text and text[0].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+    start = text[:1] if names and any(c.isdigit() for c in text.partition(" ")[0]) else text[:1].upper()
+    return text and start + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -44,14 +44,14 @@ CHECKPOINT = {
     "taken": Said("uploading", "busy"),
     "stored": Said("good", "ok"),
     "failed": Said("failed", "bad"),
-    "pruned": Said("removed by retention", "mute"),
+    "pruned": Said("removed", "mute"),
 }
 PATH = {
-    "in-place-armed": "in place; the kubelet's own restart is the restore",
-    "in-place-patch": "in place; the pod was given the checkpoint as its image",
-    "shadow": "on another node; its ReplicaSet adopted the restored pod",
-    "recreate": "recreated under its own name",
-    "cold": "cold: it started blank",
+    "in-place-armed": "in the same pod; the kubelet's own restart is the restore",
+    "in-place-patch": "in the same pod, which was given the checkpoint as its image",
+    "shadow": "in a new pod, which its ReplicaSet adopts once it serves",
+    "recreate": "in a new pod of the same name",
+    "cold": "without its memory",
 }
 TRIGGER = {
     "interval": "on time",

@@ -11,6 +11,7 @@ select
     failover.failover_id, failover.cause as failover_cause, failover.state as failover_state,
     failover.total_s as failover_total_s, coalesce(failover.declared_at, failover.ended_at) as failover_at,
     failover.ended_at as failover_ended_at,
+    failover.reason as failover_reason, failover.message as failover_message, failover.remedy as failover_remedy,
     case when nodes.changed_at > coalesce(nodes.seen_at, '-infinity') then nodes.change end as node_event
 from workloads w
 left join lateral (
@@ -40,7 +41,7 @@ left join lateral (
 ) tried on true
 left join lateral (
     -- Arming is a planned restart of a healthy container: no failover that its owner asks about.
-    select failover_id, cause, state, total_s, declared_at, ended_at from failovers f
+    select failover_id, cause, state, total_s, declared_at, ended_at, reason, message, remedy from failovers f
     where (f.namespace, f.kind, f.workload, f.container) = (w.namespace, w.kind, w.workload, w.container)
         and f.cause is distinct from 'arm'
     order by declared_at desc nulls last limit 1
