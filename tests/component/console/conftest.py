@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -24,12 +25,13 @@ Process = subprocess.Popen[bytes]
 
 @dataclass
 class Console:
-    """url: of its pages. events: how many were published to it."""
+    """url: of its pages. events: how many were published to it. looked_at: the moment that its world was made for."""
 
     url: str
     nats_url: str
     dsn: str
     events: int = 0
+    looked_at: datetime = datetime.min.replace(tzinfo=UTC)
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", params=query, timeout=20)
@@ -41,7 +43,8 @@ class Console:
 
     def tell(self, traced: list[Any]) -> None:
         """Publish, and wait until the ledger has it."""
-        asyncio.run(publish(self.nats_url, traced))
+        with ThreadPoolExecutor(1) as thread:  # a loop of its own: a test that drives a browser has one running
+            thread.submit(asyncio.run, publish(self.nats_url, traced)).result()
         self.events += len(traced)
         wait(lambda: self.count() >= self.events, 90)
 
@@ -131,5 +134,31 @@ def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str
     """A console that was told an hour of the world; tests only read it."""
     folder, port = tmp_path_factory.mktemp("told"), free_port()
     with nats_server(folder, port), console(folder, database("told"), port) as found:
-        found.tell(World(datetime.now(UTC)).events())
+        found.looked_at = datetime.now(UTC) + timedelta(seconds=20)  # by then the ledger has it all
+        found.tell(World(found.looked_at).events())
+        wait(lambda: datetime.now(UTC) >= found.looked_at)
         yield found
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str]) -> Iterator[Console]:
+    """A console that was told nothing yet."""
+    folder, port = tmp_path_factory.mktemp("blank"), free_port()
+    with nats_server(folder, port), console(folder, database("blank"), port) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser, without a window; while it is there, this thread has a running loop, and no other can be started."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.fail("no Chromium: apt-get install chromium (`make component` does it)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

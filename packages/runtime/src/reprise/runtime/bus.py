@@ -142,8 +142,11 @@ class Bus:
 
     async def rewind(self, consumer: str) -> None:
         """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
+        name = subjects.token(consumer)
         with contextlib.suppress(NotFoundError):
-            await self.jetstream.delete_consumer(subjects.STREAM, subjects.token(consumer))
+            info = await self.jetstream.consumer_info(subjects.STREAM, name)
+            if info.delivered and info.delivered.stream_seq:  # else it is at the start; made anew by whoever serves it
+                await self.jetstream.delete_consumer(subjects.STREAM, name)
 
     async def run(self) -> None:
         """Serve every subscription until cancelled."""

@@ -36,7 +36,7 @@ class Pages:
         )  # fmt: skip
         self._templates.filters |= {
             "size": humane.size, "seconds": humane.seconds, "us": humane.microseconds, "every": humane.every,
-            "absolute": humane.absolute, "health": words.health, "time": _time, "clock": _clock,
+            "absolute": humane.absolute, "health": words.health, "time": _time, "clock": _clock, "exact": _exact,
             "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False),
         }  # fmt: skip
         self._templates.globals |= {
@@ -75,6 +75,11 @@ def _time(context: Context, moment: datetime | None) -> Markup:
 def _clock(context: Context, moment: datetime | None) -> Markup:
     """The time of day, and all of it on pointing at it."""
     return Markup('<span class="none">–</span>') if moment is None else _element(moment, humane.clock(moment, context["now"]))
+
+
+def _exact(moment: datetime) -> Markup:
+    """The time of day to the millisecond: for what happened within a second."""
+    return _element(moment, humane.absolute(moment).split()[1])
 
 
 def _element(moment: datetime, text: str, *, relative: bool = False) -> Markup:

@@ -42,4 +42,4 @@ def sentence(told: Fate) -> str:
         return told.what[0].upper() + told.what[1:] + "."
     where = f"on {told.to}" if told.to else "on a node chosen then"
     lost = f", without its last {seconds(told.lost_s)} of work" if told.lost_s is not None else ""
-    return f"It would go on {where} in about {seconds(told.back_s)}{lost}: {told.what}."
+    return f"It would continue {where} in about {seconds(told.back_s)}{lost}: {told.what}."

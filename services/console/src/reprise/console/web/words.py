@@ -88,6 +88,8 @@ def event_summary(kind: str, data: dict[str, object]) -> str:
             return f"from {said.get('checkpoint_id')} on {said.get('standby')}: {said.get('why')}"
         case "failover.fenced":
             return str(said.get("how"))
+        case "failover.restored" | "failover.completed":
+            return f"from {said.get('checkpoint_id')}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
         case "node.lost" | "node.isolated" | "node.returned":

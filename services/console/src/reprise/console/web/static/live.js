@@ -2,10 +2,10 @@
 // Without this file every page can be read all the same.
 "use strict";
 (() => {
-  const QUIET_MS = 10000, SOON_MS = 400, BETWEEN_MS = 1500;
+  const QUIET_MS = 10000, SOON_MS = 400, BETWEEN_MS = 1500, AGAIN_MS = 4000;
   const button = document.getElementById("live");
   const told = document.getElementById("asof-text");
-  let source = null, timer = null, fetched = Date.now(), failing = false;
+  let source = null, timer = null, again = null, fetched = Date.now(), failing = false;
 
   const main = () => document.getElementById("main");
 
@@ -58,6 +58,12 @@
     tick();
   }
 
+  function happened() {
+    soon(Math.max(SOON_MS, BETWEEN_MS - (Date.now() - fetched)));
+    clearTimeout(again);  // the ledger is a moment behind the stream, and a longer one when much happens
+    again = setTimeout(() => on() && soon(0), AGAIN_MS);
+  }
+
   function soon(ms) {
     timer ??= setTimeout(refresh, ms);
   }
@@ -66,7 +72,8 @@
     const stream = main().dataset.stream;
     if (stream !== undefined) {
       source = new EventSource(`/api/v1/events/stream?${stream}`);
-      source.onmessage = () => soon(Math.max(SOON_MS, BETWEEN_MS - (Date.now() - fetched)));  // the ledger is a moment behind the stream
+      source.onmessage = happened;
+      source.onopen = happened;  // something may have, between the page and its stream
     }
     button.setAttribute("aria-pressed", "true");
   }
