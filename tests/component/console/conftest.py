@@ -1,6 +1,7 @@
 """A console as it is deployed: its own process, a real NATS, a real PostgreSQL, and what a cluster told it in an hour."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -31,15 +32,17 @@ class Console:
     nats_url: str
     dsn: str
     events: int = 0
-    looked_at: datetime = datetime.min.replace(tzinfo=UTC)
+    looked_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
     def get(self, path: str, **query: Any) -> httpx.Response:
         return httpx.get(f"{self.url}{path}", params=query, timeout=20)
 
     def count(self, table: str = "events") -> int:
-        with psycopg.connect(self.dsn) as connection:
+        """None of a table that is not there."""
+        with psycopg.connect(self.dsn) as connection, contextlib.suppress(psycopg.errors.UndefinedTable):
             found = connection.execute(f"select count(*) from {table}".encode()).fetchone()
             return int(found[0]) if found else 0
+        return 0
 
     def tell(self, traced: list[Any]) -> None:
         """Publish, and wait until the ledger has it."""
@@ -105,7 +108,9 @@ def console(folder: Path, dsn: str, nats_port: int, **settings: str) -> Iterator
 @contextmanager
 def nats_server(folder: Path, port: int) -> Iterator[Process]:
     binary = str(Path(sys.executable).parent / "nats-server")
-    with running([binary, "-js", "-sd", str(folder / "nats"), "-a", "127.0.0.1", "-p", str(port)], folder / "nats.log") as process:
+    with running(
+        [binary, "-js", "-sd", str(folder / "nats"), "-a", "127.0.0.1", "-p", str(port)], folder / "nats.log"
+    ) as process:
         yield process
 
 

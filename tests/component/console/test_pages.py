@@ -19,8 +19,10 @@ from world import World
 pytestmark = pytest.mark.component
 
 PAGES = {
-    "overview": "/", "workload": "/workloads/default/deployment/counter", "failing": "/workloads/factory/statefulset/plc-gateway",
-    "given-up": "/workloads/edge/pod/mqtt-broker", "under-way": "/workloads/shop/deployment/ingest", "failover": "/failovers/{node_loss}",
+    "overview": "/", "workload": "/workloads/default/deployment/counter",
+    "failing": "/workloads/factory/statefulset/plc-gateway",
+    "given-up": "/workloads/edge/pod/mqtt-broker",
+    "under-way": "/workloads/shop/deployment/ingest", "failover": "/failovers/{node_loss}",
     "nodes": "/nodes", "node": "/nodes/n2", "lost-node": "/nodes/n1", "events": "/events", "none": "/?q=nothing-like-it",
     "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
 }  # fmt: skip
@@ -40,7 +42,9 @@ def page(chromium: Any) -> Iterator[Page]:
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     found, errors = context.new_page(), []
     found.on("pageerror", lambda error: errors.append(str(error)))
-    found.on("console", lambda said: errors.append(said.text) if said.type == "error" and "status of 4" not in said.text else None)
+    found.on(
+        "console", lambda said: errors.append(said.text) if said.type == "error" and "status of 4" not in said.text else None
+    )
     found.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else errors.append(asked.url))
     yield found
     context.close()
@@ -184,5 +188,7 @@ def test_screenshots(told: Console, chromium: Any) -> None:
         for name in SHOWN:
             page.goto(address(told, name))
             height = min(page.evaluate("document.documentElement.scrollHeight"), 1500)
-            page.screenshot(path=folder / f"{name}-{view}.png", clip={"x": 0, "y": 0, "width": width, "height": height}, full_page=True)
+            page.screenshot(
+                path=folder / f"{name}-{view}.png", clip={"x": 0, "y": 0, "width": width, "height": height}, full_page=True
+            )
         context.close()

@@ -66,7 +66,9 @@ class Protected:
 
     @property
     def target(self) -> Target:
-        pod = {"Deployment": f"{self.name}-7c9d6b5f4-{self.generation:05x}", "StatefulSet": f"{self.name}-0"}.get(self.kind, self.name)
+        pod = {"Deployment": f"{self.name}-7c9d6b5f4-{self.generation:05x}", "StatefulSet": f"{self.name}-0"}.get(
+            self.kind, self.name
+        )
         return Target(
             node=self.node, pod=pod, pod_uid=f"{self.name}-{self.generation}", container=self.container or self.name,
             container_id=f"{self.name}{self.generation}{self.restarts}",
@@ -90,7 +92,9 @@ class World:
         at = self.now - ago(22)
         told.append((NodeLost(node="n1", workload=node_subject("n1"), at=at, detail=lost), self._trace()))
         told.append((NodeIsolated(node="n3", workload=node_subject("n3"), at=self.now - ago(50), detail=isolated), self._trace()))
-        told.append((NodeReturned(node="n3", workload=node_subject("n3"), at=self.now - ago(49.5), detail="thawed lobby"), self._trace()))
+        told.append(
+            (NodeReturned(node="n3", workload=node_subject("n3"), at=self.now - ago(49.5), detail="thawed lobby"), self._trace())
+        )
         return sorted(told, key=lambda each: each[0].at)
 
     def counter(self) -> Iterator[Traced]:
@@ -101,7 +105,9 @@ class World:
         yield from self.checkpoints(it, ago(56, 40), ago(41), fails={40: "InFlightConnection"})
         yield from self.failover(it, "crash", ago(41), "exit code 137 (SIGKILL)", noticed_s=0.04)
         yield from self.checkpoints(it, ago(40, 50), ago(22, 6))
-        yield from self.failover(it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6)
+        yield from self.failover(
+            it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6
+        )
         it.standby = "n3"
         yield from self.checkpoints(it, ago(21, 45), ago(6, 3), fails={60: "UnhealthyAfter"})
         yield from self.failover(it, "hang", ago(6), "3 probes in a row without an answer", noticed_s=3.1)
@@ -111,7 +117,9 @@ class World:
         """Moved off the lost node too; large, and healthy now."""
         it = Protected("shop", "cart", "n1", 60, 620 * MB, standby="n2")
         yield from self.checkpoints(it, ago(58), ago(22, 20))
-        yield from self.failover(it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6)
+        yield from self.failover(
+            it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6
+        )
         it.standby = "n3"
         yield from self.checkpoints(it, ago(21), ago(0, 30))
 
@@ -145,7 +153,9 @@ class World:
         """A bare pod on the lost node: it could not be brought back."""
         it = Protected("edge", "mqtt-broker", "n1", 20, 58 * MB, kind="Pod")
         yield from self.checkpoints(it, ago(45), ago(22, 10))
-        yield from self.failover(it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6)
+        yield from self.failover(
+            it, "node-loss", ago(22), "silent for 4.6 s by both ways; its kubelet does not answer", noticed_s=4.6
+        )
 
     def scada(self) -> Iterator[Traced]:
         """Two containers."""
@@ -170,13 +180,19 @@ class World:
 
     def _due(self, it: Protected, at: datetime, trigger: str) -> CheckpointDue:
         return CheckpointDue.model_validate({
-            "node": it.node, "workload": it.workload, "at": at, "checkpoint_id": checkpoint_id(it.target.pod_uid, it.target.container, at),
-            "target": it.target, "trigger": trigger, "due_at": at, "interval_s": it.interval_s, "keep": 3,
+            "node": it.node, "workload": it.workload, "at": at,
+            "checkpoint_id": checkpoint_id(it.target.pod_uid, it.target.container, at), "target": it.target,
+            "trigger": trigger, "due_at": at, "interval_s": it.interval_s, "keep": 3,
         })  # fmt: skip
 
     def _checkpoint(self, it: Protected, at: datetime, fails: str, trigger: str) -> Iterator[Traced]:
         trace, due = self._trace(), self._due(it, at, trigger)
-        common: dict[str, Any] = {"node": it.node, "workload": it.workload, "checkpoint_id": due.checkpoint_id, "target": it.target}
+        common: dict[str, Any] = {
+            "node": it.node,
+            "workload": it.workload,
+            "checkpoint_id": due.checkpoint_id,
+            "target": it.target,
+        }
         size = int(it.size * self._random.uniform(0.985, 1.02))
         frozen_s = 0.012 + size / 3.2e9 * self._random.uniform(0.85, 1.4)
         kubelet_s, new = frozen_s + self._random.uniform(0.12, 0.2), int(size * self._random.uniform(0.02, 0.07)) + 300_000
@@ -187,28 +203,39 @@ class World:
             yield CheckpointFailed.model_validate(common | failed), trace
             return
         kubelet_at = at + timedelta(milliseconds=self._random.randint(8, 40))
-        taken = {"at": kubelet_at + timedelta(seconds=kubelet_s), "trigger": trigger, "archive_path": "/var/lib/kubelet/checkpoints/a.tar",
+        taken = {"at": kubelet_at + timedelta(seconds=kubelet_s), "trigger": trigger, "archive_path": "/a.tar",
                  "keep": 3, "kubelet_started_at": kubelet_at, "kubelet_s": kubelet_s, "due_to_kubelet_s": 0.02}  # fmt: skip
         yield CheckpointTaken.model_validate(common | taken), trace
         transfer_s = 0.09 + new / 60e6
         stored_at = taken["at"] + timedelta(seconds=transfer_s)
         pages = size // 4096
         stats = CriuStats(
-            freezing_time_us=900, frozen_time_us=int(frozen_s * 1e6), memdump_time_us=int(frozen_s * 6e5), memwrite_time_us=int(frozen_s * 4e5),
-            pages_scanned=pages * 2, pages_written=pages,
+            freezing_time_us=900, frozen_time_us=int(frozen_s * 1e6), memdump_time_us=int(frozen_s * 6e5),
+            memwrite_time_us=int(frozen_s * 4e5), pages_scanned=pages * 2, pages_written=pages,
         )  # fmt: skip
         stored = {"at": stored_at, "trigger": trigger, "manifest_key": f"m/{due.checkpoint_id}", "size": size, "sha256": "0" * 64,
-                  "transfer_s": transfer_s, "kubelet_s": kubelet_s, "stats": stats, "new_bytes": new, "uploaded_bytes": new // 3}  # fmt: skip
+                  "transfer_s": transfer_s, "kubelet_s": kubelet_s, "stats": stats, "new_bytes": new,
+                  "uploaded_bytes": new // 3}  # fmt: skip
         yield CheckpointStored.model_validate(common | stored), trace
         it.newest = due.checkpoint_id
         it.good.append(due.checkpoint_id)
         staged = {"reference": "localhost:5797/live", "pull_s": 0.1 + size / 4e9}
         yield CheckpointStaged.model_validate(common | staged | {"at": stored_at + timedelta(seconds=0.2)}), trace
         if it.standby:
-            there = {"node": it.standby, "role": "standby", "bytes_fetched": new, "warm": it.warm, "at": stored_at + timedelta(seconds=0.6)}
+            there = {
+                "node": it.standby,
+                "role": "standby",
+                "bytes_fetched": new,
+                "warm": it.warm,
+                "at": stored_at + timedelta(seconds=0.6),
+            }
             yield CheckpointStaged.model_validate(common | staged | there), trace
         if len(it.good) > 3:
-            gone = common | {"checkpoint_id": it.good.pop(0), "container": it.target.container, "at": stored_at + timedelta(seconds=0.8)}
+            gone = common | {
+                "checkpoint_id": it.good.pop(0),
+                "container": it.target.container,
+                "at": stored_at + timedelta(seconds=0.8),
+            }
             yield CheckpointPruned.model_validate(gone), trace
 
     def failover(
@@ -217,11 +244,20 @@ class World:
         """back: how long ago it was noticed. until: the last step that has happened."""
         trace, at = self._trace(), self.now - back
         name = failover_id(it.target, node_lost=cause == "node-loss")
-        common: dict[str, Any] = {"workload": it.workload, "failover_id": name, "target": it.target, "cause": cause, "checkpoint_id": it.newest}
+        common: dict[str, Any] = {
+            "workload": it.workload,
+            "failover_id": name,
+            "target": it.target,
+            "cause": cause,
+            "checkpoint_id": it.newest,
+        }
         armed = cause in ("crash", "hang")
-        yield FailoverDeclared.model_validate(
-            common | {"node": it.node, "at": at, "detail": detail, "noticed_after_s": noticed_s, "armed": armed}
-        ), trace
+        yield (
+            FailoverDeclared.model_validate(
+                common | {"node": it.node, "at": at, "detail": detail, "noticed_after_s": noticed_s, "armed": armed}
+            ),
+            trace,
+        )
         if it.kind == "Pod":
             told = {"reason": "OwnerNotSupported", "message": "a bare pod cannot be moved off a lost node in this version",
                     "remedy": "run it as a Deployment, or delete the pod by hand once the node is certainly off"}  # fmt: skip
@@ -229,23 +265,38 @@ class World:
             return
         moves = cause == "node-loss"
         to = it.standby if moves else it.node
-        why = f"{to} holds its checkpoints ready" if moves else (
-            "armed: the kubelet restores its newest checkpoint itself" if armed else f"the node is healthy and the newest checkpoint is {it.newest}")
+        why = (
+            f"{to} holds its checkpoints ready"
+            if moves
+            else (
+                "armed: the kubelet restores its newest checkpoint itself"
+                if armed
+                else f"the node is healthy and the newest checkpoint is {it.newest}"
+            )
+        )
         path = "shadow" if moves else "in-place-armed" if armed else "in-place-patch"
         restore_s = 0.5 + it.size / 9e8
         moments = {"started": 0.06, "fenced": 0.09, "restored": 0.2 + restore_s, "completed": 0.32 + restore_s}
         moments |= {} if moves else {"started": 0.02, "restored": restore_s, "completed": restore_s + 0.03}
         when = {step: at + timedelta(seconds=offset) for step, offset in moments.items()}
-        yield FailoverStarted.model_validate(common | {"node": it.node, "at": when["started"], "path": path, "standby": to, "why": why}), trace
+        yield (
+            FailoverStarted.model_validate(
+                common | {"node": it.node, "at": when["started"], "path": path, "standby": to, "why": why}
+            ),
+            trace,
+        )
         if until == "started":
             return
         if moves:
             how = "the node froze its containers before it was given up, and may not thaw them"
             yield FailoverFenced.model_validate(common | {"node": it.node, "at": when["fenced"], "how": how}), trace
         yield FailoverRestored.model_validate(common | {"node": to, "at": when["restored"]}), trace
-        yield FailoverCompleted.model_validate(
-            common | {"node": to, "at": when["completed"], "path": path, "total_s": moments["completed"]}
-        ), trace
+        yield (
+            FailoverCompleted.model_validate(
+                common | {"node": to, "at": when["completed"], "path": path, "total_s": moments["completed"]}
+            ),
+            trace,
+        )
         it.node, it.generation, it.restarts = to, it.generation + moves, it.restarts + 1
 
     def _trace(self) -> str:
@@ -253,8 +304,14 @@ class World:
 
 
 FAILURES = {
-    "InFlightConnection": ("CRIU met a connection between SYN and accept", "add skip-in-flight to /etc/criu/runc.conf on the node"),
-    "UnhealthyAfter": ("the container did not pass its probe after the checkpoint", "give it a patient probe: it needs more than 3 s"),
+    "InFlightConnection": (
+        "CRIU met a connection between SYN and accept",
+        "add skip-in-flight to /etc/criu/runc.conf on the node",
+    ),
+    "UnhealthyAfter": (
+        "the container did not pass its probe after the checkpoint",
+        "give it a patient probe: it needs more than 3 s",
+    ),
     "OpenDevice": (
         "CRIU: Can't dump file 12 of /dev/ttyUSB0: it is a character device",
         "close the device while idle, or have a sidecar own it",

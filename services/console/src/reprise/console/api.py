@@ -1,15 +1,16 @@
 """The read-only REST API. A page of rows is a list; the next page's address is in its `Link` header (RFC 8288)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from nats.errors import Error as NatsError
 from pydantic import BaseModel
 from reprise.console.export import lines
-from reprise.console.filters import Moment, Name, cursor, utc
+from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
 from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, WorkloadRow
@@ -18,9 +19,14 @@ from reprise.console.workloads import status
 from reprise.contracts.events import BY_TYPE
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Format = Annotated[Literal["json", "csv"], Query(description="csv: every row that fits the filters, not only a page, at most 1 000 000")]
-CursorText = Annotated[str, Query(alias="cursor", max_length=1000, description="from the `Link` header of the page before")]
-Type = Annotated[Literal["", *sorted(BY_TYPE)], Query()]  # type: ignore[valid-type]
+Format = Annotated[
+    Literal["json", "csv"], Query(description="csv: every row that fits the filters, not only a page, at most 1 000 000")
+]
+After = Annotated[CursorText, Query(alias="cursor", description="from the `Link` header of the page before")]
+if TYPE_CHECKING:
+    Type = str
+else:
+    Type = Literal["", *sorted(BY_TYPE)]
 MOST_ROWS, BATCH = 1_000_000, 1000
 
 AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "the database or NATS does not answer; nothing is lost meanwhile"}}
@@ -40,29 +46,31 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
     rows = Rows(ledger)
 
     @api.get("/events", **_paged(EventRow))
-    async def events(  # noqa: PLR0917
+    async def events(
         request: Request, response: Response, type: Type = "", namespace: Name = "", workload: Name = "", node: Name = "",
-        since: Moment = None, until: Moment = None, limit: Limit = 100, after: CursorText = "", format: Format = "json",
+        since: Moment = None, until: Moment = None, limit: Limit = 100, after: After = "", format: Format = "json",
     ) -> Any:  # fmt: skip
         """Events, newest first. `since` is included, `until` is not."""
         filters = {"type": type, "namespace": namespace, "workload": workload, "node": node}
         return await rows.answer("events", EventRow, request, response, filters, Span(since, until), limit, after, format)
 
     @api.get("/checkpoints", **_paged(CheckpointRow))
-    async def checkpoints(  # noqa: PLR0917
+    async def checkpoints(
         request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", container: Name = "",
         state: CheckpointState | Literal[""] = "", since: Moment = None, until: Moment = None, limit: Limit = 100,
-        after: CursorText = "", format: Format = "json",
+        after: After = "", format: Format = "json",
     ) -> Any:  # fmt: skip
         """Checkpoints with CRIU's statistics, newest first."""
         filters = {"namespace": namespace, "kind": kind, "workload": workload, "container": container, "state": state}
-        return await rows.answer("checkpoints", CheckpointRow, request, response, filters, Span(since, until), limit, after, format)
+        return await rows.answer(
+            "checkpoints", CheckpointRow, request, response, filters, Span(since, until), limit, after, format
+        )
 
     @api.get("/failovers", **_paged(FailoverRow))
-    async def failovers(  # noqa: PLR0917
+    async def failovers(
         request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", cause: Name = "",
         state: FailoverState | Literal[""] = "", since: Moment = None, until: Moment = None, limit: Limit = 100,
-        after: CursorText = "", format: Format = "json",
+        after: After = "", format: Format = "json",
     ) -> Any:  # fmt: skip
         """Failovers with the moment of each step, newest first."""
         filters = {"namespace": namespace, "kind": kind, "workload": workload, "cause": cause, "state": state}
@@ -79,10 +87,13 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
 
 
 def _stream(api: APIRouter, tails: Tails) -> None:
-    ok = {"description": "server-sent events, for as long as it is read", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+    ok = {
+        "description": "server-sent events, for as long as it is read",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
 
     @api.get("/events/stream", response_class=StreamingResponse, responses={200: ok, **AWAY})
-    async def stream(  # noqa: PLR0917
+    async def stream(
         type: Type = "", namespace: Name = "", workload: Name = "", node: Name = "",
         last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,18}$")] = "",
     ) -> Response:  # fmt: skip
@@ -93,14 +104,17 @@ def _stream(api: APIRouter, tails: Tails) -> None:
             raise HTTPException(503, "too many streams are open", {"Retry-After": "10"}) from error
         except NatsError as error:
             raise HTTPException(503, "NATS does not answer; what happens meanwhile is not lost", {"Retry-After": "2"}) from error
-        return StreamingResponse(found, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        return StreamingResponse(
+            found, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
 
 
+@dataclass(frozen=True)
 class Span:
-    """since is included, until is not; either may be None. Raises HTTPException 422."""
+    """since is included, until is not; either may be None."""
 
-    def __init__(self, since: datetime | None, until: datetime | None) -> None:
-        self.since, self.until = utc(since), utc(until)
+    since: datetime | None
+    until: datetime | None
 
 
 class Rows:
@@ -109,7 +123,7 @@ class Rows:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def answer(  # noqa: PLR0917
+    async def answer(
         self, table: Table, model: type[BaseModel], request: Request, response: Response, filters: dict[str, str], span: Span,
         limit: int, after: str, form: str,
     ) -> Any:  # fmt: skip

@@ -2,8 +2,8 @@
 
 import psycopg
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from psycopg_pool import PoolTimeout
 from reprise.console import api
 from reprise.console.ledger import Ledger

@@ -90,7 +90,9 @@ class Ledger:
         """Retention: whole days of events, what can no longer be restored, and workloads that nothing was heard of since."""
         oldest_day = f"events_{before.astimezone(UTC):%Y%m%d}"
         async with self._pool.connection() as connection:
-            found = await connection.execute("select inhrelid::regclass::text from pg_inherits where inhparent = 'events'::regclass")
+            found = await connection.execute(
+                "select inhrelid::regclass::text from pg_inherits where inhparent = 'events'::regclass"
+            )
             for (name,) in await found.fetchall():
                 if name < oldest_day:
                     await connection.execute(sql.SQL("drop table {}").format(sql.Identifier(name)))
@@ -118,7 +120,10 @@ class Ledger:
         if after:
             where.append(sql.SQL("(at, {}) < ({}, {})").format(key, sql.Literal(after.at), sql.Literal(after.key)))
         statement = sql.SQL("select * from {}{} order by at desc, {} desc limit {}").format(
-            sql.Identifier(table), sql.SQL(" where ") + sql.SQL(" and ").join(where) if where else sql.SQL(""), key, sql.Literal(limit)
+            sql.Identifier(table),
+            sql.SQL(" where ") + sql.SQL(" and ").join(where) if where else sql.SQL(""),
+            key,
+            sql.Literal(limit),
         )
         return await self._rows(statement, None)
 
@@ -130,9 +135,7 @@ class Ledger:
         """The same, of one workload's containers."""
         return await self._rows(WORKLOADS, {"namespace": namespace, "kind": kind, "workload": name, "limit": 100})
 
-    async def history(
-        self, container: dict[str, Any], since: datetime, until: datetime, bins: int
-    ) -> list[dict[str, Any]]:
+    async def history(self, container: dict[str, Any], since: datetime, until: datetime, bins: int) -> list[dict[str, Any]]:
         """What its checkpoints were like, in this many equal spans of time; a span without any has no row.
 
         container: namespace, kind, workload, container.

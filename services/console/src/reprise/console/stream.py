@@ -102,7 +102,9 @@ class Tails:
     ) -> JetStreamContext.PushSubscription:
         jetstream = self._bus.jetstream
         config = await _start(jetstream, after)
-        return await jetstream.subscribe(wanted.subject, cb=queue.put, stream=subjects.STREAM, ordered_consumer=True, config=config)
+        return await jetstream.subscribe(
+            wanted.subject, cb=queue.put, stream=subjects.STREAM, ordered_consumer=True, config=config
+        )
 
 
 def _text(wanted: Wanted, message: Msg) -> str:

@@ -13,8 +13,13 @@ def upsert(row: Row) -> str:
 
 
 @cache
-def _text(  # noqa: PLR0917 all that the statement depends on: there are a few dozen
-    table: str, key: str, names: tuple[str, ...], states: tuple[str, ...], first: frozenset[str], newest: tuple[tuple[str, tuple[str, ...]], ...]
+def _text(
+    table: str,
+    key: str,
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    first: frozenset[str],
+    newest: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> str:
     return _statement(Row(table, key, dict.fromkeys(names), states, first, dict(newest))).as_string()
 

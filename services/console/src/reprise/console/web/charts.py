@@ -69,7 +69,7 @@ class Chart:
     points: tuple[Point, ...]
 
 
-def chart(  # noqa: PLR0917
+def chart(
     title: str, rows: list[dict[str, Any]], column: str, window: Window, say: Callable[[float], str], gap_s: float
 ) -> Chart | None:
     """rows: of history.sql. say: a value in words. gap_s: a longer silence breaks the line. None: nothing was measured."""
@@ -87,10 +87,13 @@ def chart(  # noqa: PLR0917
         before = number
     width = round(WIDTH / window.bins, 1)
     points = tuple(
-        Point(window.bin_x(number), _y(value, scale), width, f"{clock(window.bin_at(number))}: {say(value)}") for number, value in known
+        Point(window.bin_x(number), _y(value, scale), width, f"{clock(window.bin_at(number))}: {say(value)}")
+        for number, value in known
     )
     line = "".join("M" + "L".join(f"{x:g} {y:g}" for x, y in run) + ("h0" if len(run) == 1 else "") for run in runs)
-    area = "".join(f"M{run[0][0]:g} {HEIGHT}L" + "L".join(f"{x:g} {y:g}" for x, y in run) + f"L{run[-1][0]:g} {HEIGHT}Z" for run in runs)
+    area = "".join(
+        f"M{run[0][0]:g} {HEIGHT}L" + "L".join(f"{x:g} {y:g}" for x, y in run) + f"L{run[-1][0]:g} {HEIGHT}Z" for run in runs
+    )
     return Chart(title, say(values[-1]), say(min(values)), say(max(values)), say(scale), line, area, points)
 
 
@@ -137,7 +140,9 @@ def ticks(rows: list[dict[str, Any]], window: Window) -> tuple[Tick, ...]:
     return tuple(told)
 
 
-def marks(failovers: list[dict[str, Any]], window: Window, tone: Callable[[str], str], say: Callable[[dict[str, Any]], str]) -> tuple[Mark, ...]:
+def marks(
+    failovers: list[dict[str, Any]], window: Window, tone: Callable[[str], str], say: Callable[[dict[str, Any]], str]
+) -> tuple[Mark, ...]:
     """At least three units wide, so that a short one is seen."""
     told = []
     for row in failovers:

@@ -16,7 +16,7 @@ def size(count: float | None) -> str:
     return f"{count:.0f} {UNITS[unit]}" if unit == 0 or count >= 100 else f"{count:.3g} {UNITS[unit]}"
 
 
-def seconds(count: float | None) -> str:
+def seconds(count: float | None) -> str:  # noqa: PLR0911 one return per range reads best
     """`38 ms`, `0.68 s`, `4.2 s`, `38 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`."""
     if count is None:
         return NONE

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path, Response
 from fastapi.responses import HTMLResponse
-from reprise.console.filters import FormMoment, Moment, Name, cursor, form_moment, utc
+from reprise.console.filters import CursorText, FormMoment, Moment, Name, cursor, form_moment
 from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
 from reprise.console.web import charts, whatif
@@ -36,10 +36,16 @@ def router(ledger: Ledger, pages: Pages) -> APIRouter:
         return pages.render("overview.html", **await views.overview(namespace, q, health))
 
     @web.get("/workloads/{namespace}/{kind}/{name}")
-    async def workload(  # noqa: PLR0917
-        namespace: Part, kind: Part, name: Part, container: Name = "", range: Name = "1h", until: Moment = None, before: Name = ""
+    async def workload(
+        namespace: Part,
+        kind: Part,
+        name: Part,
+        container: Name = "",
+        range: Name = "1h",
+        until: Moment = None,
+        before: CursorText = "",
     ) -> Response:
-        found = await views.workload(namespace, kind, name, container, range, utc(until), before)
+        found = await views.workload(namespace, kind, name, container, range, until, before)
         return pages.render("workload.html", **found)
 
     @web.get("/failovers/{failover_id}")
@@ -55,9 +61,9 @@ def router(ledger: Ledger, pages: Pages) -> APIRouter:
         return pages.render("node.html", **await views.node(name))
 
     @web.get("/events")
-    async def events(  # noqa: PLR0917
-        type: Name = "", namespace: Name = "", workload: Name = "", node: Name = "", since: FormMoment = "", until: FormMoment = "",
-        before: Name = "",
+    async def events(
+        type: Name = "", namespace: Name = "", workload: Name = "", node: Name = "", since: FormMoment = "",
+        until: FormMoment = "", before: CursorText = "",
     ) -> Response:  # fmt: skip
         asked = {"type": type, "namespace": namespace, "workload": workload, "node": node}
         return pages.render("events.html", **await views.events(asked, form_moment(since), form_moment(until), before))
@@ -92,12 +98,12 @@ class Views:
         rows.sort(key=lambda row: (ORDER.index(row["health"]), row["namespace"], row["workload"], row["container"]))
         failovers = [row for row in await self._ledger.query("failovers", {}, 50) if row["cause"] != "arm"][:6]
         return {
-            "nav": "workloads", "rows": rows, "every": every, "failovers": failovers, "namespace": namespace, "q": q, "health": health,
-            "namespaces": sorted({row["namespace"] for row in every}), "most": MOST_WORKLOADS,
+            "nav": "workloads", "rows": rows, "every": every, "failovers": failovers, "namespace": namespace, "q": q,
+            "health": health, "namespaces": sorted({row["namespace"] for row in every}), "most": MOST_WORKLOADS,
             "nodes": node_list(every, await self._ledger.nodes()),
         }  # fmt: skip
 
-    async def workload(  # noqa: PLR0917
+    async def workload(
         self, namespace: str, kind: str, name: str, container: str, span: str, until: datetime | None, before: str
     ) -> dict[str, Any]:
         containers = [status(row) for row in await self._ledger.workload(namespace, KINDS.get(kind, kind), name)]
@@ -177,7 +183,9 @@ def _later(until: datetime | None, span: timedelta) -> str:
     return (until + span).isoformat(timespec="seconds") if until and until + span < datetime.now(UTC) else ""
 
 
-def history(who: dict[str, Any], window: charts.Window, rows: list[dict[str, Any]], failovers: list[dict[str, Any]]) -> dict[str, Any]:
+def history(
+    who: dict[str, Any], window: charts.Window, rows: list[dict[str, Any]], failovers: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The timeline and the charts of a window."""
     gap_s = max(STALE_INTERVALS * (who["interval_s"] or 0), 2.5 * window.step_s)
     drawn = (
@@ -209,7 +217,8 @@ def node_list(statuses: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> li
         row = known.get(name)
         gone = bool(row and row["changed_at"] and row["change"] != "node.returned" and _newer(row["changed_at"], row["seen_at"]))
         told.append({
-            "name": name, "gone": gone, "change": row["change"] if row and gone else "", "detail": row["detail"] if row and gone else "",
+            "name": name, "gone": gone,
+            "change": row["change"] if row and gone else "", "detail": row["detail"] if row and gone else "",
             "changed_at": row["changed_at"] if row else None, "seen_at": row["seen_at"] if row else None,
             "runs": [s for s in statuses if s["node"] == name],
             "stands_by": [s for s in statuses if s["standby"] and s["standby"]["node"] == name and s["node"] != name],
@@ -223,4 +232,3 @@ def _gone(nodes: list[dict[str, Any]]) -> frozenset[str]:
 
 def _newer(moment: datetime, than: datetime | None) -> bool:
     return than is None or moment > than
-

@@ -78,12 +78,13 @@ def _headline(row: dict[str, Any]) -> str:
         return f"{began}; restored {where} with its memory after {seconds(back_s)}"
     if row["state"] == "abandoned":
         return f"{began}, and its state could not be brought back"
-    return f"{began}; " + {
+    how = {
         "declared": "a restorer is to take it on",
         "started": f"being restored {'there' if there == node else f'on {there}'}",
         "fenced": f"being restored on {there}",
         "restored": f"restored on {there}, its owner is to adopt it",
-    }.get(row["state"], row["state"])
+    }
+    return f"{began}; {how.get(row['state'], row['state'])}"
 
 
 def _what(row: dict[str, Any]) -> str:
@@ -140,7 +141,11 @@ def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
     moved = row["path"] == "shadow"
     parts = (
         ("notice", "until the fault was certain", row["declared_at"]),
-        ("plan", "which checkpoint, which node" if moved else "plan and place: the container starts from its checkpoint", row["started_at"]),
+        (
+            "plan",
+            "which checkpoint, which node" if moved else "plan and place: the container starts from its checkpoint",
+            row["started_at"],
+        ),
         ("fence", "the old instance can no longer run", row["fenced_at"]),
         ("restore", "image, start from the checkpoint, probe passes" if moved else "until its probe passes", row["restored_at"]),
         ("adopt" if moved else "complete", "its ReplicaSet owns it" if moved else "recorded", row["ended_at"]),
@@ -149,9 +154,8 @@ def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
     for name, what, moment in parts:
         if moment is not None:
             end = max((moment - zero).total_seconds(), since)  # clocks of two nodes may differ by some milliseconds
-            if row["state"] == "abandoned" and moment == row["ended_at"]:
-                name, what = "give up", "no way was left"
-            steps.append(Step(name, what, since, end))
+            given_up = row["state"] == "abandoned" and moment == row["ended_at"]
+            steps.append(Step("give up", "no way was left", since, end) if given_up else Step(name, what, since, end))
             since = end
     if row["state"] not in ("completed", "abandoned"):
         steps.append(Step("…", "under way", since, max((now - zero).total_seconds(), since), open=True))

@@ -76,9 +76,9 @@ def health(name: str) -> Said:
     return HEALTH.get(name, Said(name, "warn"))
 
 
-def event_summary(kind: str, data: dict[str, object]) -> str:
+def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
     """One line of what the event says beyond its type and place."""
-    said = {name: data.get(name) for name in data}
+    said = data
     match kind:
         case "checkpoint.failed" | "failover.abandoned" | "standby.refused":
             return f"{said.get('reason')}: {said.get('message')}"
