@@ -31,27 +31,31 @@ PAGES = {
 FILL = """
 create temporary table moments as
     select w, n, now() - n * interval '7 days' / of as at from
-        (select w, case w when 0 then %(half)s else %(half)s / (%(workloads)s - 1) end as of from generate_series(0, %(workloads)s - 1) w) w,
+        (select w, case w
+            when 0 then %(half)s else %(half)s / (%(workloads)s - 1) end as of from generate_series(0, %(workloads)s - 1) w) w,
         generate_series(0, of - 1) n;
 select events_partition(day) from (select distinct date_trunc('day', at, 'UTC') as day from moments) days;
 insert into events (id, type, at, node, namespace, kind, workload, data, trace_id)
     select md5(w || '-' || n || type), type, at, 'n' || w %% 3, 'default', 'Deployment', 'w' || w,
-        jsonb_build_object('checkpoint_id', to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, 'node', 'n1', 'size', 34000000 + n %% 1000,
+        jsonb_build_object('checkpoint_id', to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w,
+            'node', 'n1', 'size', 34000000 + n %% 1000,
             'target', jsonb_build_object('node', 'n1', 'pod', 'w-7c9d6b5f4-abcde', 'pod_uid', md5(w::text), 'container', 'app')),
         md5(w || '-' || n)
-    from moments, unnest(array['checkpoint.due', 'checkpoint.taken', 'checkpoint.stored', 'checkpoint.staged', 'checkpoint.pruned']) type;
+    from moments,
+        unnest(array['checkpoint.due', 'checkpoint.taken', 'checkpoint.stored', 'checkpoint.staged', 'checkpoint.pruned']) type;
 insert into checkpoints (checkpoint_id, namespace, kind, workload, container, node, pod, state, trigger, interval_s, due_at,
-        kubelet_started_at, kubelet_s, stored_at, transfer_s, size_bytes, new_bytes, uploaded_bytes, frozen_time_us, reason, message, trace_id)
-    select to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, 'default', 'Deployment', 'w' || w, 'app', 'n' || w %% 3, 'w-7c9d6b5f4-abcde',
-        case when n < 3 then 'stored' when n %% 97 = 0 then 'failed' else 'pruned' end, 'interval', 6, at, at, 0.2,
+        kubelet_started_at, kubelet_s, stored_at, transfer_s, size_bytes, new_bytes, uploaded_bytes, frozen_time_us,
+        reason, message, trace_id)
+    select to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, 'default', 'Deployment', 'w' || w, 'app', 'n' || w %% 3,
+        'w-7c9d6b5f4-abcde', case when n < 3 then 'stored' when n %% 97 = 0 then 'failed' else 'pruned' end, 'interval', 6, at, at, 0.2,
         case when n %% 97 > 0 then at end, 0.1, 34000000 + n %% 1000, 1000000 + n %% 5000, 400000, 20000 + n %% 900,
         case when n %% 97 = 0 then 'R' end, case when n %% 97 = 0 then 'm' end, md5(w || '-' || n)
     from moments;
 insert into workloads (lineage, namespace, kind, workload, container, node, pod, seen_at, interval_s, due_at)
     select 'default/deployment.w' || w || '/app', 'default', 'Deployment', 'w' || w, 'app', 'n1', 'p', max(at), 6, max(at)
     from moments group by w;
-insert into failovers (failover_id, namespace, kind, workload, container, node, standby, cause, path, state, checkpoint_id, declared_at,
-        noticed_after_s, started_at, restored_at, ended_at, total_s, why)
+insert into failovers (failover_id, namespace, kind, workload, container, node, standby, cause, path, state, checkpoint_id,
+        declared_at, noticed_after_s, started_at, restored_at, ended_at, total_s, why)
     select 'fo-' || w || '-' || n, 'default', 'Deployment', 'w' || w, 'app', 'n1', 'n1', 'crash', 'in-place-armed', 'completed',
         to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, at, 0.1, at, at, at + interval '1 s', 1, 'armed'
     from moments where n %% 1000 = 5;

@@ -191,5 +191,5 @@ def test_screenshots(told: Console, chromium: Any) -> None:
             page.goto(address(told, name))
             picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
             picture = picture.crop((0, 0, picture.width, min(picture.height, 1400))).convert("RGB")
-            picture.quantize(48, dither=Image.Dither.NONE).save(folder / f"{name}-{view}.png", optimize=True)
+            picture.quantize(128, dither=Image.Dither.NONE).save(folder / f"{name}-{view}.png", optimize=True)
         context.close()
