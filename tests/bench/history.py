@@ -47,9 +47,11 @@ insert into checkpoints (checkpoint_id, namespace, kind, workload, container, no
         kubelet_started_at, kubelet_s, stored_at, transfer_s, size_bytes, new_bytes, uploaded_bytes, frozen_time_us,
         reason, message, trace_id)
     select to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, 'default', 'Deployment', 'w' || w, 'app', 'n' || w %% 3,
-        'w-7c9d6b5f4-abcde', case when n < 3 then 'stored' when n %% 97 = 0 then 'failed' else 'pruned' end, 'interval', 6, at, at, 0.2,
+        'w-7c9d6b5f4-abcde', case when n < 3 then 'stored' when n %% 97 = 0 then 'failed' else 'pruned' end,
+        'interval', 6, at, at, 0.2,
         case when n %% 97 > 0 then at end, 0.1, 34000000 + n %% 1000, 1000000 + n %% 5000, 400000, 20000 + n %% 900,
-        case when n %% 97 = 0 then 'R' end, case when n %% 97 = 0 then 'm' end, md5(w || '-' || n)
+        case when n %% 97 = 0 then 'R' end, case when n %% 97 = 0 then 'm' end,
+        md5(w || '-' || n)
     from moments;
 insert into workloads (lineage, namespace, kind, workload, container, node, pod, seen_at, interval_s, due_at)
     select 'default/deployment.w' || w || '/app', 'default', 'Deployment', 'w' || w, 'app', 'n1', 'p', max(at), 6, max(at)
