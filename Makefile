@@ -7,7 +7,7 @@ LAB := $(RUN) reprise-lab
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component lab e2e test demo bench up down images deploy logs build proto requirements
+.PHONY: help setup lint unit component browser screenshots lab e2e test demo bench up down images deploy logs build proto requirements
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,9 +28,17 @@ lint: setup ## ruff, mypy --strict, import-linter
 unit: setup ## the fast loop: no root, no servers, no cluster
 	$(RUN) pytest -q -m "not component and not e2e and not lab and not long"
 
-component: setup ## real NATS, MinIO, SeaweedFS and PostgreSQL processes, and long models (builds the servers once)
+component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models (builds the servers once)
 	$(LAB) build
 	$(RUN) pytest -q -m "component or long"
+
+browser:
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
+	  { echo "installing chromium, for the console's tests"; apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null
+
+screenshots: setup browser ## the console's pages, as pictures below docs/console
+	REPRISE_SCREENSHOTS=docs/console $(RUN) pytest -q -m component tests/component/console/test_pages.py -k screenshots
 
 lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 	$(LAB) build

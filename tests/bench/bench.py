@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import history
 import large
 import memory
 import recovery
@@ -35,9 +36,18 @@ def store_figures(progress: Progress) -> list[Row]:
     return found
 
 
+def console_figures(progress: Progress) -> list[Row]:
+    """With a PostgreSQL of its own."""
+    task = progress.add_task("the console, with a million events behind it", total=None)
+    found = history.measure()
+    progress.remove_task(task)
+    return found
+
+
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.crash": recovery.crashes, "checkpoint": recovery.latency, "recovery.node_loss": recovery.node_loss,
     "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
+    "console": console_figures,
 }  # fmt: skip
 
 

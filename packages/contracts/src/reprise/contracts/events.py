@@ -76,6 +76,10 @@ class CheckpointStored(Event):
     transfer_s: float
     kubelet_s: float
     stats: CriuStats
+    new_bytes: int | None = None
+    """Of the archive: what no checkpoint before it had. None: an older version did not tell."""
+    uploaded_bytes: int | None = None
+    """Sent to the store, after compression."""
 
 
 class CheckpointStaged(Event):

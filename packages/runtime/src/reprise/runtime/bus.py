@@ -18,7 +18,7 @@ from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError
+from nats.js.errors import BadRequestError, NotFoundError
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from reprise.contracts import envelope, subjects
@@ -139,6 +139,14 @@ class Bus:
         """Register a durable consumer; run() serves it. node: only events about that node."""
         types = events if isinstance(events, tuple) else (events,)
         self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency))
+
+    async def rewind(self, consumer: str) -> None:
+        """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
+        name = subjects.token(consumer)
+        with contextlib.suppress(NotFoundError):
+            info = await self.jetstream.consumer_info(subjects.STREAM, name)
+            if info.delivered and info.delivered.stream_seq:  # else it is at the start; made anew by whoever serves it
+                await self.jetstream.delete_consumer(subjects.STREAM, name)
 
     async def run(self) -> None:
         """Serve every subscription until cancelled."""

@@ -75,6 +75,12 @@ def traceparent(context: Context | None = None) -> str:
     return carrier.get("traceparent", "")
 
 
+def received_trace_id() -> str:
+    """The trace of the message that is being handled; empty if it came with none."""
+    parent = getattr(trace.get_current_span(), "parent", None)
+    return f"{parent.trace_id:032x}" if parent else ""
+
+
 def _add_trace_ids(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     context = trace.get_current_span().get_span_context()
     if context.is_valid:

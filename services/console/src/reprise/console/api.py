@@ -1,57 +1,159 @@
-"""The read-only REST API."""
+"""The read-only REST API. A page of rows is a list; the next page's address is in its `Link` header (RFC 8288)."""
 
-import contextlib
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import psycopg
-from fastapi import APIRouter, HTTPException, Query
-from psycopg_pool import PoolTimeout
-from reprise.console.ledger import Ledger, Table
+from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from nats.errors import Error as NatsError
+from pydantic import BaseModel
+from reprise.console.export import lines
+from reprise.console.filters import CursorText, Moment, Name, cursor
+from reprise.console.ledger import KEY, Ledger, Table
+from reprise.console.paging import Cursor
+from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, WorkloadRow
+from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
+from reprise.contracts.events import BY_TYPE
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Format = Annotated[
+    Literal["json", "csv"], Query(description="csv: every row that fits the filters, not only a page, at most 1 000 000")
+]
+After = Annotated[CursorText, Query(alias="cursor", description="from the `Link` header of the page before")]
+if TYPE_CHECKING:
+    Type = str
+else:
+    Type = Literal["", *sorted(BY_TYPE)]
+MOST_ROWS, BATCH = 1_000_000, 1000
+
+AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "the database or NATS does not answer; nothing is lost meanwhile"}}
 
 
-def router(ledger: Ledger) -> APIRouter:
+def _paged(model: type[BaseModel]) -> dict[str, Any]:
+    """What a list of rows has in common, for the OpenAPI document."""
+    link = {"description": 'the next page: `<address>; rel="next"`; absent on the last one', "schema": {"type": "string"}}
+    return {
+        "response_model": list[model],  # type: ignore[valid-type]
+        "responses": {200: {"headers": {"Link": link}, "content": {"text/csv": {"schema": {"type": "string"}}}}, **AWAY},
+    }
+
+
+def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
     api = APIRouter(prefix="/api/v1")
+    rows = Rows(ledger)
 
-    async def read(table: Table, limit: int, **filters: str | None) -> list[dict[str, Any]]:
-        with away():
-            return await ledger.query(table, {k: v for k, v in filters.items() if v}, limit)
-
-    @api.get("/events")
+    @api.get("/events", **_paged(EventRow))
     async def events(
-        namespace: str | None = None, workload: str | None = None, type: str | None = None, limit: Limit = 100
-    ) -> list[dict[str, Any]]:
-        """Events, newest first."""
-        return await read("events", limit, namespace=namespace, workload=workload, type=type)
+        request: Request, response: Response, type: Type = "", namespace: Name = "", workload: Name = "", node: Name = "",
+        since: Moment = None, until: Moment = None, limit: Limit = 100, after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
+        """Events, newest first. `since` is included, `until` is not."""
+        filters = {"type": type, "namespace": namespace, "workload": workload, "node": node}
+        return await rows.answer("events", EventRow, request, response, filters, Span(since, until), limit, after, format)
 
-    @api.get("/checkpoints")
+    @api.get("/checkpoints", **_paged(CheckpointRow))
     async def checkpoints(
-        namespace: str | None = None, workload: str | None = None, state: str | None = None, limit: Limit = 100
-    ) -> list[dict[str, Any]]:
+        request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", container: Name = "",
+        state: CheckpointState | Literal[""] = "", since: Moment = None, until: Moment = None, limit: Limit = 100,
+        after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
         """Checkpoints with CRIU's statistics, newest first."""
-        return await read("checkpoints", limit, namespace=namespace, workload=workload, state=state)
+        filters = {"namespace": namespace, "kind": kind, "workload": workload, "container": container, "state": state}
+        return await rows.answer(
+            "checkpoints", CheckpointRow, request, response, filters, Span(since, until), limit, after, format
+        )
 
-    @api.get("/failovers")
-    async def failovers(namespace: str | None = None, workload: str | None = None, limit: Limit = 100) -> list[dict[str, Any]]:
-        """Failovers, newest first."""
-        return await read("failovers", limit, namespace=namespace, workload=workload)
+    @api.get("/failovers", **_paged(FailoverRow))
+    async def failovers(
+        request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", cause: Name = "",
+        state: FailoverState | Literal[""] = "", since: Moment = None, until: Moment = None, limit: Limit = 100,
+        after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
+        """Failovers with the moment of each step, newest first."""
+        filters = {"namespace": namespace, "kind": kind, "workload": workload, "cause": cause, "state": state}
+        return await rows.answer("failovers", FailoverRow, request, response, filters, Span(since, until), limit, after, format)
 
-    @api.get("/workloads")
-    async def workloads(namespace: str | None = None, limit: Limit = 1000) -> list[dict[str, Any]]:
+    @api.get("/workloads", responses=AWAY)
+    async def workloads(namespace: Name = "", limit: Limit = 1000) -> list[WorkloadRow]:
         """Every protected container: health, recovery point, standby, expected recovery time, last failover."""
-        with away():
-            return [status(row) for row in await ledger.workloads(namespace or None, limit)]
+        return [WorkloadRow.model_validate(status(row)) for row in await ledger.workloads(namespace or None, limit)]
 
+    if tails:
+        _stream(api, tails)
     return api
 
 
-@contextlib.contextmanager
-def away() -> Iterator[None]:
-    """A database that does not answer is told as such."""
-    try:
-        yield
-    except (psycopg.OperationalError, PoolTimeout) as error:
-        raise HTTPException(503, "the database does not answer; events wait in the stream meanwhile") from error
+def _stream(api: APIRouter, tails: Tails) -> None:
+    ok = {
+        "description": "server-sent events, for as long as it is read",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+
+    @api.get("/events/stream", response_class=StreamingResponse, responses={200: ok, **AWAY})
+    async def stream(
+        type: Type = "", namespace: Name = "", workload: Name = "", node: Name = "",
+        last_event_id: Annotated[str, Header(pattern=r"^[0-9]{0,18}$")] = "",
+    ) -> Response:  # fmt: skip
+        """Events as they happen: each `data` is a CloudEvent, each `id` its sequence in the stream."""
+        try:
+            found = tails.open(Wanted(type, namespace, workload, node), int(last_event_id) if last_event_id else None)
+        except Full as error:
+            raise HTTPException(503, "too many streams are open", {"Retry-After": "10"}) from error
+        except NatsError as error:
+            raise HTTPException(503, "NATS does not answer; what happens meanwhile is not lost", {"Retry-After": "2"}) from error
+        return StreamingResponse(
+            found, media_type="text/event-stream", headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        )
+
+
+@dataclass(frozen=True)
+class Span:
+    """since is included, until is not; either may be None."""
+
+    since: datetime | None
+    until: datetime | None
+
+
+class Rows:
+    """Pages of the ledger's tables."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def answer(
+        self, table: Table, model: type[BaseModel], request: Request, response: Response, filters: dict[str, str], span: Span,
+        limit: int, after: str, form: str,
+    ) -> Any:  # fmt: skip
+        known = {name: value for name, value in filters.items() if value}
+
+        async def page(most: int, last: Cursor | None) -> list[dict[str, Any]]:
+            return await self._ledger.query(table, known, most, since=span.since, until=span.until, after=last)
+
+        start = cursor(after)
+        if form == "csv":
+            first = await page(BATCH, start)  # before the answer begins, so that an absent database is told as such
+            named = {"Content-Disposition": f'attachment; filename="{table}.csv"'}
+            text = _csv(list(model.model_fields), KEY[table], first, page)
+            return StreamingResponse(text, media_type="text/csv", headers=named)
+        found = await page(limit + 1, start)
+        if len(found) > limit:
+            last = found[limit - 1]
+            following = request.url.include_query_params(cursor=str(Cursor(last["at"], last[KEY[table]])))
+            response.headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+        return found[:limit]
+
+
+async def _csv(
+    names: list[str], key: str, found: list[dict[str, Any]], page: Callable[[int, Cursor | None], Awaitable[list[dict[str, Any]]]]
+) -> AsyncIterator[str]:
+    """A batch at a time, each from a cursor: no transaction is held open for a slow reader."""
+    for line in lines(names, []):
+        yield line
+    told = 0
+    while found and told < MOST_ROWS:
+        yield "".join(list(lines(names, found))[1:])
+        told += len(found)
+        found = await page(BATCH, Cursor(found[-1]["at"], found[-1][key])) if len(found) == BATCH else []

@@ -21,14 +21,19 @@ class Expected:
     how: str
 
 
-def expected_recovery(size_bytes: int | None, *, warm: bool) -> Expected:
-    """size_bytes: of the newest stored checkpoint, None if there is none. warm: the standby holds it."""
+def expected_recovery(size_bytes: int | None, *, warm: bool, movable: bool = True) -> Expected:
+    """size_bytes: of the newest stored checkpoint, None if there is none. warm: the standby holds it.
+    movable: off a lost node; only a Deployment is, in this version.
+    """
     if size_bytes is None:
         return Expected(None, None, "no checkpoint is stored yet: it would start blank")
     restore_s = size_bytes / RESTORE_BYTES_PER_S
     cold_s = 0.0 if warm else size_bytes / COLD_BYTES_PER_S
     rate = f"{RESTORE_BYTES_PER_S / 1e6:.0f} MB/s to restore"
-    if not warm:
+    if movable and not warm:
         rate += f", and {COLD_BYTES_PER_S / 1e6:.0f} MB/s to fetch it on node loss"
+    crash = round(CRASH_BASE_S + restore_s, 1)
+    if not movable:
+        return Expected(crash, None, f"{CRASH_BASE_S} s after a crash, plus its size at {rate}; it is not moved off a lost node")
     how = f"{CRASH_BASE_S} s after a crash, {NODE_LOSS_BASE_S} s after a lost node, plus its size at {rate}"
-    return Expected(round(CRASH_BASE_S + restore_s, 1), round(NODE_LOSS_BASE_S + restore_s + cold_s, 1), how)
+    return Expected(crash, round(NODE_LOSS_BASE_S + restore_s + cold_s, 1), how)

@@ -1,7 +1,7 @@
 """Events as rows, pure: which table, which key, which columns. Idempotent and independent of the order of arrival."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reprise.contracts.events import (
@@ -18,6 +18,7 @@ from reprise.contracts.events import (
     FailoverFenced,
     FailoverRestored,
     FailoverStarted,
+    NodeEvent,
     StandbyRefused,
 )
 
@@ -44,9 +45,17 @@ def event_id(event: Event) -> str:
     return hashlib.blake2b(f"{event.TYPE}{event.model_dump_json()}".encode(), digest_size=16).hexdigest()
 
 
-def rows_of(event: Event) -> tuple[Row, ...]:
-    """The projections' rows for this event."""
-    return tuple(row for row in (_checkpoint_row(event), _failover_row(event), _workload_row(event)) if row)
+def rows_of(event: Event, trace_id: str = "") -> tuple[Row, ...]:
+    """The projections' rows for this event. trace_id: of its traceparent; empty if it had none."""
+    rows = (_checkpoint_row(event), _failover_row(event), _workload_row(event), _node_row(event))
+    return tuple(_traced(row, event, trace_id) for row in rows if row)
+
+
+def _traced(row: Row, event: Event, trace_id: str) -> Row:
+    """The first event of a checkpoint or failover names its trace: only one may, or the order of arrival would tell."""
+    if trace_id and isinstance(event, CheckpointDue | FailoverDeclared) and row.table in ("checkpoints", "failovers"):
+        return replace(row, columns=row.columns | {"trace_id": trace_id})
+    return row
 
 
 def _place(event: Event) -> dict[str, Any]:
@@ -66,6 +75,8 @@ def _checkpoint_row(event: Event) -> Row | None:
         # It happened on another node: the row's node stays the one that took the checkpoint.
         place, first = place | {"node": event.target.node}, frozenset({"node", "pod"})
         newest = {"staged_at": ("staged_on", "staged_warm", "staged_bytes")}
+    elif isinstance(event, CheckpointStaged):
+        newest = {"held_at": ("pull_s",)}
     if isinstance(event, CheckpointPruned):
         place, first = place | {"container": event.container}, frozenset({"node"})
     return Row("checkpoints", "checkpoint_id", place | columns, CHECKPOINT_STATES, first, newest)
@@ -76,13 +87,26 @@ def _failover_row(event: Event) -> Row | None:
     if columns is None:
         return None
     place = _place(event) | {"failover_id": getattr(event, "failover_id", "")}
+    if target := getattr(event, "target", None):
+        place["node"] = target.node  # where it failed, whichever node tells of it
     return Row("failovers", "failover_id", place | columns, FAILOVER_STATES)
+
+
+def _node_row(event: Event) -> Row | None:
+    """A node that works is there, whatever was said of it before."""
+    if isinstance(event, NodeEvent):
+        columns = {"node": event.node, "changed_at": event.at, "change": event.TYPE, "detail": event.detail}
+        return Row("nodes", "node", columns, newest={"changed_at": ("change", "detail")})
+    if isinstance(event, CheckpointTaken | CheckpointStored | CheckpointStaged | StandbyRefused):
+        return Row("nodes", "node", {"node": event.node, "seen_at": event.at}, newest={"seen_at": ()})
+    return None
 
 
 def _workload_row(event: Event) -> Row | None:
     """What is known of a container of a workload as a whole: where it was last, its interval, the newest refusal."""
     target = getattr(event, "target", None)
-    if not isinstance(event, CheckpointDue | CheckpointStored | CheckpointStaged | StandbyRefused) or target is None:
+    tells = CheckpointDue | CheckpointStored | CheckpointStaged | StandbyRefused | FailoverCompleted
+    if not isinstance(event, tells) or target is None:
         return None
     workload = event.workload
     columns: dict[str, Any] = {
@@ -92,6 +116,9 @@ def _workload_row(event: Event) -> Row | None:
     newest: dict[str, tuple[str, ...]] = {}
     if isinstance(event, CheckpointDue | CheckpointStored):
         columns |= {"seen_at": event.at, "node": target.node, "pod": target.pod}
+        newest["seen_at"] = ("node", "pod")
+    if isinstance(event, FailoverCompleted):  # moved: its new pod is known with its next checkpoint
+        columns |= {"seen_at": event.at, "node": event.node, "pod": target.pod if event.node == target.node else None}
         newest["seen_at"] = ("node", "pod")
     if isinstance(event, CheckpointDue):
         columns |= {"due_at": event.due_at, "interval_s": event.interval_s}
@@ -117,44 +144,49 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
         case CheckpointStored():
             return {
                 "state": "stored", "stored_at": event.at, "size_bytes": event.size, "sha256": event.sha256,
-                "transfer_s": event.transfer_s,
+                "transfer_s": event.transfer_s, "new_bytes": event.new_bytes, "uploaded_bytes": event.uploaded_bytes,
                 **event.stats.model_dump(),
             }  # fmt: skip
         case CheckpointFailed():
-            return {"state": "failed", "reason": event.reason, "message": event.message, "remedy": event.remedy}
+            return {
+                "state": "failed", "failed_at": event.at, "reason": event.reason, "message": event.message,
+                "remedy": event.remedy,
+            }  # fmt: skip
         case CheckpointStaged(role="standby"):
             return {
                 "state": "stored", "staged_on": event.node, "staged_at": event.at, "staged_warm": event.warm,
                 "staged_bytes": event.bytes_fetched,
             }  # fmt: skip
         case CheckpointStaged():
-            return {"state": "stored", "pull_s": event.pull_s}
+            return {"state": "stored", "held_at": event.at, "pull_s": event.pull_s}
         case CheckpointPruned():
-            return {"state": "pruned"}
+            return {"state": "pruned", "pruned_at": event.at}
     return None
 
 
 def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
     match event:
         case FailoverDeclared():
-            return {"state": "declared", "cause": event.cause, "declared_at": event.at, "noticed_after_s": event.noticed_after_s}
+            return {
+                "state": "declared", "cause": event.cause, "detail": event.detail, "declared_at": event.at,
+                "noticed_after_s": event.noticed_after_s,
+            }  # fmt: skip
         case FailoverStarted():
             return {
                 "state": "started", "cause": event.cause, "path": event.path, "checkpoint_id": event.checkpoint_id,
-                "standby": event.standby, "why": event.why,
+                "standby": event.standby, "why": event.why, "started_at": event.at,
             }  # fmt: skip
         case FailoverFenced():
-            return {"state": "fenced"}
+            return {"state": "fenced", "fenced_at": event.at, "fenced_how": event.how}
         case FailoverRestored():
-            return {"state": "restored", "checkpoint_id": event.checkpoint_id}
+            return {
+                "state": "restored", "checkpoint_id": event.checkpoint_id, "standby": event.node, "restored_at": event.at,
+            }  # fmt: skip
         case FailoverCompleted():
             return {
-                "state": "completed",
-                "cause": event.cause,
-                "path": event.path,
-                "total_s": event.total_s,
-                "ended_at": event.at,
-            }
+                "state": "completed", "cause": event.cause, "path": event.path, "checkpoint_id": event.checkpoint_id,
+                "standby": event.node, "total_s": event.total_s, "ended_at": event.at,
+            }  # fmt: skip
         case FailoverAbandoned():
             return {
                 "state": "abandoned", "cause": event.cause, "ended_at": event.at, "reason": event.reason,

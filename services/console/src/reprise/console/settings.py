@@ -1,5 +1,6 @@
 """Every knob of console; each is an environment variable with the prefix `REPRISE_`."""
 
+from pydantic import Field
 from reprise.runtime.settings import RuntimeSettings
 
 
@@ -11,6 +12,10 @@ class Settings(RuntimeSettings):
     postgres_database: str = "reprise"
     postgres_user: str = "reprise"
     postgres_password: str = ""
+    retain_days: int = Field(default=30, ge=1)
+    """How long events, failovers and what can no longer be restored are kept; the stream itself keeps seven days."""
+    jaeger_url: str = ""
+    """Where a reader's browser reaches Jaeger, e.g. http://localhost:16686; empty: pages tell only the trace's id."""
 
     @property
     def conninfo(self) -> str:

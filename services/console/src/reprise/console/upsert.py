@@ -1,11 +1,30 @@
 """A projection's row as one statement, so that events may come in any order and more than once."""
 
+from functools import cache
+
 from psycopg import sql
 from reprise.console.projection import Row
 
 
-def upsert(row: Row) -> sql.Composed:
+def upsert(row: Row) -> str:
     """Takes the values of row.columns, in their order."""
+    newest = tuple(sorted(row.newest.items()))
+    return _text(row.table, row.key, tuple(row.columns), row.states, row.first, newest)
+
+
+@cache
+def _text(
+    table: str,
+    key: str,
+    names: tuple[str, ...],
+    states: tuple[str, ...],
+    first: frozenset[str],
+    newest: tuple[tuple[str, tuple[str, ...]], ...],
+) -> str:
+    return _statement(Row(table, key, dict.fromkeys(names), states, first, dict(newest))).as_string()
+
+
+def _statement(row: Row) -> sql.Composed:
     sets = [_set(row, name) for name in row.columns if name != row.key]
     return sql.SQL("insert into {table} ({names}) values ({values}) on conflict ({key}) do update set {sets}").format(
         table=sql.Identifier(row.table),

@@ -5,6 +5,9 @@ from typing import Any
 
 from reprise.console.estimate import expected_recovery
 
+UNDER_WAY = {
+    "declared": "noticed", "started": "being restored", "fenced": "being restored", "restored": "restored, not yet adopted",
+}  # fmt: skip
 STALE_INTERVALS = 3
 """A recovery point older than this many intervals is told as stale: one late or failed checkpoint is not."""
 
@@ -19,7 +22,7 @@ def status(row: dict[str, Any]) -> dict[str, Any]:
         "health": health, "health_reason": reason,
         "checkpoint": _checkpoint(row), "recovery_point_age_s": _rounded(row["recovery_point_age_s"]),
         "standby": standby, "refused": _refused(row),
-        "expected_recovery_s": asdict(expected_recovery(row["size_bytes"], warm=warm)),
+        "expected_recovery_s": asdict(expected_recovery(row["size_bytes"], warm=warm, movable=row["kind"] == "Deployment")),
         "last_failover": _failover(row),
     }  # fmt: skip
 
@@ -43,18 +46,21 @@ def health_of(row: dict[str, Any]) -> tuple[str, str]:
 
 def _failover_health(row: dict[str, Any]) -> tuple[str, str]:
     state = row["failover_state"]
-    if state in ("declared", "started", "fenced", "restored"):
-        return "failing-over", f"{row['failover_cause'] or 'a fault'}, {state}"
+    if state in UNDER_WAY:
+        return "failing-over", f"{row['failover_cause'] or 'a fault'}, {UNDER_WAY[state]}"
     ended, newest = row["failover_ended_at"], row["checkpoint_at"]
     if state == "abandoned" and (newest is None or ended is None or newest < ended):
-        return "state-lost", f"failover {row['failover_id']} was abandoned"
+        return "state-lost", f"{row['failover_reason']}: {row['failover_message']}; {row['failover_remedy']}"
     return "", ""
 
 
 def _checkpoint(row: dict[str, Any]) -> dict[str, Any] | None:
     if row["checkpoint_id"] is None:
         return None
-    return {"id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"]}
+    return {
+        "id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"],
+        "new_bytes": row["new_bytes"], "frozen_time_us": row["frozen_time_us"],
+    }  # fmt: skip
 
 
 def _standby(row: dict[str, Any]) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ class Handlers:
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
-            stats=manifest.facts.stats,
+            stats=manifest.facts.stats, new_bytes=manifest.cost.new, uploaded_bytes=manifest.cost.uploaded,
         )  # fmt: skip
         await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
         log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))

@@ -1,7 +1,7 @@
 -- One row per protected container. Each lateral join is one step in an index, however long the history is.
 select
     w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s,
-    newest.checkpoint_id, newest.size_bytes, newest.at as checkpoint_at,
+    newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.frozen_time_us, newest.at as checkpoint_at,
     extract(epoch from now() - newest.at)::float8 as recovery_point_age_s,
     extract(epoch from now() - newest.stored_at)::float8 as stored_age_s,
     previous.checkpoint_id as previous_id,
@@ -11,11 +11,12 @@ select
     failover.failover_id, failover.cause as failover_cause, failover.state as failover_state,
     failover.total_s as failover_total_s, coalesce(failover.declared_at, failover.ended_at) as failover_at,
     failover.ended_at as failover_ended_at,
-    node.type as node_event
+    failover.reason as failover_reason, failover.message as failover_message, failover.remedy as failover_remedy,
+    case when nodes.changed_at > coalesce(nodes.seen_at, '-infinity') then nodes.change end as node_event
 from workloads w
 left join lateral (
     -- A recovery point is as old as the moment at which the process was frozen.
-    select checkpoint_id, size_bytes, coalesce(kubelet_started_at, due_at, stored_at) as at, stored_at
+    select checkpoint_id, size_bytes, new_bytes, frozen_time_us, coalesce(kubelet_started_at, due_at, stored_at) as at, stored_at
     from checkpoints c
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container) and c.state = 'stored'
     order by checkpoint_id desc limit 1
@@ -40,15 +41,13 @@ left join lateral (
 ) tried on true
 left join lateral (
     -- Arming is a planned restart of a healthy container: no failover that its owner asks about.
-    select failover_id, cause, state, total_s, declared_at, ended_at from failovers f
+    select failover_id, cause, state, total_s, declared_at, ended_at, reason, message, remedy from failovers f
     where (f.namespace, f.kind, f.workload, f.container) = (w.namespace, w.kind, w.workload, w.container)
         and f.cause is distinct from 'arm'
     order by declared_at desc nulls last limit 1
 ) failover on true
-left join lateral (
-    select type from events e where e.namespace = '-' and e.workload = w.node
-    order by at desc limit 1
-) node on true
-where %(namespace)s::text is null or w.namespace = %(namespace)s
+left join nodes on nodes.node = w.node
+where (%(namespace)s::text is null or w.namespace = %(namespace)s)
+    and (%(workload)s::text is null or (w.kind = %(kind)s and w.workload = %(workload)s))
 order by w.namespace, w.workload, w.container
 limit %(limit)s

@@ -1,0 +1,160 @@
+"""What REST answers, as models: the OpenAPI document is made of them. Times are UTC, sizes bytes, `_s` seconds, `_us` µs."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+CheckpointState = Literal["due", "taken", "failed", "stored", "pruned"]
+FailoverState = Literal["declared", "started", "fenced", "restored", "abandoned", "completed"]
+Health = Literal["ok", "stale", "unprotected", "failing", "failing-over", "node-lost", "node-isolated", "state-lost"]
+
+
+class EventRow(BaseModel):
+    """An event as it was published. data: its own fields, as docs/events.md tells."""
+
+    id: str
+    type: str
+    at: datetime
+    node: str
+    namespace: str
+    kind: str
+    workload: str
+    data: dict[str, Any]
+    trace_id: str | None
+
+
+class CheckpointRow(BaseModel):
+    """A checkpoint: every figure that its events told; null is what none has told yet."""
+
+    checkpoint_id: str
+    namespace: str
+    kind: str
+    workload: str
+    container: str | None
+    node: str
+    pod: str | None
+    at: Annotated[datetime, Field(description="when the process was frozen; before that is known, when it was due")]
+    state: CheckpointState
+    trigger: str | None
+    interval_s: float | None
+    due_at: datetime | None
+    due_to_kubelet_s: float | None
+    kubelet_started_at: datetime | None
+    kubelet_s: float | None
+    stored_at: datetime | None
+    transfer_s: float | None
+    size_bytes: int | None
+    new_bytes: Annotated[int | None, Field(description="of the archive: what no checkpoint before it had")]
+    uploaded_bytes: Annotated[int | None, Field(description="sent to the store, after compression")]
+    sha256: str | None
+    freezing_time_us: int | None
+    frozen_time_us: int | None
+    memdump_time_us: int | None
+    memwrite_time_us: int | None
+    pages_scanned: int | None
+    pages_skipped_parent: int | None
+    pages_written: int | None
+    held_at: Annotated[datetime | None, Field(description="since when its own node's runtime holds it")]
+    pull_s: float | None
+    staged_on: Annotated[str | None, Field(description="the standby node")]
+    staged_at: datetime | None
+    staged_warm: Annotated[bool | None, Field(description="whether a restore there needs nothing more")]
+    staged_bytes: int | None
+    failed_at: datetime | None
+    pruned_at: datetime | None
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    trace_id: str | None
+
+
+class FailoverRow(BaseModel):
+    """A failover, with the moment of each of its steps."""
+
+    failover_id: str
+    namespace: str
+    kind: str
+    workload: str
+    container: str | None
+    node: Annotated[str, Field(description="where it failed")]
+    pod: str | None
+    at: datetime
+    state: FailoverState
+    cause: str | None
+    detail: str | None
+    path: str | None
+    checkpoint_id: str | None
+    standby: Annotated[str | None, Field(description="where it was restored; its own node if in place")]
+    why: str | None
+    declared_at: datetime | None
+    noticed_after_s: float | None
+    started_at: datetime | None
+    fenced_at: datetime | None
+    fenced_how: str | None
+    restored_at: datetime | None
+    ended_at: datetime | None
+    total_s: Annotated[float | None, Field(description="from declared to completed")]
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    trace_id: str | None
+
+
+class Newest(BaseModel):
+    """The newest good checkpoint: the recovery point."""
+
+    id: str
+    size_bytes: int | None
+    new_bytes: int | None
+    frozen_time_us: int | None
+    at: datetime | None
+
+
+class StandbyNode(BaseModel):
+    node: str | None
+    checkpoint_id: str
+    staged_at: datetime | None
+    warm: bool
+
+
+class Refusal(BaseModel):
+    node: str | None
+    reason: str | None
+    message: str | None
+    remedy: str | None
+    at: datetime | None
+
+
+class ExpectedRecovery(BaseModel):
+    crash: float | None
+    node_loss: float | None
+    how: str
+
+
+class LastFailover(BaseModel):
+    id: str
+    cause: str | None
+    state: FailoverState
+    total_s: float | None
+    at: datetime | None
+
+
+class WorkloadRow(BaseModel):
+    """A protected container: what its owner asks."""
+
+    namespace: str
+    kind: str
+    workload: str
+    container: str
+    node: str | None
+    pod: str | None
+    interval_s: float | None
+    health: Health
+    health_reason: str
+    checkpoint: Newest | None
+    recovery_point_age_s: float | None
+    standby: StandbyNode | None
+    refused: Refusal | None
+    expected_recovery_s: ExpectedRecovery
+    last_failover: LastFailover | None

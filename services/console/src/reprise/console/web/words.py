@@ -1,0 +1,97 @@
+"""What the ledger's terms mean to a person, pure: one place for every word that a page shows for them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Said:
+    """tone: ok, warn, bad, busy or mute; a page shows it as a shape and a colour."""
+
+    text: str
+    tone: str
+
+
+HEALTH = {
+    "ok": Said("healthy", "ok"),
+    "stale": Said("stale", "warn"),
+    "unprotected": Said("not protected yet", "warn"),
+    "failing": Said("checkpoints fail", "bad"),
+    "failing-over": Said("failing over", "busy"),
+    "node-lost": Said("node lost", "bad"),
+    "node-isolated": Said("node cut off", "bad"),
+    "state-lost": Said("state lost", "bad"),
+}
+ORDER = ("state-lost", "failing-over", "node-lost", "node-isolated", "failing", "unprotected", "stale", "ok")
+"""Worst first."""
+
+CAUSE = {
+    "crash": "crash",
+    "hang": "hang",
+    "node-loss": "node lost",
+    "arm": "arming",
+    "move": "planned move",
+}
+FAILOVER = {
+    "declared": Said("noticed", "busy"),
+    "started": Said("under way", "busy"),
+    "fenced": Said("under way", "busy"),
+    "restored": Said("nearly done", "busy"),
+    "completed": Said("restored", "ok"),
+    "abandoned": Said("given up", "bad"),
+}
+CHECKPOINT = {
+    "due": Said("begun", "busy"),
+    "taken": Said("uploading", "busy"),
+    "stored": Said("good", "ok"),
+    "failed": Said("failed", "bad"),
+    "pruned": Said("removed", "mute"),
+}
+PATH = {
+    "in-place-armed": "in the same pod; the kubelet's own restart is the restore",
+    "in-place-patch": "in the same pod, which was given the checkpoint as its image",
+    "shadow": "in a new pod, which its ReplicaSet adopts once it serves",
+    "recreate": "in a new pod of the same name",
+    "cold": "without its memory",
+}
+TRIGGER = {
+    "interval": "on time",
+    "first": "first one",
+    "demand": "asked for",
+    "drain": "before a drain",
+}
+EVENT_TONE = {
+    "checkpoint.failed": "bad",
+    "checkpoint.stored": "ok",
+    "standby.refused": "warn",
+    "failover.declared": "busy",
+    "failover.completed": "ok",
+    "failover.abandoned": "bad",
+    "node.lost": "bad",
+    "node.isolated": "bad",
+    "node.returned": "ok",
+}
+
+
+def health(name: str) -> Said:
+    return HEALTH.get(name, Said(name, "warn"))
+
+
+def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
+    """One line of what the event says beyond its type and place."""
+    said = data
+    match kind:
+        case "checkpoint.failed" | "failover.abandoned" | "standby.refused":
+            return f"{said.get('reason')}: {said.get('message')}"
+        case "failover.declared":
+            return f"{CAUSE.get(str(said.get('cause')), said.get('cause'))}: {said.get('detail')}"
+        case "failover.started":
+            return f"from {said.get('checkpoint_id')} on {said.get('standby')}: {said.get('why')}"
+        case "failover.fenced":
+            return str(said.get("how"))
+        case "failover.restored" | "failover.completed":
+            return f"from {said.get('checkpoint_id')}"
+        case "checkpoint.staged":
+            return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
+        case "node.lost" | "node.isolated" | "node.returned":
+            return str(said.get("detail"))
+    return str(said.get("checkpoint_id") or "")

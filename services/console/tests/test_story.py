@@ -1,0 +1,101 @@
+"""A failover's story, from its row and the checkpoints before it."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise.console.web.story import tell
+from reprise.console.web.whatif import fate, sentence
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """A node that was lost at noon, noticed 5 s later, and the workload back after 6 s."""
+    return {
+        "workload": "counter", "node": "n1", "standby": "n2", "cause": "node-loss", "detail": "silent", "state": "completed",
+        "path": "shadow", "checkpoint_id": "c3", "why": "n2 holds its checkpoints ready", "fenced_how": "the node froze them",
+        "noticed_after_s": 5.0, "declared_at": at(5), "started_at": at(5.1), "fenced_at": at(5.2), "restored_at": at(5.8),
+        "ended_at": at(6), "total_s": 1.0, "reason": None, "message": None, "remedy": None, "at": at(5),
+    } | changes  # fmt: skip
+
+
+def checkpoint(name: str, second: float, state: str = "stored", **changes: Any) -> dict[str, Any]:
+    return {"checkpoint_id": name, "at": at(second), "state": state, "size_bytes": 34_000_000, "reason": None} | changes
+
+
+BEFORE = [checkpoint("c4", -1, "failed", reason="InFlightConnection"), checkpoint("c3", -4), checkpoint("c2", -14)]
+
+
+def test_it_tells_what_when_why_that_checkpoint_why_that_node_and_what_was_lost() -> None:
+    told = tell(row(), BEFORE, at(60))
+    facts = dict(told.facts)
+    assert told.headline == "counter lost its node n1; restored on n2 with its memory after 6.0 s"
+    assert facts["When"] == "12:00:00 UTC, noticed 5.0 s later, serving again at 12:00:06."
+    assert facts["Why this checkpoint"] == (
+        "C3 was the newest good one: taken 4.0 s before the fault, 34 MB. 1 later one failed (InFlightConnection)."
+    )
+    assert facts["Why this node"].startswith("n2 holds its checkpoints ready. Started in a new pod")
+    assert facts["What was lost"] == "What it did in the 4.0 s between that checkpoint and the fault."
+
+
+def test_in_place_it_says_why_it_stayed() -> None:
+    told = tell(
+        row(cause="crash", standby="n1", path="in-place-armed", fenced_at=None, fenced_how=None, why="armed"), BEFORE, at(60)
+    )
+    assert told.headline == "counter crashed on n1; restored there with its memory after 6.0 s"
+    assert dict(told.facts)["Why this node"].startswith("The node itself is healthy, so it stays there. Armed.")
+    assert [step.name for step in told.steps] == ["notice", "plan", "restore", "complete"]
+
+
+def test_one_that_was_given_up_says_why_and_what_to_do() -> None:
+    given_up = row(
+        state="abandoned", checkpoint_id=None, started_at=None, fenced_at=None, restored_at=None, fenced_how=None, why=None,
+        reason="OwnerNotSupported", message="a bare pod cannot be moved", remedy="run it as a Deployment", ended_at=at(5.1),
+    )  # fmt: skip
+    told = tell(given_up, [], at(60))
+    assert (told.tone, told.remedy) == ("bad", "run it as a Deployment")
+    assert dict(told.facts)["Why it was given up"] == "OwnerNotSupported: a bare pod cannot be moved."
+    assert [step.name for step in told.steps] == ["notice", "give up"]
+
+
+def test_one_that_goes_on_has_an_open_step_until_now() -> None:
+    told = tell(
+        row(state="started", fenced_at=None, fenced_how=None, restored_at=None, ended_at=None, total_s=None), BEFORE, at(9)
+    )
+    assert told.steps[-1].open
+    assert told.total_s == 9
+    assert told.headline == "counter lost its node n1; being restored on n2"
+
+
+@given(st.lists(st.floats(-2, 30), min_size=4, max_size=4), st.lists(st.booleans(), min_size=4, max_size=4))
+def test_steps_never_overlap_nor_end_before_they_begin(seconds: list[float], known: list[bool]) -> None:
+    """Events of two nodes: their clocks differ, and any event may be missing."""
+    names = ("started_at", "fenced_at", "restored_at", "ended_at")
+    moments = {name: at(5 + second) if has else None for name, second, has in zip(names, seconds, known, strict=True)}
+    steps = tell(row(**moments), BEFORE, at(60)).steps
+    assert all(step.length_s >= 0 for step in steps)
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(steps))
+
+
+def status(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "Deployment", "node": "n1", "checkpoint": {"id": "c3"}, "recovery_point_age_s": 4.0, "refused": None,
+        "standby": {"node": "n2", "warm": True}, "expected_recovery_s": {"node_loss": 6.7},
+    } | changes  # fmt: skip
+
+
+def test_what_would_happen_if_its_node_died() -> None:
+    assert sentence(fate(status())) == (
+        "It would continue on n2 in about 6.7 s, without its last 4.0 s of work: n2 holds its newest checkpoint ready."
+    )
+    assert fate(status(standby={"node": "n2", "warm": False})).tone == "warn"
+    assert fate(status(), frozenset({"n2"})).to == ""
+    assert fate(status(checkpoint=None)).what == "no checkpoint is stored: it would start blank"
+    assert fate(status(kind="StatefulSet")).tone == "bad"

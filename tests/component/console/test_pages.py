@@ -1,0 +1,195 @@
+"""The console's pages in a real headless Chromium: what they say, that everybody can read them, and that they stay true.
+
+REPRISE_SCREENSHOTS=docs/console writes their pictures.
+"""
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import Console, wait
+from PIL import Image
+from playwright.sync_api import Page, expect
+from world import World
+
+pytestmark = pytest.mark.component
+
+PAGES = {
+    "overview": "/", "workload": "/workloads/default/deployment/counter",
+    "failing": "/workloads/factory/statefulset/plc-gateway",
+    "given-up": "/workloads/edge/pod/mqtt-broker",
+    "under-way": "/workloads/shop/deployment/ingest", "failover": "/failovers/{node_loss}",
+    "nodes": "/nodes", "node": "/nodes/n2", "lost-node": "/nodes/n1", "events": "/events", "none": "/?q=nothing-like-it",
+    "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
+}  # fmt: skip
+SHOWN = ("overview", "workload", "failover", "node", "events")
+WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light"), "phone-dark": (390, "dark")}
+
+
+def address(told: Console, name: str) -> str:
+    lost = told.get("/api/v1/failovers", workload="counter", cause="node-loss").json()[0]["failover_id"]
+    return told.url + PAGES[name].format(node_loss=lost)
+
+
+@pytest.fixture
+def page(chromium: Any) -> Iterator[Page]:
+    """Fails the test for any error on it, or anything that it asks of another host."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 800})
+    found, errors = context.new_page(), []
+    found.on("pageerror", lambda error: errors.append(str(error)))
+    found.on(
+        "console", lambda said: errors.append(said.text) if said.type == "error" and "status of 4" not in said.text else None
+    )
+    found.on("request", lambda asked: None if "//127.0.0.1:" in asked.url else errors.append(asked.url))
+    yield found
+    context.close()
+    assert not errors
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_passes_axe_and_fits(told: Console, chromium: Any, view: str) -> None:
+    width, scheme = VIEWS[view]
+    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    found = context.new_page()
+    problems = []
+    for name in PAGES:
+        found.goto(address(told, name))
+        result = Axe().run(found, options=WCAG)
+        problems += [f"{name}: {each['id']}: {each['nodes'][0]['html'][:120]}" for each in result.response["violations"]]
+        if found.evaluate("document.documentElement.scrollWidth") > width:
+            problems.append(f"{name}: wider than the window")
+    context.close()
+    assert not problems
+
+
+def test_who_broke_a_node_finds_what_happened_why_and_the_trace(told: Console, page: Page) -> None:
+    """From the first page, by one click."""
+    page.goto(told.url)
+    page.get_by_role("link", name="counter: node lost").click()
+    story = page.get_by_role("article")
+    expect(story).to_contain_text("counter lost its node n1; restored on n2 with its memory after 5.5 s")
+    expect(story).to_contain_text("silent for 4.6 s by both ways")
+    expect(story).to_contain_text(re.compile(r"was the newest good one: taken [\d.]+ s before the fault"))
+    expect(story).to_contain_text("n2 holds its checkpoints ready")
+    expect(story).to_contain_text(re.compile(r"What it did in the [\d.]+ s between that checkpoint and the fault"))
+    trace = told.get("/api/v1/failovers", workload="counter", cause="node-loss").json()[0]["trace_id"]
+    expect(story.get_by_role("link", name="Trace in Jaeger")).to_have_attribute("href", f"http://localhost:16686/trace/{trace}")
+    steps = [row.inner_text().split()[0] for row in page.locator(".waterfall tbody tr").all()]
+    assert steps == ["notice", "plan", "fence", "restore", "adopt"]
+
+
+def test_the_overview_has_the_worst_first_with_its_reason(told: Console, page: Page) -> None:
+    page.goto(told.url)
+    names = [each.inner_text().split()[0] for each in page.locator("tbody th[scope=row]").all()]
+    assert names[:4] == ["mqtt-broker", "ingest", "plc-gateway", "notebook"]
+    expect(page.locator("table")).to_contain_text("/dev/ttyUSB0: it is a character device; close the device while idle")
+    row = page.get_by_role("row").filter(has_text="cart")
+    for text in ("healthy", "629 MB", "1 min", "n3 warm", "node lost"):
+        expect(row).to_contain_text(text)
+
+
+def test_a_workload_page_tells_what_if_and_draws_its_history(told: Console, page: Page) -> None:
+    page.goto(address(told, "workload"))
+    expect(page.locator(".whatif")).to_contain_text("If n2 died now: It would continue on n3 in about 6.7 s")
+    expect(page.get_by_role("img", name=re.compile(r"Timeline: \d+ good checkpoints, 2 failed, 4 failovers"))).to_be_visible()
+    for chart in ("Pause", "Size", "New in each"):
+        drawn = page.get_by_role("img", name=re.compile(rf"{chart}: newest .+, between .+ and .+"))
+        assert len(drawn.locator("rect.hover").all()) > 50
+    page.get_by_role("link", name="older →").click()
+    expect(page.get_by_role("link", name="newest")).to_be_visible()
+
+
+def test_a_node_page_tells_who_would_go_where(told: Console, page: Page) -> None:
+    page.goto(told.url + "/nodes/n2")
+    for name, to in {"counter": "n3", "notebook": "nowhere", "wind-tunnel": "another node"}.items():
+        expect(page.get_by_role("row").filter(has_text=name).locator("[data-label='Would go to']")).to_have_text(to)
+    page.goto(told.url + "/nodes")
+    expect(page.get_by_role("row").filter(has_text="n1").locator("[data-label=State]")).to_contain_text("lost")
+    expect(page.get_by_role("row").filter(has_text="n3").locator("[data-label=State]")).to_contain_text("up")
+
+
+def test_events_are_filtered_and_leafed_through(told: Console, page: Page) -> None:
+    page.goto(told.url + "/events")
+    page.get_by_label("Type").select_option("checkpoint.failed")
+    page.get_by_label("Namespace").select_option("default")
+    page.get_by_role("button", name="Filter").click()
+    assert len(page.locator("tbody tr").all()) == 2
+    page.locator("summary").first.click()
+    expect(page.locator("details[open] pre")).to_contain_text('"reason": "UnhealthyAfter"')
+    page.goto(told.url + "/events?workload=counter")
+    first = page.locator("tbody tr").first.get_attribute("data-key")
+    page.get_by_role("link", name="older →").click()
+    assert page.locator(f"tr[data-key='{first}']").count() == 0
+
+
+def test_without_javascript_everything_can_be_read(told: Console, chromium: Any) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(told.url)
+    expect(page.get_by_role("button", name="Live")).to_be_hidden()
+    page.get_by_role("link", name="counter", exact=True).click()
+    expect(page.get_by_role("heading", name="Checkpoints", exact=True)).to_be_visible()
+    page.goto(told.url + "/events")
+    page.get_by_label("Type").select_option("failover.abandoned")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    context.close()
+
+
+def test_the_keyboard_reaches_the_content_at_once(told: Console, page: Page) -> None:
+    page.goto(told.url)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.querySelector('main').contains(document.activeElement)")
+
+
+def test_a_new_event_appears_by_itself_and_what_was_open_stays_open(blank: Console, page: Page) -> None:
+    page.goto(blank.url)
+    expect(page.locator("main")).to_contain_text("Nothing is protected yet")
+    world = World(datetime.now(UTC))
+    blank.tell(list(world.notebook()))
+    expect(page.get_by_role("link", name="notebook")).to_be_visible(timeout=5000)
+    page.goto(blank.url + "/events")
+    page.locator("summary").first.click()
+    blank.tell(list(World(datetime.now(UTC) + timedelta(seconds=5), seed=8).notebook()))
+    expect(page.locator("tbody tr")).to_have_count(2, timeout=5000)
+    expect(page.locator("details[open]")).to_have_count(1)
+
+
+def test_live_can_be_paused(blank: Console, page: Page) -> None:
+    page.goto(blank.url + "/events")
+    live = page.get_by_role("button", name="Live")
+    live.click()
+    expect(live).to_have_attribute("aria-pressed", "false")
+    before = page.locator("tbody tr").count()
+    blank.tell(list(World(datetime.now(UTC), seed=9).notebook()))
+    page.wait_for_timeout(2500)
+    assert page.locator("tbody tr").count() == before
+    live.click()
+    expect(page.locator("tbody tr")).to_have_count(before + 1, timeout=5000)
+
+
+@pytest.mark.skipif(not os.environ.get("REPRISE_SCREENSHOTS"), reason="REPRISE_SCREENSHOTS names no folder")
+def test_screenshots(told: Console, chromium: Any) -> None:
+    folder = Path(os.environ["REPRISE_SCREENSHOTS"])
+    folder.mkdir(parents=True, exist_ok=True)
+    wait(lambda: told.looked_at <= datetime.now(UTC), 60)
+    for view in ("light", "dark", "phone"):
+        width, scheme = VIEWS[view]
+        context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        page = context.new_page()
+        for name in SHOWN:
+            page.goto(address(told, name))
+            picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+            picture = picture.crop((0, 0, picture.width, min(picture.height, 1400))).convert("RGB")
+            picture.quantize(128, dither=Image.Dither.NONE).save(folder / f"{name}-{view}.png", optimize=True)
+        context.close()
