@@ -6,8 +6,7 @@ import contextlib
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.model import Workload
-from reprise.restorer.model import Need
-from reprise.restorer.ports import Good
+from reprise.restorer.model import Good, Need
 
 
 class StoredCheckpoints:
@@ -18,7 +17,10 @@ class StoredCheckpoints:
 
     async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
-        return tuple(Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests)
+        return tuple(
+            Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new, m.target.container_id)
+            for m in manifests
+        )
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         manifest = None
