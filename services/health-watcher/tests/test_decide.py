@@ -145,4 +145,4 @@ class TestReturn:
         assert not sees(1.0, 60.0)
 
     def test_a_lost_node_is_judged_again_with_back_off(self) -> None:
-        assert [repeat_after_s(n) for n in range(4)] == [10, 20, 40, 60]
+        assert [repeat_after_s(n) for n in range(5)] == [5, 10, 20, 40, 60]

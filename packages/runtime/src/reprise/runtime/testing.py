@@ -4,6 +4,7 @@ The real Bucket runs on it. on_call is awaited before and after each call takes 
 cut before, nothing happened; cut after, it happened and the caller does not know.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -19,9 +20,14 @@ OnCall = Callable[[Literal["before", "after"], str], Awaitable[None]]
 
 @dataclass(frozen=True)
 class _Row:
+    key: str
     value: bytes
     revision: int
     deleted: bool
+
+    @property
+    def operation(self) -> str | None:
+        return "DEL" if self.deleted else None
 
 
 class MemoryServer:
@@ -32,6 +38,7 @@ class MemoryServer:
         """By dedup id, in order of their first publication."""
         self.buckets: dict[str, dict[str, _Row]] = {}
         self.revisions: dict[str, int] = {}
+        self.watchers: dict[str, list[_Watcher]] = {}
 
 
 class MemoryBus(Bus):
@@ -94,6 +101,13 @@ class _KeyValue:
             raise NoKeysError
         return names
 
+    async def watchall(self) -> "_Watcher":
+        await self._on_call("before", f"watch {self._name}")
+        watcher = _Watcher(self._server.watchers.setdefault(self._name, []), self._on_call)
+        for row in (*self._rows.values(), None):
+            watcher.queue.put_nowait(row)
+        return watcher
+
     async def _write(self, what: str, key: str, value: bytes, last: int | None, *, deleted: bool = False) -> int:
         await self._on_call("before", f"{what} {self._name}")
         row = self._rows.get(key)
@@ -101,9 +115,28 @@ class _KeyValue:
             raise KeyWrongLastSequenceError
         revision = self._server.revisions.get(self._name, 0) + 1
         self._server.revisions[self._name] = revision
-        self._rows[key] = _Row(value, revision, deleted)
+        self._rows[key] = _Row(key, value, revision, deleted)
+        for watcher in self._server.watchers.get(self._name, []):
+            watcher.queue.put_nowait(self._rows[key])
         await self._on_call("after", f"{what} {self._name}")
         return revision
+
+
+class _Watcher:
+    """What a watch delivers: what is there, None, then each change."""
+
+    def __init__(self, all_of_them: list["_Watcher"], on_call: OnCall) -> None:
+        self.queue: asyncio.Queue[_Row | None] = asyncio.Queue()
+        self._all, self._on_call = all_of_them, on_call
+        self._all.append(self)
+
+    async def __anext__(self) -> _Row | None:
+        row = await self.queue.get()
+        await self._on_call("after", "deliver")
+        return row
+
+    async def stop(self) -> None:
+        self._all.remove(self)
 
 
 async def _nothing(_when: str, _what: str) -> Any:

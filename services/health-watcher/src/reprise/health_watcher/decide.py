@@ -23,7 +23,7 @@ BLIND_AFTER_S = 2.5
 SOON_S = 10.0
 FREE_RESTARTS = 2
 MOST_DELAY_S = 60.0
-FIRST_REPEAT_S = 10.0
+FIRST_REPEAT_S = 5.0
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,8 @@ class Isolation:
             await asyncio.sleep(0.1)
 
     async def on_started(self) -> None:
-        """A container started: where this node may run none, the kubelet's own restart is frozen at birth."""
+        """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
+        self._asks_all = True
         silent_s = time.monotonic() - self._renewed_at
         if self._fenced or must_freeze(silent_s, ever_renewed=self._ever):
             await self._freeze(silent_s)
