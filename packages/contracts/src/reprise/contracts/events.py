@@ -66,6 +66,16 @@ class CheckpointFailed(Event):
     """An archive that lies on the node all the same, for transfer to throw away; empty if there is none."""
 
 
+class CheckpointPaused(Event):
+    """This container is not checkpointed any more until its pod is another one, because checkpoints harm it."""
+
+    TYPE: ClassVar[str] = "checkpoint.paused"
+    target: Target
+    reason: str
+    message: str
+    remedy: str
+
+
 class CheckpointStored(Event):
     """A good checkpoint: verified, complete in the store, its manifest committed."""
 
@@ -245,6 +255,7 @@ ALL: tuple[type[Event], ...] = (
     CheckpointDue,
     CheckpointTaken,
     CheckpointFailed,
+    CheckpointPaused,
     CheckpointStored,
     CheckpointStaged,
     StandbyRefused,
