@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 from reprise.contracts.events import FailoverStarted
+from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
@@ -46,6 +47,7 @@ async def main(settings: Settings) -> None:
         ("container-listing", deaths.sweep),
         ("liveness", Hangs(cri, pods, freezer, deaths).run),
         ("lease", isolation.renew_for_ever),
+        ("facts", Facts(service.bus, settings.node_name).run),
         ("guard", isolation.guard),
         ("election", election.run),
         ("leases", arbiter.follow),

@@ -20,6 +20,13 @@ class NodeLease(BaseModel):
     """By its node's monotonic clock; means something only there."""
 
 
+class NodeFacts(BaseModel):
+    """What a node says of itself, in KV: what the restorer cannot learn from the API server."""
+
+    node: str
+    cpu_features: tuple[str, ...]
+
+
 class Fence(BaseModel):
     """Who may run a pod's containers: written by compare-and-set only, and kept, so that its revision tells of each writing.
 

@@ -6,6 +6,7 @@ chance, and the same one is restored again; after that each goes one checkpoint 
 it starts cold (I5).
 """
 
+import re
 from dataclasses import dataclass
 
 from reprise.contracts.annotations import Prestaging
@@ -34,6 +35,15 @@ STEPS_BACK = 2
 DELAYS = 30
 """Attempts that a lost node's workload gets while no node can take it; the arbiter repeats its judgement with back-off."""
 REMEMBERED = 20
+INSTRUCTIONS = re.compile(
+    # x86: linux/arch/x86/include/asm/cpufeatures.h
+    r"(s?sse\w*|pni|avx\w*|amx_\w+|xop|fma4?|f16c|bmi[12]|abm|adx|aes|vaes|v?pclmulqdq|gfni|sha_ni|sha512|sm[34]|popcnt|movbe|"
+    r"movdir\w+|rdrand|rdseed|rdpid|rdtscp|fsgsbase|xsave\w*|erms|fsrm|clwb|clflushopt|clzero|cldemote|serialize|pku|rtm|hle|"
+    r"enqcmd|cx16|3dnow\w*|tbm|lahf_lm|"
+    # arm64: linux/Documentation/arch/arm64/elf_hwcaps.rst, all of them
+    r"fp|asimd\w*|pmull|sha[123]|crc32|atomics|fphp|cpuid|jscvt|fcma|lrcpc|ilrcpc|dcpop|dcpodp|sve\w*|sme\w*|flagm2?|ssbs|sb|"
+    r"paca|pacg|i8mm|bf16|dgh|rng|bti|mte3?|ecv|afp|rpres|uscat|frint)"
+)
 
 
 def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads best
@@ -252,9 +262,31 @@ def limitation(node: NodeView, need: Need, lost: str) -> str:  # noqa: PLR0911 o
         return f"is {node.architecture}, the checkpoint is {need.architecture}"
     if need.runtime and node.runtime and node.runtime != need.runtime:
         return f"runs {node.runtime}, the checkpoint is {need.runtime}'s"
+    if need.criu and node.criu and _version(node.criu) < _version(need.criu):
+        return f"has CRIU {node.criu}, the checkpoint is of CRIU {need.criu}"
+    if need.kernel and node.kernel and _version(node.kernel)[:2] < _version(need.kernel)[:2]:
+        return f"runs kernel {node.kernel}, the checkpoint is of the newer {need.kernel}"
+    if lacking := missing_features(need.cpu_features, node.cpu_features):
+        return f"has a CPU without {', '.join(lacking)}, which the checkpoint's CPU has"
     if node.free_bytes < need.memory_bytes:
         return f"has {node.free_bytes >> 20} MiB of memory to give, it needs {need.memory_bytes >> 20}"
     return ""
+
+
+def missing_features(needed: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
+    """What a program may have found out that it can use, and would not find there. Unknown on either side: nothing.
+
+    Only instructions: /proc/cpuinfo also lists what the kernel does about the CPU's faults, which no program asks for.
+    """
+    if not needed or not offered:
+        return []
+    return sorted({f for f in needed if INSTRUCTIONS.fullmatch(f)} - set(offered))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The leading numbers: 6.18.2-generic is (6, 18, 2)."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 PRESTAGE_MOST_BYTES = 16 << 30

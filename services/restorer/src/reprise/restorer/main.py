@@ -16,10 +16,12 @@ from reprise.contracts.events import (
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.handlers import Handlers
+from reprise.restorer.model import NodeFacts
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
 from reprise.runtime import kube
+from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
 
@@ -34,7 +36,7 @@ async def main(settings: Settings) -> None:
     pods = kube.ProtectedPods(api)
     store = s3_store(StoreSettings())
     checkpoints = StoredCheckpoints(Repository(store))
-    cluster = KubernetesCluster(api, pods)
+    cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
     sagas = SagaRunner(
         service.bus,
         cluster,

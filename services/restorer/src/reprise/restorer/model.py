@@ -172,6 +172,18 @@ class NodeView:
     """The container runtime's family, e.g. cri-o; empty if unknown."""
     free_bytes: int = 1 << 62
     """Of memory: what is allocatable less what its pods request."""
+    kernel: str = ""
+    criu: str = ""
+    """The version that its checkpoints tell of; empty if none is known."""
+    cpu_features: tuple[str, ...] = ()
+    """As /proc/cpuinfo says; empty if unknown."""
+
+
+class NodeFacts(BaseModel):
+    """What a node says of itself, in KV; the same record that health-watcher writes."""
+
+    node: str
+    cpu_features: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -181,6 +193,10 @@ class Need:
     architecture: str = ""
     runtime: str = ""
     memory_bytes: int = 0
+    kernel: str = ""
+    criu: str = ""
+    cpu_features: tuple[str, ...] = ()
+    """Of the node that it was taken on, as /proc/cpuinfo says."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The API server: pods, nodes, and the shadow-and-adopt moves on a ReplicaSet."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from kubernetes.aio import client
@@ -8,9 +9,10 @@ from kubernetes.utils.quantity import parse_quantity
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Life, NodeView, PodView
+from reprise.restorer.model import Life, NodeFacts, NodeView, PodView
 from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import ProtectedPods, protected
+from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
 
 HASH_LABEL = "pod-template-hash"
@@ -25,9 +27,11 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class KubernetesCluster:
-    """Implements ports.Cluster."""
+    """Implements ports.Cluster. facts: what nodes say of themselves; criu: each node's version, as far as it is known."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods) -> None:
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
+        self._facts, self._criu = facts, criu
+        self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._pods = pods
@@ -92,7 +96,7 @@ class KubernetesCluster:
         listed = await self._core.list_node()
         hosted = [pod.node for pod in self._pods.pods.values()]
         taken = await self._requested()
-        return tuple(
+        views = [
             NodeView(
                 name=node.metadata.name,
                 ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
@@ -101,9 +105,19 @@ class KubernetesCluster:
                 protected_pods=hosted.count(node.metadata.name),
                 runtime=node.status.node_info.container_runtime_version.partition(":")[0],
                 free_bytes=_bytes(node.status.allocatable["memory"]) - taken.get(node.metadata.name, 0),
+                kernel=node.status.node_info.kernel_version,
+                criu=self._criu.get(node.metadata.name, ""),
+                cpu_features=await self._features(node.metadata.name),
             )
             for node in listed.items
-        )
+        ]
+        return tuple(views)
+
+    async def _features(self, node: str) -> tuple[str, ...]:
+        if node not in self._known_features:
+            entry = await self._facts.get(key(node))
+            self._known_features[node] = entry.value.cpu_features if entry else ()
+        return self._known_features[node]
 
     async def _requested(self) -> dict[str, int]:
         """Bytes of memory that the pods of each node request; at most REQUESTED_S old: it is asked for at each checkpoint."""
@@ -115,6 +129,7 @@ class KubernetesCluster:
                 total = sum(_bytes(r["memory"]) for r in requests if "memory" in r)
                 found[pod.spec.node_name or ""] = found.get(pod.spec.node_name or "", 0) + total
             self._requested_bytes, self._requested_at = found, time.monotonic()
+            self._known_features.clear()
         return self._requested_bytes
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
