@@ -323,6 +323,20 @@ async def test_instances_that_end_soon_go_one_checkpoint_further_back_each_and_t
 
 
 @pytest.mark.looptime
+async def test_an_instance_that_was_checkpointed_has_lived_however_short() -> None:
+    world = World("in-place-armed")
+    await world.run(lived_s=100.0, ran=LIVE)
+    for number in (4, 5, 6):
+        container_id = world.cluster.pods["counter-1"].view.container_id
+        world.store.good_ones = (Good(f"ck{number}", Need(), container_id=container_id), *world.store.good_ones)
+        world.target = world.target.model_copy(update={"container_id": container_id})
+        world.cluster.pods["counter-1"].came_of = ""
+        world.cluster.restart("counter-1")
+        await world.run(lived_s=8.0, ran=LIVE)
+    assert (await world.recovery("u1")).strikes == 0
+
+
+@pytest.mark.looptime
 async def test_an_instance_that_is_replaced_by_us_is_not_taken_for_a_crash_of_its_checkpoint() -> None:
     world = World("in-place-armed")
     await world.run(lived_s=100.0, ran=LIVE)

@@ -29,7 +29,7 @@ from reprise.restorer.model import (
 )
 
 SOON_S = 10.0
-"""An instance that ends within this time of its restore is no proof that its checkpoint can live."""
+"""An instance that ends within this time of its restore, and without a good checkpoint of its own, proves no life."""
 STRIKES = 2
 STEPS_BACK = 2
 DELAYS = 30
@@ -122,7 +122,7 @@ def counted(now: Snapshot) -> Recovery:
     seen = {"counted": _last(before.counted, now.failover_id)}
     if now.ran and now.ran != now.pod.image:
         return before.model_copy(update=seen)
-    soon = now.lived_s is not None and now.lived_s < SOON_S
+    soon = now.lived_s is not None and now.lived_s < SOON_S and not now.proved
     if not (soon and before.checkpoint_id and parse_live(now.pod.image)):
         return before.model_copy(update=seen | {"strikes": 0, "back": 0})
     dead = _last(before.dead, now.target.container_id)

@@ -232,6 +232,8 @@ class Snapshot:
     lived_s: float | None = None
     ran: str = ""
     """The image that the instance which is gone ran; empty if unknown."""
+    proved: bool = False
+    """A good checkpoint was taken of the instance that is gone: it lived."""
     recovery: Recovery = field(default_factory=Recovery)
     """Of the pod's live reference."""
     fenced_by: str = ""

@@ -122,7 +122,8 @@ class SagaRunner:
         pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
         recovery = await self._recovery(pod, target.container)
         before = recovery.value if recovery else Recovery()
-        good = decide.usable(await self._checkpoints.good(saga.workload, target.container), before)
+        stored = await self._checkpoints.good(saga.workload, target.container)
+        good = decide.usable(stored, before)
         standby = await self._standby(saga) if saga.moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
@@ -138,6 +139,7 @@ class SagaRunner:
             failover_id=saga.failover_id,
             lived_s=saga.lived_s,
             ran=saga.ran,
+            proved=any(found.container_id == target.container_id for found in stored),
             recovery=before,
             fenced_by=await self._fenced_by(saga),
         )
