@@ -9,15 +9,20 @@ from reprise.health_watcher.decide import (
     FREEZE_AFTER_S,
     FREEZE_BUDGET_S,
     LOST_AFTER_S,
+    MOST_DELAY_S,
     cause_of_death,
     count_probe,
     first_count,
     hangs,
     judge,
+    may_thaw,
     must_freeze,
     on_death,
+    removal_delay_s,
+    repeat_after_s,
+    sees,
 )
-from reprise.health_watcher.model import Death, LeaseView, ProbeCount, Subject
+from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount, Subject
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -59,6 +64,13 @@ class TestDeath:
     def test_of_a_stranger_is_left_alone(self) -> None:
         verdict = on_death(death(known=False, live=False))
         assert (verdict.remove, verdict.declare) == (False, False)
+
+
+class TestFlapping:
+    def test_two_restarts_are_free_and_then_each_waits_longer_up_to_a_minute(self) -> None:
+        """Removing the dead container ends the kubelet's own back-off, so this one is all there is."""
+        assert [removal_delay_s(n) for n in range(6)] == [0, 0, 0, 1, 2, 4]
+        assert removal_delay_s(1000) == MOST_DELAY_S
 
 
 class TestHang:
@@ -118,3 +130,26 @@ class TestNodeLoss:
 
     def test_a_node_that_never_held_a_lease_does_not_freeze(self) -> None:
         assert not must_freeze(1e9, ever_renewed=False)
+
+
+class TestReturn:
+    def test_what_a_failover_starts_elsewhere_is_never_thawed(self) -> None:
+        thaw = may_thaw(Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"), wanted=True)
+        assert not thaw.may
+        assert "fo-1" in thaw.why
+
+    def test_what_its_owner_may_have_replaced_is_not_thawed_either(self) -> None:
+        assert not may_thaw(None, wanted=False).may
+
+    def test_what_nobody_took_or_was_let_go_of_runs_on(self) -> None:
+        assert may_thaw(None, wanted=True).may
+        assert may_thaw(Fence(pod_uid="u1", holder="nobody", failover_id="fo-1"), wanted=True).may
+        assert may_thaw(Fence(pod_uid="u1", holder="node"), wanted=True).may
+
+    def test_an_arbiter_that_stood_still_is_blind_until_it_sees_its_own_node_again(self) -> None:
+        assert sees(1.0, 1.0)
+        assert not sees(60.0, 1.0)
+        assert not sees(1.0, 60.0)
+
+    def test_a_lost_node_is_judged_again_with_back_off(self) -> None:
+        assert [repeat_after_s(n) for n in range(5)] == [5, 10, 20, 40, 60]

@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.decide import Choice, choose_node, plan, prestage
+from reprise.restorer.decide import Choice, choose_node, limitation, missing_features, plan, prestage
 from reprise.restorer.model import Go, Need, NodeView, PodView, Snapshot, Stop
 
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -118,3 +119,32 @@ def test_what_is_prestaged_follows_size_and_interval_and_is_explained() -> None:
     assert prestage("auto", 32 << 30, 1 << 20, 10)[0] == "chunks"
     assert prestage("none", 1 << 30, 0, 10) == ("none", "its annotation reprise.dev/prestage says so")
     assert all(prestage("auto", size, 1 << 20, 10)[1] for size in (1 << 20, 32 << 30))
+
+
+@pytest.mark.parametrize(
+    ("need", "node", "said"),
+    [
+        (Need(criu="4.2.1"), replace(N2, criu="4.1.1"), ("4.1.1", "4.2.1")),
+        (Need(kernel="6.18.2-a"), replace(N2, kernel="6.12.90-b"), ("6.12.90-b", "6.18.2-a")),
+        (Need(cpu_features=("avx512f", "sse2")), replace(N2, cpu_features=("sse2",)), ("avx512f",)),
+        (Need(runtime="cri-o"), replace(N2, runtime="containerd"), ("cri-o", "containerd")),
+        (Need(architecture="amd64"), replace(N2, architecture="arm64"), ("amd64", "arm64")),
+    ],
+)
+def test_what_a_node_lacks_is_refused_before_anything_is_fenced_and_names_both_sides(
+    need: Need, node: NodeView, said: tuple[str, ...]
+) -> None:
+    decision = plan(replace(CRASH, cause="node-loss", nodes=(N1, node), need=need))
+    assert isinstance(decision, Stop)
+    assert (decision.reason, decision.later) == ("NoStandby", True)
+    assert all(side in decision.message for side in said), decision.message
+
+
+def test_a_newer_kernel_or_criu_or_cpu_is_no_limit_and_what_is_unknown_is_none() -> None:
+    need = Need(criu="4.1", kernel="6.12.1", cpu_features=("sse2", "ibrs", "tsc_known_freq"))
+    newer = replace(N2, criu="4.2.1", kernel="6.18", cpu_features=("avx2", "sse2"))
+    assert limitation(newer, need, "n1") == ""
+    assert limitation(N2, need, "n1") == ""
+    assert missing_features(("ibrs", "retbleed"), ("sse2",)) == [], (
+        "what the kernel does about the CPU's faults is no instruction"
+    )

@@ -13,6 +13,9 @@ Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
 Prestage = Literal["image", "chunks", "none"]
 Path = Literal["in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
+Outcome = Literal["cold", "hand-over", "step-aside"]
+"""How a failover ends that restored nothing: its state is lost; another failover or Kubernetes has it; or a user's will
+or a node that came back made it needless."""
 
 
 class Event(Frozen):
@@ -61,6 +64,16 @@ class CheckpointFailed(Event):
     remedy: str
     archive_path: str = ""
     """An archive that lies on the node all the same, for transfer to throw away; empty if there is none."""
+
+
+class CheckpointPaused(Event):
+    """This container is not checkpointed any more until its pod is another one, because checkpoints harm it."""
+
+    TYPE: ClassVar[str] = "checkpoint.paused"
+    target: Target
+    reason: str
+    message: str
+    remedy: str
 
 
 class CheckpointStored(Event):
@@ -137,6 +150,12 @@ class FailoverDeclared(Event):
     detail: str
     noticed_after_s: float = 0.0
     armed: bool = False
+    lived_s: float | None = None
+    """How long the instance that is gone had run, by its node's monotonic clock; None if that is not known."""
+    reference: str = ""
+    """The image that it ran, as the runtime says."""
+    fence_revision: int = 0
+    """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
 
 
 class FailoverStarted(Event):
@@ -150,6 +169,9 @@ class FailoverStarted(Event):
     checkpoint_id: str
     standby: str
     why: str
+    attempt: int = 1
+    reference: str = ""
+    """The image that the pod is to run; empty if it is not changed."""
 
 
 class FailoverFenced(Event):
@@ -192,6 +214,21 @@ class FailoverAbandoned(Event):
     reason: str
     message: str
     remedy: str
+    outcome: Outcome = "cold"
+    attempt: int = 1
+
+
+class FailoverDelayed(Event):
+    """The failover cannot go on now, and is tried again when its node is found lost again."""
+
+    TYPE: ClassVar[str] = "failover.delayed"
+    failover_id: str
+    target: Target
+    cause: Cause
+    attempt: int
+    reason: str
+    message: str
+    remedy: str
 
 
 class NodeEvent(Event):
@@ -222,6 +259,7 @@ ALL: tuple[type[Event], ...] = (
     CheckpointDue,
     CheckpointTaken,
     CheckpointFailed,
+    CheckpointPaused,
     CheckpointStored,
     CheckpointStaged,
     StandbyRefused,
@@ -233,6 +271,7 @@ ALL: tuple[type[Event], ...] = (
     FailoverRestored,
     FailoverCompleted,
     FailoverAbandoned,
+    FailoverDelayed,
     NodeLost,
     NodeIsolated,
     NodeReturned,

@@ -23,7 +23,7 @@ from reprise.contracts.events import (
 )
 
 CHECKPOINT_STATES = ("due", "taken", "failed", "stored", "pruned")
-FAILOVER_STATES = ("declared", "started", "fenced", "restored", "abandoned", "completed")
+FAILOVER_STATES = ("declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed")
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
             }  # fmt: skip
         case FailoverAbandoned():
             return {
-                "state": "abandoned", "cause": event.cause, "ended_at": event.at, "reason": event.reason,
-                "message": event.message, "remedy": event.remedy,
+                "state": "abandoned" if event.outcome == "cold" else "stepped-aside", "cause": event.cause,
+                "ended_at": event.at, "reason": event.reason, "message": event.message, "remedy": event.remedy,
             }  # fmt: skip
     return None

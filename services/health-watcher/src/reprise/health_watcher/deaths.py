@@ -14,7 +14,7 @@ from reprise.contracts.events import Cause, FailoverDeclared
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import cause_of_death, on_death
+from reprise.health_watcher.decide import SOON_S, cause_of_death, on_death, removal_delay_s
 from reprise.health_watcher.model import Death, Subject
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
@@ -41,6 +41,10 @@ class Deaths:
         self._known: dict[str, RunningContainer] = {}
         self._handled: set[str] = set()
         self._streaming = False
+        self._seen_at: dict[str, float | None] = {}
+        """When each container was first seen; None if it ran before we did."""
+        self._soon: dict[tuple[str, str], int] = {}
+        self._removals: set[asyncio.Task[None]] = set()
         self.on_started: Callable[[], Awaitable[None]] = _nothing
         """Called at each start of a container, before anything else."""
         self.hanging: dict[str, str] = {}
@@ -75,6 +79,8 @@ class Deaths:
 
     async def relist(self) -> None:
         listed = {c.id: c for c in await self._cri.list_containers()}
+        seen_at = time.monotonic() if self._known else None
+        self._seen_at = {container_id: self._seen_at.get(container_id, seen_at) for container_id in listed}
         self._known = listed
         self._handled &= listed.keys()
         for container in listed.values():
@@ -99,10 +105,16 @@ class Deaths:
             return
         if finished_at_ns:
             NOTICED.observe(noticed_after_s)
-        if verdict.remove:
+        delay_s = removal_delay_s(self._soon_in_a_row(container)) if verdict.remove else 0.0
+        if verdict.remove and not delay_s:
             await self._remove(container_id)
         if verdict.declare and known:
             self._declare(known, noticed_after_s)
+        if delay_s:
+            log().warning("it ends soon each time: its next start waits", pod=container.pod, delay_s=delay_s)
+            task = asyncio.create_task(self._remove_later(container_id, delay_s))
+            self._removals.add(task)
+            task.add_done_callback(self._removals.discard)
         log().info("container ended", pod=container.pod, container=container.name, id=container_id[:12],
                    noticed_after_ms=round(noticed_after_s * 1000), removed=verdict.remove, why=verdict.why)  # fmt: skip
 
@@ -115,6 +127,20 @@ class Deaths:
             return None, pod.deleting
         target = pod.target(spec).model_copy(update={"container_id": container.id})
         return Subject(pod.workload, target, armed=parse_live(spec.image) is not None), pod.deleting
+
+    def _lived_s(self, container_id: str) -> float | None:
+        seen_at = self._seen_at.get(container_id)
+        return time.monotonic() - seen_at if seen_at is not None else None
+
+    def _soon_in_a_row(self, container: RunningContainer) -> int:
+        lived_s, name = self._lived_s(container.id), (container.pod_uid, container.name)
+        count = self._soon.get(name, 0) + 1 if lived_s is not None and lived_s < SOON_S else 0
+        self._soon = {of: n for of, n in self._soon.items() if of[0] in self._pods.pods} | {name: count}
+        return count
+
+    async def _remove_later(self, container_id: str, delay_s: float) -> None:
+        await asyncio.sleep(delay_s)
+        await self._remove(container_id)
 
     async def _remove(self, container_id: str) -> None:
         for attempt in range(3):
@@ -138,11 +164,13 @@ class Deaths:
 
     def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float = 0.0) -> None:
         """One failover per container instance, however many notice it."""
-        name = failover_id(subject.target)
+        name, container_id = failover_id(subject.target), subject.target.container_id
+        known = self._known.get(container_id)
         with span("failover.declared", reprise_failover=name, reprise_cause=cause, k8s_pod_name=subject.target.pod):
             event = FailoverDeclared(
                 node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
                 cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,
+                lived_s=self._lived_s(container_id), reference=known.image if known and parse_live(known.image) else "",
             )  # fmt: skip
             self._announcer.announce(event, f"declared-{name}")
 

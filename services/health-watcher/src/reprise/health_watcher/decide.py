@@ -4,18 +4,26 @@ Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal t
 a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only LOST_AFTER_S after it last *saw* a
 renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node is frozen
 LOST_AFTER_S - FREEZE_AFTER_S (the margin: time to freeze) before anyone may start a second instance.
-Liveness (I6): losing only NATS, or only the API server, freezes nobody.
+The arbiter reads the pods' fences first and both leases after that: a node that thawed has renewed, then written the
+fence, then thawed, so either the renewal is seen, or what it writes later makes the failover's compare-and-set fail.
+Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see its own node's
+renewals is blind and judges nobody.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Death, LeaseView, ProbeCount
+from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
 LOST_AFTER_S = 5.0
 FREEZE_BUDGET_S = LOST_AFTER_S - FREEZE_AFTER_S
+BLIND_AFTER_S = 2.5
+SOON_S = 10.0
+FREE_RESTARTS = 2
+MOST_DELAY_S = 60.0
+FIRST_REPEAT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,13 @@ def on_death(death: Death) -> OnDeath:
 def first_count(*, restored: bool) -> ProbeCount:
     """Of a container that is new. A restored process was healthy when it was checkpointed: it need not start first."""
     return ProbeCount(was_healthy=restored)
+
+
+def removal_delay_s(soon_in_a_row: int) -> float:
+    """How long a dead armed container stays, and so keeps its successor from starting: removing it ends the kubelet's own
+    crash back-off, so the damping is ours. soon_in_a_row: instances that ended within SOON_S, this one included.
+    """
+    return min(2.0 ** (soon_in_a_row - FREE_RESTARTS - 1), MOST_DELAY_S) if soon_in_a_row > FREE_RESTARTS else 0.0
 
 
 def count_probe(count: ProbeCount, *, healthy: bool, frozen: bool) -> ProbeCount:
@@ -85,3 +100,30 @@ def judge(view: LeaseView) -> Judgement:
     if view.kubelet_reachable:
         return Judgement("spared", "its kubelet answers: an agent that is dead or cut off is not a lost node")
     return Judgement("lost", f"no renewal seen for {view.silent_s:.1f} s and its kubelet does not answer")
+
+
+def sees(own_renewal_age_s: float, listing_age_s: float) -> bool:
+    """Whether both ways of renewal are in view. Ages count from when our own node's renewal, and the listing, *began*."""
+    return own_renewal_age_s < BLIND_AFTER_S and listing_age_s < BLIND_AFTER_S
+
+
+def repeat_after_s(times: int) -> float:
+    """When a node that stays lost is judged again, for what could not be failed over: with back-off."""
+    return min(FIRST_REPEAT_S * 2.0**times, MOST_DELAY_S)
+
+
+@dataclass(frozen=True)
+class Thaw:
+    """Whether a container may run on: then the fence is written first (compare-and-set), and only then it is thawed."""
+
+    may: bool
+    why: str
+
+
+def may_thaw(fence: Fence | None, *, wanted: bool) -> Thaw:
+    """wanted: the API server has this very pod, and it is not being deleted: else its owner may have replaced it already."""
+    if fence and fence.holder == "restorer":
+        return Thaw(False, f"failover {fence.failover_id} starts it elsewhere")
+    if not wanted:
+        return Thaw(False, "its pod is gone or being deleted: it may have been replaced")
+    return Thaw(True, "nobody else may start it")

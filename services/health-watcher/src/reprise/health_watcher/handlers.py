@@ -1,6 +1,7 @@
 """What health-watcher does on events."""
 
 from reprise.contracts.events import FailoverStarted
+from reprise.contracts.images import parse_live
 from reprise.runtime.cri import Cri
 from reprise.runtime.telemetry import log
 
@@ -10,10 +11,14 @@ class Handlers:
         self._cri = cri
 
     async def on_failover_started(self, event: FailoverStarted) -> None:
-        """In place by PATCH: the image is changed already; end the old instance now, not after its grace period."""
+        """In place by PATCH: the image is changed already; end the old instance now, not after its grace period. The kubelet may
+        have started one more of the reference before.
+        """
         if event.path != "in-place-patch" or not event.target.container_id:
             return
-        running = {c.id for c in await self._cri.list_containers("running")}
-        if event.target.container_id in running:
-            await self._cri.stop_container(event.target.container_id, 0)
-            log().info("ended for its restore in place", pod=event.target.pod, id=event.target.container_id[:12])
+        for container in await self._cri.list_containers("running"):
+            same = (container.pod_uid, container.name) == (event.target.pod_uid, event.target.container)
+            superseded = same and bool(event.reference and parse_live(container.image)) and container.image != event.reference
+            if container.id == event.target.container_id or superseded:
+                await self._cri.stop_container(container.id, 0)
+                log().info("ended for its restore in place", pod=event.target.pod, id=container.id[:12])

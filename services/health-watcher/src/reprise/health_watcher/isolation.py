@@ -11,9 +11,9 @@ from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, must_freeze
-from reprise.health_watcher.model import Fence, NodeLease
-from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.decide import RENEW_EVERY_S, may_thaw, must_freeze
+from reprise.health_watcher.model import Fence, NodeLease, Renewed
+from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.kv import Bucket, key
@@ -34,14 +34,18 @@ class Isolation:
         freezer: Freezer,
         cri: Cri,
         pods: ProtectedPods,
+        lookup: PodLookup,
         announcer: Announcer,
         state_dir: Path,
     ) -> None:
         self._lease, self._kv, self._kubernetes, self._fences = lease, kv, kubernetes, fences
         self._freezer, self._cri, self._pods, self._announcer = freezer, cri, pods, announcer
-        self._renewed_at = time.monotonic()
-        self._ever = False
-        self._record = state_dir / "frozen.json"
+        self._lookup = lookup
+        self._record, self._renewed_file = state_dir / "frozen.json", state_dir / "renewed.json"
+        known = self._load_renewed()
+        self._renewed_at, self._ever = (known, True) if known is not None else (time.monotonic(), False)
+        self._tried = asyncio.Event()
+        self._asks_all = True
         self._frozen: set[str] = self._load()
         self._fenced: set[str] = set()
 
@@ -54,10 +58,16 @@ class Isolation:
         while True:
             started = time.monotonic()
             self._lease = self._lease.model_copy(
-                update={"renewals": self._lease.renewals + 1, "can_freeze": self._freezer.available()}
-            )
+                update={
+                    "renewals": self._lease.renewals + 1, "sent_at_s": started,
+                    # Not before a renewal is known to have succeeded, on disk too: only then this node freezes for sure.
+                    "can_freeze": self._ever and self._freezer.available(),
+                }
+            )  # fmt: skip
             if await self._renew():
+                self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
+            self._tried.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
 
     async def _renew(self) -> bool:
@@ -76,18 +86,23 @@ class Isolation:
             return False
 
     async def guard(self) -> None:
-        """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes."""
+        """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes; but an agent that was
+        away does not freeze what runs well, if its first renewal succeeds.
+        """
+        await self._tried.wait()
         while True:
             silent_s = time.monotonic() - self._renewed_at
             SINCE_RENEWAL.set(silent_s)
             if must_freeze(silent_s, ever_renewed=self._ever):
+                self._asks_all = True
                 await self._freeze(silent_s)
-            elif self._frozen or self._fenced:
+            elif self._frozen or self._fenced or self._asks_all:
                 await self._settle()
             await asyncio.sleep(0.1)
 
     async def on_started(self) -> None:
-        """A container started: where this node may run none, the kubelet's own restart is frozen at birth."""
+        """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
+        self._asks_all = True
         silent_s = time.monotonic() - self._renewed_at
         if self._fenced or must_freeze(silent_s, ever_renewed=self._ever):
             await self._freeze(silent_s)
@@ -106,49 +121,63 @@ class Isolation:
             return
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
         new = [c for c in containers if c.id not in self._frozen and (isolated or c.pod_uid in self._fenced)]
-        for container in new:
-            try:
-                self._frozen.add(container.id)
-                self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
-                if await asyncio.to_thread(self._freezer.freeze, container.id):
-                    log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
-            except OSError as error:
-                self._frozen.discard(container.id)
-                log().error("could not freeze a container", pod=container.pod, error=str(error))
+        if new:
+            self._frozen |= {c.id for c in new}
+            self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
+            await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
             self._announcer.announce(event, f"isolated-{node}-{self._lease.boot_id}-{self._lease.renewals}")
 
+    async def _freeze_one(self, container: RunningContainer, silent_s: float) -> None:
+        try:
+            if await asyncio.to_thread(self._freezer.freeze, container.id):
+                log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
+        except OSError as error:
+            self._frozen.discard(container.id)
+            log().error("could not freeze a container", pod=container.pod, error=str(error))
+
     async def _settle(self) -> None:
         """Each pod's fence is won by whoever writes it first: this node, or the restorer that starts it elsewhere.
 
         A pod that lost it stays frozen until its kubelet learns of its deletion: ended here, the kubelet would only
-        start it again.
+        start it again. An agent that starts, or whose node was cut off, asks for what is not frozen too.
         """
         try:
             by_id = {c.id: c for c in await self._cri.list_containers("running")}
-            for container_id in list(self._frozen):
+            everything = {c.id for c in await self._protected()} if self._asks_all else set()
+            complete = self._pods.synced
+            for container_id in self._frozen | everything:
                 container = by_id.get(container_id)
-                if container and not await self._may_run(container.pod_uid):
+                if container and not await self._may_run(container):
                     if container.pod_uid not in self._fenced:
-                        log().warning("restored elsewhere: stays frozen until it is deleted", pod=container.pod)
+                        log().warning("stays frozen until it is deleted", pod=container.pod)
                     self._fenced.add(container.pod_uid)
                     continue
+                if container and container_id in self._frozen:
+                    self._thaw(container)
                 if container:
-                    self._freezer.thaw(container_id)
                     self._fenced.discard(container.pod_uid)
-                    log().info("thawed", pod=container.pod, id=container_id[:12])
-                    node = self._lease.node
-                    event = NodeReturned(node=node, workload=node_subject(node), detail=f"thawed {container.pod}")
-                    self._announcer.announce(event, f"returned-{node}-{container_id}")
                 self._frozen.discard(container_id)
                 self._save()
-            self._fenced &= self._pods.pods.keys()
+            self._asks_all = self._asks_all and not complete
+            self._fenced &= self._pods.pods.keys() | {c.pod_uid for c in by_id.values()}
             await self._freeze(0.0)
-        except (CriError, NatsError, OSError, TimeoutError) as error:
-            log().warning("cannot ask whether to thaw, trying again", error=repr(error))
+        except Exception as error:  # of NATS, the runtime, the API server or the freezer: what is frozen stays so
+            log().warning("cannot ask whether it may run, trying again", error=repr(error))
+            await asyncio.sleep(0.4)
         await asyncio.sleep(0.4 if self._fenced else 0.0)
+
+    def _thaw(self, container: RunningContainer) -> None:
+        silent_s = time.monotonic() - self._renewed_at
+        if must_freeze(silent_s, ever_renewed=True):
+            raise TimeoutError("the lease ran out while this node asked")
+        self._freezer.thaw(container.id)
+        log().info("thawed", pod=container.pod, id=container.id[:12])
+        node = self._lease.node
+        event = NodeReturned(node=node, workload=node_subject(node), detail=f"thawed {container.pod}")
+        self._announcer.announce(event, f"returned-{node}-{container.id}")
 
     def _load(self) -> set[str]:
         try:
@@ -162,11 +191,30 @@ class Isolation:
         temporary.write_text(json.dumps(sorted(self._frozen)))
         temporary.rename(self._record)
 
-    async def _may_run(self, pod_uid: str) -> bool:
-        name = key(pod_uid)
-        mine = Fence(pod_uid=pod_uid, holder="node")
-        if await self._fences.create(name, mine):
-            await self._fences.delete(name)  # it held the restorer off for as long as the question was open
-            return True
+    def _load_renewed(self) -> float | None:
+        """When the lease was renewed last, if that was in this boot."""
+        try:
+            known = Renewed.model_validate_json(self._renewed_file.read_text())
+        except (OSError, ValueError):
+            return None
+        return known.at_s if known.boot_id == self._lease.boot_id else None
+
+    def _save_renewed(self, at_s: float) -> None:
+        self._renewed_file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._renewed_file.with_suffix(".new")
+        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s).model_dump_json())
+        temporary.rename(self._renewed_file)
+
+    async def _may_run(self, container: RunningContainer) -> bool:
+        """Ask, and if so write it down first: from then on no failover of what was judged before can start it elsewhere."""
+        name = key(container.pod_uid)
+        frozen = container.id in self._frozen
+        wanted = not frozen or await self._lookup.wanted(container.namespace, container.pod, container.pod_uid)
         entry = await self._fences.get(name)
-        return entry is None or entry.value.holder == "node"
+        if not may_thaw(entry.value if entry else None, wanted=wanted).may:
+            return False
+        mine = Fence(pod_uid=container.pod_uid, holder="node")
+        written = await (self._fences.update(name, mine, entry.revision) if entry else self._fences.create(name, mine))
+        if written is None:
+            raise TimeoutError("somebody else wrote its fence at the same time")
+        return True

@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 
 from reprise.contracts.events import FailoverStarted
+from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
+from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.arbiter import Arbiter
 from reprise.health_watcher.deaths import Deaths
@@ -35,16 +37,17 @@ async def main(settings: Settings) -> None:
     deaths = Deaths(cri, pods, announcer)
     lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
-    isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, announcer, Path(settings.state_dir))
+    isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, KubernetesPods(api), announcer, Path(settings.state_dir))
     deaths.on_started = isolation.on_started
     election = Election(service.bus, "arbiter", settings.pod_name)
-    arbiter = Arbiter(election, kv, leases, api, announcer, settings.kubelet_port, settings.node_name)
+    arbiter = Arbiter(election, kv, leases, fences, api, announcer, settings.kubelet_port, settings.node_name)
     for name, part in (
         ("pods", pods.run),
         ("container-events", deaths.follow),
         ("container-listing", deaths.sweep),
         ("liveness", Hangs(cri, pods, freezer, deaths).run),
         ("lease", isolation.renew_for_ever),
+        ("facts", Facts(service.bus, settings.node_name).run),
         ("guard", isolation.guard),
         ("election", election.run),
         ("leases", arbiter.follow),

@@ -1,6 +1,7 @@
 """What health-watcher knows, frozen."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 from reprise.contracts.model import Target, Workload
@@ -14,18 +15,38 @@ class NodeLease(BaseModel):
     boot_id: str
     renewals: int
     can_freeze: bool
+    """That it will freeze when it must: its freezer is within reach, and it knows that it held a lease."""
+    sent_at_s: float = 0.0
+    """By its node's monotonic clock; means something only there."""
+
+
+class NodeFacts(BaseModel):
+    """What a node says of itself, in KV: what the restorer cannot learn from the API server."""
+
+    node: str
+    cpu_features: tuple[str, ...]
 
 
 class Fence(BaseModel):
-    """Who may run a pod's containers: written once by compare-and-set, by whoever comes first.
+    """Who may run a pod's containers: written by compare-and-set only, and kept, so that its revision tells of each writing.
 
     `restorer`: the pod's instance is given up, it may start elsewhere, and the node must never thaw it.
-    `node`: the node came back first and runs on.
+    `node`: the node came back first and runs on. `nobody`: a failover let go of it; whoever writes it next decides.
     """
 
     pod_uid: str
-    holder: str
+    holder: Literal["node", "restorer", "nobody"]
     failover_id: str = ""
+
+
+class Renewed(BaseModel):
+    """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
+
+    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot.
+    """
+
+    boot_id: str
+    at_s: float
 
 
 @dataclass(frozen=True)

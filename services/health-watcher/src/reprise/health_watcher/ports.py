@@ -15,3 +15,11 @@ class Freezer(Protocol):
     def thaw(self, container_id: str) -> None: ...
 
     def is_frozen(self, container_id: str) -> bool: ...
+
+
+class PodLookup(Protocol):
+    """The API server, asked afresh. Raises while it does not answer."""
+
+    async def wanted(self, namespace: str, name: str, uid: str) -> bool:
+        """Whether this very pod is there and is not being deleted."""
+        ...

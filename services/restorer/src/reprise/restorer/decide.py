@@ -1,39 +1,158 @@
-"""The restorer's planner, pure: which path, which checkpoint, which node, or none and why.
+"""The restorer's planner, pure: which path, which checkpoint, which node, or none and why; and whether to go on.
 
-Only a good checkpoint is restored (I2, I4); a user's deletion or rollout always wins; and a node-loss plan never
-names the node that was lost (I1).
+Only a good checkpoint is restored (I2, I4); a user's deletion, rollout or scale-down always wins; a node-loss plan never
+names the node that was lost (I1). A checkpoint whose instances end soon is taken for poisoned: the first time may be
+chance, and the same one is restored again; after that each goes one checkpoint further back, STEPS_BACK at most, and then
+it starts cold (I5).
 """
 
+import re
 from dataclasses import dataclass
 
 from reprise.contracts.annotations import Prestaging
 from reprise.contracts.events import Prestage
 from reprise.contracts.images import parse_live
-from reprise.restorer.model import Go, Need, NodeView, Snapshot, Stop
+from reprise.contracts.model import Target
+from reprise.restorer.model import (
+    Again,
+    Fence,
+    Go,
+    Good,
+    Life,
+    Need,
+    NodeView,
+    PodView,
+    Recovery,
+    Saga,
+    Snapshot,
+    Stop,
+)
+
+SOON_S = 10.0
+"""An instance that ends within this time of its restore, and without a good checkpoint of its own, proves no life."""
+STRIKES = 2
+STEPS_BACK = 2
+DELAYS = 30
+"""Attempts that a lost node's workload gets while no node can take it; the arbiter repeats its judgement with back-off."""
+REMEMBERED = 20
+INSTRUCTIONS = re.compile(
+    # x86: linux/arch/x86/include/asm/cpufeatures.h
+    r"(s?sse\w*|pni|avx\w*|amx_\w+|xop|fma4?|f16c|bmi[12]|abm|adx|aes|vaes|v?pclmulqdq|gfni|sha_ni|sha512|sm[34]|popcnt|movbe|"
+    r"movdir\w+|rdrand|rdseed|rdpid|rdtscp|fsgsbase|xsave\w*|erms|fsrm|clwb|clflushopt|clzero|cldemote|serialize|pku|rtm|hle|"
+    r"enqcmd|cx16|3dnow\w*|tbm|lahf_lm|"
+    # arm64: linux/Documentation/arch/arm64/elf_hwcaps.rst, all of them
+    r"fp|asimd\w*|pmull|sha[123]|crc32|atomics|fphp|cpuid|jscvt|fcma|lrcpc|ilrcpc|dcpop|dcpodp|sve\w*|sme\w*|flagm2?|ssbs|sb|"
+    r"paca|pacg|i8mm|bf16|dgh|rng|bti|mte3?|ecv|afp|rpres|uscat|frint)"
+)
 
 
 def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads best
     """Decide from one snapshot. The same snapshot gives the same plan."""
-    pod = now.pod
-    if pod is None or pod.uid != now.target.pod_uid:
-        return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", harmless=True)
-    if pod.deleting:
-        return Stop("PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", harmless=True)
-    armed = parse_live(pod.image) is not None
-    if not now.checkpoints:
-        return Stop(
-            "NoCheckpoint",
-            "there is no good checkpoint of this container yet: it starts cold",
-            "see the workload's events for why none succeeded; `kubectl describe` it",
-        )
-    newest = now.checkpoints[0]
-    if now.cause == "node-loss":
-        return _elsewhere(now, newest)
+    pod, moves = now.pod, now.cause == "node-loss"
+    armed = pod is not None and parse_live(pod.image) is not None
+    noted = Recovery() if moves else counted(now)
+    poisoned = noted.strikes >= STRIKES
+    waits = armed and not moves and not poisoned and not now.tried
+    stop = may_go_on(now.target, pod, acts=not waits, fenced_by=now.fenced_by)
+    if stop or pod is None:
+        return stop or _gone()
     if now.cause == "arm" and armed:
-        return Stop("AlreadyArmed", "the pod's image is its live reference already", "", harmless=True)
-    if armed:
-        return Go("in-place-armed", newest, now.target.node, "armed: the kubelet restores its newest checkpoint itself")
-    return Go("in-place-patch", newest, now.target.node, f"the node is healthy and the newest checkpoint is {newest}")
+        return Stop("AlreadyArmed", "the pod's image is its live reference already", "", "step-aside")
+    newest = now.checkpoints[0] if now.checkpoints else ""
+    if waits:
+        noted = noted.model_copy(update={"checkpoint_id": newest})
+        return Go("in-place-armed", newest, now.target.node, "armed: the kubelet restores its newest checkpoint itself", noted)
+    older = _older(now, noted, poisoned=poisoned)
+    if isinstance(older, Stop):
+        return older
+    if moves:
+        return _elsewhere(now, older)
+    if poisoned:
+        void = tuple(c for c in now.checkpoints if c >= noted.checkpoint_id)
+        why = (
+            f"{noted.strikes} instances restored from {noted.checkpoint_id} or later ended within {SOON_S:g} s: one further back"
+        )
+        noted = noted.model_copy(update={"checkpoint_id": older, "back": noted.back + 1, "void": _last(noted.void, *void)})
+        return Go("in-place-patch", older, now.target.node, why, noted, renamed=True)
+    why = f"the node is healthy and the newest checkpoint is {older}"
+    if now.tried:
+        why = f"{', '.join(now.tried)} did not come back: one further back"
+    noted = noted.model_copy(update={"checkpoint_id": older, "void": _last(noted.void, *now.tried)})
+    return Go("in-place-patch", older, now.target.node, why, noted, renamed=armed or bool(now.tried))
+
+
+def may_go_on(  # noqa: PLR0911 one return per rule reads best
+    target: Target, pod: PodView | None, *, acts: bool, fenced_by: str = "", image: tuple[str, ...] = ()
+) -> Stop | None:
+    """Asked before each step that acts, because the world goes on meanwhile: None is "carry on".
+
+    acts: whether this failover changes anything; one that only watches the kubelet's own restart is in nobody's way.
+    image: what the pod may run; another image was set by somebody else.
+    """
+    if pod is None or pod.uid != target.pod_uid:
+        return _gone()
+    if pod.evicted:
+        return Stop("Evicted", f"Kubernetes ends the pod ({pod.evicted}) and its owner replaces it",
+                    "see the node's conditions; the replacement starts cold", "hand-over")  # fmt: skip
+    if pod.deleting:
+        return Stop("PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", "step-aside")
+    if fenced_by:
+        return Stop("OtherFailover", f"failover {fenced_by} starts the pod elsewhere", "nothing", "hand-over")
+    if not acts:
+        return None
+    if pod.wanted == 0:
+        return Stop("ScaledToZero", "its owner wants no replica", "nothing: a scale-down wins over a failover", "step-aside")
+    if pod.outdated:
+        return Stop("RolledOut", f"{pod.owner_name} is not its Deployment's newest ReplicaSet",
+                    "nothing: a rollout wins over a failover", "step-aside")  # fmt: skip
+    if image and pod.image not in image:
+        return Stop("ImageChanged", f"somebody set the pod's image to {pod.image}", "nothing", "step-aside")
+    return None
+
+
+def _gone() -> Stop:
+    return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", "step-aside")
+
+
+def counted(now: Snapshot) -> Recovery:
+    """What is known of the live reference, with this death in it. An instance that was being replaced does not count."""
+    before = now.recovery
+    if now.failover_id in before.counted or now.pod is None:
+        return before
+    seen = {"counted": _last(before.counted, now.failover_id)}
+    if now.ran and now.ran != now.pod.image:
+        return before.model_copy(update=seen)
+    soon = now.lived_s is not None and now.lived_s < SOON_S and not now.proved
+    if not (soon and before.checkpoint_id and parse_live(now.pod.image)):
+        return before.model_copy(update=seen | {"strikes": 0, "back": 0})
+    dead = _last(before.dead, now.target.container_id)
+    return before.model_copy(update=seen | {"strikes": before.strikes + 1, "dead": dead})
+
+
+def _last(before: tuple[str, ...], *new: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*before, *new)))[-REMEMBERED:]
+
+
+def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
+    """Without what was given up, and what was taken of an instance that came of it."""
+    return tuple(g for g in good if g.checkpoint_id not in recovery.void and (g.container_id or "-") not in recovery.dead)
+
+
+def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
+    """The newest checkpoint that is not given up, or why there is none."""
+    limit = min((*now.tried, *([noted.checkpoint_id] if poisoned else [])), default="")
+    left = [c for c in now.checkpoints if not limit or c < limit]
+    if poisoned and (noted.back >= STEPS_BACK or not left):
+        return Stop("Poisoned", f"{noted.strikes} restored instances in a row ended within {SOON_S:g} s, the last of "
+                    f"{noted.checkpoint_id}, and {noted.back} older checkpoints were tried: it starts cold",
+                    "look at why it ends (`kubectl logs --previous`); older checkpoints are still in the store")  # fmt: skip
+    if left:
+        return left[0]
+    if now.tried:
+        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no older checkpoint",
+                    "see the workload's events and CRIU's log in the container's bundle on the node")  # fmt: skip
+    return Stop("NoCheckpoint", "there is no good checkpoint of this container yet: it starts cold",
+                "see the workload's events for why none succeeded; `kubectl describe` it")  # fmt: skip
 
 
 def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
@@ -46,8 +165,63 @@ def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
         )
     chosen = choose_node(now.nodes, now.need, now.target.node, now.standby, dict(now.refused))
     if isinstance(chosen, str):
-        return Stop("NoStandby", f"no node can take it: {chosen}", "add a node that can, or make one of these able to")
-    return Go("shadow", checkpoint_id, chosen.node.name, chosen.why)
+        remedy = "add a node that can, or make one of these able to"
+        return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
+    why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
+    return Go("shadow", checkpoint_id, chosen.node.name, why, Recovery(checkpoint_id=checkpoint_id))
+
+
+def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
+    """Whether the pod's fence, as it is at this revision, is this failover's to take (compare-and-set) or is its already.
+
+    Only if nobody wrote it since the arbiter gave the node up, or since this failover let go of it: a node writes it
+    before it thaws anything, so an instance that runs again is never joined by a second one (I1).
+    """
+    if fence and fence.holder == "restorer":
+        return None if fence.failover_id == saga.failover_id else Stop(
+            "OtherFailover", f"failover {fence.failover_id} has the pod's fence", "nothing", "hand-over")  # fmt: skip
+    if revision == saga.fence_revision:
+        return None
+    return Stop("NodeReturned", "the node came back first and runs on", "nothing", "step-aside")
+
+
+def after(saga: Saga, stop: Stop) -> Again | None:
+    """What follows once this attempt is undone: another one within its budget, or None for the end."""
+    if stop.later and saga.moves and saga.delays < DELAYS:
+        return Again(later=True, why=stop.message)
+    if stop.poisoned and saga.cause != "arm" and len(saga.tried) < STEPS_BACK:
+        return Again(later=False, why=stop.message)
+    return None
+
+
+def unverified(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
+    """What came of an instance that does not pass its probe in time.
+
+    In place one that runs keeps its memory, whatever its probe says: its own kubelet judges it. A shadow serves nobody yet.
+    """
+    message = f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}"
+    remedy = f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's bundle on the node"
+    if life.runs and saga.path != "shadow":
+        return Stop("NotServing", f"{message}; it runs from its checkpoint", remedy, "hand-over")
+    return Stop("RestoreFailed", message, remedy, poisoned=True)
+
+
+def taken_up(record: Saga, declared: Saga) -> Saga | None:
+    """The recorded failover as it goes on after the node was found lost again; None to leave it as it is.
+
+    A declaration that is older than the record knows nothing new. One that ended begins again only if the fence was
+    written since, which only a node does that came back in between.
+    """
+    if not record.moves or declared.fence_revision < record.fence_revision:
+        return None
+    if record.step == "wait":
+        if declared.declared_at == (record.judged_at or record.declared_at):
+            return None
+        fresh = {"step": "plan", "fence_revision": declared.fence_revision, "judged_at": declared.declared_at}
+        return record.model_copy(update=fresh)
+    if record.step == "abandoned" and declared.fence_revision > record.fence_revision:
+        return declared.model_copy(update={"attempt": record.attempt + 1})
+    return None
 
 
 @dataclass(frozen=True)
@@ -88,9 +262,31 @@ def limitation(node: NodeView, need: Need, lost: str) -> str:  # noqa: PLR0911 o
         return f"is {node.architecture}, the checkpoint is {need.architecture}"
     if need.runtime and node.runtime and node.runtime != need.runtime:
         return f"runs {node.runtime}, the checkpoint is {need.runtime}'s"
+    if need.criu and node.criu and _version(node.criu) < _version(need.criu):
+        return f"has CRIU {node.criu}, the checkpoint is of CRIU {need.criu}"
+    if need.kernel and node.kernel and _version(node.kernel)[:2] < _version(need.kernel)[:2]:
+        return f"runs kernel {node.kernel}, the checkpoint is of the newer {need.kernel}"
+    if lacking := missing_features(need.cpu_features, node.cpu_features):
+        return f"has a CPU without {', '.join(lacking)}, which the checkpoint's CPU has"
     if node.free_bytes < need.memory_bytes:
         return f"has {node.free_bytes >> 20} MiB of memory to give, it needs {need.memory_bytes >> 20}"
     return ""
+
+
+def missing_features(needed: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
+    """What a program may have found out that it can use, and would not find there. Unknown on either side: nothing.
+
+    Only instructions: /proc/cpuinfo also lists what the kernel does about the CPU's faults, which no program asks for.
+    """
+    if not needed or not offered:
+        return []
+    return sorted({f for f in needed if INSTRUCTIONS.fullmatch(f)} - set(offered))
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The leading numbers: 6.18.2-generic is (6, 18, 2)."""
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 PRESTAGE_MOST_BYTES = 16 << 30

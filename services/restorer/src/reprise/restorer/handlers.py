@@ -1,11 +1,18 @@
 """One function per event."""
 
 from reprise.contracts.errors import NotStored
-from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared, ImageBuilt
+from reprise.contracts.events import (
+    CheckpointStaged,
+    CheckpointStored,
+    FailoverAbandoned,
+    FailoverDeclared,
+    FailoverDelayed,
+    ImageBuilt,
+)
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
-from reprise.restorer.model import Saga
-from reprise.restorer.ports import Checkpoints
+from reprise.restorer.model import Recovery, Saga
+from reprise.restorer.ports import Checkpoints, recovery_key
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.standby import Standbys
 from reprise.runtime.bus import Bus
@@ -32,6 +39,10 @@ class Handlers:
         if pod is None or pod.deleting:
             log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
             return
+        noted = await self._noted(pod.live_id, event.target.container)
+        if event.checkpoint_id in noted.void or event.target.container_id in noted.dead:
+            log().info("checkpoint of an instance that did not live: no image is made", checkpoint=event.checkpoint_id)
+            return
         try:
             reference, digest = await self._checkpoints.publish(
                 event.workload, event.target.container, event.checkpoint_id, pod.live_id
@@ -57,6 +68,8 @@ class Handlers:
             return
         if parse_live(container.image) or container.container_id != event.target.container_id:
             return
+        if not (await self._noted(pod.live_id, event.target.container)).arms:
+            return  # it was, and had to start cold: a user's change makes another pod
         name = failover_id(event.target)
         declared = FailoverDeclared(
             node=event.node, workload=event.workload, failover_id=name, target=event.target, cause="arm",
@@ -68,7 +81,7 @@ class Handlers:
         """Run the failover to its end."""
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
-            declared_at=event.at,
+            declared_at=event.at, fence_revision=event.fence_revision, lived_s=event.lived_s, ran=event.reference,
         )  # fmt: skip
         ended = await self._sagas.run(saga)
         if ended.step == "complete" and event.cause != "arm":
@@ -78,6 +91,16 @@ class Handlers:
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         """Tell the owner."""
-        await self._recorder.record(
-            event.workload, "Warning", "FailoverAbandoned", f"{event.reason}: {event.message}. {event.remedy}"
-        )
+        lost = event.outcome == "cold"
+        reason = "FailoverAbandoned" if lost else "FailoverSteppedAside"
+        message = f"{event.reason}: {event.message}. {event.remedy}"
+        await self._recorder.record(event.workload, "Warning" if lost else "Normal", reason, message)
+
+    async def on_delayed(self, event: FailoverDelayed) -> None:
+        """Tell the owner."""
+        message = f"{event.reason}: {event.message}. {event.remedy}; it is tried again"
+        await self._recorder.record(event.workload, "Warning", "FailoverDelayed", message)
+
+    async def _noted(self, live_id: str, container: str) -> Recovery:
+        entry = await self._sagas.recoveries.get(recovery_key(live_id, container))
+        return entry.value if entry else Recovery()

@@ -5,14 +5,23 @@ import asyncio
 from reprise.archive.repository import Repository
 from reprise.archive.s3 import s3_store
 from reprise.archive.settings import StoreSettings
-from reprise.contracts.events import CheckpointStaged, CheckpointStored, FailoverAbandoned, FailoverDeclared, StandbyRefused
+from reprise.contracts.events import (
+    CheckpointStaged,
+    CheckpointStored,
+    FailoverAbandoned,
+    FailoverDeclared,
+    FailoverDelayed,
+    StandbyRefused,
+)
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.handlers import Handlers
+from reprise.restorer.model import NodeFacts
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
 from reprise.runtime import kube
+from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
 
@@ -27,7 +36,7 @@ async def main(settings: Settings) -> None:
     pods = kube.ProtectedPods(api)
     store = s3_store(StoreSettings())
     checkpoints = StoredCheckpoints(Repository(store))
-    cluster = KubernetesCluster(api, pods)
+    cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
     sagas = SagaRunner(
         service.bus,
         cluster,
@@ -44,5 +53,6 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
     service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32)
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
+    service.bus.subscribe("restorer-delays", FailoverDelayed, handlers.on_delayed)
     service.health.ready_when("pods", lambda: pods.synced)
     await service.run_async()

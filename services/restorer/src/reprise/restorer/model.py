@@ -1,18 +1,58 @@
 """What restorer knows, frozen."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel
-from reprise.contracts.events import Cause, Path
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.events import Cause, Outcome, Path
+from reprise.contracts.model import Frozen, Target, Workload
 
-Step = Literal["plan", "fence", "image", "place", "verify", "adopt", "complete", "abandoned"]
+Step = Literal["plan", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
 STEPS: tuple[Step, ...] = ("plan", "fence", "image", "place", "verify", "adopt", "complete")
 
 
+@dataclass(frozen=True)
+class Stop:
+    """Why a failover does not go on, and what becomes of it."""
+
+    reason: str
+    message: str
+    remedy: str
+    outcome: Outcome = "cold"
+    later: bool = False
+    """Worth another attempt when the node is found lost again: what is missing may have come."""
+    poisoned: bool = False
+    """The checkpoint did not come back to life: the one before it may."""
+
+    @property
+    def harmless(self) -> bool:
+        """No state is lost by it."""
+        return self.outcome != "cold"
+
+
+class Recovery(Frozen):
+    """What a live reference was last restored from, in KV, and how that went. Poisoned checkpoints are found by it."""
+
+    checkpoint_id: str = ""
+    strikes: int = 0
+    """Restored instances in a row that ended soon."""
+    back: int = 0
+    """Checkpoints that were given up for it since one lived."""
+    void: tuple[str, ...] = ()
+    """Checkpoints that were given up."""
+    dead: tuple[str, ...] = ()
+    """Containers that ended soon: what was checkpointed of them is given up too."""
+    counted: tuple[str, ...] = ()
+    """Failovers that are in this already: a resumed one is not counted twice."""
+    arms: bool = True
+    """False once it had to start cold: it is not armed by itself again."""
+
+
 class Saga(BaseModel):
-    """One failover's record in KV: `step` is the step to do next. Written by compare-and-set only."""
+    """One failover's record in KV: `step` is the step to do next. Written by compare-and-set only.
+
+    There is one for a pod's container and its cause, whatever the number of its attempts: two can never act at once.
+    """
 
     failover_id: str
     workload: Workload
@@ -25,17 +65,49 @@ class Saga(BaseModel):
     standby: str = ""
     reference: str = ""
     why: str = ""
+    attempt: int = 1
+    """Each has a name of its own: no two pods, and no two images, ever share one."""
+    delays: int = 0
+    judged_at: AwareDatetime | None = None
+    """Which declaration made it go on after a delay: one that is delivered twice does so once."""
+    fence_revision: int = 0
+    """Of the pod's fence when the node was given up, or when this failover let go of it."""
+    lived_s: float | None = None
+    ran: str = ""
+    """The image that the instance which is gone ran."""
+    tried: tuple[str, ...] = ()
+    """Checkpoints that this failover could not bring back."""
+    replaced: tuple[str, ...] = ()
+    """Containers that are not the restored one."""
+    cold_image: str = ""
+    """What a cold start in place runs."""
+    seen_image: str = ""
+    """What the pod ran when it was planned."""
+    live_id: str = ""
+    """What the restored instance's live reference is called."""
+    recovery: Recovery = Recovery()
+    stop: Stop | None = None
+    """Why it is being undone."""
 
     @property
     def ended(self) -> bool:
         return self.step in ("complete", "abandoned")
+
+    @property
+    def moves(self) -> bool:
+        return self.cause == "node-loss"
+
+    @property
+    def name(self) -> str:
+        """Of this attempt: of its events, its shadow, its live reference."""
+        return self.failover_id if self.attempt == 1 else f"{self.failover_id}-{self.attempt}"
 
 
 class Fence(BaseModel):
     """Who may run a pod's containers; the same record that health-watcher writes (see its model.py)."""
 
     pod_uid: str
-    holder: str
+    holder: Literal["node", "restorer", "nobody"]
     failover_id: str = ""
 
 
@@ -68,6 +140,23 @@ class PodView:
     owner_kind: str
     owner_name: str
     live_id: str
+    evicted: str = ""
+    """Why Kubernetes itself ends it (a condition's reason); empty if it does not."""
+    wanted: int | None = None
+    """Replicas that its owner wants; None if it has no owner that says so."""
+    outdated: bool = False
+    """Its Deployment has a newer ReplicaSet."""
+    cold_image: str = ""
+    """What its owner's template says that this container runs; empty if there is none."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe."""
+
+    runs: bool
+    healthy: bool
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -83,6 +172,18 @@ class NodeView:
     """The container runtime's family, e.g. cri-o; empty if unknown."""
     free_bytes: int = 1 << 62
     """Of memory: what is allocatable less what its pods request."""
+    kernel: str = ""
+    criu: str = ""
+    """The version that its checkpoints tell of; empty if none is known."""
+    cpu_features: tuple[str, ...] = ()
+    """As /proc/cpuinfo says; empty if unknown."""
+
+
+class NodeFacts(BaseModel):
+    """What a node says of itself, in KV; the same record that health-watcher writes."""
+
+    node: str
+    cpu_features: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -92,6 +193,22 @@ class Need:
     architecture: str = ""
     runtime: str = ""
     memory_bytes: int = 0
+    kernel: str = ""
+    criu: str = ""
+    cpu_features: tuple[str, ...] = ()
+    """Of the node that it was taken on, as /proc/cpuinfo says."""
+
+
+@dataclass(frozen=True)
+class Good:
+    """A good checkpoint. size: of its archive; new_bytes: what of it no checkpoint before it had."""
+
+    checkpoint_id: str
+    need: Need
+    size: int = 0
+    new_bytes: int = 0
+    container_id: str = ""
+    """Of the process that was dumped."""
 
 
 @dataclass(frozen=True)
@@ -109,24 +226,36 @@ class Snapshot:
     """The node that the newest checkpoints are staged on; empty if there is none."""
     refused: tuple[tuple[str, str], ...] = ()
     """Nodes that said they cannot take it, each with its reason."""
+    tried: tuple[str, ...] = ()
+    """Checkpoints that this failover could not bring back."""
+    failover_id: str = ""
+    lived_s: float | None = None
+    ran: str = ""
+    """The image that the instance which is gone ran; empty if unknown."""
+    proved: bool = False
+    """A good checkpoint was taken of the instance that is gone: it lived."""
+    recovery: Recovery = field(default_factory=Recovery)
+    """Of the pod's live reference."""
+    fenced_by: str = ""
+    """Another failover that has the pod's fence."""
 
 
 @dataclass(frozen=True)
 class Go:
-    """Do this."""
+    """Do this. recovery: what is remembered of it, for the live reference that it will run."""
 
     path: Path
     checkpoint_id: str
     standby: str
     why: str
+    recovery: Recovery = field(default_factory=Recovery)
+    renamed: bool = False
+    """In place under a live reference of this failover's own: a live reference never goes back in time."""
 
 
 @dataclass(frozen=True)
-class Stop:
-    """Do nothing (the user's will, or already done), or give up with a reason."""
+class Again:
+    """Undone, then tried once more: at once from the checkpoint before, keeping the fence; or later, letting it go."""
 
-    reason: str
-    message: str
-    remedy: str
-    harmless: bool = False
-    """True: nothing was wrong, and nobody needs to be told."""
+    later: bool
+    why: str

@@ -1,22 +1,10 @@
 """What restorer needs from outside."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Need, NodeView, PodView
+from reprise.restorer.model import Good, Life, NodeView, PodView
 from reprise.runtime.kv import key
-from reprise.runtime.probe import Verdict
-
-
-@dataclass(frozen=True)
-class Good:
-    """A good checkpoint. size: of its archive; new_bytes: what of it no checkpoint before it had."""
-
-    checkpoint_id: str
-    need: Need
-    size: int = 0
-    new_bytes: int = 0
 
 
 class Checkpoints(Protocol):
@@ -38,28 +26,41 @@ class Cluster(Protocol):
 
     async def nodes(self) -> tuple[NodeView, ...]: ...
 
-    async def set_image(self, namespace: str, pod: str, container: str, image: str) -> None: ...
-
-    async def create_shadow(self, target: Target, workload: Workload, failover_id: str, standby: str, image: str) -> None:
-        """Idempotent by the failover's id."""
+    async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
+        """Of the pod's container, and what the pod's live reference is called from then on, in one write."""
         ...
 
-    async def healthy(self, namespace: str, pod: str, target: Target) -> Verdict:
-        """Whether this pod's container is another instance than target's, runs, and passes its own probe."""
+    async def create_shadow(self, target: Target, workload: Workload, name: str, standby: str, image: str) -> None:
+        """Idempotent by its name, the failover attempt's. RecoveryError, not retryable: there is nothing to make it of."""
         ...
 
-    async def adopt(self, target: Target, workload: Workload, failover_id: str) -> bool:
-        """Hand the shadow to the old pod's ReplicaSet; True once it owns it."""
+    async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
+        """Of this pod's container: whether another instance than those that are replaced runs and passes its probe."""
         ...
 
-    async def discard_shadow(self, workload: Workload, failover_id: str) -> None: ...
+    async def adopted(self, workload: Workload, name: str) -> bool | None:
+        """Whether a ReplicaSet owns the shadow; None if there is no shadow."""
+        ...
+
+    async def adopt(self, target: Target, workload: Workload, name: str) -> None:
+        """Hand the shadow to the old pod's ReplicaSet."""
+        ...
+
+    async def discard_shadow(self, workload: Workload, name: str) -> bool:
+        """True once it is certain that it does not run: its node has confirmed it, or there is none."""
+        ...
 
 
-def shadow_name(workload: Workload, failover_id: str) -> str:
-    """A shadow's name says whose it is, and is the same on each attempt."""
-    return f"{workload.name[:40]}-{failover_id}"
+def shadow_name(workload: Workload, name: str) -> str:
+    """A shadow's name says whose it is; name: of the failover's attempt, so that no two attempts share one."""
+    return f"{workload.name[:40]}-{name}"
 
 
 def standby_key(workload: Workload, container: str) -> str:
     """In the bucket `standby`."""
     return key(workload.namespace, workload.kind, workload.name, container)
+
+
+def recovery_key(live_id: str, container: str) -> str:
+    """In the bucket `recoveries`."""
+    return key(live_id, container)

@@ -1,8 +1,9 @@
-"""A failover, step by step: plan, fence, image, place, verify, adopt, complete.
+"""A failover, step by step: plan, fence, image, place, verify, adopt, complete; or undo, and then another attempt or the end.
 
 Each step is idempotent and is recorded by compare-and-set before the next begins. The record names the step to do
 next, so whoever gets the message again after a crash goes on from there; who loses a compare-and-set stops at once,
-because another replica is ahead.
+because another replica is ahead. What ends a failover is recorded before anything is undone, and nothing is placed for
+it after that: the pod's fence is let go of only when no restored instance can be left.
 """
 
 import asyncio
@@ -13,20 +14,24 @@ from reprise.contracts.events import (
     Event,
     FailoverAbandoned,
     FailoverCompleted,
+    FailoverDelayed,
     FailoverFenced,
     FailoverRestored,
     FailoverStarted,
     ImageBuilt,
 )
+from reprise.contracts.images import parse_live
 from reprise.contracts.model import now
-from reprise.restorer.decide import plan
-from reprise.restorer.model import Fence, Go, Need, Saga, Snapshot, Standby, Step, Stop
-from reprise.restorer.ports import Checkpoints, Cluster, shadow_name, standby_key
+from reprise.restorer import decide
+from reprise.restorer.model import Fence, Go, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
+from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus
-from reprise.runtime.kv import Bucket, key
+from reprise.runtime.kv import Bucket, Entry, key
 from reprise.runtime.telemetry import log, span
 
 POLL_S = 0.05
+LOOK_S = 1.0
+"""How often the world is looked at again while a restored instance is waited for."""
 
 
 class Overtaken(Exception):
@@ -60,6 +65,7 @@ class SagaRunner:
         self.sagas = Bucket(bus, "failovers", Saga)
         self.fences = Bucket(bus, "fences", Fence)
         self.standbys = Bucket(bus, "standby", Standby)
+        self.recoveries = Bucket(bus, "recoveries", Recovery)
         self._steps: dict[Step, Callable[[Saga], Awaitable[Saga]]] = {
             "plan": self._plan,
             "fence": self._fence,
@@ -67,76 +73,133 @@ class SagaRunner:
             "place": self._place,
             "verify": self._verify,
             "adopt": self._adopt,
+            "undo": self._undo,
         }
 
-    async def run(self, saga: Saga) -> Saga:
-        """Start the saga, or go on with the one that is recorded under its id. Returns it as it ended."""
-        name = key(saga.failover_id)
-        revision = await self.sagas.create(name, saga)
-        if revision is None:
-            entry = await self.sagas.get(name)
-            if entry is None:
-                raise RecoveryError("its record vanished", subject=saga.failover_id, retryable=True)
-            saga, revision = entry.value, entry.revision
-            log().info("resuming failover", failover=saga.failover_id, step=saga.step)
+    async def run(self, declared: Saga) -> Saga:
+        """Start the saga, or go on with the one that is recorded under its id. Returns it as it ended, or waits."""
+        name = key(declared.failover_id)
+        saga, revision = declared, await self.sagas.create(name, declared)
         try:
-            while not saga.ended:
+            if revision is None:
+                saga, revision = await self._resume(name, declared)
+            while not saga.ended and saga.step != "wait":
                 with span(f"saga.{saga.step}", reprise_failover=saga.failover_id):
                     saga, revision = await self._advance(saga, revision)
         except Overtaken:
             log().info("another replica runs this failover", failover=saga.failover_id)
         return saga
 
+    async def _resume(self, name: str, declared: Saga) -> tuple[Saga, int]:
+        entry = await self.sagas.get(name)
+        if entry is None:
+            raise RecoveryError("its record vanished", subject=declared.failover_id, retryable=True)
+        log().info("resuming failover", failover=declared.failover_id, step=entry.value.step)
+        again = decide.taken_up(entry.value, declared)
+        if again is None:
+            return entry.value, entry.revision
+        revision = await self.sagas.update(name, again, entry.revision)
+        if revision is None:
+            raise Overtaken
+        return again, revision
+
     async def _advance(self, saga: Saga, revision: int) -> tuple[Saga, int]:
         try:
             after = await self._steps[saga.step](saga)
         except Abandon as abandon:
-            await self._abandon(saga, abandon.stop)
-            after = saga.model_copy(update={"step": "abandoned", "why": abandon.stop.message})
+            after = _undone(saga, abandon.stop)
+        except RecoveryError as error:
+            if error.retryable or saga.step == "undo":
+                raise
+            after = _undone(saga, Stop(error.reason, str(error), error.remedy))
         updated = await self.sagas.update(key(saga.failover_id), after, revision)
         if updated is None:
             raise Overtaken
-        if after.step == "complete":
-            await self._complete(after)
         return after, updated
 
     async def _plan(self, saga: Saga) -> Saga:
         target = saga.target
         pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
-        good = await self._checkpoints.good(saga.workload, target.container)
-        moves = saga.cause == "node-loss"
-        standby = await self._standby(saga) if moves else Standby()
+        recovery = await self._recovery(pod, target.container)
+        before = recovery.value if recovery else Recovery()
+        stored = await self._checkpoints.good(saga.workload, target.container)
+        good = decide.usable(stored, before)
+        standby = await self._standby(saga) if saga.moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
             workload=saga.workload,
             target=target,
             pod=pod,
             checkpoints=tuple(found.checkpoint_id for found in good),
-            nodes=await self._cluster.nodes() if moves else (),
+            nodes=await self._cluster.nodes() if saga.moves else (),
             need=good[0].need if good else Need(),
             standby=standby.node,
             refused=tuple(standby.refused.items()),
+            tried=saga.tried,
+            failover_id=saga.failover_id,
+            lived_s=saga.lived_s,
+            ran=saga.ran,
+            proved=any(found.container_id == target.container_id for found in stored),
+            recovery=before,
+            fenced_by=await self._fenced_by(saga),
         )
-        match plan(snapshot):
+        match decide.plan(snapshot):
             case Stop() as stop:
                 raise Abandon(stop)
             case Go() as go:
+                assert pod is not None
                 log().info("failover planned", failover=saga.failover_id, path=go.path, checkpoint=go.checkpoint_id,
-                           standby=go.standby, why=go.why)  # fmt: skip
+                           standby=go.standby, attempt=saga.attempt, why=go.why)  # fmt: skip
+                own_name = saga.moves or go.renamed
+                by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
+                if not own_name:
+                    await self._note(pod.live_id, target.container, recovery, go.recovery)
                 return saga.model_copy(
                     update={
                         "step": "fence", "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
-                        "why": go.why, "reference": pod.live_id if pod else "",
+                        "why": go.why, "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
+                        "seen_image": pod.image, "replaced": (target.container_id, *([pod.container_id] if by_us else [])),
+                        "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
                     }
                 )  # fmt: skip
 
+    async def _recovery(self, pod: PodView | None, container: str) -> Entry[Recovery] | None:
+        return await self.recoveries.get(recovery_key(pod.live_id, container)) if pod else None
+
+    async def _note(self, live_id: str, container: str, before: Entry[Recovery] | None, after: Recovery) -> None:
+        """Two deaths of one pod may be planned at once: who comes second plans anew."""
+        name = recovery_key(live_id, container)
+        if before and before.value == after:
+            return
+        written = await (self.recoveries.update(name, after, before.revision) if before else self.recoveries.create(name, after))
+        if written is None:
+            raise RecoveryError("another failover of its pod was planned meanwhile", subject=live_id, retryable=True)
+
+    async def _fenced_by(self, saga: Saga) -> str:
+        """Another failover that has the pod's fence."""
+        held = await self.fences.get(key(saga.target.pod_uid))
+        other = held is not None and held.value.holder == "restorer" and held.value.failover_id != saga.failover_id
+        return held.value.failover_id if held and other else ""
+
+    async def _sight(self, saga: Saga) -> Stop | None:
+        """Whether what is so now still lets this saga act."""
+        pod = await self._cluster.pod(saga.workload.namespace, saga.target.pod, saga.target.container)
+        if saga.moves and saga.step not in ("plan", "fence"):
+            held = await self.fences.get(key(saga.target.pod_uid))
+            if held is None or (held.value.holder, held.value.failover_id) != ("restorer", saga.failover_id):
+                return Stop("FenceLost", "somebody else wrote the pod's fence", "nothing", "hand-over")
+        image = () if saga.moves else (saga.seen_image, saga.reference)
+        acts = saga.path != "in-place-armed"
+        return decide.may_go_on(saga.target, pod, acts=acts, fenced_by=await self._fenced_by(saga), image=image)
+
+    async def _look(self, saga: Saga) -> None:
+        if stop := await self._sight(saga):
+            raise Abandon(stop)
+
     async def _fence(self, saga: Saga) -> Saga:
         if saga.path == "shadow":
-            fence = Fence(pod_uid=saga.target.pod_uid, holder="restorer", failover_id=saga.failover_id)
-            if not await self.fences.create(key(saga.target.pod_uid), fence):
-                held = await self.fences.get(key(saga.target.pod_uid))
-                if held is None or held.value.failover_id != saga.failover_id:
-                    raise Abandon(Stop("NodeReturned", "the node came back first and runs on", "nothing", harmless=True))
+            await self._look(saga)
+            await self._take(saga)
             await self._started(saga)
             how = "the node froze its containers before it was given up, and may not thaw them"
             await self._emit(
@@ -146,17 +209,42 @@ class SagaRunner:
             )  # fmt: skip
         return saga.model_copy(update={"step": "image"})
 
+    async def _take(self, saga: Saga) -> None:
+        name = key(saga.target.pod_uid)
+        mine = Fence(pod_uid=saga.target.pod_uid, holder="restorer", failover_id=saga.failover_id)
+        while True:
+            entry = await self.fences.get(name)
+            held, revision = (entry.value, entry.revision) if entry else (None, 0)
+            if stop := decide.may_take(held, revision, saga):
+                raise Abandon(stop)
+            if held and held.holder == "restorer":
+                return
+            if await (self.fences.update(name, mine, revision) if revision else self.fences.create(name, mine)):
+                return
+
+    async def _let_go(self, saga: Saga) -> int:
+        """The old instance may run again, if its node returns. Returns the fence's revision that this failover knows."""
+        name = key(saga.target.pod_uid)
+        while True:
+            entry = await self.fences.get(name)
+            if entry is None or entry.value.failover_id != saga.failover_id:
+                return saga.fence_revision
+            if entry.value.holder == "nobody":
+                return entry.revision
+            free = Fence(pod_uid=saga.target.pod_uid, holder="nobody", failover_id=saga.failover_id)
+            revision = await self.fences.update(name, free, entry.revision)
+            if revision is not None:
+                return revision
+
     async def _image(self, saga: Saga) -> Saga:
         """An armed pod's image lies on its node already: nothing to wait for, the store may be away."""
         if saga.path == "in-place-armed":
             return saga.model_copy(update={"step": "place"})
-        moves = saga.path == "shadow"
-        live_id = saga.failover_id if moves else saga.reference or saga.target.pod_uid
-        reference = await self._publish(saga, live_id)
-        if moves and not await self._staged(saga, reference):
+        reference = await self._publish(saga, saga.live_id)
+        if saga.moves and not await self._staged(saga, reference):
             # Under this name the standby may have an older state, which the kubelet would take: another name has none.
             log().warning("the standby did not stage the checkpoint in time: its kubelet pulls it", failover=saga.failover_id)
-            reference = await self._publish(saga, f"{saga.failover_id}-cold")
+            reference = await self._publish(saga, f"{saga.name}-cold")
         return saga.model_copy(update={"step": "place", "reference": reference})
 
     async def _publish(self, saga: Saga, live_id: str) -> str:
@@ -171,7 +259,7 @@ class SagaRunner:
             node=saga.standby, workload=saga.workload, checkpoint_id=saga.checkpoint_id, target=saga.target,
             reference=reference, digest="", role="standby", prestage="image",
         )  # fmt: skip
-        await self._bus.publish(built, dedup_id=f"built-{saga.failover_id}-{saga.checkpoint_id}")
+        await self._bus.publish(built, dedup_id=f"built-{saga.name}-{saga.checkpoint_id}")
         loop = asyncio.get_running_loop()
         end = loop.time() + self._stage_timeout_s
         while loop.time() < end:
@@ -185,33 +273,34 @@ class SagaRunner:
         return entry.value if entry else Standby()
 
     async def _place(self, saga: Saga) -> Saga:
-        if saga.path == "in-place-patch":
-            await self._cluster.set_image(saga.workload.namespace, saga.target.pod, saga.target.container, saga.reference)
-        elif saga.path == "shadow":
-            await self._cluster.create_shadow(saga.target, saga.workload, saga.failover_id, saga.standby, saga.reference)
+        workload, target = saga.workload, saga.target
+        if saga.path != "in-place-armed":
+            await self._look(saga)
+            named = parse_live(saga.reference)
+            assert named, f"{saga.reference} is no live reference"
+            if saga.live_id == saga.name:  # the others were noted when they were planned
+                await self.recoveries.put(recovery_key(named[1], target.container), saga.recovery)
+            if saga.path == "shadow":
+                await self._cluster.create_shadow(target, workload, saga.name, saga.standby, saga.reference)
+            else:
+                await self._cluster.set_image(workload.namespace, target.pod, target.container, saga.reference, named[1])
         if saga.path != "shadow":
             await self._started(saga)
         return saga.model_copy(update={"step": "verify"})
 
     async def _verify(self, saga: Saga) -> Saga:
-        pod = shadow_name(saga.workload, saga.failover_id) if saga.path == "shadow" else saga.target.pod
+        pod = shadow_name(saga.workload, saga.name) if saga.path == "shadow" else saga.target.pod
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._verify_timeout_s
+        end, look_at = loop.time() + self._verify_timeout_s, loop.time()
         while True:
-            verdict = await self._cluster.healthy(saga.workload.namespace, pod, saga.target)
-            if verdict.healthy:
+            if loop.time() >= look_at:
+                await self._look(saga)
+                look_at = loop.time() + LOOK_S
+            life = await self._cluster.life(saga.workload.namespace, pod, saga.target, saga.replaced)
+            if life.healthy:
                 break
             if loop.time() > end:
-                if saga.path == "shadow":
-                    await self._cluster.discard_shadow(saga.workload, saga.failover_id)
-                raise Abandon(
-                    Stop(
-                        "RestoreFailed",
-                        f"pod {pod} did not serve within {self._verify_timeout_s:.0f} s: {verdict.detail}",
-                        f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's "
-                        "bundle on the node",
-                    )
-                )
+                raise Abandon(decide.unverified(saga, pod, life, self._verify_timeout_s))
             await asyncio.sleep(POLL_S)
         await self._emit(
             FailoverRestored(node=saga.standby, workload=saga.workload, failover_id=saga.failover_id,
@@ -224,23 +313,83 @@ class SagaRunner:
         if saga.path == "shadow":
             loop = asyncio.get_running_loop()
             end = loop.time() + self._adopt_timeout_s
-            while not await self._cluster.adopt(saga.target, saga.workload, saga.failover_id):
+            while not await self._owned(saga):
                 if loop.time() > end:
                     raise RecoveryError(
                         "its ReplicaSet does not adopt the restored pod", subject=str(saga.workload), retryable=True
                     )
                 await asyncio.sleep(POLL_S)
+        await self._completed(saga)
         return saga.model_copy(update={"step": "complete"})
+
+    async def _owned(self, saga: Saga) -> bool:
+        """The old pod is looked at first: what the ReplicaSet does to it because of the adoption comes after that."""
+        stop = await self._sight(saga)
+        owned = await self._cluster.adopted(saga.workload, saga.name)
+        if owned:
+            return True
+        if owned is None:
+            raise Abandon(
+                stop or Stop("ShadowGone", "somebody removed the restored pod", "nothing: a deletion wins", "step-aside")
+            )
+        if stop:
+            raise Abandon(stop)
+        await self._cluster.adopt(saga.target, saga.workload, saga.name)
+        return False
+
+    async def _undo(self, saga: Saga) -> Saga:
+        """Nothing restored is left running before the fence is let go of; that is let go of before the end is told."""
+        stop = saga.stop
+        assert stop is not None
+        if saga.path == "shadow":
+            await self._discard(saga)
+        again = decide.after(saga, stop)
+        fresh = {"stop": None, "path": None, "reference": "", "live_id": ""}
+        if again and not again.later:
+            log().warning("attempt failed, going one checkpoint further back", failover=saga.failover_id, why=again.why)
+            tried = (*saga.tried, saga.checkpoint_id)
+            return saga.model_copy(update=fresh | {"step": "plan", "attempt": saga.attempt + 1, "tried": tried})
+        if not stop.harmless and not saga.moves:
+            await self._start_cold(saga)
+        revision = await self._let_go(saga)
+        if again:
+            await self._delayed(saga, stop)
+            return saga.model_copy(
+                update=fresh | {"step": "wait", "delays": saga.delays + 1, "fence_revision": revision, "why": stop.message}
+            )
+        await self._abandoned(saga, stop)
+        return saga.model_copy(update={"step": "abandoned", "fence_revision": revision, "why": stop.message})
+
+    async def _discard(self, saga: Saga) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._adopt_timeout_s
+        while not await self._cluster.discard_shadow(saga.workload, saga.name):
+            if loop.time() > end:
+                raise RecoveryError("it is not certain that the restored pod is gone", subject=saga.name, retryable=True)
+            await asyncio.sleep(POLL_S)
+
+    async def _start_cold(self, saga: Saga) -> None:
+        """The pod must not go on asking for a checkpoint that does not live."""
+        pod = await self._cluster.pod(saga.workload.namespace, saga.target.pod, saga.target.container)
+        if pod is None or pod.uid != saga.target.pod_uid or not parse_live(pod.image):
+            return
+        noted = await self._recovery(pod, saga.target.container)
+        never = (noted.value if noted else Recovery()).model_copy(update={"arms": False, "strikes": 0, "back": 0})
+        await self.recoveries.put(recovery_key(pod.live_id, saga.target.container), never)
+        cold = saga.cold_image or pod.cold_image
+        if cold:
+            await self._cluster.set_image(saga.workload.namespace, pod.name, saga.target.container, cold, pod.live_id)
 
     async def _started(self, saga: Saga) -> None:
         await self._emit(
             FailoverStarted(node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id,
                             target=saga.target, cause=saga.cause, path=saga.path or "cold",
-                            checkpoint_id=saga.checkpoint_id, standby=saga.standby, why=saga.why),
+                            checkpoint_id=saga.checkpoint_id, standby=saga.standby, why=saga.why, attempt=saga.attempt,
+                            reference=saga.reference),
             "started", saga,
         )  # fmt: skip
 
-    async def _complete(self, saga: Saga) -> None:
+    async def _completed(self, saga: Saga) -> None:
         total_s = (now() - saga.declared_at).total_seconds()
         await self._emit(
             FailoverCompleted(node=saga.standby, workload=saga.workload, failover_id=saga.failover_id,
@@ -250,20 +399,30 @@ class SagaRunner:
         )  # fmt: skip
         log().info("failover completed", failover=saga.failover_id, total_s=round(total_s, 3))
 
-    async def _abandon(self, saga: Saga, stop: Stop) -> None:
-        held = await self.fences.get(key(saga.target.pod_uid))
-        if held and held.value.failover_id == saga.failover_id:
-            await self.fences.delete(key(saga.target.pod_uid))  # the old instance may run again, if its node returns
+    async def _delayed(self, saga: Saga, stop: Stop) -> None:
+        log().warning("failover delayed", failover=saga.failover_id, reason=stop.reason, message=stop.message, delays=saga.delays)
+        await self._emit(
+            FailoverDelayed(node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id,
+                            target=saga.target, cause=saga.cause, attempt=saga.attempt, reason=stop.reason,
+                            message=stop.message, remedy=stop.remedy),
+            f"delayed-{saga.delays}", saga,
+        )  # fmt: skip
+
+    async def _abandoned(self, saga: Saga, stop: Stop) -> None:
         level = log().info if stop.harmless else log().error
-        level("failover abandoned", failover=saga.failover_id, reason=stop.reason, message=stop.message)
+        level("failover abandoned", failover=saga.failover_id, reason=stop.reason, message=stop.message, outcome=stop.outcome)
         if stop.harmless and saga.cause == "arm":
             return
         await self._emit(
             FailoverAbandoned(node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id,
                               target=saga.target, cause=saga.cause, reason=stop.reason, message=stop.message,
-                              remedy=stop.remedy),
+                              remedy=stop.remedy, outcome=stop.outcome, attempt=saga.attempt),
             "abandoned", saga,
         )  # fmt: skip
 
     async def _emit(self, event: Event, what: str, saga: Saga) -> None:
-        await self._bus.publish(event, dedup_id=f"{what}-{saga.failover_id}")
+        await self._bus.publish(event, dedup_id=f"{what}-{saga.name}")
+
+
+def _undone(saga: Saga, stop: Stop) -> Saga:
+    return saga.model_copy(update={"step": "undo", "stop": stop, "why": stop.message})

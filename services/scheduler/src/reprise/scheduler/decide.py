@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reprise.contracts.events import Trigger
-from reprise.scheduler.model import Slot
+from reprise.scheduler.model import Harm, Slot
+
+HARMED_AT_MOST = 2
+HARMS = ("UnhealthyAfter",)
+HARM_REMEDY = (
+    "raise failureThreshold or periodSeconds of its livenessProbe, so that their product outlasts the pause; the next pod is "
+    "checkpointed again"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,24 @@ def next_act(of: Grid, last: Slot | None, now_s: float, ready_since_s: float | N
     if newest < current:
         return Due(current, at(of.due_s(current)), "interval")
     return Wait(of.due_s(newest + 1))
+
+
+def counted(harm: Harm, checkpoint_id: str, reason: str, *, replaced: bool = False) -> Harm:
+    """After an outcome; reason: empty for a good checkpoint. replaced: another container ran when the checkpoint was done.
+
+    What failed before the process was paused says nothing about how it stands a pause.
+    """
+    if checkpoint_id <= harm.checkpoint_id:
+        return harm
+    harmed = reason in HARMS or replaced
+    if reason and not harmed:
+        return harm
+    return harm.model_copy(update={"checkpoint_id": checkpoint_id, "in_a_row": harm.in_a_row + 1 if harmed else 0})
+
+
+def paused(harm: Harm | None) -> bool:
+    """Checkpoints that end its process break I6: none is taken any more of this pod."""
+    return harm is not None and harm.in_a_row >= HARMED_AT_MOST
 
 
 def at(seconds: float) -> datetime:

@@ -2,10 +2,14 @@
 
 import asyncio
 
+from reprise.contracts.events import CheckpointFailed, CheckpointStored
 from reprise.runtime import kube
 from reprise.runtime.election import Election
+from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 from reprise.scheduler.advice import Advice
+from reprise.scheduler.handlers import Handlers
+from reprise.scheduler.model import Harm
 from reprise.scheduler.settings import Settings
 from reprise.scheduler.timers import Timers
 
@@ -20,11 +24,15 @@ async def main(settings: Settings) -> None:
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
     election = Election(service.bus, "scheduler", settings.pod_name)
-    timers = Timers(service.bus, pods, election, settings.settle_s)
+    harms = Bucket(service.bus, "harms", Harm)
+    timers = Timers(service.bus, pods, election, harms, settings.settle_s)
+    recorder = kube.EventRecorder(api, "scheduler")
+    outcomes = Handlers(service.bus, harms, recorder)
     service.part("pods", pods.run)
     service.part("election", election.run)
     service.part("timers", timers.run)
-    service.part("advice", Advice(pods, kube.EventRecorder(api, "scheduler")).run)
+    service.part("advice", Advice(pods, recorder).run)
+    service.bus.subscribe("scheduler-outcomes", (CheckpointFailed, CheckpointStored), outcomes.on_outcome, concurrency=1)
     service.health.ready_when("pods", lambda: pods.synced)
     service.on_stop(election.resign)
     await service.run_async()

@@ -10,3 +10,14 @@ class Slot(BaseModel):
     container: str
     interval_s: float
     number: int
+
+
+class Harm(BaseModel):
+    """How a pod's container stood its last checkpoints, in KV; a pod that never was harmed has none."""
+
+    pod_uid: str
+    container: str
+    in_a_row: int = 0
+    """Checkpoints after which it was not healthy."""
+    checkpoint_id: str = ""
+    """The newest that is counted: an outcome that is told twice, or late, counts once."""

@@ -14,8 +14,8 @@ from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
-from reprise.scheduler.decide import Due, Wait, grid, next_act
-from reprise.scheduler.model import Slot
+from reprise.scheduler.decide import Due, Wait, grid, next_act, paused
+from reprise.scheduler.model import Harm, Slot
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
 PROTECTED = Gauge("reprise_protected_containers", "Containers on the timer heap")
@@ -28,7 +28,8 @@ Key = tuple[str, str]
 class Timers:
     """A key is (pod uid, container). A heap entry that is out of date is dropped when it comes up."""
 
-    def __init__(self, bus: Bus, pods: ProtectedPods, election: Election, settle_s: float) -> None:
+    def __init__(self, bus: Bus, pods: ProtectedPods, election: Election, harms: Bucket[Harm], settle_s: float) -> None:
+        self._harms = harms
         self._bus, self._pods, self._election, self._settle_s = bus, pods, election, settle_s
         self._slots = Bucket(bus, "schedule", Slot)
         self._known: dict[Key, tuple[Slot | None, int]] = {}
@@ -94,7 +95,9 @@ class Timers:
             ready_since = container.started_at.timestamp() if container.ready and container.started_at else None
             now_s, of = time.time(), grid(*name, pod.policy.interval_s)
             act = next_act(of, last, now_s, ready_since, self._settle_s)
-            if isinstance(act, Due):
+            if isinstance(act, Due) and await self._paused(name):
+                self._push(name, pod.policy.interval_s)
+            elif isinstance(act, Due):
                 await self._emit(pod, container, act)
                 await self._remember(name, pod, act, revision)
                 self._push(name, max(0.01, of.due_s(act.slot + 1) - time.time()))
@@ -104,6 +107,10 @@ class Timers:
             log().warning("cannot emit a due checkpoint, trying again", pod=pod.name, error=repr(error))
             self._known.pop(name, None)
             self._push(name, RETRY_S)
+
+    async def _paused(self, name: Key) -> bool:
+        entry = await self._harms.get(key(*name))
+        return paused(entry.value if entry else None)
 
     async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due) -> None:
         name = checkpoint_id(pod.uid, container.name, due.due_at)

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 
+from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.model import Workload
-from reprise.restorer.model import Need
-from reprise.restorer.ports import Good
+from reprise.restorer.model import Good, Need
 
 
 class StoredCheckpoints:
@@ -15,10 +15,13 @@ class StoredCheckpoints:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self.criu: dict[str, str] = {}
+        """Each node's CRIU, by the newest of its checkpoints that was seen."""
 
     async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
-        return tuple(Good(m.checkpoint_id, Need(m.architecture, m.facts.runtime, m.size), m.size, m.cost.new) for m in manifests)
+        self.criu |= {m.target.node: m.facts.criu_version for m in reversed(manifests) if m.facts.criu_version}
+        return tuple(Good(m.checkpoint_id, _need(m), m.size, m.cost.new, m.target.container_id) for m in manifests)
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         manifest = None
@@ -28,3 +31,9 @@ class StoredCheckpoints:
             raise NotStored("it was pruned, or never committed", subject=f"checkpoint {checkpoint_id} of {workload}")
         image = await asyncio.to_thread(self._repository.publish_image, manifest, live_id)
         return image.reference, image.digest
+
+
+def _need(m: Manifest) -> Need:
+    return Need(
+        m.architecture, m.facts.runtime, m.size, kernel=m.kernel, criu=m.facts.criu_version, cpu_features=m.cpu_features
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """The API server: pods, nodes, and the shadow-and-adopt moves on a ReplicaSet."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from kubernetes.aio import client
@@ -8,22 +9,29 @@ from kubernetes.utils.quantity import parse_quantity
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import NodeView, PodView
+from reprise.restorer.model import Life, NodeFacts, NodeView, PodView
 from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import ProtectedPods, protected
-from reprise.runtime.probe import Verdict, check
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.probe import check
 
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
+REVISION = "deployment.kubernetes.io/revision"
 REQUESTED_S = 30.0
+WRITE_TIMEOUT_S = 5
+DISCARD_GRACE_S = 1
+"""Not 0: then the API server would forget the pod before its node has ended it, and nobody could say that it is gone."""
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class KubernetesCluster:
-    """Implements ports.Cluster."""
+    """Implements ports.Cluster. facts: what nodes say of themselves; criu: each node's version, as far as it is known."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods) -> None:
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
+        self._facts, self._criu = facts, criu
+        self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._pods = pods
@@ -45,6 +53,7 @@ class KubernetesCluster:
         spec = next((c for c in found.spec.containers if c.name == container), None)
         status = next((s for s in found.status.container_statuses or [] if s.name == container), None)
         owner = next((o for o in found.metadata.owner_references or [] if o.controller), None)
+        wanted, outdated, cold_image = await self._owner(namespace, owner, container) if owner else (None, False, "")
         return PodView(
             uid=found.metadata.uid,
             name=name,
@@ -54,13 +63,40 @@ class KubernetesCluster:
             owner_kind=owner.kind if owner else "",
             owner_name=owner.name if owner else "",
             live_id=(found.metadata.annotations or {}).get(LIVE_ID_ANNOTATION, found.metadata.uid),
+            evicted=_evicted(found),
+            wanted=wanted,
+            outdated=outdated,
+            cold_image=cold_image,
         )
+
+    async def _owner(self, namespace: str, owner: Any, container: str) -> tuple[int | None, bool, str]:
+        """Replicas that it wants, whether its Deployment has a newer one, and what its template runs in this container."""
+        read = {"ReplicaSet": self._apps.read_namespaced_replica_set, "StatefulSet": self._apps.read_namespaced_stateful_set}
+        if owner.kind not in read:
+            return None, False, ""
+        try:
+            found = await read[owner.kind](owner.name, namespace)
+            mine = next((o for o in found.metadata.owner_references or [] if o.controller), None)
+            outdated = owner.kind == "ReplicaSet" and mine is not None and await self._newer(namespace, found, mine.uid)
+        except client.ApiException as error:
+            if error.status == 404:
+                return 0, False, ""  # deleted: nobody wants its pods any more
+            raise RecoveryError(f"{error.reason}", subject=f"{owner.kind} {namespace}/{owner.name}", retryable=True) from error
+        image = next((c.image for c in found.spec.template.spec.containers if c.name == container), "")
+        return found.spec.replicas, outdated, image
+
+    async def _newer(self, namespace: str, replica_set: Any, deployment_uid: str) -> bool:
+        """The Deployment controller numbers its ReplicaSets; rolling back makes an old one the newest again."""
+        selector = ",".join(f"{k}={v}" for k, v in (replica_set.spec.template.metadata.labels or {}).items() if k != HASH_LABEL)
+        listed = await self._apps.list_namespaced_replica_set(namespace, label_selector=selector)
+        siblings = [s for s in listed.items if any(o.uid == deployment_uid for o in s.metadata.owner_references or [])]
+        return any(_revision(s) > _revision(replica_set) for s in siblings)
 
     async def nodes(self) -> tuple[NodeView, ...]:
         listed = await self._core.list_node()
         hosted = [pod.node for pod in self._pods.pods.values()]
         taken = await self._requested()
-        return tuple(
+        views = [
             NodeView(
                 name=node.metadata.name,
                 ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
@@ -69,9 +105,19 @@ class KubernetesCluster:
                 protected_pods=hosted.count(node.metadata.name),
                 runtime=node.status.node_info.container_runtime_version.partition(":")[0],
                 free_bytes=_bytes(node.status.allocatable["memory"]) - taken.get(node.metadata.name, 0),
+                kernel=node.status.node_info.kernel_version,
+                criu=self._criu.get(node.metadata.name, ""),
+                cpu_features=await self._features(node.metadata.name),
             )
             for node in listed.items
-        )
+        ]
+        return tuple(views)
+
+    async def _features(self, node: str) -> tuple[str, ...]:
+        if node not in self._known_features:
+            entry = await self._facts.get(key(node))
+            self._known_features[node] = entry.value.cpu_features if entry else ()
+        return self._known_features[node]
 
     async def _requested(self) -> dict[str, int]:
         """Bytes of memory that the pods of each node request; at most REQUESTED_S old: it is asked for at each checkpoint."""
@@ -83,27 +129,29 @@ class KubernetesCluster:
                 total = sum(_bytes(r["memory"]) for r in requests if "memory" in r)
                 found[pod.spec.node_name or ""] = found.get(pod.spec.node_name or "", 0) + total
             self._requested_bytes, self._requested_at = found, time.monotonic()
+            self._known_features.clear()
         return self._requested_bytes
 
-    async def set_image(self, namespace: str, pod: str, container: str, image: str) -> None:
-        body = {"spec": {"containers": [{"name": container, "image": image}]}}
+    async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
+        spec = {"containers": [{"name": container, "image": image}]}
+        body = {"metadata": {"annotations": {LIVE_ID_ANNOTATION: live_id}}, "spec": spec}
         try:
-            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
+            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             raise RecoveryError(
                 f"its image could not be set: {error.reason}", subject=f"pod {namespace}/{pod}",
                 retryable=error.status in (409, 429) or (error.status or 0) >= 500,
             ) from error  # fmt: skip
 
-    async def create_shadow(self, target: Target, workload: Workload, failover_id: str, standby: str, image: str) -> None:
+    async def create_shadow(self, target: Target, workload: Workload, name: str, standby: str, image: str) -> None:
         old = await self._read(workload.namespace, target.pod)
         if old is None:
             raise RecoveryError("it is gone: its owner has replaced it", subject=f"pod {workload.namespace}/{target.pod}")
         owner = next(o for o in old.metadata.owner_references if o.controller)
         replica_set = await self._apps.read_namespaced_replica_set(owner.name, workload.namespace)
-        body = shadow_of(replica_set.spec.template, workload, target, failover_id, standby, image)
+        body = shadow_of(replica_set.spec.template, workload, target, name, standby, image)
         try:
-            await self._core.create_namespaced_pod(workload.namespace, body)
+            await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status == 409:
                 return
@@ -112,53 +160,73 @@ class KubernetesCluster:
                 subject=str(workload), retryable=(error.status or 0) >= 500,
             ) from error  # fmt: skip
 
-    async def healthy(self, namespace: str, pod: str, target: Target) -> Verdict:
+    async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         found = await self._read(namespace, pod)
         if found is None:
-            return Verdict(False, "the pod does not exist")
+            return Life(False, False, "the pod does not exist")
         status = next((s for s in found.status.container_statuses or [] if s.name == target.container), None)
         if status is None or not found.status.pod_ip:
-            return Verdict(False, f"the pod is {found.status.phase}")
+            return Life(False, False, f"the pod is {found.status.phase}")
         current = (status.container_id or "").rpartition("/")[2]
-        if not (status.state and status.state.running) or current == target.container_id:
+        if not (status.state and status.state.running) or current in replaced:
             waiting = status.state.waiting if status.state else None
-            return Verdict(False, f"{waiting.reason}: {waiting.message}" if waiting else "the old container is shown")
+            return Life(False, False, f"{waiting.reason}: {waiting.message}" if waiting else "the old container is shown")
         view = protected(found, Workload(namespace=namespace, kind="Pod", name=pod), _any_policy(target.container))
         container = view.containers[0]
         probe = container.liveness or container.readiness
-        return await check(probe, view.ip, container.ports) if probe else Verdict(True, "running; it has no probe")
+        if not probe:
+            return Life(True, True, "running; it has no probe")
+        verdict = await check(probe, view.ip, container.ports)
+        return Life(True, verdict.healthy, verdict.detail)
 
-    async def adopt(self, target: Target, workload: Workload, failover_id: str) -> bool:
+    async def adopted(self, workload: Workload, name: str) -> bool | None:
+        shadow = await self._read(workload.namespace, shadow_name(workload, name))
+        if shadow is None or shadow.metadata.deletion_timestamp is not None:
+            return None
+        return any(o.controller for o in shadow.metadata.owner_references or [])
+
+    async def adopt(self, target: Target, workload: Workload, name: str) -> None:
         """The old pod is made the cheapest to delete first: with both Ready the newer one would go otherwise."""
-        shadow = await self._read(workload.namespace, shadow_name(workload, failover_id))
-        if shadow is None:
-            raise RecoveryError("the restored pod is gone", subject=shadow_name(workload, failover_id))
-        if any(o.controller for o in shadow.metadata.owner_references or []):
-            return True
         old = await self._read(workload.namespace, target.pod)
         if old is not None and old.metadata.uid == target.pod_uid and HASH_LABEL in (old.metadata.labels or {}):
             await self._annotate(workload.namespace, target.pod, {DELETION_COST: "-100"})
             label = {"metadata": {"labels": {HASH_LABEL: old.metadata.labels[HASH_LABEL]}}}
-            await self._core.patch_namespaced_pod(shadow.metadata.name, workload.namespace, label, _content_type=STRATEGIC)
-        return False
+            shadow = shadow_name(workload, name)
+            await self._core.patch_namespaced_pod(shadow, workload.namespace, label, _content_type=STRATEGIC)
 
     async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}
         await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
 
-    async def discard_shadow(self, workload: Workload, failover_id: str) -> None:
+    async def discard_shadow(self, workload: Workload, name: str) -> bool:
+        shadow = shadow_name(workload, name)
         try:
-            await self._core.delete_namespaced_pod(shadow_name(workload, failover_id), workload.namespace, grace_period_seconds=0)
+            await self._core.delete_namespaced_pod(shadow, workload.namespace, grace_period_seconds=DISCARD_GRACE_S)
         except client.ApiException as error:
-            if error.status != 404:
-                raise
+            if error.status == 404:
+                return True
+            raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
+        return False
+
+
+def _evicted(pod: Any) -> str:
+    """Why Kubernetes itself ends it: the kubelet's eviction, or the condition DisruptionTarget (KEP-3329)."""
+    if pod.status.phase == "Failed":
+        return pod.status.reason or "Failed"
+    found = next((c for c in pod.status.conditions or [] if c.type == "DisruptionTarget" and c.status == "True"), None)
+    return (found.reason or "DisruptionTarget") if found and pod.metadata.deletion_timestamp is not None else ""
+
+
+def _revision(replica_set: Any) -> int:
+    text = (replica_set.metadata.annotations or {}).get(REVISION, "0")
+    return int(text) if text.isdigit() else 0
 
 
 def _bytes(quantity: str) -> int:
     return int(parse_quantity(quantity))  # type: ignore[no-untyped-call]
 
 
-def shadow_of(template: Any, workload: Workload, target: Target, failover_id: str, standby: str, image: str) -> Any:
+def shadow_of(template: Any, workload: Workload, target: Target, name: str, standby: str, image: str) -> Any:
     """The ReplicaSet's own template, without the hash that would make the ReplicaSet count it, on the standby."""
     spec = template.spec
     for container in spec.containers:
@@ -168,9 +236,9 @@ def shadow_of(template: Any, workload: Workload, target: Target, failover_id: st
     labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
     annotations = dict(template.metadata.annotations or {})
     named = parse_live(image)
-    annotations |= {LIVE_ID_ANNOTATION: named[1] if named else failover_id, FAILOVER_ANNOTATION: failover_id}
+    annotations |= {LIVE_ID_ANNOTATION: named[1] if named else name, FAILOVER_ANNOTATION: name}
     return client.V1Pod(
-        metadata=client.V1ObjectMeta(name=shadow_name(workload, failover_id), labels=labels, annotations=annotations),
+        metadata=client.V1ObjectMeta(name=shadow_name(workload, name), labels=labels, annotations=annotations),
         spec=spec,
     )
 

@@ -1,0 +1,52 @@
+"""One function per event: what became of a checkpoint decides whether there is a next one."""
+
+from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStored
+from reprise.runtime.bus import Bus
+from reprise.runtime.kube import EventRecorder
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.telemetry import log
+from reprise.scheduler.decide import HARM_REMEDY, HARMED_AT_MOST, counted, paused
+from reprise.scheduler.model import Harm
+
+ATTEMPTS = 5
+
+
+class Handlers:
+    """harms: one record per pod's container, changed by compare-and-set; any replica may handle an outcome."""
+
+    def __init__(self, bus: Bus, harms: Bucket[Harm], recorder: EventRecorder) -> None:
+        self._bus, self._harms, self._recorder = bus, harms, recorder
+
+    async def on_outcome(self, event: CheckpointFailed | CheckpointStored) -> None:
+        """Count it, and tell the owner once it is one too many."""
+        reason = event.reason if isinstance(event, CheckpointFailed) else ""
+        replaced = reason == "OtherContainer" and isinstance(event, CheckpointFailed) and bool(event.archive_path)
+        harm = await self._count(event, reason, replaced=replaced)
+        if reason and paused(harm):
+            await self._tell(event)
+
+    async def _count(self, event: CheckpointFailed | CheckpointStored, reason: str, *, replaced: bool) -> Harm:
+        target = event.target
+        name = key(target.pod_uid, target.container)
+        for _ in range(ATTEMPTS):
+            entry = await self._harms.get(name)
+            before = entry.value if entry else Harm(pod_uid=target.pod_uid, container=target.container)
+            after = counted(before, event.checkpoint_id, reason, replaced=replaced)
+            if after.in_a_row == before.in_a_row == 0 or after == before:
+                return after
+            if await (self._harms.update(name, after, entry.revision) if entry else self._harms.create(name, after)):
+                return after
+        raise TimeoutError(f"others keep changing {name}")
+
+    async def _tell(self, event: CheckpointFailed | CheckpointStored) -> None:
+        message = (
+            f"container {event.target.container} of pod {event.target.pod} was not healthy after {HARMED_AT_MOST} checkpoints "
+            "in a row: their pause outlasts its probe, and the kubelet ends it"
+        )
+        log().error("checkpoints paused", pod=event.target.pod, container=event.target.container)
+        told = CheckpointPaused(
+            node=event.node, workload=event.workload, target=event.target, reason="PauseOutlastsProbe", message=message,
+            remedy=HARM_REMEDY,
+        )  # fmt: skip
+        await self._bus.publish(told, dedup_id=f"paused-{event.target.pod_uid}-{event.target.container}")
+        await self._recorder.record(event.workload, "Warning", "CheckpointsPaused", f"{message}. To do: {HARM_REMEDY}")
