@@ -2,7 +2,8 @@
 """The test app: a number that lives in memory only, so that a restored process differs from a blank one.
 
 It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
-answering and counting). BALLOON_MIB fills memory with random bytes and dirties one page of it at each tick, or DIRTY_PAGES, far from each other.
+answering and counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
+each other.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
 """
 
