@@ -387,8 +387,6 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
             patch.setattr(SimulatedArbiter, "_kubelet_answers", no)
         case "thaw-asks-first":
             patch.setattr(isolation.Isolation, "_may_run", yes)
-        case "reads-the-lease-again":
-            patch.setattr(arbiter.Arbiter, "_still_silent", yes)
 
 
 def run(scenario: Scenario, mutant: str = "") -> World:
