@@ -34,7 +34,9 @@ class Counter:
         self.hanging = threading.Event()
         self.balloon_mib = balloon_mib
         self.dirty_pages = dirty_pages
-        self._balloon = bytearray(b"".join(os.urandom(1 << 20) for _ in range(balloon_mib)))
+        self._balloon = bytearray()
+        for _ in range(balloon_mib):
+            self._balloon += os.urandom(1 << 20)
 
     def tick_for_ever(self) -> None:
         due = time.monotonic()

@@ -1,4 +1,4 @@
-"""Resident memory of each service, idle and while a checkpoint of 1 GiB moves."""
+"""Resident memory of each service, idle and while a checkpoint of 4 GiB moves."""
 
 import json
 import os
@@ -9,6 +9,8 @@ from reprise_lab import counter, faults
 from reprise_lab.shell import kubectl, poll
 from rich.progress import Progress
 from rows import MIB, Row
+
+BALLOON_MIB = 4096
 
 
 def resident_mib() -> dict[str, float]:
@@ -27,8 +29,8 @@ def resident_mib() -> dict[str, float]:
 
 
 def memory(progress: Progress) -> list[Row]:
-    """Idle, then the peak while checkpoints of a 1 GiB process are taken, stored, pulled back and restored."""
-    task = progress.add_task("memory while moving 1 GiB", total=2)
+    """Idle, then the peak while checkpoints of a 4 GiB process are taken, stored, staged on both nodes and restored."""
+    task = progress.add_task(f"memory while moving {BALLOON_MIB} MiB", total=2)
     idle = resident_mib()
     progress.advance(task)
     peak = dict(idle)
@@ -41,10 +43,10 @@ def memory(progress: Progress) -> list[Row]:
 
     sampler = threading.Thread(target=sample, daemon=True)
     sampler.start()
-    counter.deploy("bench-large", annotations={"reprise.dev/interval": "60s"}, env={"BALLOON_MIB": "1024"})
+    counter.deploy("bench-large", annotations={"reprise.dev/interval": "120s"}, env={"BALLOON_MIB": str(BALLOON_MIB)})
     try:
-        poll(240, lambda: stored_bytes() > 1 << 30, "a checkpoint of 1 GiB", 0.5)
-        counter.wait_armed("bench-large", 180)
+        poll(480, lambda: stored_bytes() > BALLOON_MIB * MIB, "its checkpoint to be stored and staged", 0.5)
+        counter.wait_armed("bench-large", 300)
         size = stored_bytes()
     finally:
         done.set()

@@ -75,4 +75,4 @@ def test_a_pod_deleted_by_its_user_is_not_brought_back(armed_counter: Witness) -
     kubectl("-n", namespace, "delete", "pod", old, "--wait=true", "--timeout=60s")
     poll(30, lambda: len(counter.pods(namespace)) == 1 and bool(armed_counter.runs() - {run}), "a new pod", 0.2)
     rows = [r for r in counter.console(f"failovers?namespace={namespace}") if r["cause"] != "arm"]
-    assert all(r["state"] == "abandoned" for r in rows), rows
+    assert all(r["state"] == "stepped-aside" for r in rows), rows

@@ -100,7 +100,7 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 
     def ended() -> bool:
         rows = console(f"failovers?namespace={namespace}")
-        found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ("completed", "abandoned")]
+        found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ("completed", "abandoned", "stepped-aside")]
         return len(found) >= count
 
     poll(seconds, ended, f"the failover ({cause}) of {namespace} to end", 0.1)

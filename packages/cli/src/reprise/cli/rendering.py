@@ -82,7 +82,7 @@ def last_failover(row: dict[str, Any], now: datetime) -> Cell:
         return Cell("-", "dim")
     ago = f", {age((now - datetime.fromisoformat(told['at'])).total_seconds())} ago" if told.get("at") else ""
     took = f" in {duration(told['total_s'])}" if told.get("total_s") is not None else ""
-    style = {"completed": "", "abandoned": "red"}.get(told["state"], "yellow")
+    style = {"completed": "", "stepped-aside": "", "abandoned": "red"}.get(told["state"], "yellow")
     return Cell(f"{told['cause'] or '?'} {told['state']}{took}{ago}", style)
 
 

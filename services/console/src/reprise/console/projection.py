@@ -2,8 +2,9 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
+from reprise.console.rows import CheckpointState, FailoverState
 from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
@@ -22,8 +23,8 @@ from reprise.contracts.events import (
     StandbyRefused,
 )
 
-CHECKPOINT_STATES = ("due", "taken", "failed", "stored", "pruned")
-FAILOVER_STATES = ("declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed")
+CHECKPOINT_STATES = get_args(CheckpointState)
+FAILOVER_STATES = get_args(FailoverState)
 
 
 @dataclass(frozen=True)

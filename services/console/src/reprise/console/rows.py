@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 CheckpointState = Literal["due", "taken", "failed", "stored", "pruned"]
-FailoverState = Literal["declared", "started", "fenced", "restored", "abandoned", "completed"]
+FailoverState = Literal["declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed"]
+"""In order, as checkpoints' states are: a later one wins, whatever order the events come in."""
 Health = Literal["ok", "stale", "unprotected", "failing", "failing-over", "node-lost", "node-isolated", "state-lost"]
 
 

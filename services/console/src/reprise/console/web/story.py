@@ -78,6 +78,8 @@ def _headline(row: dict[str, Any]) -> str:
         return f"{began}; restored {where} with its memory after {seconds(back_s)}"
     if row["state"] == "abandoned":
         return f"{began}, and its state could not be brought back"
+    if row["state"] == "stepped-aside":
+        return f"{began}; nothing was restored, and nothing needed to be"
     how = {
         "declared": "a restorer is to take it on",
         "started": f"being restored {'there' if there == node else f'on {there}'}",

@@ -38,6 +38,7 @@ FAILOVER = {
     "restored": Said("nearly done", "busy"),
     "completed": Said("restored", "ok"),
     "abandoned": Said("given up", "bad"),
+    "stepped-aside": Said("stepped aside", "mute"),
 }
 CHECKPOINT = {
     "due": Said("begun", "busy"),
@@ -61,10 +62,12 @@ TRIGGER = {
 }
 EVENT_TONE = {
     "checkpoint.failed": "bad",
+    "checkpoint.paused": "bad",
     "checkpoint.stored": "ok",
     "standby.refused": "warn",
     "failover.declared": "busy",
     "failover.completed": "ok",
+    "failover.delayed": "warn",
     "failover.abandoned": "bad",
     "node.lost": "bad",
     "node.isolated": "bad",
@@ -80,7 +83,7 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
     """One line of what the event says beyond its type and place."""
     said = data
     match kind:
-        case "checkpoint.failed" | "failover.abandoned" | "standby.refused":
+        case "checkpoint.failed" | "checkpoint.paused" | "failover.abandoned" | "failover.delayed" | "standby.refused":
             return f"{said.get('reason')}: {said.get('message')}"
         case "failover.declared":
             return f"{CAUSE.get(str(said.get('cause')), said.get('cause'))}: {said.get('detail')}"

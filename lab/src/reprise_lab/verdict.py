@@ -1,0 +1,68 @@
+"""What a witness saw, judged: it knows nothing of Reprise but what was announced to everybody.
+
+The app stamps each answer with its run id, a new one at each blank start, and its count, which only grows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from reprise_lab.witness import Answer
+
+OVERLAP_S = 0.15
+"""An answer that was on its way, or a request that waited in a socket, is not a second instance."""
+SLACK = 2
+"""Ticks of the app between an answer and the moment that it is compared to."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """broken: what must never happen, in words, with its moment. Times are the witness's monotonic seconds."""
+
+    broken: tuple[str, ...]
+    silent_s: float
+    lost: int
+
+    @property
+    def kept(self) -> bool:
+        return not self.broken
+
+
+def judge(history: Iterable[Answer], *, since: float, checkpoints: Iterable[float] = (), cold: bool = False) -> Verdict:
+    """checkpoints: when each good checkpoint began, on the witness's clock. cold: a cold start was announced.
+
+    Three rules: two instances never answer in overlapping time; a count never falls below the last good checkpoint's;
+    nothing begins anew unless that was announced.
+    """
+    seen = sorted((a for a in history if a.at >= since), key=lambda a: a.at)
+    broken = [*_twice(seen), *_fell(seen, sorted(checkpoints))]
+    runs = list(dict.fromkeys(a.run for a in seen))
+    if len(runs) > 1 and not cold:
+        at = next(a.at for a in seen if a.run != runs[0])
+        broken.append(f"at {at:.2f}: a blank instance answered ({runs[0]}, then {runs[1]}), and no cold start was announced")
+    silent_s = max((b.at - a.at for a, b in pairwise(seen)), default=0.0)
+    lost = sum(max(0, a.count - b.count) for a, b in pairwise(seen) if a.run == b.run)
+    return Verdict(tuple(broken), silent_s, lost)
+
+
+def _twice(seen: list[Answer]) -> Iterable[str]:
+    """An instance is an address and a run: from its first answer to its last nobody else may answer."""
+    ranges: dict[tuple[str, str], tuple[float, float]] = {}
+    for answer in seen:
+        who = (answer.address, answer.run)
+        ranges[who] = (ranges.get(who, (answer.at, 0.0))[0], answer.at)
+    for (one, (_, end)), (other, (begin, _)) in pairwise(sorted(ranges.items(), key=lambda item: item[1])):
+        if begin < end - OVERLAP_S:
+            yield f"two instances: {one} still answered {end - begin:.2f} s after {other} had begun"
+
+
+def _fell(seen: list[Answer], checkpoints: list[float]) -> Iterable[str]:
+    for index, (before, after) in enumerate(pairwise(seen)):
+        if after.run != before.run or after.count >= before.count:
+            continue
+        kept = [at for at in checkpoints if at < before.at]
+        if not kept:
+            continue
+        floor = max((a.count for a in seen[: index + 1] if a.at <= kept[-1] and a.run == after.run), default=0)
+        if after.count < floor - SLACK:
+            yield f"at {after.at:.2f}: the count fell to {after.count}, below the last good checkpoint's {floor}"

@@ -1,0 +1,38 @@
+"""The judge itself: a check that cannot fail would prove nothing."""
+
+from reprise_lab.verdict import OVERLAP_S, judge
+from reprise_lab.witness import Answer
+
+
+def answers(address: str, run: str, begin: float, end: float, first: int) -> list[Answer]:
+    ticks = range(round((end - begin) * 10))
+    return [Answer(begin + n / 10, address, run, first + n) for n in ticks]
+
+
+BEFORE = answers("a", "r", 0, 10, 0)
+
+
+def test_a_restore_in_place_from_the_newest_checkpoint_breaks_nothing() -> None:
+    verdict = judge([*BEFORE, *answers("a", "r", 11, 15, 80)], since=0, checkpoints=[3.0, 8.0])
+    assert verdict.broken == ()
+    assert (round(verdict.silent_s, 1), verdict.lost) == (1.1, 19)
+
+
+def test_a_restore_from_an_older_checkpoint_is_found() -> None:
+    assert "below" in judge([*BEFORE, *answers("a", "r", 11, 15, 30)], since=0, checkpoints=[3.0, 8.0]).broken[0]
+
+
+def test_a_move_breaks_nothing_and_two_at_once_are_found() -> None:
+    assert judge([*BEFORE, *answers("b", "r", 12, 15, 90)], since=0).kept
+    assert "two instances" in judge([*BEFORE, *answers("b", "r", 9.9 - 2 * OVERLAP_S, 15, 90)], since=0).broken[0]
+
+
+def test_a_frozen_instance_that_wakes_up_beside_its_successor_is_found() -> None:
+    history = [*BEFORE, *answers("b", "r", 15, 25, 90), *answers("a", "r", 20, 21, 100)]
+    assert "two instances" in judge(history, since=0).broken[0]
+
+
+def test_a_blank_instance_is_found_unless_it_was_announced() -> None:
+    history = [*BEFORE, *answers("a", "new", 12, 15, 0)]
+    assert "blank" in judge(history, since=0).broken[0]
+    assert judge(history, since=0, cold=True).kept

@@ -1,0 +1,34 @@
+"""The matrix of what was tried, printed at the end and kept in build/chaos.md."""
+
+from collections.abc import Iterator
+
+import pytest
+from faults_of_ours import ROWS
+from reprise_lab.paths import CHECKOUT
+
+COLUMNS = ("crash", "hang", "node loss", "none")
+MATRIX = pytest.StashKey[dict[tuple[str, str], str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seed", default="1", help="which column each row is tried with; `all`: every cell")
+
+
+@pytest.fixture(scope="session")
+def matrix(request: pytest.FixtureRequest) -> Iterator[dict[tuple[str, str], str]]:
+    found = request.config.stash.setdefault(MATRIX, {})
+    yield found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(MATRIX, {})
+    if not found:
+        return
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines += ["| " + " | ".join([row, *(found.get((row, c), "") for c in COLUMNS)]) + " |" for row in ROWS]
+    terminalreporter.section(f"chaos, seed {config.getoption('--chaos-seed', '1')}")
+    for line in lines:
+        terminalreporter.line(line)
+    out = CHECKOUT / "build/chaos.md"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text("\n".join(lines) + "\n")
