@@ -1,6 +1,8 @@
 """The real cluster. `make e2e` boots it, builds the images and deploys Reprise; these fixtures only use it."""
 
 import json
+import re
+import secrets
 from collections.abc import Iterator
 
 import pytest
@@ -20,8 +22,8 @@ def cluster() -> None:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One of its own for each test; removed afterwards."""
-    name = request.node.name.replace("_", "-").removeprefix("test-")[:40].strip("-")
+    """One of its own for each test, removed afterwards; never used before, because the ledger remembers."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:40].strip("-") + f"-{secrets.token_hex(3)}"
     yield name
     counter.remove(name)
 
