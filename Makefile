@@ -7,7 +7,7 @@ LAB := $(RUN) reprise-lab
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component browser screenshots lab e2e test demo bench up down images deploy logs build proto requirements
+.PHONY: help setup lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,11 @@ demo: setup ## a counter survives a crash, a hang and a lost node, live in this 
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
 	$(RUN) python examples/demo/demo.py
+
+chaos: setup ## faults of every kind on the lab, each cell of the matrix; SEED=n tries each row with one column
+	$(LAB) up
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) pytest -q -m chaos tests/chaos --chaos-seed $(or $(SEED),all)
 
 bench: setup ## figures as a table and as build/bench.json; ONLY=prefix runs a part
 	$(LAB) up

@@ -20,7 +20,7 @@ from reprise.contracts.events import (
     FailoverStarted,
     ImageBuilt,
 )
-from reprise.contracts.images import parse_live
+from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import now
 from reprise.restorer import decide
 from reprise.restorer.model import Fence, Go, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
@@ -240,7 +240,10 @@ class SagaRunner:
         """An armed pod's image lies on its node already: nothing to wait for, the store may be away."""
         if saga.path == "in-place-armed":
             return saga.model_copy(update={"step": "place"})
-        reference = await self._publish(saga, saga.live_id)
+        reference = live_reference(saga.workload.namespace, saga.live_id, saga.target.container)
+        if saga.moves and (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id, reference):
+            return saga.model_copy(update={"step": "place", "reference": reference})  # published before it was staged
+        await self._publish(saga, saga.live_id)
         if saga.moves and not await self._staged(saga, reference):
             # Under this name the standby may have an older state, which the kubelet would take: another name has none.
             log().warning("the standby did not stage the checkpoint in time: its kubelet pulls it", failover=saga.failover_id)
@@ -252,9 +255,7 @@ class SagaRunner:
         return found[0]
 
     async def _staged(self, saga: Saga, reference: str) -> bool:
-        """Whether the standby holds this very checkpoint under this name; asked to stage it, if it does not yet."""
-        if (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id, reference):
-            return True
+        """Ask the standby to stage this very checkpoint under this name; whether it did in time."""
         built = ImageBuilt(
             node=saga.standby, workload=saga.workload, checkpoint_id=saga.checkpoint_id, target=saga.target,
             reference=reference, digest="", role="standby", prestage="image",
