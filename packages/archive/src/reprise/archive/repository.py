@@ -6,7 +6,7 @@ Publishing, listing and pruning need no keys: what they read and write says noth
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reprise.archive import collector, images
@@ -14,7 +14,7 @@ from reprise.archive.cache import PackCache
 from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
-from reprise.archive.images import ImageRef
+from reprise.archive.images import Idle, ImageRef
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import LivePointer, Manifest
@@ -113,6 +113,14 @@ class Repository:
     def live(self, namespace: str, live_id: str, container: str) -> LivePointer | None:
         """What the live reference shows; None if there is none."""
         return images.live(self.store, namespace, live_id, container)
+
+    def idle_references(self, least: timedelta) -> list[Idle]:
+        """The live references that have not moved for so long."""
+        return images.idle(self.store, least)
+
+    def withdraw_reference(self, found: Idle) -> bool:
+        """Remove a live reference, not what it shows; False if it has moved on since it was found."""
+        return images.withdraw(self.store, found)
 
     def image(self, pointer: LivePointer) -> bytes:
         """The image manifest that a live reference shows."""
