@@ -5,7 +5,6 @@ health-watcher does not take for a live reference. The store and the node-local 
 """
 
 import asyncio
-import base64
 import contextlib
 import http.client
 import json
@@ -18,15 +17,13 @@ from typing import Any
 
 from reprise.archive.crypto import SecretKeys
 from reprise.archive.repository import Repository
-from reprise.archive.s3 import s3_store
-from reprise.archive.settings import StoreSettings
-from reprise.archive.store import Store
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
 from reprise.runtime.cri import Cri, CriError
 from reprise_lab import counter
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES, PKI
 from reprise_lab.shell import kubectl, poll
+from reprise_lab.stored import secret, store
 from reprise_lab.witness import Witness, ask
 
 POLL_S = 0.02
@@ -77,22 +74,11 @@ def publish(namespace: str, pod: dict[str, Any]) -> str:
     return f"{image.reference.removesuffix(':live')}@{image.digest}"
 
 
-def secret(name: str) -> dict[str, bytes]:
-    data = json.loads(kubectl("-n", "reprise-system", "get", "secret", name, "-o", "json"))["data"]
-    return {key: base64.b64decode(value) for key, value in data.items()}
-
-
 def keys(folder: Path) -> SecretKeys:
     """The cluster's key-encryption keys, as a pod has them mounted."""
     for name, value in secret("reprise-keys").items():
         (folder / name).write_bytes(value)
     return SecretKeys(folder)
-
-
-def store() -> Store:
-    address = kubectl("-n", "reprise-system", "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
-    access, key = (secret("reprise-store")[name].decode() for name in ("access-key", "secret-key"))
-    return s3_store(StoreSettings.model_validate({"endpoint": f"{address}:9000", "access_key": access, "secret_key": key}))
 
 
 def kubelet_checkpoint(node: str, path: str) -> str:

@@ -1,0 +1,21 @@
+"""The lab's checkpoint store, reached from this machine as its services reach it."""
+
+import base64
+import json
+
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
+from reprise.archive.store import Store
+
+from reprise_lab.shell import kubectl
+
+
+def secret(name: str) -> dict[str, bytes]:
+    data = json.loads(kubectl("-n", "reprise-system", "get", "secret", name, "-o", "json"))["data"]
+    return {key: base64.b64decode(value) for key, value in data.items()}
+
+
+def store() -> Store:
+    address = kubectl("-n", "reprise-system", "get", "service", "minio", "-o", "jsonpath={.spec.clusterIP}")
+    access, key = (secret("reprise-store")[name].decode() for name in ("access-key", "secret-key"))
+    return s3_store(StoreSettings.model_validate({"endpoint": f"{address}:9000", "access_key": access, "secret_key": key}))
