@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from reprise.archive.checker import Checker
-from reprise.archive.collector import parse
+from reprise.archive.collector import doom, parse
 from reprise.archive.intents import read_intents
 from reprise.archive.repository import Repository
 from reprise.archive.store import Entry
@@ -451,6 +451,30 @@ def test_a_publication_and_retention_of_the_same_checkpoint(tmp_path: Path) -> N
 
     every(race)
     every(other)
+
+
+def test_a_heal_of_what_is_pruned_and_collected_meanwhile(tmp_path: Path) -> None:
+    """Stopped anywhere, also right before it puts the pack back: an upload that begins then does not miss it afterwards."""
+
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        old = Repository(made.store).list_manifests(WORKLOAD, "counter")[-1]
+        for ref in old.packs:
+            key = old.lineage.pack(ref.id)
+            made.store.copies[key] = made.store.objects[key]
+            made.store.objects[key] = bytes(ref.size)
+            doom(made.store, old.lineage, ref.id)
+
+        def heal(repository: Repository) -> object:
+            return Checker(repository.store, repository.keyring).heal(old, made.store)
+
+        def forget(repository: Repository) -> None:
+            prune(repository)
+            repository.gc()
+
+        return made.run(heal, steps, forget, made.write("0003", A), more)
+
+    every(race)
 
 
 def test_two_pruners_with_an_upload_between_them_leave_the_newest(tmp_path: Path) -> None:
