@@ -97,6 +97,17 @@ def test_damage_is_found_named_and_healed(
     assert run("check", "--read-data").exit_code == 0
 
 
+def test_what_cannot_be_healed_is_not_used_by_the_next_checkpoint(stored: list[Manifest], store: S3Store, tmp_path: Path) -> None:
+    flip(store, pack_of(stored[1]))
+    assert run("check", "--read-data", "--repair").exit_code == 3
+    repository, path = Repository(store, SecretKeys(tmp_path / "keys")), tmp_path / "checkpoint-counter.tar"  # ck2's
+    third = repository.write_archive(path, checkpoint_id="ck3", workload=WORKLOAD, target=TARGET, trigger="interval")
+    assert stored[1].packs[-1].id not in {ref.id for ref in third.packs}
+    assert b"".join(repository.read_archive(third)) == path.read_bytes()
+    findings = json.loads(run("check", "--read-data", "-o", "json").stdout)["findings"]
+    assert {name for finding in findings for name in finding["checkpoints"]} == {"ck2"}
+
+
 def test_a_lost_pack_is_found_without_reading_data_and_a_flipped_bit_is_not(stored: list[Manifest], store: S3Store) -> None:
     flip(store, pack_of(stored[0]))
     assert run("check").exit_code == 0

@@ -1,4 +1,4 @@
-"""The lab's checkpoint store, as Reprise's own services have it."""
+"""The lab's checkpoint store, reached from this machine as its services reach it."""
 
 import base64
 import json

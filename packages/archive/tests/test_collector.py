@@ -1,8 +1,8 @@
 """Model-based: writers, collectors, pruners and publishers, stopped at any call to the store, interleaved, crashed anywhere.
 
-Each actor runs in threads of its own over one store; hypothesis decides who may make the next call. After every step each
-committed checkpoint must still have all that it refers to, the last good one must still be there, and so must what a live
-reference shows.
+Packs are found damaged, doomed for it and healed meanwhile. Each actor runs in threads of its own over one store; hypothesis
+decides who may make the next call. After every step each committed checkpoint must still have all that it refers to, and no
+pack that was found damaged before it was begun; the last good one must still be there, and so must what a live reference shows.
 """
 
 import contextlib
@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from reprise.archive.collector import parse
+from reprise.archive.checker import Checker
+from reprise.archive.collector import doom, parse
 from reprise.archive.intents import read_intents
 from reprise.archive.repository import Repository
 from reprise.archive.store import Entry
@@ -101,12 +102,22 @@ class Gate:
 
 
 class Store(MemoryStore):
-    """With a clock that the test moves."""
+    """With a clock that the test moves, and a copy of every pack that was ever sent."""
 
     def __init__(self) -> None:
         super().__init__()
         self.at = datetime(2026, 11, 24, tzinfo=UTC)
         self.now = lambda: self.at
+        self.copies: dict[str, bytes] = {}
+
+    def put(self, key: str, data: bytes | memoryview) -> None:
+        super().put(key, data)
+        if key.startswith("packs/"):
+            self.copies.setdefault(key, bytes(data))
+
+    def read(self, key: str) -> bytes | None:
+        """As checker.Copies."""
+        return self.copies.get(key)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         return super().list(prefix)
@@ -134,6 +145,7 @@ class Interleaved(RuleBasedStateMachine):
     def begin(self) -> None:
         self.store, self.actors = Store(), list[Actor]()
         self.folder = Path(tempfile.mkdtemp(prefix="collector"))
+        self.broken = dict[str, int]()
         self.number, self.seen, self.retrying = 0, set[str](), list[tuple[str, Path]]()
         self.write_now((1, 2, 3, 4, 5, 6))
 
@@ -187,6 +199,25 @@ class Interleaved(RuleBasedStateMachine):
         found = Repository(self.store, FixedKeys()).list_manifests(WORKLOAD, "counter")
         manifest = data.draw(st.sampled_from(found))
         self.start(lambda repository: repository.publish_image(manifest, LIVE[1]))
+
+    @rule(number=st.integers(0, 9))
+    def a_pack_is_found_damaged(self, number: int) -> None:
+        repository = Repository(self.store, FixedKeys())
+        found = [m.lineage.pack(ref.id) for m in repository.list_manifests(WORKLOAD, "counter") for ref in m.packs]
+        key = found[number % len(found)]  # how many there are differs from run to run: two threads fill packs
+        body = bytearray(self.store.objects[key])
+        body[40] ^= 1
+        self.store.objects[key] = bytes(body)
+        repository.repair(list(repository.check(read_data=True)))
+        if bytes(body) != self.store.copies[key]:  # else the same bit flipped back
+            self.broken.setdefault(key, self.number)
+
+    @precondition(lambda self: len(self.actors) < 4)
+    @rule(data=st.data())
+    def start_healer(self, data: st.DataObject) -> None:
+        found = Repository(self.store, FixedKeys()).list_manifests(WORKLOAD, "counter")
+        manifest = data.draw(st.sampled_from(found))
+        self.start(lambda repository: Checker(repository.store, repository.keyring).heal(manifest, self.store))
 
     @precondition(lambda self: self.actors)
     @rule(data=st.data(), steps=st.integers(1, 12))
@@ -245,7 +276,11 @@ class Interleaved(RuleBasedStateMachine):
         for manifest in good:
             assert manifest.recipe_key in objects, f"{manifest.checkpoint_id} lost its recipe"
             for ref in manifest.packs:
-                assert len(objects.get(manifest.lineage.pack(ref.id), b"")) == ref.size, f"{manifest.checkpoint_id} lost a pack"
+                key = manifest.lineage.pack(ref.id)
+                assert len(objects.get(key, b"")) == ref.size, f"{manifest.checkpoint_id} lost a pack"
+                # Ids are given when an upload begins: one that began later looked after the mark was there.
+                known = int(manifest.checkpoint_id) <= self.broken.get(key, self.number)
+                assert known, f"{manifest.checkpoint_id} uses a pack that was found damaged"
         self.seen.update(manifest.checkpoint_id for manifest in good)
         assert max(self.seen) in {manifest.checkpoint_id for manifest in good}, "the last good one was removed"
         pointer = Repository(self.store).live(*LIVE)
@@ -257,6 +292,8 @@ class Interleaved(RuleBasedStateMachine):
             actor.end(crash=actor.done)
         repository = Repository(self.store, FixedKeys())
         self.everything_committed_is_there()
+        for key in self.broken.keys() & self.store.objects.keys():
+            self.store.objects[key] = self.store.copies[key]
         for manifest in repository.list_manifests(WORKLOAD, "counter"):
             read = b"".join(repository.read_archive(manifest))
             assert read == (self.folder / f"{manifest.checkpoint_id}.tar").read_bytes()
@@ -414,6 +451,30 @@ def test_a_publication_and_retention_of_the_same_checkpoint(tmp_path: Path) -> N
 
     every(race)
     every(other)
+
+
+def test_a_heal_of_what_is_pruned_and_collected_meanwhile(tmp_path: Path) -> None:
+    """Stopped anywhere, also right before it puts the pack back: an upload that begins then does not miss it afterwards."""
+
+    def race(steps: int, more: int) -> bool:
+        made = Race(tmp_path)
+        old = Repository(made.store).list_manifests(WORKLOAD, "counter")[-1]
+        for ref in old.packs:
+            key = old.lineage.pack(ref.id)
+            made.store.copies[key] = made.store.objects[key]
+            made.store.objects[key] = bytes(ref.size)
+            doom(made.store, old.lineage, ref.id)
+
+        def heal(repository: Repository) -> object:
+            return Checker(repository.store, repository.keyring).heal(old, made.store)
+
+        def forget(repository: Repository) -> None:
+            prune(repository)
+            repository.gc()
+
+        return made.run(heal, steps, forget, made.write("0003", A), more)
+
+    every(race)
 
 
 def test_two_pruners_with_an_upload_between_them_leave_the_newest(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
-from reprise.contracts.errors import DamagedObject
+from reprise.contracts.errors import DamagedObject, StoreUnavailable
 from reprise.contracts.model import Target, Workload
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -212,3 +212,108 @@ def test_what_is_damaged_is_not_used_again(repository: Repository, write: Write,
     second = write("ck2", memory(1))
     assert second.cost.reused == 0
     assert b"".join(repository.read_archive(second)) == memory(1)
+
+
+def broken(store: MemoryStore, manifest: Manifest) -> str:
+    """A bit of the first chunk flips in the pack that holds most of it. Its id."""
+    ref = max(manifest.packs, key=lambda ref: ref.size)
+    flip(store, manifest.lineage.pack(ref.id), 40)
+    return ref.id
+
+
+def test_what_a_restore_found_damaged_is_stored_anew_by_the_next_checkpoint(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
+    first = write("ck1", memory(1))
+    pack_id = broken(store, first)
+    assert pack_id in {ref.id for ref in write("ck2", memory(1)).packs}, "nobody has read it: nobody knows"
+    with pytest.raises(DamagedObject):
+        list(repository.read_archive(first))
+    third = write("ck3", memory(1))
+    assert pack_id not in {ref.id for ref in third.packs}
+    assert b"".join(repository.read_archive(third)) == memory(1)
+
+
+def test_what_repair_cannot_heal_is_stored_anew_by_the_next_checkpoint(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
+    pack_id = broken(store, write("ck1", memory(1)))
+    findings = list(repository.check(read_data=True))
+    assert pack_id in {ref.id for ref in write("ck2", memory(1)).packs}, "check alone changes nothing"
+    assert repository.repair(findings) == []
+    third = write("ck3", memory(1))
+    assert pack_id not in {ref.id for ref in third.packs}
+    assert b"".join(repository.read_archive(third)) == memory(1)
+
+
+def test_a_damaged_pack_stays_for_those_who_need_its_good_chunks(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
+    first = write("ck1", memory(1))
+    pack_id = broken(store, first)
+    with pytest.raises(DamagedObject):
+        list(repository.read_archive(first))
+    assert repository.gc().packs == []
+    assert repository.gc().packs == []
+    write("ck2", memory(2))
+    assert repository.prune(WORKLOAD, "counter", 1) == ["ck1"]
+    assert repository.gc().packs == [pack_id]
+    assert [key for key in store.objects if key.startswith("doomed/")] == []
+
+
+def test_a_damaged_copy_in_a_cache_condemns_nothing(write: Write, store: MemoryStore, tmp_path: Path) -> None:
+    own = Repository(store, FixedKeys(), PackCache(tmp_path / "cache", 100 << 20, 0))
+    manifest = write("ck1", memory(1), into=own)
+    copy = tmp_path / "cache" / manifest.lineage.pack(manifest.packs[0].id)
+    copy.write_bytes(copy.read_bytes()[:40] + b"xxxx" + copy.read_bytes()[44:])
+    assert b"".join(own.read_archive(manifest)) == memory(1)
+    assert write("ck2", memory(1), into=own).packs == manifest.packs
+
+
+def test_a_store_that_goes_away_leaves_the_damage_told(repository: Repository, write: Write, store: MemoryStore) -> None:
+    manifest = write("ck1", memory(1))
+    broken(store, manifest)
+
+    def away(verb: str, _: str) -> None:
+        if verb == "put":
+            raise StoreUnavailable("it does not answer")
+
+    store.step = away
+    with pytest.raises(DamagedObject, match="ck1"):
+        list(repository.read_archive(manifest))
+
+
+def test_a_node_heals_a_checkpoint_that_another_found_damaged(write: Write, store: MemoryStore, tmp_path: Path) -> None:
+    own = Repository(store, FixedKeys(), PackCache(tmp_path / "cache", 100 << 20, 0))
+    manifest = write("ck1", memory(1), into=own)
+    assert own.heal(manifest) == [], "nothing is damaged"
+    pack_id = broken(store, manifest)
+    there = Repository(store, FixedKeys())
+    with pytest.raises(DamagedObject):
+        list(there.read_archive(manifest))
+    assert there.heal(manifest) == [], "it has no copy"
+    assert own.heal(manifest) == [manifest.lineage.pack(pack_id)]
+    assert b"".join(there.read_archive(manifest)) == memory(1)
+
+
+def test_what_was_pruned_is_not_put_back(repository: Repository, write: Write, store: MemoryStore, tmp_path: Path) -> None:
+    own = Repository(store, FixedKeys(), PackCache(tmp_path / "cache", 100 << 20, 0))
+    manifest = write("ck1", memory(1), into=own)
+    write("ck2", memory(2))
+    repository.prune(WORKLOAD, "counter", 1)
+    repository.gc()
+    assert own.heal(manifest) == []
+
+
+def test_a_pack_that_is_lost_is_told_as_damage_when_a_standby_fetches_it(
+    write: Write, store: MemoryStore, tmp_path: Path
+) -> None:
+    manifest = write("ck1", memory(1))
+    standby = Repository(store, FixedKeys(), PackCache(tmp_path / "cache", 100 << 20, 0))
+    key = manifest.lineage.pack(manifest.packs[0].id)
+    store.objects[key] = store.objects[key][:-1]
+    with pytest.raises(DamagedObject, match=r"ck1.*bytes of"):
+        standby.prefetch(manifest)
+    del store.objects[key]
+    with pytest.raises(DamagedObject, match=r"ck1.*not in the store"):
+        standby.prefetch(manifest)

@@ -92,8 +92,9 @@ class Told:
 class Node:
     """One node's transfer, without its service."""
 
-    def __init__(self, folder: Path, thin_bytes: int = 1, spare_bytes: int = 0) -> None:
-        self.folder, self.store, self.told = folder, MemoryStore(), Told()
+    def __init__(self, folder: Path, thin_bytes: int = 1, spare_bytes: int = 0, store: MemoryStore | None = None) -> None:
+        self.folder, self.store, self.told = folder, store or MemoryStore(), Told()
+        folder.mkdir(exist_ok=True)
         self.repository = Repository(self.store, FixedKeys(), PackCache(folder / "packs", 1 << 30, 0))
         self.slots = Slots(folder / "slots")
         transport = httpx.ASGITransport(app(self.repository, self.slots))
@@ -208,6 +209,56 @@ async def test_a_damaged_checkpoint_is_told_and_the_image_before_stays(node: Cal
     assert told[0].reason == "DamagedObject"
     assert told[0].checkpoint_id == "2"
     assert here.restored_pages() == FIRST
+
+
+def flip(store: MemoryStore) -> str:
+    """A bit flips in the largest pack. Its key."""
+    key = max((key for key in store.objects if key.startswith("packs/")), key=lambda key: len(store.objects[key]))
+    body = bytearray(store.objects[key])
+    body[40] ^= 1
+    store.objects[key] = bytes(body)
+    return key
+
+
+async def test_what_a_standby_finds_damaged_is_healed_by_the_node_that_took_it(tmp_path: Path) -> None:
+    own = Node(tmp_path / "n1")
+    there = Node(tmp_path / "n2", store=own.store)
+    event = own.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"})
+    key = flip(own.store)
+    await there.staging.on_image(event)
+    (told,) = there.told.of(CheckpointFailed)
+    await there.staging.on_damage(told)  # it hears it too, and has nothing to heal it with
+    await own.staging.on_damage(told)
+    assert not list(own.repository.check(read_data=True))
+    await there.staging.on_image(event)
+    assert there.restored_pages() == FIRST
+    assert key in own.repository.cache  # type: ignore[operator]
+
+
+async def test_the_checkpoint_after_one_that_was_found_damaged_is_whole_though_nobody_heals_it(tmp_path: Path) -> None:
+    own = Node(tmp_path / "n1")
+    there = Node(tmp_path / "n2", store=own.store)
+    first = own.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"})
+    flip(own.store)
+    await there.staging.on_image(first)
+    second = own.checkpoint("2", SECOND).model_copy(update={"role": "standby", "node": "n2"})
+    await there.staging.on_image(second)
+    assert there.restored_pages() == SECOND
+    assert [event.checkpoint_id for event in there.told.of(CheckpointFailed)] == ["1"]
+
+
+async def test_other_failures_make_nobody_look_for_damage(node: Callable[..., Node]) -> None:
+    here = node()
+    here.checkpoint("1", FIRST)
+    key = flip(here.store)
+    before = here.store.objects[key]
+    failed = CheckpointFailed(
+        node="n1", workload=WORKLOAD, checkpoint_id="1", target=TARGET, reason="UnhealthyAfter", message="", remedy=""
+    )
+    await here.staging.on_damage(failed)
+    assert here.store.objects[key] == before
+    gone = failed.model_copy(update={"reason": "DamagedObject", "checkpoint_id": "0"})
+    await here.staging.on_damage(gone)
 
 
 async def test_a_standby_fetches_what_it_lacks_and_needs_the_base_image(node: Callable[..., Node]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
-from reprise.archive.collector import lineages, parse
+from reprise.archive.collector import doom, lineages, parse
 from reprise.archive.crypto import Cipher, KeyUnavailable
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import Lineage, last
@@ -127,16 +127,42 @@ class Checker:
             touched = tuple(sorted(pack.users.get(ordinal, ())))
             yield Finding("damaged-chunk", lineage.pack(pack.ref.id), lineage, touched, what, ordinal)
 
-    def repair(self, findings: list[Finding], copies: Copies) -> list[str]:
-        """Upload the packs among findings that copies still has undamaged. Returns their keys."""
+    def repair(self, findings: list[Finding], copies: Copies | None) -> list[str]:
+        """Upload the packs among findings that copies still has undamaged, and doom the others: no later checkpoint is to
+        refer to them. Returns the keys of those that were uploaded.
+        """
         healed = []
         broken = ("lost-pack", "truncated-pack", "damaged-pack", "damaged-chunk", "missing-chunk")
         for key, lineage in {f.key: f.lineage for f in findings if f.kind in broken}.items():
-            body = copies.read(key)
+            body = copies.read(key) if copies else None
             if body is not None and self._is_whole(body, lineage, last(key)):
                 self._store.put(key, body)
                 healed.append(key)
+            else:
+                doom(self._store, lineage, last(key))
         return healed
+
+    def heal(self, manifest: Manifest, copies: Copies) -> list[str]:
+        """Upload what copies has undamaged of the checkpoint's packs and the store has otherwise. Returns their keys."""
+        healed = []
+        for ref in manifest.packs:
+            key = manifest.lineage.pack(ref.id)
+            body = copies.read(key)
+            if body is None or self._has(key, body) or not self._is_whole(body, manifest.lineage, ref.id):
+                continue
+            try:
+                self._store.size(manifest.key)
+            except NotStored:  # pruned meanwhile: what was collected does not come back
+                break
+            self._store.put(key, body)
+            healed.append(key)
+        return healed
+
+    def _has(self, key: str, body: bytes) -> bool:
+        try:
+            return self._store.get(key) == body
+        except NotStored:
+            return False
 
     def _is_whole(self, body: bytes, lineage: Lineage, pack_id: str) -> bool:
         try:

@@ -91,7 +91,7 @@ def collect(store: Store, lineage: Lineage, now: datetime, *, dry_run: bool = Fa
         candidates = {pack_id for pack_id in packs if pack_id in doomed or not before.to_pack(pack_id)}
         if not dry_run:
             for pack_id in candidates - doomed:
-                store.put(lineage.doomed + pack_id, b"")
+                doom(store, lineage, pack_id)
         after = references(store, lineage)
         for pack_id in sorted(candidates | doomed):
             if after.to_pack(pack_id):
@@ -107,6 +107,13 @@ def collect(store: Store, lineage: Lineage, now: datetime, *, dry_run: bool = Fa
     except DamagedObject as error:
         done.skipped[str(lineage)] = f"nothing is removed while it is not known what this refers to: {error}"
     return done
+
+
+def doom(store: Store, lineage: Lineage, pack_id: str) -> None:
+    """No later upload uses this pack; checkpoints that refer to it keep it. Anybody may at any time: it is what a collector
+    does to a pack that it then finds in use, and costs that what is in it is stored again.
+    """
+    store.put(lineage.doomed + pack_id, b"")
 
 
 def _remove_recipes(store: Store, lineage: Lineage, dry_run: bool, done: Collected) -> None:

@@ -6,18 +6,21 @@ checkpoint is kept, whatever the reference shows by then: a pull that began befo
 
 import contextlib
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from reprise.archive.collector import parse
 from reprise.archive.layout import Lineage, image_key, live_key
-from reprise.archive.manifest import LivePointer, Manifest
+from reprise.archive.manifest import LivePointer, Manifest, Withdrawn
 from reprise.archive.oci import build_image, digest
 from reprise.archive.store import Store
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.images import live_reference
 
 ATTEMPTS = 10
+WITHDRAWN = Withdrawn(withdrawn=True).model_dump_json().encode()
+CLOCK = ".reprise/clock"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,24 @@ class ImageRef:
 
     reference: str
     digest: str
+
+
+@dataclass(frozen=True)
+class Idle:
+    """A live reference that has not moved for so long. pointer: None if its removal was interrupted."""
+
+    key: str
+    idle: timedelta
+    version: str
+    pointer: LivePointer | None
+
+    @property
+    def namespace(self) -> str:
+        return self.key.split("/")[1]
+
+    @property
+    def live_id(self) -> str:
+        return self.key.split("/")[2]
 
 
 class Blob(BaseModel):
@@ -75,6 +96,8 @@ def _advance(store: Store, manifest: Manifest, live_id: str, image_digest: str) 
                 return ImageRef(reference, image_digest)
             continue
         shown = _pointer(told, key)
+        if shown is None:
+            continue  # it is gone in a moment; if its removal was interrupted, when that is done again
         if shown.checkpoint_id >= manifest.checkpoint_id:
             return ImageRef(reference, shown.digest)
         if store.replace(key, body, version):
@@ -91,7 +114,42 @@ def live(store: Store, namespace: str, live_id: str, container: str) -> LivePoin
         return None
 
 
-def _pointer(body: bytes, key: str) -> LivePointer:
+def idle(store: Store, least: timedelta) -> list[Idle]:
+    """The live references that were not written for so long, by the store's own clock. Raises DamagedObject for one that
+    cannot be read.
+    """
+    now, found = _now(store), []
+    for entry in store.list("live/"):
+        if now - entry.modified < least:
+            continue
+        with contextlib.suppress(NotStored):
+            body, version = store.get_versioned(entry.key)
+            found.append(Idle(entry.key, now - entry.modified, version, _pointer(body, entry.key)))
+    return found
+
+
+def _now(store: Store) -> datetime:
+    """Ages are differences of one clock: ours may be hours off."""
+    store.put(CLOCK, b"")
+    return next(entry.modified for entry in store.list(CLOCK))
+
+
+def withdraw(store: Store, found: Idle) -> bool:
+    """Remove a live reference if it still is as it was found; False if it has moved on meanwhile.
+
+    S3 has no conditional delete that every server knows. So compare-and-set first puts something in its place that no
+    publication writes over, and only that is deleted: a pointer that was advanced in between is never hit.
+    """
+    if found.pointer is not None and not store.replace(found.key, WITHDRAWN, found.version):
+        return False
+    store.delete(found.key)
+    return True
+
+
+def _pointer(body: bytes, key: str) -> LivePointer | None:
+    """None while it is being removed."""
+    if body == WITHDRAWN:
+        return None
     try:
         return LivePointer.model_validate_json(body)
     except ValidationError as error:

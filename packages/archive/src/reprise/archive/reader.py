@@ -5,6 +5,7 @@ decoded ahead one by one, and handed out in order. A chunk is kept as long as th
 dirty in some checkpoint come one by one out of chunks that span a stretch of memory.
 """
 
+import contextlib
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from reprise.archive.cache import PackCache
+from reprise.archive.collector import doom
 from reprise.archive.crypto import Cipher
 from reprise.archive.keyring import Keyring
 from reprise.archive.manifest import Manifest
@@ -22,7 +24,7 @@ from reprise.archive.pages import Ints
 from reprise.archive.recipe import ZEROS, BadDocument, Recipe, Rows, decode_recipe
 from reprise.archive.store import Store
 from reprise.archive.writer import RECIPE, recipe_cipher
-from reprise.contracts.errors import DamagedObject, NotStored
+from reprise.contracts.errors import DamagedObject, NotStored, StoreError
 
 WORKERS = 2
 """Threads that fetch, and as many that decode."""
@@ -70,7 +72,10 @@ def _damaged(manifest: Manifest, what: str) -> DamagedObject:
 
 
 class Chunks:
-    """Fetches and decodes a manifest's chunks. Raises DamagedObject that names checkpoint, pack and chunk."""
+    """Fetches and decodes a manifest's chunks. Raises DamagedObject that names checkpoint, pack and chunk.
+
+    A pack that turns out damaged in the store is doomed at once: the next checkpoint must not refer to it.
+    """
 
     def __init__(self, store: Store, cache: PackCache | None, data_key: bytes, manifest: Manifest, recipe: Recipe) -> None:
         self._store, self._cache, self._manifest, self._recipe = store, cache, manifest, recipe
@@ -121,9 +126,15 @@ class Chunks:
         try:
             return open_chunk(self._ciphers[stretch.pack], ordinal, sealed, int(row["size"]), int(row["flags"]))
         except InvalidTag as error:
-            raise self._damaged(stretch.pack, f"chunk {ordinal} does not decrypt: damaged, or from elsewhere") from error
+            raise self._broken(stretch, f"chunk {ordinal} does not decrypt: damaged, or from elsewhere") from error
         except BadDocument as error:
-            raise self._damaged(stretch.pack, f"chunk {ordinal}: {error}") from error
+            raise self._broken(stretch, f"chunk {ordinal}: {error}") from error
+
+    def _broken(self, stretch: _Stretch, what: str) -> DamagedObject:
+        if not stretch.cached:
+            with contextlib.suppress(StoreError):  # what is to be told is the damage
+                doom(self._store, self._manifest.lineage, self._manifest.packs[stretch.pack].id)
+        return self._damaged(stretch.pack, what)
 
     def _damaged(self, pack: int, what: str) -> DamagedObject:
         return damaged_pack(self._manifest.lineage, self._manifest.packs[pack].id, what, self._manifest.checkpoint_id)

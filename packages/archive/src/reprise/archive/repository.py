@@ -6,7 +6,7 @@ Publishing, listing and pruning need no keys: what they read and write says noth
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reprise.archive import collector, images
@@ -14,11 +14,12 @@ from reprise.archive.cache import PackCache
 from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
-from reprise.archive.images import ImageRef
+from reprise.archive.images import Idle, ImageRef
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import LivePointer, Manifest
 from reprise.archive.opened import OpenArchive
+from reprise.archive.pack import PackRef, damaged_pack
 from reprise.archive.packer import Clock
 from reprise.archive.reader import Chunks, read_recipe, verified
 from reprise.archive.retention import Ladder, prune_plan
@@ -114,6 +115,14 @@ class Repository:
         """What the live reference shows; None if there is none."""
         return images.live(self.store, namespace, live_id, container)
 
+    def idle_references(self, least: timedelta) -> list[Idle]:
+        """The live references that have not moved for so long."""
+        return images.idle(self.store, least)
+
+    def withdraw_reference(self, found: Idle) -> bool:
+        """Remove a live reference, not what it shows; False if it has moved on since it was found."""
+        return images.withdraw(self.store, found)
+
     def image(self, pointer: LivePointer) -> bytes:
         """The image manifest that a live reference shows."""
         return images.image(self.store, pointer)
@@ -159,22 +168,36 @@ class Repository:
         for ref in manifest.packs:
             key = manifest.lineage.pack(ref.id)
             if key not in cache:
-                body = self.store.get(key)
+                body = self._whole_pack(manifest, ref)
                 fetched += len(body)
-                if len(body) != ref.size:
-                    raise DamagedObject(f"it has {len(body)} bytes of {ref.size}", subject=key)
                 if not cache.put(key, body):
                     break
         return fetched
+
+    def _whole_pack(self, manifest: Manifest, ref: PackRef) -> bytes:
+        try:
+            body = self.store.get(manifest.lineage.pack(ref.id))
+        except NotStored as error:
+            raise damaged_pack(manifest.lineage, ref.id, "it is not in the store", manifest.checkpoint_id) from error
+        if len(body) != ref.size:
+            what = f"it has {len(body)} bytes of {ref.size}"
+            raise damaged_pack(manifest.lineage, ref.id, what, manifest.checkpoint_id)
+        return body
 
     def check(self, *, read_data: bool = False) -> Iterator[Finding]:
         """Every kind of damage, and the checkpoints that it touches."""
         return Checker(self.store, self.keyring).check(read_data=read_data)
 
     def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
-        """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys."""
-        held = copies or self.cache
-        return Checker(self.store, self.keyring).repair(findings, held) if held else []
+        """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys.
+
+        The others are not used by later checkpoints.
+        """
+        return Checker(self.store, self.keyring).repair(findings, copies or self.cache)
+
+    def heal(self, manifest: Manifest) -> list[str]:
+        """Upload again what this node's cache has undamaged of a checkpoint's packs and the store has not. Returns their keys."""
+        return Checker(self.store, self.keyring).heal(manifest, self.cache) if self.cache else []
 
     def gc(self, *, dry_run: bool = False, now: datetime | None = None) -> Collected:
         """Remove what nothing refers to. dry_run: only say what would go."""

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 from nats.errors import Error as NatsError
 from nats.js.api import KeyValueConfig
 from nats.js.errors import (
+    APIError,
     BadRequestError,
     BucketNotFoundError,
     KeyNotFoundError,
@@ -23,6 +24,8 @@ from reprise.contracts import subjects
 from reprise.runtime.bus import Bus
 
 M = TypeVar("M", bound=BaseModel)
+WRONG_LAST_SEQUENCE = (10071, 10164)
+"""nats-server's JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr."""
 
 
 def key(*names: str) -> str:
@@ -94,11 +97,26 @@ class Bucket(Generic[M]):
     async def delete(self, key: str) -> None:
         await (await self._kv()).delete(key)
 
+    async def remove(self, key: str, revision: int) -> bool:
+        """delete() only while it is as at `revision`; False if it has changed since."""
+        try:
+            await (await self._kv()).delete(key, last=revision)
+        except APIError as error:
+            if error.err_code in WRONG_LAST_SEQUENCE:  # delete(), unlike update(), does not name it
+                return False
+            raise
+        return True
+
     async def keys(self) -> list[str]:
         try:
             return await (await self._kv()).keys()
         except NoKeysError:
             return []
+
+    async def entries(self) -> list[Entry[M]]:
+        """All that there are, one after another."""
+        found = [await self.get(name) for name in await self.keys()]
+        return [entry for entry in found if entry]
 
     async def watch(self, quiet_s: float) -> AsyncIterator[Change[M]]:
         """Every value now, then every change; starts over when NATS was away, and when nothing came for quiet_s.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from nats.js.client import JetStreamContext
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from reprise.contracts import envelope
 from reprise.contracts.events import Event
 from reprise.runtime.bus import Bus
@@ -92,8 +92,11 @@ class _KeyValue:
     async def put(self, key: str, value: bytes) -> int:
         return await self._write("put", key, value, None)
 
-    async def delete(self, key: str) -> None:
-        await self._write("delete", key, b"", None, deleted=True)
+    async def delete(self, key: str, last: int | None = None) -> None:
+        try:
+            await self._write("delete", key, b"", last, deleted=True)
+        except KeyWrongLastSequenceError as error:
+            raise APIError(code=400, err_code=10071) from error
 
     async def keys(self) -> list[str]:
         names = [key for key, row in self._rows.items() if not row.deleted]

@@ -7,20 +7,23 @@ it starts cold (I5).
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reprise.contracts.annotations import Prestaging
 from reprise.contracts.events import Prestage
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import Target
+from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import (
     Again,
     Fence,
     Go,
     Good,
     Life,
+    LiveRef,
     Need,
     NodeView,
+    PodNames,
     PodView,
     Recovery,
     Saga,
@@ -35,6 +38,8 @@ STEPS_BACK = 2
 DELAYS = 30
 """Attempts that a lost node's workload gets while no node can take it; the arbiter repeats its judgement with back-off."""
 REMEMBERED = 20
+LEFT_OVER_S = 3600.0
+"""What nobody names any more is left alone for so long."""
 INSTRUCTIONS = re.compile(
     # x86: linux/arch/x86/include/asm/cpufeatures.h
     r"(s?sse\w*|pni|avx\w*|amx_\w+|xop|fma4?|f16c|bmi[12]|abm|adx|aes|vaes|v?pclmulqdq|gfni|sha_ni|sha512|sm[34]|popcnt|movbe|"
@@ -309,3 +314,35 @@ def prestage(wanted: Prestaging, size: int, new_bytes: int, interval_s: float) -
             f"{new_bytes >> 20} MiB are new each {interval_s:g} s: writing {int(rate) >> 20} MiB/s would cost the standby",
         )
     return "image", f"{new_bytes >> 20} MiB are new each {interval_s:g} s"
+
+
+def left_over(reference: LiveRef, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
+    """Whether nothing can ever ask for this live reference again: no pod leads to it, and no failover that has not ended.
+
+    sagas were read before the pods: a record names a reference before its pod does, and until that pod is there. A pod
+    that is gone never comes back, and a failover only begins while its pod is there; so what nobody names stays unnamed.
+    """
+    if reference.idle_s < LEFT_OVER_S:
+        return False
+    return not any(_leads(pod, reference) for pod in pods) and not any(_names(saga, reference) for saga in sagas)
+
+
+def _leads(pod: PodNames, reference: LiveRef) -> bool:
+    """An image may name it by digest too: the registry finds that through the same reference."""
+    named = any(f"/{reference.live_id}/" in image for image in pod.images)
+    ours = pod.uid in (reference.live_id, reference.pod_uid) or pod.live_id == reference.live_id
+    return pod.workload.namespace == reference.namespace and (named or ours)
+
+
+def _names(saga: Saga, reference: LiveRef) -> bool:
+    """Those of its attempts all begin with the failover's id."""
+    if saga.ended or saga.workload.namespace != reference.namespace:
+        return False
+    shown = parse_live(saga.reference)
+    named = (saga.target.pod_uid, saga.live_id, shown[1] if shown else "")
+    return reference.live_id in named or reference.live_id.startswith(saga.failover_id) or reference.pod_uid == named[0]
+
+
+def standing(pods: Iterable[PodNames], sagas: Iterable[Saga]) -> set[Workload]:
+    """The workloads of which anything is left that could be moved to a standby."""
+    return {pod.workload for pod in pods} | {saga.workload for saga in sagas if not saga.ended}

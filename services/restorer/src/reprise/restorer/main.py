@@ -13,14 +13,16 @@ from reprise.contracts.events import (
     FailoverDelayed,
     StandbyRefused,
 )
-from reprise.restorer.adapters.checkpoints import StoredCheckpoints
+from reprise.restorer.adapters.checkpoints import StoredCheckpoints, StoredReferences
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.handlers import Handlers
+from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
 from reprise.runtime import kube
+from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
@@ -35,7 +37,8 @@ async def main(settings: Settings) -> None:
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
     store = s3_store(StoreSettings())
-    checkpoints = StoredCheckpoints(Repository(store))
+    repository = Repository(store)
+    checkpoints = StoredCheckpoints(repository)
     cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
     sagas = SagaRunner(
         service.bus,
@@ -47,7 +50,11 @@ async def main(settings: Settings) -> None:
     )
     standbys = Standbys(service.bus, cluster, checkpoints)
     handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, kube.EventRecorder(api, "restorer"))
+    election = Election(service.bus, "leftovers", settings.pod_name)
+    leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)
     service.part("pods", pods.run)
+    service.part("election", election.run)
+    service.part("leftovers", leftovers.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)
     service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
@@ -55,4 +62,5 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
     service.bus.subscribe("restorer-delays", FailoverDelayed, handlers.on_delayed)
     service.health.ready_when("pods", lambda: pods.synced)
+    service.on_stop(election.resign)
     await service.run_async()

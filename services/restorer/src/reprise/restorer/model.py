@@ -151,6 +151,31 @@ class PodView:
 
 
 @dataclass(frozen=True)
+class LiveRef:
+    """A live reference in the store. pod_uid: whose checkpoint it shows. idle_s: since it was written, by the store's clock.
+
+    version: of the object, so that what is removed is what was judged.
+    """
+
+    namespace: str
+    live_id: str
+    container: str
+    pod_uid: str
+    idle_s: float
+    version: str
+
+
+@dataclass(frozen=True)
+class PodNames:
+    """A pod, protected or not, by what can lead it to a live reference. live_id: what its annotation names, or empty."""
+
+    workload: Workload
+    uid: str
+    images: tuple[str, ...]
+    live_id: str = ""
+
+
+@dataclass(frozen=True)
 class Life:
     """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe."""
 

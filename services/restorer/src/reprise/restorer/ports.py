@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Good, Life, NodeView, PodView
+from reprise.restorer.model import Good, Life, LiveRef, NodeView, PodNames, PodView
 from reprise.runtime.kv import key
 
 
@@ -16,6 +16,26 @@ class Checkpoints(Protocol):
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         """Make it an image and point the live reference at it. Returns (reference, digest)."""
+        ...
+
+
+class References(Protocol):
+    """The live references in the store. Raises StoreError."""
+
+    async def idle(self) -> tuple[LiveRef, ...]:
+        """Those that were not written for decide.LEFT_OVER_S; the others are in use."""
+        ...
+
+    async def withdraw(self, reference: LiveRef) -> bool:
+        """Remove it, unless it was written since."""
+        ...
+
+
+class Pods(Protocol):
+    """Raises RecoveryError."""
+
+    async def everyone(self) -> tuple[PodNames, ...]:
+        """All pods that there are, as the API server's own store has them now: no cache is asked."""
         ...
 
 

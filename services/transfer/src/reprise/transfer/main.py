@@ -60,6 +60,7 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)
     service.bus.subscribe(f"transfer-refused-{node}", CheckpointFailed, handlers.on_failed, node=node)
     service.bus.subscribe(f"transfer-images-{node}", ImageBuilt, staging.on_image, node=node, concurrency=4)
+    service.bus.subscribe(f"transfer-damage-{node}", CheckpointFailed, staging.on_damage, concurrency=1)
     service.part("registry", web.serve)
     service.part("store", watch.run)
     service.part("orphans", lambda: handlers.sweep_orphans(settings.orphan_age_s))

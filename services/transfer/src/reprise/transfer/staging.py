@@ -56,14 +56,43 @@ class Staging:
         async with self._locks[event.reference]:
             if self._newest[event.reference] != event.checkpoint_id:
                 return
-            manifest = await asyncio.to_thread(self._repository.find, event.workload, event.target.container, event.checkpoint_id)
+            manifest = await self._find(event)
             if manifest is None:
                 log().info("checkpoint was pruned before it was staged", checkpoint=event.checkpoint_id)
                 return
             try:
-                await self._stage(event, manifest)
+                await self._stage_or_heal(event, manifest)
             except DamagedObject as error:
-                await self._damaged(event, error)
+                if await self._find(event):  # else it was pruned meanwhile, and its packs collected
+                    await self._damaged(event, error)
+
+    async def _stage_or_heal(self, event: ImageBuilt, manifest: Manifest) -> None:
+        try:
+            await self._stage(event, manifest)
+        except DamagedObject:
+            if not await self._heal(manifest):
+                raise
+            await self._stage(event, manifest)
+
+    async def on_damage(self, event: CheckpointFailed) -> None:
+        """Whichever node found a stored checkpoint damaged: put back what this one still has of it."""
+        if event.reason != DamagedObject.__name__:
+            return
+        try:
+            manifest = await self._find(event)
+        except DamagedObject:  # the manifest is: no node has a copy of that
+            return
+        if manifest:
+            await self._heal(manifest)
+
+    async def _find(self, event: ImageBuilt | CheckpointFailed) -> Manifest | None:
+        return await asyncio.to_thread(self._repository.find, event.workload, event.target.container, event.checkpoint_id)
+
+    async def _heal(self, manifest: Manifest) -> bool:
+        healed = await asyncio.to_thread(self._repository.heal, manifest)
+        if healed:
+            log().warning("the store is healed from this node's copies", checkpoint=manifest.checkpoint_id, packs=healed)
+        return bool(healed)
 
     async def _stage(self, event: ImageBuilt, manifest: Manifest) -> None:
         began = time.monotonic()

@@ -15,7 +15,9 @@ from reprise.cli.rendering import Cell, size
 app = typer.Typer(no_args_is_help=True, help="Look after the checkpoint store.")
 
 ReadData = Annotated[bool, typer.Option("--read-data", help="Read and decrypt every chunk too: all that is stored.")]
-Repair = Annotated[bool, typer.Option("--repair", help="Upload again what is damaged and a node still holds undamaged.")]
+Repair = Annotated[
+    bool, typer.Option("--repair", help="Upload again what a node still holds undamaged; later checkpoints do without the rest.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
 

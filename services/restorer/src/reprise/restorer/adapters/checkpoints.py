@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
+from datetime import timedelta
 
+from reprise.archive.images import Idle
+from reprise.archive.layout import last
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.model import Workload
-from reprise.restorer.model import Good, Need
+from reprise.restorer.decide import LEFT_OVER_S
+from reprise.restorer.model import Good, LiveRef, Need
 
 
 class StoredCheckpoints:
@@ -31,6 +35,27 @@ class StoredCheckpoints:
             raise NotStored("it was pruned, or never committed", subject=f"checkpoint {checkpoint_id} of {workload}")
         image = await asyncio.to_thread(self._repository.publish_image, manifest, live_id)
         return image.reference, image.digest
+
+
+class StoredReferences:
+    """Implements ports.References."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._found: dict[LiveRef, Idle] = {}
+
+    async def idle(self) -> tuple[LiveRef, ...]:
+        found = await asyncio.to_thread(self._repository.idle_references, timedelta(seconds=LEFT_OVER_S))
+        self._found = {_reference(each): each for each in found}
+        return tuple(self._found)
+
+    async def withdraw(self, reference: LiveRef) -> bool:
+        return await asyncio.to_thread(self._repository.withdraw_reference, self._found[reference])
+
+
+def _reference(found: Idle) -> LiveRef:
+    pod_uid = found.pointer.pod_uid if found.pointer else ""
+    return LiveRef(found.namespace, found.live_id, last(found.key), pod_uid, found.idle.total_seconds(), found.version)
 
 
 def _need(m: Manifest) -> Need:

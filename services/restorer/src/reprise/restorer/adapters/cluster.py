@@ -9,9 +9,9 @@ from kubernetes.utils.quantity import parse_quantity
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Life, NodeFacts, NodeView, PodView
+from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.ports import shadow_name
-from reprise.runtime.kube import ProtectedPods, protected
+from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, owner_of, protected
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
 
@@ -27,7 +27,7 @@ STRATEGIC = "application/strategic-merge-patch+json"
 
 
 class KubernetesCluster:
-    """Implements ports.Cluster. facts: what nodes say of themselves; criu: each node's version, as far as it is known."""
+    """Implements ports.Cluster and ports.Pods. facts: what nodes say of themselves; criu: each node's version, if known."""
 
     def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
         self._facts, self._criu = facts, criu
@@ -91,6 +91,14 @@ class KubernetesCluster:
         listed = await self._apps.list_namespaced_replica_set(namespace, label_selector=selector)
         siblings = [s for s in listed.items if any(o.uid == deployment_uid for o in s.metadata.owner_references or [])]
         return any(_revision(s) > _revision(replica_set) for s in siblings)
+
+    async def everyone(self) -> tuple[PodNames, ...]:
+        """Without a resource version the API server answers from its store, not from its watch cache."""
+        try:
+            listed = await self._core.list_pod_for_all_namespaces(_request_timeout=LIST_TIMEOUT_S)
+        except (client.ApiException, OSError, TimeoutError) as error:
+            raise RecoveryError(f"pods cannot be listed: {error!r}", subject="API server", retryable=True) from error
+        return tuple(_names(pod) for pod in listed.items)
 
     async def nodes(self) -> tuple[NodeView, ...]:
         listed = await self._core.list_node()
@@ -207,6 +215,12 @@ class KubernetesCluster:
                 return True
             raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
         return False
+
+
+def _names(pod: Any) -> PodNames:
+    containers = [*pod.spec.containers, *(pod.spec.init_containers or [])]
+    live_id = (pod.metadata.annotations or {}).get(LIVE_ID_ANNOTATION, "")
+    return PodNames(owner_of(pod), pod.metadata.uid, tuple(c.image or "" for c in containers), live_id)
 
 
 def _evicted(pod: Any) -> str:
