@@ -26,7 +26,7 @@ lint: setup ## ruff, mypy --strict, import-linter
 	$(RUN) lint-imports
 
 unit: setup ## the fast loop: no root, no servers, no cluster
-	$(RUN) pytest -q -m "not component and not e2e and not lab and not long and not chaos"
+	$(RUN) pytest -q -n 2 -m "not component and not e2e and not lab and not long and not chaos"
 
 component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models (builds the servers once)
 	$(LAB) build

@@ -66,19 +66,26 @@ class Handlers:
         if isinstance(answer, Failure):
             return answer
         KUBELET_SECONDS.observe(kubelet_s)
-        after = await self._healthy(pod, container)
-        if after:
-            return Failure("UnhealthyAfter", f"its probe failed after the checkpoint: {after}; {answer} is not used",
-                           "if it repeats, the checkpoint's pause is longer than the probe's time-out",
-                           archive_path=answer)  # fmt: skip
-        current = self._find(event)
-        if isinstance(current, Failure):
-            return replace(current, archive_path=answer)
+        failure = await self._afterwards(event, pod, container)
+        if failure:
+            return replace(failure, archive_path=answer)
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
             kubelet_s=kubelet_s, due_to_kubelet_s=latency_s,
         )  # fmt: skip
+
+    async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
+        """Why the checkpoint that was just taken is not used."""
+        unhealthy = await self._healthy(pod, container)
+        if not unhealthy:
+            found = self._find(event)
+            return found if isinstance(found, Failure) else None
+        if self._image(event) != container.image:
+            # Armed, or restored, meanwhile: it is being replaced, and the pause has not harmed it.
+            return Failure("OtherContainer", "its pod was given another image meanwhile", "nothing: the next one will do")
+        return Failure("UnhealthyAfter", f"its probe failed after the checkpoint, which is not used: {unhealthy}",
+                       "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
 
     async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
         for attempt in range(2):
@@ -101,6 +108,11 @@ class Handlers:
         if not container.running or container.container_id != event.target.container_id:
             return Failure("OtherContainer", "the container was replaced or is not running", "nothing: the next one will do")
         return pod, container
+
+    def _image(self, event: CheckpointDue) -> str:
+        """Of the pod as it is now; empty if it is gone."""
+        pod = self._pods.pods.get(event.target.pod_uid)
+        return next((c.image for c in pod.containers if c.name == event.target.container), "") if pod else ""
 
     async def _healthy(self, pod: ProtectedPod, container: ProtectedContainer) -> str:
         """Why it is not healthy; empty if it is. Without a probe, running is all that can be known."""

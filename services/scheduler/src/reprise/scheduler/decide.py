@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from reprise.contracts.events import Trigger
 from reprise.scheduler.model import Harm, Slot
 
-HARMED_AT_MOST = 2
+HARMED_AT_MOST = 3
+"""In a row: one that crashes by itself while it is checkpointed looks the same."""
 HARMS = ("UnhealthyAfter",)
 HARM_REMEDY = (
     "raise failureThreshold or periodSeconds of its livenessProbe, so that their product outlasts the pause; the next pod is "
@@ -79,14 +80,15 @@ def next_act(of: Grid, last: Slot | None, now_s: float, ready_since_s: float | N
     return Wait(of.due_s(newest + 1))
 
 
-def counted(harm: Harm, checkpoint_id: str, reason: str, *, replaced: bool = False) -> Harm:
-    """After an outcome; reason: empty for a good checkpoint. replaced: another container ran when the checkpoint was done.
+def counted(harm: Harm, checkpoint_id: str, reason: str) -> Harm:
+    """After an outcome; reason: empty for a good checkpoint.
 
-    What failed before the process was paused says nothing about how it stands a pause.
+    What failed before the process was paused says nothing about how it stands a pause; nor does a container that was
+    replaced meanwhile, as arming does.
     """
     if checkpoint_id <= harm.checkpoint_id:
         return harm
-    harmed = reason in HARMS or replaced
+    harmed = reason in HARMS
     if reason and not harmed:
         return harm
     return harm.model_copy(update={"checkpoint_id": checkpoint_id, "in_a_row": harm.in_a_row + 1 if harmed else 0})

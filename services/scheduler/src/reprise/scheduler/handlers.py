@@ -20,18 +20,17 @@ class Handlers:
     async def on_outcome(self, event: CheckpointFailed | CheckpointStored) -> None:
         """Count it, and tell the owner once it is one too many."""
         reason = event.reason if isinstance(event, CheckpointFailed) else ""
-        replaced = reason == "OtherContainer" and isinstance(event, CheckpointFailed) and bool(event.archive_path)
-        harm = await self._count(event, reason, replaced=replaced)
+        harm = await self._count(event, reason)
         if reason and paused(harm):
             await self._tell(event)
 
-    async def _count(self, event: CheckpointFailed | CheckpointStored, reason: str, *, replaced: bool) -> Harm:
+    async def _count(self, event: CheckpointFailed | CheckpointStored, reason: str) -> Harm:
         target = event.target
         name = key(target.pod_uid, target.container)
         for _ in range(ATTEMPTS):
             entry = await self._harms.get(name)
             before = entry.value if entry else Harm(pod_uid=target.pod_uid, container=target.container)
-            after = counted(before, event.checkpoint_id, reason, replaced=replaced)
+            after = counted(before, event.checkpoint_id, reason)
             if after.in_a_row == before.in_a_row == 0 or after == before:
                 return after
             if await (self._harms.update(name, after, entry.revision) if entry else self._harms.create(name, after)):
