@@ -78,9 +78,11 @@ class Handlers:
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
         """Why the checkpoint that was just taken is not used."""
         unhealthy = await self._healthy(pod, container)
+        found = self._find(event)
         if not unhealthy:
-            found = self._find(event)
             return found if isinstance(found, Failure) else None
+        if isinstance(found, Failure) and found.reason == "PodGone":
+            return found
         if self._image(event) != container.image:
             # Armed, or restored, meanwhile: it is being replaced, and the pause has not harmed it.
             return Failure("OtherContainer", "its pod was given another image meanwhile", "nothing: the next one will do")
@@ -110,7 +112,7 @@ class Handlers:
         return pod, container
 
     def _image(self, event: CheckpointDue) -> str:
-        """Of the pod as it is now; empty if it is gone."""
+        """Of the pod as it is now."""
         pod = self._pods.pods.get(event.target.pod_uid)
         return next((c.image for c in pod.containers if c.name == event.target.container), "") if pod else ""
 
