@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-from faults_of_ours import ROWS
+from cells import COLUMNS, ROWS
 from reprise_lab.paths import CHECKOUT
 
-COLUMNS = ("crash", "hang", "node loss", "none")
 MATRIX = pytest.StashKey[dict[tuple[str, str], str]]()
 
 

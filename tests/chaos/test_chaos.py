@@ -6,17 +6,16 @@ untouched where nothing was wrong. `make test` runs each row once, with another 
 
 import random
 import re
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import pytest
-from faults_of_ours import ROWS, settle
+from cells import COLUMNS, ROWS, settle
 from reprise_lab import counter, faults
-from reprise_lab.shell import LabError, kubectl, poll
+from reprise_lab.shell import LabError, poll
 from reprise_lab.verdict import judge
 from reprise_lab.witness import Witness
 
@@ -25,26 +24,13 @@ BACK_S = 60
 UNHARMED_S = 8
 
 
-def crash(namespace: str) -> None:
-    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
-
-
-def hang(namespace: str) -> None:
-    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGSTOP)
-
-
-def node_loss(_: str) -> None:
-    faults.power_off("n1")
-
-
-COLUMNS: dict[str, Callable[[str], None] | None] = {"crash": crash, "hang": hang, "node loss": node_loss, "none": None}
 IMPOSSIBLE = {
     ("kubelet dead", "crash"), ("kubelet dead", "hang"),  # the kubelet is what starts containers: it waits for it
     ("node cut from NATS", "node loss"), ("node cut from the API", "node loss"), ("kubelet dead", "node loss"),
 }  # fmt: skip
 
 
-def cells(config: pytest.Config) -> list[tuple[str, str]]:
+def chosen_cells(config: pytest.Config) -> list[tuple[str, str]]:
     every = [(row, column) for row in ROWS for column in COLUMNS if (row, column) not in IMPOSSIBLE]
     seed = config.getoption("--chaos-seed", "1")
     if seed == "all":
@@ -61,7 +47,7 @@ def cells(config: pytest.Config) -> list[tuple[str, str]]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if {"row", "column"} <= set(metafunc.fixturenames):
-        metafunc.parametrize(("row", "column"), cells(metafunc.config), ids=lambda name: name.replace(" ", "-"))
+        metafunc.parametrize(("row", "column"), chosen_cells(metafunc.config), ids=lambda name: name.replace(" ", "-"))
 
 
 @pytest.fixture
@@ -96,7 +82,7 @@ def test_one_instance_with_its_memory_or_told_why_not(watched: Witness, row: str
             back(watched, harmed_at)
             faults.power_on("n1")
         cold = back(watched, harmed_at)
-        ready()
+        counter.wait_reprise()
         time.sleep(2)
         verdict = judge(watched.history, since=began, checkpoints=taken(namespace), cold=cold)
         assert verdict.kept, "\n".join(verdict.broken)
@@ -110,7 +96,7 @@ def test_one_instance_with_its_memory_or_told_why_not(watched: Witness, row: str
         matrix[row, column] = outcome
         if column == "node loss":
             faults.power_on("n1")
-            ready()
+            counter.wait_reprise()
 
 
 def back(witness: Witness, since: float) -> bool:
@@ -125,9 +111,3 @@ def taken(namespace: str) -> list[float]:
     ahead = time.time() - time.monotonic()
     rows = counter.console(f"checkpoints?namespace={namespace}&state=stored&limit=100")
     return [datetime.fromisoformat(r["kubelet_started_at"]).timestamp() - ahead for r in rows if r["kubelet_started_at"]]
-
-
-def ready() -> None:
-    for kind, name in (("deployment", "restorer"), ("deployment", "scheduler"), ("deployment", "console"),
-                       ("daemonset", "checkpointer"), ("daemonset", "transfer"), ("daemonset", "health-watcher")):  # fmt: skip
-        kubectl("-n", "reprise-system", "rollout", "status", f"{kind}/{name}", "--timeout=120s")

@@ -110,6 +110,11 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 def deploy_reprise() -> None:
     """`kubectl apply -k deploy/overlays/lab`, and wait until every service is ready."""
     kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays/lab"))
+    wait_reprise()
+
+
+def wait_reprise() -> None:
+    """Until every service is ready."""
     for kind, names in (
         ("deployment", ("scheduler", "restorer", "console")),
         ("daemonset", ("checkpointer", "transfer", "health-watcher")),

@@ -1,4 +1,6 @@
-"""The matrix's rows: each makes one fault for as long as its context lasts, and undoes it."""
+"""The matrix. Its rows: each makes one fault of ours for as long as its context lasts, and undoes it. Its columns: what
+happens to the workload meanwhile.
+"""
 
 import json
 import signal
@@ -161,6 +163,22 @@ ROWS: dict[str, Fault] = {
     "a chunk damaged": lambda namespace: corrupt(namespace, "chunk"),
     "a manifest damaged": lambda namespace: corrupt(namespace, "manifest"),
 }
+
+
+def crash(namespace: str) -> None:
+    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
+
+
+def hang(namespace: str) -> None:
+    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGSTOP)
+
+
+def node_loss(_: str) -> None:
+    faults.power_off("n1")
+
+
+COLUMNS: dict[str, Callable[[str], None] | None] = {"crash": crash, "hang": hang, "node loss": node_loss, "none": None}
+
 SETTLE_S = 2.0
 
 
