@@ -20,8 +20,8 @@ setup: $(if $(shell command -v uv),,.bootstrap/bin/uv) ## install uv if it is mi
 	@$(UV) sync --frozen --quiet
 
 lint: setup ## ruff, mypy --strict, import-linter
-	$(RUN) ruff check .
-	$(RUN) ruff format --check .
+	$(RUN) ruff check --no-cache .
+	$(RUN) ruff format --no-cache --check .
 	$(RUN) mypy $(SOURCES)
 	$(RUN) lint-imports
 
@@ -30,12 +30,12 @@ unit: setup ## the fast loop: no root, no servers, no cluster
 
 component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models (builds the servers once)
 	$(LAB) build
-	$(RUN) pytest -q -m "component or long"
+	$(RUN) pytest -q -n 2 --dist loadfile -m "component or long"
 
 browser:
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
 	  { echo "installing chromium, for the console's tests"; apt-get update -qq && \
-	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null
+	    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null
 
 screenshots: setup browser ## the console's pages, as pictures below docs/console
 	REPRISE_SCREENSHOTS=docs/console $(RUN) pytest -q -m component tests/component/console/test_pages.py -k screenshots

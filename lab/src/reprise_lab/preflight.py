@@ -15,6 +15,7 @@ from reprise_lab.versions import HOST_PACKAGES
 MIN_DISK_GIB = 15
 MIN_MEMORY_GIB = 6
 MIN_GO = (1, 24)
+APT_LOCK_S = 120
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,18 @@ def install_missing() -> None:
     if not packages or not shutil.which("apt-get") or os.geteuid():
         return
     print(f"lab: installing {', '.join(packages)}", flush=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
-        subprocess.run(["apt-get", *words], check=False, env=environment, **quiet)  # type: ignore[call-overload]
+        apt_get(*words)
+
+
+def apt_get(*words: str) -> None:
+    """Waits for another one that holds dpkg's lock; what it complains of is shown."""
+    done = subprocess.run(
+        ["apt-get", "-o", f"DPkg::Lock::Timeout={APT_LOCK_S}", *words], check=False, capture_output=True, text=True,
+        env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+    )  # fmt: skip
+    if done.returncode:
+        print(f"lab: apt-get {words[0]} failed: {done.stderr.strip()[-500:]}", file=sys.stderr, flush=True)
 
 
 def require() -> None:

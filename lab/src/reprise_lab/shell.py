@@ -10,6 +10,9 @@ from pathlib import Path
 
 from reprise_lab.paths import BIN, KUBECONFIG, RUN
 
+KUBECTL_LIMIT_S = 180.0
+"""Longer than any wait that is asked of it; an API server that stopped in mid-answer would hold it for ever."""
+
 
 class LabError(Exception):
     """Something the user must know: what failed, and what to do."""
@@ -21,10 +24,14 @@ def run(
     quiet: bool = False,
     stdin: str | None = None,
     env: dict[str, str] | None = None,
+    limit_s: float | None = None,
 ) -> str:
-    """Run to the end and return stdout. Raises LabError with the command's own words."""
+    """Run to the end, or until limit_s, and return stdout. Raises LabError with the command's own words."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, env=env)
+    try:
+        done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, env=env, timeout=limit_s)
+    except subprocess.TimeoutExpired as error:
+        raise LabError(f"`{shlex.join(words[:6])}` did not end within {limit_s:g} s") from error
     if check and done.returncode:
         told = (done.stderr or done.stdout).strip()[-2000:]
         raise LabError(f"`{shlex.join(words[:6])}` failed ({done.returncode}): {told}")
@@ -46,7 +53,7 @@ def poll(seconds: float, ready: Callable[[], bool], what: str, every: float = 0.
 
 def kubectl(*args: str, check: bool = True, stdin: str | None = None) -> str:
     """The lab's own kubectl with its admin kubeconfig."""
-    return run(BIN / "kubectl", "--kubeconfig", KUBECONFIG, *args, check=check, stdin=stdin)
+    return run(BIN / "kubectl", "--kubeconfig", KUBECONFIG, *args, check=check, stdin=stdin, limit_s=KUBECTL_LIMIT_S)
 
 
 def gone(pid: int) -> bool:
