@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from reprise.archive.calls import REQUESTS
 from reprise.archive.s3 import S3Store, s3_store
 from reprise.archive.s3_client import SIGNED_BYTES, Body
 from reprise.contracts.errors import NotStored, StoreUnavailable
@@ -97,6 +98,22 @@ def test_an_old_version_and_a_deleted_object_are_not_replaced(s3: S3Store) -> No
     assert s3.replace("pointer", b"3", version) is False
     with pytest.raises(NotStored):
         s3.get("pointer")
+
+
+def test_after_a_refused_put_no_request_meets_a_connection_that_hangs_up(s3: S3Store) -> None:
+    """A server need not read the body of what it refuses, and then closes the connection a moment later."""
+    s3.create("taken", b"first")
+    before = failed_requests()
+    for _ in range(100):
+        assert s3.create("taken", b"second") is False
+        s3.put("other", b"other")
+    assert failed_requests() == before
+
+
+def failed_requests() -> float:
+    """Requests of this process that got no answer from the store."""
+    told = [sample for family in REQUESTS.collect() for sample in family.samples if sample.name.endswith("_total")]
+    return sum(sample.value for sample in told if sample.labels["outcome"] not in ("ok", "ConditionNotMet", "NotStored"))
 
 
 def test_counting_up_by_compare_and_set_loses_no_count(s3: S3Store) -> None:

@@ -1,6 +1,8 @@
 """The HTTP connections to the store: short to give up on a host that is not there, patient with one that is slow."""
 
 import ssl
+from http import HTTPStatus
+from typing import Any
 
 import urllib3
 from reprise.archive.settings import StoreSettings
@@ -12,24 +14,39 @@ def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
 
     While a request's body is sent on a new connection urllib3 leaves the connect time-out on the socket. A store that
     takes a breath longer than that (a restart, an election) would break off a large put: sending has the read time-out.
+
+    A server that refuses a put's condition need not read its body, and then hangs up a moment later: the next request
+    must not be sent on that connection.
     """
     stall_s = settings.read_timeout_s
 
-    class Plain(HTTPConnection):
+    class Connection(HTTPConnection):
         def connect(self) -> None:
             super().connect()
             self.sock.settimeout(stall_s)
 
-    class Tls(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            self.sock.settimeout(stall_s)
+        def getresponse(self) -> Any:
+            answer = super().getresponse()
+            self.refused = answer.status == HTTPStatus.PRECONDITION_FAILED
+            return answer
+
+    class Plain(Connection):
+        pass
+
+    class Tls(Connection, HTTPSConnection):
+        pass
 
     class PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = Plain
 
+        def _put_conn(self, conn: Any) -> None:
+            super()._put_conn(_usable(conn))
+
     class TlsPool(urllib3.HTTPSConnectionPool):
         ConnectionCls = Tls
+
+        def _put_conn(self, conn: Any) -> None:
+            super()._put_conn(_usable(conn))
 
     ca_file = str(settings.ca_file) if settings.ca_file else None
     pool = urllib3.PoolManager(
@@ -40,3 +57,10 @@ def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
     )
     pool.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
     return pool
+
+
+def _usable(conn: Any) -> Any:
+    """Closed, it connects anew for the next request."""
+    if conn is not None and getattr(conn, "refused", False):
+        conn.close()
+    return conn
