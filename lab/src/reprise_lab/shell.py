@@ -45,8 +45,8 @@ def poll(seconds: float, ready: Callable[[], bool], what: str, every: float = 0.
 
 
 def kubectl(*args: str, check: bool = True, stdin: str | None = None) -> str:
-    """The lab's own kubectl with its admin kubeconfig."""
-    return run(BIN / "kubectl", "--kubeconfig", KUBECONFIG, *args, check=check, stdin=stdin)
+    """The lab's own kubectl with its admin kubeconfig. A connection that was cut half-open would keep it for ever."""
+    return run(BIN / "kubectl", "--kubeconfig", KUBECONFIG, "--request-timeout=180s", *args, check=check, stdin=stdin)
 
 
 def gone(pid: int) -> bool:
