@@ -94,7 +94,7 @@ class Handlers:
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
-            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=pod.live_id,
         )  # fmt: skip
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
