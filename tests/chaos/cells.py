@@ -44,7 +44,9 @@ def killed(service: str) -> Iterator[None]:
         stop.set()
         thread.join()
         # The kubelet waits ever longer with what crashes; a new pod does not wait.
-        kubectl("-n", "reprise-system", "delete", "pods", "-l", f"app.kubernetes.io/name={service}", "--grace-period=1")
+        # Nor is one waited for that is on a node that is off.
+        name = f"app.kubernetes.io/name={service}"
+        kubectl("-n", "reprise-system", "delete", "pods", "-l", name, "--grace-period=1", "--wait=false")
 
 
 @contextmanager
