@@ -1,6 +1,6 @@
 """The judge itself: a check that cannot fail would prove nothing."""
 
-from reprise_lab.verdict import OVERLAP_S, judge
+from reprise_lab.verdict import OVERLAP_S, Good, judge
 from reprise_lab.witness import Answer
 
 
@@ -10,16 +10,24 @@ def answers(address: str, run: str, begin: float, end: float, first: int) -> lis
 
 
 BEFORE = answers("a", "r", 0, 10, 0)
+OLD, NEW = Good(began=3.0, told=4.0), Good(began=8.0, told=9.0)
 
 
 def test_a_restore_in_place_from_the_newest_checkpoint_breaks_nothing() -> None:
-    verdict = judge([*BEFORE, *answers("a", "r", 11, 15, 80)], since=0, checkpoints=[3.0, 8.0])
+    verdict = judge([*BEFORE, *answers("a", "r", 11, 15, 80)], since=0, checkpoints=[OLD, NEW])
     assert verdict.broken == ()
     assert (round(verdict.silent_s, 1), verdict.lost) == (1.1, 19)
 
 
 def test_a_restore_from_an_older_checkpoint_is_found() -> None:
-    assert "below" in judge([*BEFORE, *answers("a", "r", 11, 15, 30)], since=0, checkpoints=[3.0, 8.0]).broken[0]
+    assert "below" in judge([*BEFORE, *answers("a", "r", 11, 15, 30)], since=0, checkpoints=[OLD, NEW]).broken[0]
+
+
+def test_a_checkpoint_that_was_not_told_before_the_harm_need_not_count() -> None:
+    under_way = Good(began=8.0, told=10.5)
+    assert judge([*BEFORE, *answers("a", "r", 11, 15, 30)], since=0, checkpoints=[under_way, OLD]).kept
+    assert judge([*BEFORE, *answers("a", "r", 11, 15, 80)], since=0, checkpoints=[under_way, OLD]).kept
+    assert "below" in judge([*BEFORE, *answers("a", "r", 11, 15, 20)], since=0, checkpoints=[under_way, OLD]).broken[0]
 
 
 def test_a_move_breaks_nothing_and_two_at_once_are_found() -> None:

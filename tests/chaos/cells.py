@@ -3,21 +3,27 @@ happens to the workload meanwhile.
 """
 
 import json
+import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from reprise_lab import counter, faults
+import meddling
+from minio import MinioAdmin
+from minio.credentials.providers import StaticProvider
+from reprise.archive.settings import StoreSettings
+from reprise_lab import counter, faults, listing
 from reprise_lab.node import Node
 from reprise_lab.shell import kill, kubectl, pid_of, poll
-from reprise_lab.stored import store
+from reprise_lab.stored import secret, store
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
-Fault = Callable[[str], AbstractContextManager[None]]
-"""Takes the namespace of the workload that is watched."""
+Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
+"""Takes the namespaces of the workloads that are watched, and the chance of this run."""
+CHECKPOINTS = "/var/lib/kubelet/checkpoints"
 
 
 @contextmanager
@@ -38,7 +44,9 @@ def killed(service: str) -> Iterator[None]:
         stop.set()
         thread.join()
         # The kubelet waits ever longer with what crashes; a new pod does not wait.
-        kubectl("-n", "reprise-system", "delete", "pods", "-l", f"app.kubernetes.io/name={service}", "--grace-period=1")
+        # Nor is one waited for that is on a node that is off.
+        name = f"app.kubernetes.io/name={service}"
+        kubectl("-n", "reprise-system", "delete", "pods", "-l", name, "--grace-period=1", "--wait=false")
 
 
 @contextmanager
@@ -53,14 +61,14 @@ def away(server: str) -> Iterator[None]:
 
 
 def pods_of(server: str) -> list[dict[str, Any]]:
-    return list(json.loads(kubectl("-n", "reprise-system", "get", "pods", "-l", f"app={server}", "-o", "json"))["items"])
+    return listing.pods("reprise-system", f"app={server}")
 
 
 def pids_of(server: str) -> list[int]:
     found = [
         faults.container_pids(pod["metadata"]["uid"], status["containerID"].rpartition("/")[2])
         for pod in pods_of(server)
-        for status in pod["status"]["containerStatuses"]
+        for status in pod["status"].get("containerStatuses", [])
     ]
     return [pid for pids in found for pid in pids]
 
@@ -133,8 +141,7 @@ def cut(what: faults.From) -> Iterator[None]:
         faults.heal("n1")
 
 
-@contextmanager
-def corrupt(namespace: str, what: str) -> Iterator[None]:
+def corrupt(namespace: str, what: str) -> None:
     """The newest checkpoint's manifest, or the largest pack that it refers to, gets one bit flipped."""
     newest = counter.wait_checkpoint(namespace)["checkpoint_id"]
     lineage, objects = f"{namespace}/deployment.counter/counter", store()
@@ -145,39 +152,66 @@ def corrupt(namespace: str, what: str) -> Iterator[None]:
     body = bytearray(objects.get(key))
     body[len(body) // 3] ^= 1
     objects.put(key, bytes(body))
+
+
+@contextmanager
+def damaged(namespaces: Sequence[str], what: str) -> Iterator[None]:
+    for namespace in namespaces:
+        corrupt(namespace, what)
     yield
 
 
+@contextmanager
+def full_store() -> Iterator[None]:
+    """A quota of one byte: MinIO refuses each write as it does when its disk is full."""
+    access, key = (secret("reprise-store")[name].decode() for name in ("access-key", "secret-key"))
+    endpoint = f"{listing.service_address('minio')}:9000"
+    admin = MinioAdmin(endpoint=endpoint, credentials=StaticProvider(access, key), secure=False)
+    bucket = StoreSettings.model_fields["bucket"].default
+    admin.bucket_quota_set(bucket, 1)
+    try:
+        yield
+    finally:
+        admin.bucket_quota_clear(bucket)
+
+
+@contextmanager
+def full_disk(node: str) -> Iterator[None]:
+    """Where its runtime writes checkpoints there is no room left."""
+    Node(node).exec("mount", "-t", "tmpfs", "-o", "size=64k", "full", CHECKPOINTS)
+    try:
+        yield
+    finally:
+        if Node(node).init_pid:  # powered off meanwhile: gone with its mounts
+            Node(node).exec("umount", "-l", CHECKPOINTS, check=False)
+
+
 ROWS: dict[str, Fault] = {
-    "nothing else": lambda _: nullcontext(),
-    **{f"{service} killed": lambda _, service=service: killed(service) for service in SERVICES},  # type: ignore[misc]
-    "NATS down": lambda _: stopped("nats"),
-    "NATS away, its data lost": lambda _: away("nats"),
-    "store down": lambda _: stopped("minio"),
-    "store slow": lambda _: slow("minio"),
-    "PostgreSQL down": lambda _: stopped("postgres"),
-    "API server hangs": lambda _: hanging("kube-apiserver"),
-    "kubelet dead": lambda _: without_kubelet("n1"),
-    "node cut from NATS": lambda _: cut("nats"),
-    "node cut from the API": lambda _: cut("api"),
-    "a chunk damaged": lambda namespace: corrupt(namespace, "chunk"),
-    "a manifest damaged": lambda namespace: corrupt(namespace, "manifest"),
+    "nothing else": lambda *_: nullcontext(),
+    **{f"{service} killed": lambda *_, service=service: killed(service) for service in SERVICES},
+    "restorer killed before each step": lambda *_: meddling.killed_before_each_step(),
+    "NATS down": lambda *_: stopped("nats"),
+    "NATS away, its data lost": lambda *_: away("nats"),
+    "events doubled, late, mixed up": lambda _, chance: meddling.replayed(chance),
+    "store down": lambda *_: stopped("minio"),
+    "store slow": lambda *_: slow("minio"),
+    "store full": lambda *_: full_store(),
+    "PostgreSQL down": lambda *_: stopped("postgres"),
+    "API server hangs": lambda *_: hanging("kube-apiserver"),
+    "kubelet dead": lambda *_: without_kubelet("n1"),
+    "node's disk full": lambda *_: full_disk("n1"),
+    "node cut from NATS": lambda *_: cut("nats"),
+    "node cut from the API": lambda *_: cut("api"),
+    "a chunk damaged": lambda namespaces, _: damaged(namespaces, "chunk"),
+    "a manifest damaged": lambda namespaces, _: damaged(namespaces, "manifest"),
 }
 
 
-def crash(namespace: str) -> None:
-    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
-
-
-def hang(namespace: str) -> None:
-    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGSTOP)
-
-
-def node_loss(_: str) -> None:
-    faults.power_off("n1")
-
-
-COLUMNS: dict[str, Callable[[str], None] | None] = {"crash": crash, "hang": hang, "node loss": node_loss, "none": None}
+HARMS: dict[str, int | None] = {"crash": signal.SIGKILL, "hang": signal.SIGSTOP, "none": None}
+"""What a process gets. Each another workload of a herd, at once."""
+NODE_LOSS = "node loss"
+"""Of the node that the herd is on, so all of it."""
+COLUMNS = (*HARMS, NODE_LOSS)
 
 SETTLE_S = 2.0
 

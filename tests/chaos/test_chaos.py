@@ -1,113 +1,147 @@
 """Faults of ours, times faults of the workload: whatever happens, one instance, with its memory, or told why not.
 
 A cell passes if the witness saw no rule broken (lab/verdict.py) and it ended restored, or cold with an announcement, or
-untouched where nothing was wrong. `make test` runs each row once, with another column each; `make chaos` runs every cell.
+untouched where nothing was wrong. In a row of the matrix a herd of three is harmed at once, each in another way; or their
+node is lost. `make test` tries each row in one of the two ways, chosen by the seed; `make chaos` tries both.
 """
 
 import random
-import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from datetime import datetime
-from typing import Any
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import pytest
-from cells import COLUMNS, ROWS, settle
+from cells import HARMS, NODE_LOSS, ROWS, settle
+from herd import NODE, Stall, back, failovers, good
 from reprise_lab import counter, faults
-from reprise_lab.shell import LabError, poll
+from reprise_lab.shell import LabError
 from reprise_lab.verdict import judge
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.chaos
-BACK_S = 60
-UNHARMED_S = 8
+MEANWHILE_S, MOVED_S = 12, 25
+"""So long a fault of ours lasts at most after the harm, or the loss of the node; some come back only after its end."""
+UNHARMED_S = 6
+NODES_LOST = 4
+"""Rows of the bounded form that are tried with the loss of the node."""
+Ways = tuple[str, ...]
 
 
-IMPOSSIBLE = {
-    ("kubelet dead", "crash"), ("kubelet dead", "hang"),  # the kubelet is what starts containers: it waits for it
-    ("node cut from NATS", "node loss"), ("node cut from the API", "node loss"), ("kubelet dead", "node loss"),
-}  # fmt: skip
-
-
-def chosen_cells(config: pytest.Config) -> list[tuple[str, str]]:
-    every = [(row, column) for row in ROWS for column in COLUMNS if (row, column) not in IMPOSSIBLE]
-    seed = config.getoption("--chaos-seed", "1")
+def chosen(seed: str) -> list[tuple[str, Ways]]:
+    """Rows, and which of their cells are tried at once."""
+    herd: Ways = tuple(HARMS)
     if seed == "all":
-        return every
-    chance = random.Random(seed)
-    names = list(COLUMNS)
-    chance.shuffle(names)
-    chosen = []
-    for number, row in enumerate(ROWS):
-        column = next(c for c in (names * 2)[number % len(names) :] if (row, c) not in IMPOSSIBLE)
-        chosen.append((row, column))
-    return chosen
+        return [(row, ways) for row in ROWS for ways in (herd, (NODE_LOSS,))]
+    lost = random.Random(seed).sample(list(ROWS), NODES_LOST)
+    return [(row, (NODE_LOSS,) if row in lost else herd) for row in ROWS]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if {"row", "column"} <= set(metafunc.fixturenames):
-        metafunc.parametrize(("row", "column"), chosen_cells(metafunc.config), ids=lambda name: name.replace(" ", "-"))
+    if {"row", "ways"} <= set(metafunc.fixturenames):
+        found = chosen(metafunc.config.getoption("--chaos-seed", "1"))
+        ids = [f"{row}-{'+'.join(ways)}".replace(" ", "-") for row, ways in found]
+        metafunc.parametrize(("row", "ways"), found, ids=ids)
+
+
+@dataclass(frozen=True)
+class Began:
+    """When a row began, by the witness's clock and by everybody's."""
+
+    at: float
+    wall: datetime
 
 
 @pytest.fixture
-def watched(request: pytest.FixtureRequest) -> Iterator[Witness]:
-    namespace = re.sub("[^a-z0-9]+", "-", f"chaos-{request.node.callspec.id}".lower())[:50].strip("-")
-    counter.deploy(namespace)
-    try:
-        counter.wait_armed(namespace, 60)
-        first = counter.wait_checkpoint(namespace)
-        counter.wait_checkpoint(namespace, after=first["checkpoint_id"])
-        with Witness(namespace) as witness:
-            yield witness
-    finally:
-        counter.remove(namespace)
+def witnesses(stall: Stall) -> Iterator[list[Witness]]:
+    """Of a herd that is armed and has fresh checkpoints."""
+    herd = stall.take()
+    with ExitStack() as stack:
+        yield [stack.enter_context(Witness(namespace)) for namespace in herd.namespaces]
 
 
-def test_one_instance_with_its_memory_or_told_why_not(watched: Witness, row: str, column: str, matrix: Any) -> None:
-    namespace, harm = watched.namespace, COLUMNS[column]
-    before, began = watched.last(), time.monotonic()
-    outcome = "?"
+def test_one_instance_with_its_memory_or_told_why_not(
+    witnesses: list[Witness],
+    row: str,
+    ways: Ways,
+    stall: Stall,
+    matrix: dict[tuple[str, str], str],
+    request: pytest.FixtureRequest,
+) -> None:
+    chance = random.Random(f"{request.config.getoption('--chaos-seed', '1')} {row}")
+    namespaces = [witness.namespace for witness in witnesses]
+    uids = {namespace: counter.pod(namespace)["metadata"]["uid"] for namespace in namespaces}
+    runs = {witness.namespace: witness.last().run for witness in witnesses}
+    began = Began(time.monotonic(), datetime.now(UTC))
+    matrix.update(dict.fromkeys(((row, way) for way in ways), "BROKEN"))
+    loses_node = ways == (NODE_LOSS,)
     try:
-        with ROWS[row](namespace):
+        with ROWS[row](namespaces, chance):
             settle()
-            harmed_at = time.monotonic()
-            if harm:
-                harm(namespace)
-                with suppress(LabError):  # what needs the fault's end to come back is looked at below
-                    watched.after_gap(before.run, harmed_at, 20)
-            else:
-                time.sleep(UNHARMED_S)
-        if column == "node loss":
-            back(watched, harmed_at)
-            faults.power_on("n1")
-        cold = back(watched, harmed_at)
+            harmed = harm(uids, loses_node=loses_node)
+            wait_meanwhile(witnesses, runs, harmed, MOVED_S if loses_node else MEANWHILE_S)
+        ended = time.monotonic()
+        for witness in witnesses:
+            back(witness, harmed.get(witness.namespace, ended))
+        if loses_node:
+            faults.power_on(NODE)
+            time.sleep(3)  # what came back there, and should not, would answer now
         counter.wait_reprise()
-        time.sleep(2)
-        verdict = judge(watched.history, since=began, checkpoints=taken(namespace), cold=cold)
-        assert verdict.kept, "\n".join(verdict.broken)
-        if not harm:
-            assert not [r for r in counter.console(f"failovers?namespace={namespace}") if r["cause"] != "arm"]
-        outcome = "cold" if cold else f"restored {verdict.silent_s:.1f} s" if harm else f"untouched {verdict.silent_s:.1f} s"
+        told = [(way, *verdict_of(witness, began, way)) for way, witness in zip(cycle(ways), witnesses, strict=False)]
     except BaseException:
-        outcome = "BROKEN"
+        stall.clear()
         raise
     finally:
-        matrix[row, column] = outcome
-        if column == "node loss":
-            faults.power_on("n1")
-            counter.wait_reprise()
+        if loses_node:
+            faults.power_on(NODE)
+            stall.clear()
+    outcomes: dict[str, list[str]] = {}
+    for way, outcome, broken in told:
+        outcomes.setdefault(way, []).append("BROKEN" if broken else outcome)
+    matrix.update({(row, way): max(found, key=lambda o: ("BROKEN" in o, o)) for way, found in outcomes.items()})
+    all_broken = [f"{way}: {rule}" for way, _, broken in told for rule in broken]
+    if all_broken:
+        stall.clear()
+    assert not all_broken, "\n".join(all_broken)
 
 
-def back(witness: Witness, since: float) -> bool:
-    """Wait until it answers again; whether a cold start was announced. Raises LabError."""
-    poll(BACK_S, lambda: time.monotonic() - witness.last().at < 0.5 and witness.last().at > since + 0.5, "an answer", 0.1)
-    rows = counter.console(f"failovers?namespace={witness.namespace}")
-    return any(r["state"] == "abandoned" and r["cause"] != "arm" for r in rows)
+def cycle(ways: Ways) -> Ways:
+    """A way for each of the herd."""
+    return ways * (len(HARMS) // len(ways))
 
 
-def taken(namespace: str) -> list[float]:
-    """When each good checkpoint began, on the witness's clock."""
-    ahead = time.time() - time.monotonic()
-    rows = counter.console(f"checkpoints?namespace={namespace}&state=stored&limit=100")
-    return [datetime.fromisoformat(r["kubelet_started_at"]).timestamp() - ahead for r in rows if r["kubelet_started_at"]]
+def harm(uids: dict[str, str], *, loses_node: bool) -> dict[str, float]:
+    """Harm each by its pod's uid; when, by namespace of what was harmed."""
+    if loses_node:
+        at = time.monotonic()
+        faults.power_off(NODE)
+        return dict.fromkeys(uids, at)
+    harmed = {}
+    for number, (namespace, uid) in zip(HARMS.values(), uids.items(), strict=True):
+        if number is not None:
+            harmed[namespace] = time.monotonic()
+            faults.pod_signal(uid, number)
+    return harmed
+
+
+def wait_meanwhile(witnesses: list[Witness], runs: dict[str, str], harmed: dict[str, float], most_s: float) -> None:
+    """Until all that was harmed is back, or most_s; what needs the fault's end to come back is looked at after that."""
+    began = time.monotonic()
+    for witness in witnesses:
+        if at := harmed.get(witness.namespace):
+            with suppress(LabError):
+                witness.after_gap(runs[witness.namespace], at, max(0.0, began + most_s - time.monotonic()))
+    time.sleep(max(0.0, began + UNHARMED_S - time.monotonic()))
+
+
+def verdict_of(witness: Witness, began: Began, way: str) -> tuple[str, tuple[str, ...]]:
+    """How it ended, and which rules were broken."""
+    declared = failovers(witness.namespace, began.wall)
+    cold = any(r["state"] == "abandoned" for r in declared)
+    verdict = judge(witness.history, since=began.at, checkpoints=good(witness.namespace), cold=cold)
+    broken = list(verdict.broken)
+    if way == "none" and declared:
+        broken.append(f"nothing was wrong with it, and a failover was declared: {declared[0]['detail']}")
+    ended = "cold" if cold else "untouched" if way == "none" else "restored"
+    return f"{ended} {verdict.silent_s:.1f} s", tuple(f"{witness.namespace}: {rule}" for rule in broken)

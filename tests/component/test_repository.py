@@ -41,12 +41,19 @@ class Silent:
         """Kubernetes Events are the cluster's to show."""
 
 
+class NoRuntime:
+    """A node that holds nothing ready."""
+
+    async def hold(self, *_: object) -> None:
+        """No container runtime is here."""
+
+
 class Bench:
     """One node's folder of archives, and transfer's handlers over a real store."""
 
     def __init__(self, store: S3Store, folder: Path) -> None:
         self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store, FixedKeys())
-        self.handlers = Handlers(self.bus, self.repository, Silent(), folder, lambda: True)  # type: ignore[arg-type]
+        self.handlers = Handlers(self.bus, self.repository, Silent(), NoRuntime(), folder, lambda: True)  # type: ignore[arg-type]
         self._number = 0
 
     def taken(self, data: bytes, keep: int = 3) -> CheckpointTaken:

@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from reprise_lab import listing
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, kubectl, poll
 from reprise_lab.witness import ask
@@ -34,7 +35,7 @@ def remove(namespace: str) -> None:
 
 def pods(namespace: str) -> list[dict[str, Any]]:
     """The app's pods that are not being deleted."""
-    found = json.loads(kubectl("-n", namespace, "get", "pods", "-l", "app=counter", "-o", "json"))["items"]
+    found = listing.pods(namespace, "app=counter")
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
@@ -69,7 +70,7 @@ def console(path: str, seconds: float = 20) -> list[dict[str, Any]]:
     """GET the console's REST API through its service, which is away for a moment whenever what it needs is."""
     import urllib.request
 
-    address = kubectl("-n", "reprise-system", "get", "service", "console", "-o", "jsonpath={.spec.clusterIP}")
+    address = listing.service_address("console")
     end = time.monotonic() + seconds
     while True:
         try:

@@ -1,13 +1,13 @@
 """Real faults: what tests and the demo do to the lab."""
 
-import json
 import signal
 from pathlib import Path
 from typing import Literal
 
+from reprise_lab import listing
 from reprise_lab.node import Node
 from reprise_lab.paths import API_IP, CGROUP, NETNS, NODES
-from reprise_lab.shell import LabError, kill, kubectl
+from reprise_lab.shell import LabError, kill
 
 From = Literal["all", "nats", "api"]
 TABLE = "reprise_lab_cut"
@@ -51,14 +51,13 @@ def cut(name: str, what: From) -> None:
 
 
 def heal(name: str) -> None:
-    Node(name).exec("nft", "delete", "table", "inet", TABLE, check=False)
+    """A node that was powered off meanwhile has lost its rules with its network namespace."""
+    if Node(name).init_pid:
+        Node(name).exec("nft", "delete", "table", "inet", TABLE, check=False)
 
 
 def pod_json(namespace: str, pod: str) -> dict[str, object]:
-    text = kubectl("-n", namespace, "get", "pod", pod, "-o", "json", check=False)
-    if not text:
-        raise LabError(f"there is no pod {namespace}/{pod}")
-    return dict(json.loads(text))
+    return listing.get(f"/api/v1/namespaces/{namespace}/pods/{pod}")
 
 
 def container_pids(uid: str, container_id: str) -> list[int]:
@@ -107,6 +106,18 @@ def process_signal(namespace: str, pod: str, container: str, number: int) -> int
     pids = container_pids(str(uid), chosen.get("containerID", "").rpartition("/")[2]) or living_pids(str(uid))
     if not pids:
         raise LabError(f"container {chosen['name']} of {namespace}/{pod} has no living process now")
+    return _send(pids, number)
+
+
+def pod_signal(uid: str, number: int) -> int:
+    """process_signal() to a pod with one container, without asking the API server, which may be away."""
+    pids = living_pids(uid)
+    if not pids:
+        raise LabError(f"the pod with uid {uid} has no living process now")
+    return _send(pids, number)
+
+
+def _send(pids: list[int], number: int) -> int:
     for pid in pids if number in (signal.SIGSTOP, signal.SIGCONT) else pids[:1]:
         kill(pid, number)
     return pids[0]
@@ -114,8 +125,7 @@ def process_signal(namespace: str, pod: str, container: str, number: int) -> int
 
 def service_pids(service: str) -> list[int]:
     """Every process of every pod of one of our services. Raises LabError if it has no pod."""
-    text = kubectl("-n", "reprise-system", "get", "pods", "-l", f"app.kubernetes.io/name={service}", "-o", "json")
-    pods = json.loads(text)["items"]
+    pods = listing.pods("reprise-system", f"app.kubernetes.io/name={service}")
     if not pods:
         raise LabError(f"there is no pod of service {service!r} in reprise-system")
     pids: list[int] = []

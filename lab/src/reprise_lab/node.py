@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from reprise_lab import network
 from reprise_lab.configs import files
 from reprise_lab.paths import CGROUP, CONTROLLERS, HOME, NETNS, NODES, PACKAGE, PKI, RUN
-from reprise_lab.shell import LabError, children, daemon, kubectl, pid_of, poll, run, stop, write_pid
+from reprise_lab.shell import LabError, children, daemon, gone, kill, kubectl, pid_of, poll, run, stop, write_pid
 
 COMPONENTS = ("crio", "kubelet", "kube-proxy")
 
@@ -57,9 +58,21 @@ class Node:
     def off(self) -> None:
         """The power cut: everything in the pid namespace dies with its init, and the link is gone."""
         network.detach(f"{NETNS}-{self.name}", self.ip)
+        init = self.init_pid
+        if init:
+            kill(init, signal.SIGKILL)
+            poll(20, lambda: self._thawed() and gone(init), f"the processes of {self.name} to end")
         stop(f"{self.name}/init", signal.SIGKILL)
         for component in COMPONENTS:
             stop(f"{self.name}/{component}", signal.SIGKILL)
+
+    def _thawed(self) -> bool:
+        """What is frozen, as in the middle of a checkpoint, does not die of a SIGKILL before it is thawed."""
+        for state in (CGROUP / "freezer" / NETNS / self.name).rglob("freezer.state"):
+            with suppress(OSError):  # its container's cgroup was removed meanwhile
+                if state.read_text().strip() != "THAWED":
+                    state.write_text("THAWED")
+        return True
 
     def start(self, component: str) -> None:
         command = {

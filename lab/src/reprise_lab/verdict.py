@@ -16,6 +16,14 @@ SLACK = 2
 
 
 @dataclass(frozen=True)
+class Good:
+    """A good checkpoint: when it began, and when it was told as stored. One that was never told may count, or not."""
+
+    began: float
+    told: float
+
+
+@dataclass(frozen=True)
 class Verdict:
     """broken: what must never happen, in words, with its moment. Times are the witness's monotonic seconds."""
 
@@ -28,14 +36,14 @@ class Verdict:
         return not self.broken
 
 
-def judge(history: Iterable[Answer], *, since: float, checkpoints: Iterable[float] = (), cold: bool = False) -> Verdict:
-    """checkpoints: when each good checkpoint began, on the witness's clock. cold: a cold start was announced.
+def judge(history: Iterable[Answer], *, since: float, checkpoints: Iterable[Good] = (), cold: bool = False) -> Verdict:
+    """checkpoints: on the witness's clock. cold: a cold start was announced.
 
-    Three rules: two instances never answer in overlapping time; a count never falls below the last good checkpoint's;
-    nothing begins anew unless that was announced.
+    Three rules: two instances never answer in overlapping time; a count never falls below that of the newest checkpoint that
+    was told as stored by then; nothing begins anew unless that was announced.
     """
     seen = sorted((a for a in history if a.at >= since), key=lambda a: a.at)
-    broken = [*_twice(seen), *_fell(seen, sorted(checkpoints))]
+    broken = [*_twice(seen), *_fell(seen, tuple(checkpoints))]
     runs = list(dict.fromkeys(a.run for a in seen))
     if len(runs) > 1 and not cold:
         at = next(a.at for a in seen if a.run != runs[0])
@@ -56,13 +64,13 @@ def _twice(seen: list[Answer]) -> Iterable[str]:
             yield f"two instances: {one} still answered {end - begin:.2f} s after {other} had begun"
 
 
-def _fell(seen: list[Answer], checkpoints: list[float]) -> Iterable[str]:
+def _fell(seen: list[Answer], checkpoints: tuple[Good, ...]) -> Iterable[str]:
     for index, (before, after) in enumerate(pairwise(seen)):
         if after.run != before.run or after.count >= before.count:
             continue
-        kept = [at for at in checkpoints if at < before.at]
-        if not kept:
+        kept = max((c.began for c in checkpoints if c.told < before.at), default=None)
+        if kept is None:
             continue
-        floor = max((a.count for a in seen[: index + 1] if a.at <= kept[-1] and a.run == after.run), default=0)
+        floor = max((a.count for a in seen[: index + 1] if a.at <= kept and a.run == after.run), default=0)
         if after.count < floor - SLACK:
             yield f"at {after.at:.2f}: the count fell to {after.count}, below the last good checkpoint's {floor}"

@@ -10,7 +10,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from reprise_lab.shell import LabError, kubectl, poll
+from reprise_lab import listing
+from reprise_lab.shell import LabError, poll
 
 ASK_EVERY_S = 0.01
 TIMEOUT_S = 0.1
@@ -68,8 +69,11 @@ class Witness:
             self._look()
 
     def _look(self) -> None:
-        text = kubectl("-n", self.namespace, "get", "pods", "-l", self.selector, "-o", "json", check=False)
-        for pod in json.loads(text)["items"] if text else []:
+        try:
+            found = listing.pods(self.namespace, self.selector)
+        except LabError:  # the API server may be what is away
+            return
+        for pod in found:
             address = pod["status"].get("podIP")
             if address and address not in self._threads:
                 self._threads[address] = threading.Thread(target=self._ask_for_ever, args=(address,), daemon=True)

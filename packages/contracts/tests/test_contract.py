@@ -9,7 +9,7 @@ from reprise.contracts import envelope, images, subjects
 from reprise.contracts.annotations import Policy, duration_s, parse
 from reprise.contracts.errors import ContractError, MalformedEvent, UnknownEventType, UnknownEventVersion
 from reprise.contracts.events import ALL, CheckpointDue, Event, NodeLost, node_subject
-from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
+from reprise.contracts.model import Target, Workload, after, checkpoint_id, failover_id
 
 names = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,20}[a-z0-9])?", fullmatch=True)
 targets = st.builds(Target, node=names, pod=names, pod_uid=names, container=names, container_id=names)
@@ -113,6 +113,12 @@ class TestNames:
     @given(times, st.timedeltas(timedelta(milliseconds=1), timedelta(days=300)))
     def test_checkpoints_sort_by_when_they_were_due(self, at: datetime, later: timedelta) -> None:
         assert checkpoint_id("u", "c", at.replace(microsecond=0)) < checkpoint_id("u", "c", at + later + timedelta(seconds=1))
+
+    @given(times, st.timedeltas(timedelta(days=-300), timedelta(days=300)))
+    def test_checkpoint_ids_only_grow_whatever_the_clock_does(self, at: datetime, jump: timedelta) -> None:
+        before = checkpoint_id("u", "c", at)
+        assert checkpoint_id("u", "c", max(at + jump, after(before))) > before
+        assert after(before) - at.replace(microsecond=at.microsecond // 1000 * 1000) == timedelta(milliseconds=1)
 
     @given(targets)
     def test_a_failover_is_named_by_the_dead_instance(self, target: Target) -> None:

@@ -1,9 +1,7 @@
 """What a kubelet's answer means: each known cause by its name, with something to do about it."""
 
-from datetime import UTC, datetime, timedelta
-
 import pytest
-from reprise.checkpointer.decide import explain, is_stale
+from reprise.checkpointer.decide import explain, too_soon
 
 CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint container 1: running "runc" failed)'
 
@@ -46,8 +44,13 @@ def test_a_message_of_any_length_is_cut() -> None:
     assert len(explain(500, "x" * 100_000).message) < 1200
 
 
-def test_a_due_checkpoint_whose_successor_is_due_is_stale() -> None:
-    now = datetime(2026, 1, 1, tzinfo=UTC)
-    assert is_stale(now - timedelta(seconds=61), 60, now)
-    assert not is_stale(now - timedelta(seconds=59), 60, now)
-    assert not is_stale(now - timedelta(seconds=29), 5, now), "a short interval leaves time for a slow start"
+def test_of_what_comes_due_at_once_one_is_taken() -> None:
+    assert not too_soon(None, 60, "interval")
+    assert too_soon(0.1, 60, "interval")
+    assert not too_soon(59, 60, "interval")
+    assert not too_soon(0.4, 1, "interval"), "a checkpoint takes a part of a short interval"
+
+
+def test_what_a_user_asked_for_is_never_too_soon() -> None:
+    assert not too_soon(0.1, 60, "demand")
+    assert not too_soon(0.1, 60, "drain")

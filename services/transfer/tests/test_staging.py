@@ -15,12 +15,24 @@ from reprise.archive.identity import PAGE
 from reprise.archive.oci import digest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
-from reprise.contracts.events import CheckpointFailed, CheckpointStaged, Event, ImageBuilt, StandbyRefused
+from reprise.contracts.events import (
+    CheckpointFailed,
+    CheckpointStaged,
+    CheckpointStored,
+    CheckpointTaken,
+    Event,
+    ImageBuilt,
+    StandbyRefused,
+)
 from reprise.contracts.images import live_reference
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import Target, Workload, now
 from reprise.runtime.cri.client import CriError, RunningContainer
+from reprise.runtime.kv import Bucket
+from reprise.runtime.testing import MemoryBus, MemoryServer
 from reprise.transfer.adapters.slots import SlotBusy, Slots
-from reprise.transfer.decide import staging_limitation
+from reprise.transfer.decide import gives_up, staging_limitation
+from reprise.transfer.handlers import Handlers
+from reprise.transfer.model import Noted
 from reprise.transfer.registry import app
 from reprise.transfer.staging import Limits, Staging
 
@@ -81,6 +93,10 @@ class Told:
 
     async def publish(self, event: Event, **_: object) -> None:
         self.events.append(event)
+
+    @property
+    def jetstream(self) -> object:
+        raise TimeoutError  # no bucket is there
 
     async def record(self, *told: object) -> None:
         """Kubernetes Events are the cluster's to show."""
@@ -270,6 +286,83 @@ async def test_a_standby_fetches_what_it_lacks_and_needs_the_base_image(node: Ca
     here.runtime.pullable = ("localhost/counter:1",)
     await here.staging.on_image(first)
     assert here.told.of(CheckpointStaged)[0].role == "standby"
+
+
+class TestHeldBeforeItIsTold:
+    """docs/adr/0011: whoever hears of checkpoint.stored may count on its own node holding it."""
+
+    def taken(self, node: Node, name: str, pages: bytes, live_id: str = "u1") -> CheckpointTaken:
+        path = node.folder / f"checkpoint-{name}.tar"
+        path.write_bytes(build(members() | {"checkpoint/pages-1.img": pages}))
+        return CheckpointTaken(
+            node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="interval", archive_path=str(path), keep=3,
+            kubelet_started_at=now(), kubelet_s=0.2, due_to_kubelet_s=0.0, live_id=live_id,
+        )  # fmt: skip
+
+    def handlers(self, node: Node) -> Handlers:
+        return Handlers(node.told, node.repository, node.told, node.staging, node.folder, lambda: True)  # type: ignore[arg-type]
+
+    async def test_when_it_is_told_as_stored_a_crash_would_bring_it_back(self, node: Callable[..., Node]) -> None:
+        here, seen = node(), []
+        publish = here.told.publish
+
+        async def look(event: Event, **_: object) -> None:
+            seen.append((event.TYPE, here.restored_pages() == FIRST))
+            await publish(event)
+
+        here.told.publish = look  # type: ignore[method-assign,assignment]
+        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
+        assert seen == [("checkpoint.stored", True), ("checkpoint.staged", True)]
+        assert here.told.of(CheckpointStored)[0].live_id == "u1"
+        assert here.told.of(CheckpointStaged)[0].role == "own"
+
+    async def test_nats_may_be_away_meanwhile_and_then_it_is_told_again(self, node: Callable[..., Node]) -> None:
+        here, publish = node(), Told.publish
+
+        async def away(*_: object, **__: object) -> None:
+            raise TimeoutError
+
+        here.told.publish = away  # type: ignore[method-assign]
+        taken = self.taken(here, "1", FIRST)
+        with pytest.raises(TimeoutError):
+            await self.handlers(here).on_taken(taken)
+        assert here.restored_pages() == FIRST
+        here.told.publish = publish.__get__(here.told)  # type: ignore[method-assign]
+        await self.handlers(here).on_taken(taken)
+        assert here.told.of(CheckpointStored)[0].live_id == "u1"
+
+    async def test_where_the_runtime_refuses_it_is_stored_all_the_same_and_says_that_it_is_not_held(
+        self, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        here = node()
+
+        async def refuse(*_: object) -> str:
+            raise CriError("no", subject=REFERENCE)
+
+        async def at_once(_seconds: float) -> None: ...
+
+        monkeypatch.setattr(here.runtime, "pull_image", refuse)
+        monkeypatch.setattr("reprise.transfer.staging.asyncio.sleep", at_once)
+        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
+        assert here.told.of(CheckpointStored)[0].live_id == ""
+        assert here.told.of(CheckpointStaged) == []
+
+    async def test_an_older_checkpointer_does_not_tell_the_name_so_it_is_left_to_the_restorer(
+        self, node: Callable[..., Node]
+    ) -> None:
+        here = node()
+        await self.handlers(here).on_taken(self.taken(here, "1", FIRST, live_id=""))
+        assert here.told.of(CheckpointStored)[0].live_id == ""
+        assert here.runtime.images == {"abc": "abc"}
+
+    async def test_what_was_given_up_is_not_held(self, node: Callable[..., Node]) -> None:
+        here, bus = node(), MemoryBus(MemoryServer())
+        here.staging._noted = Bucket(bus, "recoveries", Noted)
+        await here.staging._noted.put("u1.counter", Noted(void=("1",)))
+        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
+        await self.handlers(here).on_taken(self.taken(here, "2", SECOND))
+        assert [event.live_id for event in here.told.of(CheckpointStored)] == ["", "u1"]
+        assert gives_up(Noted(dead=("c1",)), self.taken(here, "3", THIRD)), "of an instance that ended soon"
 
 
 def test_a_node_says_why_it_cannot_hold_a_checkpoint_ready() -> None:

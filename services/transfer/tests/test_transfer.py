@@ -115,7 +115,7 @@ def failed(archive: str) -> CheckpointFailed:
 
 async def test_an_archive_of_a_process_that_was_not_healthy_is_thrown_away_at_once(tmp_path: Path) -> None:
     """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
-    handlers = Handlers(Told(), None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
+    handlers = Handlers(Told(), None, None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
     refused, other = tmp_path / "checkpoint-a.tar", tmp_path / "checkpoint-b.tar"
     refused.touch(), other.touch()
     for archive in (str(refused), str(refused), "", "/etc/passwd", str(tmp_path / "sub/checkpoint-b.tar")):

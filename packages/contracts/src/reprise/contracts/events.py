@@ -51,6 +51,8 @@ class CheckpointTaken(Event):
     kubelet_started_at: AwareDatetime
     kubelet_s: float
     due_to_kubelet_s: float
+    live_id: str = ""
+    """What the pod's live reference was called then; empty: an older version did not tell."""
 
 
 class CheckpointFailed(Event):
@@ -93,6 +95,8 @@ class CheckpointStored(Event):
     """Of the archive: what no checkpoint before it had. None: an older version did not tell."""
     uploaded_bytes: int | None = None
     """Sent to the store, after compression."""
+    live_id: str = ""
+    """The live reference that its node's runtime holds it under already; empty: it does not yet."""
 
 
 class CheckpointStaged(Event):

@@ -1,7 +1,7 @@
 """The nouns that events share. All frozen; times are aware UTC datetimes, sizes bytes, durations seconds."""
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -50,14 +50,26 @@ class CriuStats(Frozen):
     pages_written: int = 0
 
 
+STAMP = "%Y%m%dt%H%M%S"
+
+
 def checkpoint_id(target_pod_uid: str, container: str, due_at: datetime) -> str:
     """Name a checkpoint by when it was due and of what: sorts by time, and is the same whoever computes it.
 
     The form is valid as an OCI tag and as an object key: `20261124t101112123-1a2b3c4d5e`.
     """
     due = due_at.astimezone(UTC)
-    stamp = due.strftime("%Y%m%dt%H%M%S") + f"{due.microsecond // 1000:03d}"
+    stamp = due.strftime(STAMP) + f"{due.microsecond // 1000:03d}"
     return f"{stamp}-{_digest(target_pod_uid, container, stamp)}"
+
+
+def after(previous_id: str) -> datetime:
+    """The earliest time of which a checkpoint's id sorts after this one. Ids say which checkpoint is the newest, so they must
+    only grow, also while the wall clock is set back: take the later of this and when it is due. Raises ValueError.
+    """
+    stamp = previous_id.partition("-")[0]
+    at = datetime.strptime(stamp[:-3], STAMP).replace(tzinfo=UTC)
+    return at + timedelta(milliseconds=int(stamp[-3:]) + 1)
 
 
 def failover_id(target: Target, *, node_lost: bool = False) -> str:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 
-STALE_FLOOR_S = 30.0
+from reprise.contracts.events import Trigger
+
+LEAST_OF_INTERVAL = 0.25
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,16 @@ CRIU_CAUSES = (
 )  # fmt: skip
 
 
-def is_stale(due_at: datetime, interval_s: float, now: datetime) -> bool:
-    """A due checkpoint whose successor is due already is not worth taking."""
-    return now - due_at > timedelta(seconds=max(interval_s, STALE_FLOOR_S))
+def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> bool:
+    """Whether a due checkpoint is not worth taking: several that waited for this node come all at once, and one makes up for
+    all; and a process whose checkpoints take longer than its interval must run in between.
+
+    since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
+    own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
+    """
+    if since_last_s is None or trigger in ("demand", "drain"):
+        return False
+    return since_last_s < interval_s * LEAST_OF_INTERVAL
 
 
 def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # noqa: PLR0911

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
-from reprise.checkpointer.decide import Failure, is_stale
+from reprise.checkpointer.decide import Failure, too_soon
 from reprise.checkpointer.ports import Kubelet
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken
 from reprise.runtime.bus import Bus
@@ -23,6 +23,8 @@ DUE_TO_KUBELET = Histogram(
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
+REMEMBERED = 1000
+
 
 class Handlers:
     """pods: this node's; kubelet: this node's."""
@@ -30,24 +32,44 @@ class Handlers:
     def __init__(self, bus: Bus, pods: ProtectedPods, kubelet: Kubelet, recorder: EventRecorder) -> None:
         self._bus, self._pods, self._kubelet, self._recorder = bus, pods, kubelet, recorder
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._last: dict[tuple[str, str], int] = {}
+        self._named: dict[tuple[str, str], int] = {}
+        """By container, the second that its last archive is named by."""
+        self._ended: dict[tuple[str, str], float] = {}
+        """By container, when its last checkpoint ended, monotonic."""
+        self._done: OrderedDict[str, CheckpointTaken | Failure] = OrderedDict()
+        """What became of the last due events."""
 
     async def on_due(self, event: CheckpointDue) -> None:
-        """Probe, checkpoint, probe again; it counts only if the same container was healthy before and after."""
-        if is_stale(event.due_at, event.interval_s, datetime.now(UTC)):
-            log().info("due checkpoint is stale, skipped", checkpoint=event.checkpoint_id)
-            return
+        """Probe, checkpoint, probe again; it counts only if the same container was healthy before and after. Each event once: one
+        that is delivered again is told again, not taken again.
+        """
         key = (event.target.pod_uid, event.target.container)
         async with self._locks[key]:
-            # The kubelet names archives by the second: two in one second would overwrite each other.
-            while self._last.get(key) == int(time.time()):
-                await asyncio.sleep(0.05)
-            self._last[key] = int(time.time())
-            outcome = await self._take(event)
+            outcome = self._done.get(event.checkpoint_id)
+            if outcome is None:
+                if too_soon(self._since_last_s(key), event.interval_s, event.trigger):
+                    log().info("due too soon after the last checkpoint, skipped", checkpoint=event.checkpoint_id)
+                    return
+                # The kubelet names archives by the second: two in one second would overwrite each other.
+                while self._named.get(key) == int(time.time()):
+                    await asyncio.sleep(0.05)
+                self._named[key] = int(time.time())
+                outcome = await self._take(event)
+                self._ended[key] = time.monotonic()
+                self._remember(event.checkpoint_id, outcome)
         if isinstance(outcome, Failure):
             await self._failed(event, outcome)
         else:
             await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
+
+    def _since_last_s(self, key: tuple[str, str]) -> float | None:
+        ended = self._ended.get(key)
+        return time.monotonic() - ended if ended is not None else None
+
+    def _remember(self, checkpoint_id: str, outcome: CheckpointTaken | Failure) -> None:
+        self._done[checkpoint_id] = outcome
+        if len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
 
     async def _take(self, event: CheckpointDue) -> CheckpointTaken | Failure:
         found = self._find(event)
@@ -72,7 +94,7 @@ class Handlers:
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
-            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=pod.live_id,
         )  # fmt: skip
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:

@@ -8,6 +8,7 @@ Everything an armed pod needs to come back happens here, on the node: NATS, the 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 from prometheus_client import Counter, Histogram
 from reprise.contracts.events import Cause, FailoverDeclared
@@ -31,6 +32,17 @@ NOTICED = Histogram(
 DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["armed"])
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A container as it was when its end was noticed. lived_s: None if it ran before this agent did."""
+
+    container: RunningContainer
+    noticed_after_s: float
+    lived_s: float | None
+    superseded: bool
+    removed: bool = False
+
+
 class Deaths:
     """cri: the node's runtime; pods: this node's protected pods."""
 
@@ -40,6 +52,8 @@ class Deaths:
         self._announcer = announcer
         self._known: dict[str, RunningContainer] = {}
         self._handled: set[str] = set()
+        self._later: dict[str, Ended] = {}
+        """What ended before this node's pods were known."""
         self._streaming = False
         self._seen_at: dict[str, float | None] = {}
         """When each container was first seen; None if it ran before we did."""
@@ -86,6 +100,7 @@ class Deaths:
         for container in listed.values():
             if container.state == "exited":
                 await self._ended(container.id, 0)
+        await self._judge_later()
 
     async def _ended(self, container_id: str, finished_at_ns: int) -> None:
         if container_id in self._handled:
@@ -97,26 +112,46 @@ class Deaths:
         if container_id in self._handled:
             return
         self._handled.add(container_id)
-        known, deleting = self._subject(container)
-        death = Death(container_id, known, deleting, parse_live(container.image) is not None)
-        verdict = on_death(death)
         noticed_after_s = max(0.0, (time.time_ns() - finished_at_ns) / 1e9) if finished_at_ns else 0.0
-        if not (verdict.remove or verdict.declare):
+        await self._judge(Ended(container, noticed_after_s, self._lived_s(container_id), self._superseded(container)))
+
+    async def _judge(self, ended: Ended) -> None:
+        container = ended.container
+        known, deleting = self._subject(container)
+        runs_live_image = parse_live(container.image) is not None
+        death = Death(container.id, known, deleting, runs_live_image, self._pods.synced, ended.superseded)
+        verdict = on_death(death)
+        remove = verdict.remove and not ended.removed
+        if verdict.later:
+            self._later[container.id] = replace(ended, removed=verdict.remove)
+        if not (remove or verdict.declare or verdict.later):
             return
-        if finished_at_ns:
-            NOTICED.observe(noticed_after_s)
-        delay_s = removal_delay_s(self._soon_in_a_row(container)) if verdict.remove else 0.0
-        if verdict.remove and not delay_s:
-            await self._remove(container_id)
+        if ended.noticed_after_s:
+            NOTICED.observe(ended.noticed_after_s)
+        delay_s = removal_delay_s(self._soon_in_a_row(ended)) if remove else 0.0
+        if remove and not delay_s:
+            await self._remove(container.id)
         if verdict.declare and known:
-            self._declare(known, noticed_after_s)
+            self._declare(known, ended)
         if delay_s:
             log().warning("it ends soon each time: its next start waits", pod=container.pod, delay_s=delay_s)
-            task = asyncio.create_task(self._remove_later(container_id, delay_s))
+            task = asyncio.create_task(self._remove_later(container.id, delay_s))
             self._removals.add(task)
             task.add_done_callback(self._removals.discard)
-        log().info("container ended", pod=container.pod, container=container.name, id=container_id[:12],
-                   noticed_after_ms=round(noticed_after_s * 1000), removed=verdict.remove, why=verdict.why)  # fmt: skip
+        log().info("container ended", pod=container.pod, container=container.name, id=container.id[:12],
+                   noticed_after_ms=round(ended.noticed_after_s * 1000), removed=remove, why=verdict.why)  # fmt: skip
+
+    async def _judge_later(self) -> None:
+        """What ended before the node's pods were known, once they are."""
+        if self._later and self._pods.synced:
+            waiting, self._later = self._later, {}
+            for ended in waiting.values():
+                await self._judge(ended)
+
+    def _superseded(self, container: RunningContainer) -> bool:
+        same = (container.pod_uid, container.name)
+        others = [c for c in self._known.values() if (c.pod_uid, c.name) == same]
+        return any(c.created_at_ns > container.created_at_ns for c in others)
 
     def _subject(self, container: RunningContainer) -> tuple[Subject | None, bool]:
         pod = self._pods.pods.get(container.pod_uid)
@@ -132,8 +167,8 @@ class Deaths:
         seen_at = self._seen_at.get(container_id)
         return time.monotonic() - seen_at if seen_at is not None else None
 
-    def _soon_in_a_row(self, container: RunningContainer) -> int:
-        lived_s, name = self._lived_s(container.id), (container.pod_uid, container.name)
+    def _soon_in_a_row(self, ended: Ended) -> int:
+        lived_s, name = ended.lived_s, (ended.container.pod_uid, ended.container.name)
         count = self._soon.get(name, 0) + 1 if lived_s is not None and lived_s < SOON_S else 0
         self._soon = {of: n for of, n in self._soon.items() if of[0] in self._pods.pods} | {name: count}
         return count
@@ -152,7 +187,7 @@ class Deaths:
                 await asyncio.sleep(0.05 * 2**attempt)
         self._handled.discard(container_id)  # the next listing tries again
 
-    def _declare(self, subject: Subject, noticed_after_s: float) -> None:
+    def _declare(self, subject: Subject, ended: Ended) -> None:
         hang = self.hanging.pop(subject.target.container_id, None)
         if hang is not None:
             return  # declared when the hang was noticed
@@ -160,17 +195,18 @@ class Deaths:
         failures, threshold = self.failing.pop(subject.target.container_id, (0, 1))
         cause = cause_of_death(failures, threshold)
         seen = "the kubelet ended it, its livenessProbe failed" if cause == "hang" else "the container's process ended"
-        self.declare(subject, cause, seen, noticed_after_s)
+        self.declare(subject, cause, seen, ended)
 
-    def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float = 0.0) -> None:
-        """One failover per container instance, however many notice it."""
+    def declare(self, subject: Subject, cause: Cause, detail: str, ended: Ended | None = None) -> None:
+        """One failover per container instance, however many notice it. ended: None while it still runs."""
         name, container_id = failover_id(subject.target), subject.target.container_id
-        known = self._known.get(container_id)
+        ran = ended.container if ended else self._known.get(container_id)
         with span("failover.declared", reprise_failover=name, reprise_cause=cause, k8s_pod_name=subject.target.pod):
             event = FailoverDeclared(
                 node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
-                cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,
-                lived_s=self._lived_s(container_id), reference=known.image if known and parse_live(known.image) else "",
+                cause=cause, detail=detail, noticed_after_s=ended.noticed_after_s if ended else 0.0, armed=subject.armed,
+                lived_s=ended.lived_s if ended else self._lived_s(container_id),
+                reference=ran.image if ran and parse_live(ran.image) else "",
             )  # fmt: skip
             self._announcer.announce(event, f"declared-{name}")
 

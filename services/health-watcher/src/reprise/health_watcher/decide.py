@@ -28,22 +28,30 @@ FIRST_REPEAT_S = 5.0
 
 @dataclass(frozen=True)
 class OnDeath:
-    """What to do about a container that ended."""
+    """What to do about a container that ended. later: to be judged again once the node's pods are known."""
 
     remove: bool
     declare: bool
     why: str
+    later: bool = False
 
 
 def on_death(death: Death) -> OnDeath:
     """A dead container of an armed pod is removed at once: its name blocks the kubelet's next restart for ever
     (CRI-O gives a restored container the checkpoint's restart count: FACTS, `server/container_restore.go`).
+
+    An agent that just started finds what ended while it was away, and what ended long ago: the first must not be missed, even
+    if the API server does not answer yet; the second was declared then.
     """
     if death.pod_deleting:
         return OnDeath(remove=False, declare=False, why="the pod is being deleted")
+    if death.known is None and not death.pods_known:
+        return OnDeath(remove=death.runs_live_image, declare=False, why="this node's pods are not known yet", later=True)
     if death.known is None:
         return OnDeath(remove=death.runs_live_image, declare=False, why="not a protected pod that is known here")
     armed = death.known.armed or death.runs_live_image
+    if armed and death.superseded:
+        return OnDeath(remove=True, declare=False, why="its successor was started already")
     return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
 
 

@@ -66,6 +66,10 @@ class Death:
     known: Subject | None
     pod_deleting: bool
     runs_live_image: bool
+    pods_known: bool = True
+    """Whether this node's pods were listed since the agent started."""
+    superseded: bool = False
+    """Whether the runtime has a newer container of the same pod and name."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Handlers:
         self._standbys = standbys
 
     async def on_stored(self, event: CheckpointStored) -> None:
-        """Make a good checkpoint of a living pod its live image."""
+        """Have the standby of a living pod stage it; and its own node, if that did not hold it before it told of it."""
         pod = self._pods.pods.get(event.target.pod_uid)
         if pod is None or pod.deleting:
             log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
@@ -43,9 +43,14 @@ class Handlers:
         if event.checkpoint_id in noted.void or event.target.container_id in noted.dead:
             log().info("checkpoint of an instance that did not live: no image is made", checkpoint=event.checkpoint_id)
             return
+        if event.live_id != pod.live_id:  # else its node holds it already, and told of it after that
+            await self._show(event, pod.live_id)
+        await self._standbys.send(event, pod)
+
+    async def _show(self, event: CheckpointStored, live_id: str) -> None:
         try:
             reference, digest = await self._checkpoints.publish(
-                event.workload, event.target.container, event.checkpoint_id, pod.live_id
+                event.workload, event.target.container, event.checkpoint_id, live_id
             )
         except NotStored:
             log().info("checkpoint was pruned meanwhile", checkpoint=event.checkpoint_id)
@@ -55,7 +60,6 @@ class Handlers:
             reference=reference, digest=digest,
         )  # fmt: skip
         await self._bus.publish(built, dedup_id=f"built-{event.checkpoint_id}")
-        await self._standbys.send(event, pod)
 
     async def on_staged(self, event: CheckpointStaged) -> None:
         """On its standby: it is noted. On the pod's own node: arm the pod, if it is not and its policy says so."""

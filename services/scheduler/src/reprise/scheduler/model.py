@@ -10,6 +10,8 @@ class Slot(BaseModel):
     container: str
     interval_s: float
     number: int
+    checkpoint_id: str = ""
+    """What was emitted; empty in a record of an older version."""
 
 
 class Harm(BaseModel):

@@ -8,7 +8,7 @@ import time
 from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 from reprise.contracts.events import CheckpointDue
-from reprise.contracts.model import checkpoint_id
+from reprise.contracts.model import after, checkpoint_id
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
@@ -98,8 +98,9 @@ class Timers:
             if isinstance(act, Due) and await self._paused(name):
                 self._push(name, pod.policy.interval_s)
             elif isinstance(act, Due):
-                await self._emit(pod, container, act)
-                await self._remember(name, pod, act, revision)
+                named = name_of(pod, container, act, last)
+                await self._emit(pod, container, act, named)
+                await self._remember(name, pod, act, named, revision)
                 self._push(name, max(0.01, of.due_s(act.slot + 1) - time.time()))
             elif isinstance(act, Wait):
                 self._push(name, max(0.01, act.until_s - now_s))
@@ -112,8 +113,7 @@ class Timers:
         entry = await self._harms.get(key(*name))
         return paused(entry.value if entry else None)
 
-    async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due) -> None:
-        name = checkpoint_id(pod.uid, container.name, due.due_at)
+    async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due, name: str) -> None:
         with span("checkpoint.due", k8s_pod_name=pod.name, reprise_checkpoint=name):
             event = CheckpointDue(
                 node=pod.node, workload=pod.workload, checkpoint_id=name, target=pod.target(container),
@@ -122,8 +122,10 @@ class Timers:
             await self._bus.publish(event, dedup_id=f"due-{name}", timeout_s=2)
         DUE.labels(due.trigger).inc()
 
-    async def _remember(self, name: Key, pod: ProtectedPod, due: Due, revision: int) -> None:
-        value = Slot(pod_uid=name[0], container=name[1], interval_s=pod.policy.interval_s, number=due.slot)
+    async def _remember(self, name: Key, pod: ProtectedPod, due: Due, named: str, revision: int) -> None:
+        value = Slot(
+            pod_uid=name[0], container=name[1], interval_s=pod.policy.interval_s, number=due.slot, checkpoint_id=named
+        )  # fmt: skip
         if revision:
             written = await self._slots.update(key(*name), value, revision)
         else:
@@ -132,3 +134,9 @@ class Timers:
             self._known.pop(name, None)  # another leader wrote: its event has the same id and was stored once
         else:
             self._known[name] = (value, written)
+
+
+def name_of(pod: ProtectedPod, container: ProtectedContainer, due: Due, last: Slot | None) -> str:
+    """The checkpoint's id: it sorts after the last one, though the clock may have been set back."""
+    at = max(due.due_at, after(last.checkpoint_id)) if last and last.checkpoint_id else due.due_at
+    return checkpoint_id(pod.uid, container.name, at)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.contracts.errors import CheckpointError
+from reprise.contracts.events import CheckpointTaken
+from reprise.transfer.model import Noted
 
 
 def archive_path(told: str, checkpoints_dir: Path) -> Path:
@@ -27,6 +29,11 @@ def orphans(archives: Iterable[tuple[Path, float]], busy: Iterable[Path], age_s:
     """Of (path, age in seconds): those that no event told of for so long that none will."""
     spared = set(busy)
     return [path for path, age in archives if age > age_s and path not in spared]
+
+
+def gives_up(noted: Noted, taken: CheckpointTaken) -> bool:
+    """Whether no image may be made of it: it was found poisoned, or the instance that it is of ended soon."""
+    return taken.checkpoint_id in noted.void or taken.target.container_id in noted.dead
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseErro
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointPruned,
+    CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
 )
@@ -25,6 +26,7 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, span
 from reprise.transfer.decide import archive_path, orphans
+from reprise.transfer.staging import Staging
 
 STORE_RETRY_S = 1.0
 STORE_RETRY_MAX_S = 10.0
@@ -42,17 +44,18 @@ class Handlers:
         bus: Bus,
         repository: Repository,
         recorder: EventRecorder,
+        staging: Staging,
         checkpoints_dir: Path,
         store_is_up: Callable[[], bool],
         ladder: Ladder = (),
     ) -> None:
         self._bus, self._repository, self._recorder = bus, repository, recorder
-        self._folder = checkpoints_dir
+        self._staging, self._folder = staging, checkpoints_dir
         self._busy: set[Path] = set()
         self._store_is_up, self._ladder = store_is_up, ladder
 
     async def on_taken(self, event: CheckpointTaken) -> None:
-        """Verify, store, free the local tar, tell, prune. While the store is away: wait, and keep the tar."""
+        """Verify, store, free the local tar, hold it ready here, tell, prune. While the store is away: wait, and keep the tar."""
         try:
             path = archive_path(event.archive_path, self._folder)
         except CheckpointError as error:
@@ -70,7 +73,10 @@ class Handlers:
             path.unlink(missing_ok=True)
             transfer_s = time.monotonic() - began
             SECONDS.observe(transfer_s)
-            await self._stored(event, manifest, transfer_s)
+            held = await self._hold(event, manifest)
+            await self._stored(event, manifest, transfer_s, held)
+            if held:
+                await self._staging.tell(held)
         finally:
             self._busy.discard(path)
         await self._prune(event)
@@ -101,6 +107,16 @@ class Handlers:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
 
+    async def _hold(self, event: CheckpointTaken, manifest: Manifest) -> CheckpointStaged | None:
+        delay_s = STORE_RETRY_S
+        while True:
+            try:
+                return await self._staging.hold(event, manifest)
+            except StoreUnavailable as error:
+                log().warning("the store is away, its image waits", checkpoint=event.checkpoint_id, error=str(error))
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
+
     def _find_whole(self, workload: Workload, container: str, checkpoint_id: str) -> Manifest | None:
         """A damaged manifest is as good as none: the archive that is still here is uploaded again."""
         try:
@@ -108,12 +124,13 @@ class Handlers:
         except DamagedObject:
             return None
 
-    async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
+    async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float, held: CheckpointStaged | None) -> None:
         stored = CheckpointStored(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
             stats=manifest.facts.stats, new_bytes=manifest.cost.new, uploaded_bytes=manifest.cost.uploaded,
+            live_id=event.live_id if held else "",
         )  # fmt: skip
         await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
         log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))

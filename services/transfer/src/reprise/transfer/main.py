@@ -52,9 +52,9 @@ async def main(settings: Settings) -> None:
     watch, cri = StoreWatch(store), Cri(settings.cri_socket)
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
     ladder = parse_ladder(settings.keep_ladder)
-    handlers = Handlers(service.bus, repository, recorder, settings.checkpoints_dir, lambda: watch.up, ladder)
     slots, limits = Slots(settings.staging_dir), Limits(settings.thin_bytes, settings.staging_spare_bytes)
     staging = Staging(service.bus, repository, cri, recorder, slots, settings.staging_dir, limits)
+    handlers = Handlers(service.bus, repository, recorder, staging, settings.checkpoints_dir, lambda: watch.up, ladder)
     web = server(registry.app(repository, slots), settings.registry_host, settings.registry_port)
     node = settings.node_name
     service.bus.subscribe(f"transfer-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=2)

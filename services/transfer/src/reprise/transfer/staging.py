@@ -11,24 +11,30 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from nats.errors import Error as NatsError
 from prometheus_client import Counter, Histogram
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.thin import page_files
-from reprise.contracts.errors import DamagedObject
-from reprise.contracts.events import CheckpointFailed, CheckpointStaged, ImageBuilt, StandbyRefused
+from reprise.contracts.errors import DamagedObject, NotStored
+from reprise.contracts.events import CheckpointFailed, CheckpointStaged, CheckpointTaken, ImageBuilt, StandbyRefused
 from reprise.contracts.images import parse_live
 from reprise.runtime.bus import Bus
 from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import EventRecorder
+from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
 from reprise.transfer.adapters.slots import SlotBusy, Slots
-from reprise.transfer.decide import Refusal, staging_limitation
+from reprise.transfer.decide import Refusal, gives_up, staging_limitation
+from reprise.transfer.model import Noted
 
 STAGE_SECONDS = Histogram("reprise_stage_seconds", "From a built image to its checkpoint lying ready on the node", ["role"])
 WRITTEN = Counter("reprise_staged_bytes_total", "Bytes written to the node's disk to stage checkpoints", ["what"])
 RESTORE_LIMIT_S = 30.0
 """How long a restore under way is waited for before its slot is left alone this time."""
+HOLD_ATTEMPTS = 3
+NOTED_S = 1.0
+"""How long NATS is waited for, which the hold of a node's own checkpoint must not need."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +55,72 @@ class Staging:
         self._slots, self._root, self._limits = slots, root, limits
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._newest: dict[str, str] = {}
+        self._noted = Bucket(bus, "recoveries", Noted)
 
     async def on_image(self, event: ImageBuilt) -> None:
         """Stage it, unless a newer one has come meanwhile: then this one is worth nothing any more."""
+        staged = await self._serve(event)
+        if staged:
+            await self.tell(staged)
+
+    async def hold(self, taken: CheckpointTaken, manifest: Manifest) -> CheckpointStaged | None:
+        """Have this node's runtime hold its own pod's checkpoint, before anybody is told that it is stored: from then on a crash
+        brings it back, whoever else is away. Returns what is to be told; None if it cannot be held now, which is told
+        as why, or need not. Raises StoreError.
+        """
+        if not taken.live_id or await self._given_up(taken):
+            return None
+        try:
+            image = await asyncio.to_thread(self._repository.publish_image, manifest, taken.live_id)
+        except NotStored:
+            return None  # pruned meanwhile
+        own = ImageBuilt(
+            node=taken.node, workload=taken.workload, checkpoint_id=taken.checkpoint_id, target=taken.target,
+            reference=image.reference, digest=image.digest,
+        )  # fmt: skip
+        for attempt in range(HOLD_ATTEMPTS):
+            try:
+                return await self._serve(own)
+            except (CriError, SlotBusy) as error:
+                log().warning("its own node does not hold it yet", checkpoint=taken.checkpoint_id, error=str(error))
+                await asyncio.sleep(0.5 * 2**attempt)
+        return None  # the restorer has it staged once it is told
+
+    async def _given_up(self, taken: CheckpointTaken) -> bool:
+        """Whether it, or the instance that it is of, was found poisoned. While NATS is away: nobody has found anything."""
+        try:
+            async with asyncio.timeout(NOTED_S):
+                entry = await self._noted.get(key(taken.live_id, taken.target.container))
+        except (NatsError, OSError, TimeoutError):
+            return False
+        return entry is not None and gives_up(entry.value, taken)
+
+    async def _serve(self, event: ImageBuilt) -> CheckpointStaged | None:
         self._newest[event.reference] = max(self._newest.get(event.reference, ""), event.checkpoint_id)
         async with self._locks[event.reference]:
             if self._newest[event.reference] != event.checkpoint_id:
-                return
+                return None
             manifest = await self._find(event)
             if manifest is None:
                 log().info("checkpoint was pruned before it was staged", checkpoint=event.checkpoint_id)
-                return
+                return None
             try:
-                await self._stage_or_heal(event, manifest)
+                return await self._stage_or_heal(event, manifest)
             except DamagedObject as error:
                 if await self._find(event):  # else it was pruned meanwhile, and its packs collected
                     await self._damaged(event, error)
+                return None
 
-    async def _stage_or_heal(self, event: ImageBuilt, manifest: Manifest) -> None:
+    async def tell(self, staged: CheckpointStaged) -> None:
+        await self._bus.publish(staged, dedup_id=f"staged-{staged.node}-{staged.reference}-{staged.checkpoint_id}")
+
+    async def _stage_or_heal(self, event: ImageBuilt, manifest: Manifest) -> CheckpointStaged | None:
         try:
-            await self._stage(event, manifest)
+            return await self._stage(event, manifest)
         except DamagedObject:
             if not await self._heal(manifest):
                 raise
-            await self._stage(event, manifest)
+            return await self._stage(event, manifest)
 
     async def on_damage(self, event: CheckpointFailed) -> None:
         """Whichever node found a stored checkpoint damaged: put back what this one still has of it."""
@@ -94,12 +142,12 @@ class Staging:
             log().warning("the store is healed from this node's copies", checkpoint=manifest.checkpoint_id, packs=healed)
         return bool(healed)
 
-    async def _stage(self, event: ImageBuilt, manifest: Manifest) -> None:
+    async def _stage(self, event: ImageBuilt, manifest: Manifest) -> CheckpointStaged | None:
         began = time.monotonic()
         refusal = await self._refusal(event, manifest)
         if refusal:
             await self._refuse(event, refusal)
-            return
+            return None
         with span("stage", reprise_reference=event.reference, reprise_role=event.role):
             fetched = await asyncio.to_thread(self._repository.prefetch, manifest) if event.role == "standby" else 0
             written = await self._pull(event, manifest) if event.prestage == "image" else 0
@@ -107,14 +155,13 @@ class Staging:
         STAGE_SECONDS.labels(event.role).observe(took_s)
         WRITTEN.labels("packs").inc(fetched)
         WRITTEN.labels("image").inc(written)
-        staged = CheckpointStaged(
+        log().info("staged", checkpoint=event.checkpoint_id, role=event.role, took_s=round(took_s, 3), fetched=fetched,
+                   written=written)  # fmt: skip
+        return CheckpointStaged(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             reference=event.reference, pull_s=took_s, role=event.role, bytes_fetched=fetched, bytes_written=written,
             warm=event.prestage == "image",
         )  # fmt: skip
-        await self._bus.publish(staged, dedup_id=f"staged-{event.node}-{event.reference}-{event.checkpoint_id}")
-        log().info("staged", checkpoint=event.checkpoint_id, role=event.role, took_s=round(took_s, 3), fetched=fetched,
-                   written=written)  # fmt: skip
 
     async def _refusal(self, event: ImageBuilt, manifest: Manifest) -> Refusal | None:
         runtime = (await self._cri.version()).split()[0]

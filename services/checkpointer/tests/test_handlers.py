@@ -1,0 +1,121 @@
+"""Each due event is one checkpoint, however often it is delivered, whenever it comes, and whatever the wall clock says."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from reprise.checkpointer import handlers as handlers_module
+from reprise.checkpointer.decide import Failure
+from reprise.checkpointer.handlers import Handlers
+from reprise.contracts.annotations import Policy
+from reprise.contracts.events import CheckpointDue
+from reprise.contracts.model import Target, Workload
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from reprise.runtime.testing import MemoryBus, MemoryServer
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+
+
+class Node:
+    """Its kubelet and its clocks."""
+
+    def __init__(self) -> None:
+        self.taken, self.monotonic_s, self.wall_s = 0, 100.0, 1_790_000_000.0
+        self.answer: str | Failure = "/var/lib/kubelet/checkpoints/checkpoint-1.tar"
+
+    async def checkpoint(self, _namespace: str, _target: Target) -> str | Failure:
+        self.taken += 1
+        return self.answer
+
+    def monotonic(self) -> float:
+        return self.monotonic_s
+
+    def time(self) -> float:
+        return self.wall_s
+
+    def passes(self, seconds: float) -> None:
+        self.monotonic_s += seconds
+        self.wall_s += seconds
+
+
+class Recorder:
+    async def record(self, *_: str) -> None:
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Node:
+    found = Node()
+    monkeypatch.setattr(handlers_module, "time", found)
+    return found
+
+
+@pytest.fixture
+def server() -> MemoryServer:
+    return MemoryServer()
+
+
+@pytest.fixture
+def handlers(node: Node, server: MemoryServer) -> Handlers:
+    container = ProtectedContainer("counter", "localhost/counter:1", "c1", running=True)
+    pod = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
+                       (container,), "u1")  # fmt: skip
+    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), node, Recorder())
+    return Handlers(*parts)
+
+
+def due(name: str, at: datetime | None = None) -> CheckpointDue:
+    return CheckpointDue(
+        node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="interval", due_at=at or datetime.now(UTC),
+        interval_s=10, keep=3,
+    )  # fmt: skip
+
+
+async def test_an_event_that_is_delivered_again_is_one_checkpoint(handlers: Handlers, node: Node, server: MemoryServer) -> None:
+    for _ in range(3):
+        await handlers.on_due(due("ck1"))
+        node.passes(60)
+    assert node.taken == 1
+    assert list(server.events) == ["taken-ck1"]
+
+
+async def test_what_could_not_be_told_is_told_when_it_is_delivered_again(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    async def away(when: str, _what: str) -> None:
+        if when == "before":
+            raise TimeoutError
+
+    handlers._bus = MemoryBus(server, away)
+    with pytest.raises(TimeoutError):
+        await handlers.on_due(due("ck1"))
+    handlers._bus = MemoryBus(server)
+    await handlers.on_due(due("ck1"))
+    assert (node.taken, list(server.events)) == (1, ["taken-ck1"])
+
+
+async def test_a_failure_is_told_again_and_not_tried_again(handlers: Handlers, node: Node, server: MemoryServer) -> None:
+    node.answer = Failure("CriuFailed", "no", "nothing")
+    for _ in range(2):
+        await handlers.on_due(due("ck1"))
+    assert (node.taken, list(server.events)) == (1, ["failed-ck1"])
+
+
+async def test_of_those_that_waited_for_this_node_one_is_taken(handlers: Handlers, node: Node) -> None:
+    for name in ("ck1", "ck2", "ck3"):
+        await handlers.on_due(due(name))
+        node.passes(0.2)
+    node.passes(10)
+    await handlers.on_due(due("ck4"))
+    assert node.taken == 2
+
+
+@pytest.mark.parametrize("jump_s", [-86400.0, 86400.0])
+async def test_a_wall_clock_that_jumps_does_not_stop_the_checkpoints(handlers: Handlers, node: Node, jump_s: float) -> None:
+    await handlers.on_due(due("ck1"))
+    node.passes(10)
+    node.wall_s += jump_s
+    await handlers.on_due(due("ck2", datetime.now(UTC) - timedelta(seconds=jump_s)))
+    assert node.taken == 2

@@ -1,0 +1,17 @@
+"""What `make test` tries of the matrix, whatever the seed."""
+
+import pytest
+from cells import COLUMNS, ROWS
+from test_chaos import chosen
+
+
+@pytest.mark.parametrize("seed", ["1", "2", "77"])
+def test_the_bounded_form_tries_each_row_once_and_each_column(seed: str) -> None:
+    cells = chosen(seed)
+    assert [row for row, _ in cells] == list(ROWS)
+    assert {way for _, ways in cells for way in ways} == set(COLUMNS)
+    assert cells == chosen(seed), "a seed chooses the same again"
+
+
+def test_the_long_form_tries_every_cell() -> None:
+    assert {(row, way) for row, ways in chosen("all") for way in ways} == {(row, way) for row in ROWS for way in COLUMNS}
