@@ -4,6 +4,7 @@ from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Good, Life, LiveRef, NodeView, PodNames, PodView
+from reprise.restorer.placement import Placement
 from reprise.runtime.kv import key
 
 
@@ -43,6 +44,10 @@ class Cluster(Protocol):
     """The API server. Raises RecoveryError (retryable where it is)."""
 
     async def pod(self, namespace: str, name: str, container: str) -> PodView | None: ...
+
+    async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
+        """What this very pod asks of a node; nothing if it is gone."""
+        ...
 
     async def nodes(self) -> tuple[NodeView, ...]: ...
 

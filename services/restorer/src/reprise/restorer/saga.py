@@ -123,7 +123,7 @@ class SagaRunner:
         recovery = await self._recovery(pod, target.container)
         before = recovery.value if recovery else Recovery()
         stored = await self._checkpoints.good(saga.workload, target.container)
-        good = decide.usable(stored, before)
+        good, unfit = decide.fitting(decide.usable(stored, before), pod)
         standby = await self._standby(saga) if saga.moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
@@ -142,6 +142,7 @@ class SagaRunner:
             proved=any(found.container_id == target.container_id for found in stored),
             recovery=before,
             fenced_by=await self._fenced_by(saga),
+            unfit=unfit,
         )
         match decide.plan(snapshot):
             case Stop() as stop:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import Workload, failover_id
-from reprise.restorer.decide import choose_node, prestage
+from reprise.restorer.decide import Choice, choose_node, prestage
 from reprise.restorer.model import Standby
+from reprise.restorer.placement import tied
 from reprise.restorer.ports import Checkpoints, Cluster, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import ProtectedPod
@@ -34,7 +35,10 @@ class Standbys:
             return
         entry = await self._bucket.get(standby_key(event.workload, event.target.container))
         now = entry.value if entry else Standby()
-        chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused)
+        asks = await self._cluster.placement(pod.namespace, pod.name, pod.uid, event.target.container)
+        chosen: Choice | str = tied(asks, event.target.node)
+        if not chosen:
+            chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused, asks)
         if isinstance(chosen, str):
             log().info("no standby", workload=str(event.workload), why=chosen)
             await self._change(event.workload, event.target.container, lambda _: Standby())  # each is asked again next time

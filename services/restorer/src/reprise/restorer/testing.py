@@ -10,6 +10,7 @@ from reprise.contracts.errors import NotStored
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Good, Life, NodeView, PodView
+from reprise.restorer.placement import Placement
 from reprise.restorer.ports import shadow_name
 from reprise.runtime.testing import OnCall
 
@@ -100,6 +101,9 @@ class MemoryCluster:
     async def nodes(self) -> tuple[NodeView, ...]:
         await self._call("before", "list nodes")
         return self.listed
+
+    async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
+        return self.pods[name].view.asks if name in self.pods else Placement()
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         await self._call("before", "set image")
