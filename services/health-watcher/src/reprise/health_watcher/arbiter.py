@@ -95,11 +95,11 @@ class Arbiter:
     async def _judge(self, node: str) -> None:
         lease = self._leases[node]
         silent_s = time.monotonic() - self._seen_at[node]
-        verdict = judge(LeaseView(node, silent_s, lease.can_freeze, None))
+        verdict = judge(LeaseView(node, silent_s, lease.can_freeze, None, lease.freeze_s))
         if verdict.verdict == "ask-kubelet":
             reachable = await self._kubelet_answers(lease.host_ip)
             silent_s = time.monotonic() - self._seen_at[node]
-            verdict = judge(LeaseView(node, silent_s, lease.can_freeze, reachable))
+            verdict = judge(LeaseView(node, silent_s, lease.can_freeze, reachable, lease.freeze_s))
         if verdict.verdict == "lost" and self._election.leading and self._sees():
             await self._give_up(node, verdict.why, silent_s)
 

@@ -1,9 +1,10 @@
 """The rules of health-watcher, pure: a snapshot in, a decision with its reason out.
 
 Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal that succeeded by *either* way (KV, or
-a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only LOST_AFTER_S after it last *saw* a
-renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node is frozen
-LOST_AFTER_S - FREEZE_AFTER_S (the margin: time to freeze) before anyone may start a second instance.
+a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only FREEZE_AFTER_S and a margin after it last
+*saw* a renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node has the whole
+margin to freeze before anyone may start a second instance. The margin is computed from how long freezing took on that node
+(margin_s); a node that cannot freeze is never given up.
 The arbiter reads the pods' fences first and both leases after that: a node that thawed has renewed, then written the
 fence, then thawed, so either the renewal is seen, or what it writes later makes the failover's compare-and-set fail.
 Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see its own node's
@@ -17,8 +18,12 @@ from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
-LOST_AFTER_S = 5.0
-FREEZE_BUDGET_S = LOST_AFTER_S - FREEZE_AFTER_S
+LEAST_MARGIN_S = 2.0
+"""Also for a node that never had to freeze: then nothing is measured. 100 times what a small container takes."""
+BEGIN_S = 0.5
+"""From the moment that it must until freezing begins at the latest: the guard looks each 0.1 s."""
+SLOWER = 3.0
+"""How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
 BLIND_AFTER_S = 2.5
 SOON_S = 10.0
 FREE_RESTARTS = 2
@@ -89,9 +94,19 @@ class Judgement:
     why: str
 
 
+def margin_s(freeze_s: float) -> float:
+    """How long a node is given to freeze. freeze_s: the longest that it took there since it booted; 0 if it never had to."""
+    return max(LEAST_MARGIN_S, BEGIN_S + SLOWER * freeze_s)
+
+
+def lost_after_s(freeze_s: float) -> float:
+    """Without a renewal for so long a node may be given up."""
+    return FREEZE_AFTER_S + margin_s(freeze_s)
+
+
 def judge(view: LeaseView) -> Judgement:
     """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable."""
-    if view.silent_s < LOST_AFTER_S:
+    if view.silent_s < lost_after_s(view.freeze_s):
         return Judgement("alive", f"renewed {view.silent_s:.1f} s ago")
     if not view.can_freeze:
         return Judgement("spared", "its agent said that it cannot freeze containers: a second instance would be unsafe")

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
-from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
+from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, NodeUnguarded, node_subject
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, may_thaw, must_freeze
+from reprise.health_watcher.decide import RENEW_EVERY_S, lost_after_s, may_thaw, must_freeze
 from reprise.health_watcher.model import Fence, NodeLease, Renewed
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
@@ -20,6 +20,8 @@ from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 
 SINCE_RENEWAL = Gauge("reprise_lease_age_seconds", "Since the start of the last renewal that succeeded")
+FREEZE_SECONDS = Gauge("reprise_freeze_seconds", "The longest that freezing this node's containers took since it booted")
+CAN_FREEZE = Gauge("reprise_node_guarded", "1 if this node can freeze its containers, so that it may be given up")
 
 
 class Isolation:
@@ -43,7 +45,12 @@ class Isolation:
         self._lookup = lookup
         self._record, self._renewed_file = state_dir / "frozen.json", state_dir / "renewed.json"
         known = self._load_renewed()
-        self._renewed_at, self._ever = (known, True) if known is not None else (time.monotonic(), False)
+        self._renewed_at, self._ever = (known.at_s, True) if known else (time.monotonic(), False)
+        self._freeze_s = known.freeze_s if known else 0.0
+        self._failed = ""
+        """Why a container could not be frozen, until one can."""
+        self._told: str | None = None
+        """What was told of why this node cannot freeze; None: nothing yet."""
         self._tried = asyncio.Event()
         self._asks_all = True
         self._frozen: set[str] = self._load()
@@ -56,19 +63,38 @@ class Isolation:
     async def renew_for_ever(self) -> None:
         """Renew by KV; by a Kubernetes Lease as well as soon as KV fails."""
         while True:
-            started = time.monotonic()
+            started, limitation = time.monotonic(), self._freezer.limitation() or self._failed
             self._lease = self._lease.model_copy(
                 update={
                     "renewals": self._lease.renewals + 1, "sent_at_s": started,
                     # Not before a renewal is known to have succeeded, on disk too: only then this node freezes for sure.
-                    "can_freeze": self._ever and self._freezer.available(),
+                    "can_freeze": self._ever and not limitation, "freeze_s": self._freeze_s,
                 }
             )  # fmt: skip
             if await self._renew():
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
+                self._tell_guarded(limitation)
             self._tried.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
+
+    def _tell_guarded(self, limitation: str) -> None:
+        """Once when the agent starts, and whenever it changes."""
+        CAN_FREEZE.set(not limitation)
+        if limitation == self._told:
+            return
+        self._told = limitation
+        node = self._lease.node
+        told: NodeGuarded | NodeUnguarded
+        if limitation:
+            log().error("this node cannot freeze containers: it is never given up", reason=limitation)
+            told = NodeUnguarded(node=node, workload=node_subject(node), detail=limitation)
+        else:
+            after = (
+                f"it freezes when it is cut off, and may be given up {lost_after_s(self._freeze_s):.1f} s after its last renewal"
+            )
+            told = NodeGuarded(node=node, workload=node_subject(node), detail=after, freeze_s=self._freeze_s)
+        self._announcer.announce(told, f"guard-{node}-{self._lease.boot_id}-{told.at.timestamp()}")
 
     async def _renew(self) -> bool:
         try:
@@ -114,6 +140,7 @@ class Isolation:
 
     async def _freeze(self, silent_s: float) -> None:
         """What is protected here; of a node that holds its lease, only what was restored elsewhere."""
+        began = time.monotonic()
         try:
             containers = await self._protected()
         except CriError as error:
@@ -125,6 +152,8 @@ class Isolation:
             self._frozen |= {c.id for c in new}
             self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
             await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
+            self._freeze_s = max(self._freeze_s, time.monotonic() - began)
+            FREEZE_SECONDS.set(self._freeze_s)
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
@@ -133,9 +162,11 @@ class Isolation:
     async def _freeze_one(self, container: RunningContainer, silent_s: float) -> None:
         try:
             if await asyncio.to_thread(self._freezer.freeze, container.id):
+                self._failed = ""
                 log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
         except OSError as error:
             self._frozen.discard(container.id)
+            self._failed = f"container {container.name} of pod {container.pod} could not be frozen: {error}"
             log().error("could not freeze a container", pod=container.pod, error=str(error))
 
     async def _settle(self) -> None:
@@ -191,18 +222,18 @@ class Isolation:
         temporary.write_text(json.dumps(sorted(self._frozen)))
         temporary.rename(self._record)
 
-    def _load_renewed(self) -> float | None:
+    def _load_renewed(self) -> Renewed | None:
         """When the lease was renewed last, if that was in this boot."""
         try:
             known = Renewed.model_validate_json(self._renewed_file.read_text())
         except (OSError, ValueError):
             return None
-        return known.at_s if known.boot_id == self._lease.boot_id else None
+        return known if known.boot_id == self._lease.boot_id else None
 
     def _save_renewed(self, at_s: float) -> None:
         self._renewed_file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._renewed_file.with_suffix(".new")
-        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s).model_dump_json())
+        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json())
         temporary.rename(self._renewed_file)
 
     async def _may_run(self, container: RunningContainer) -> bool:

@@ -16,6 +16,8 @@ class NodeLease(BaseModel):
     renewals: int
     can_freeze: bool
     """That it will freeze when it must: its freezer is within reach, and it knows that it held a lease."""
+    freeze_s: float = 0.0
+    """The longest that freezing all of its containers took since it booted; 0: it never had to."""
     sent_at_s: float = 0.0
     """By its node's monotonic clock; means something only there."""
 
@@ -42,11 +44,12 @@ class Fence(BaseModel):
 class Renewed(BaseModel):
     """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
 
-    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot.
+    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot. freeze_s: as in the lease.
     """
 
     boot_id: str
     at_s: float
+    freeze_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,5 @@ class LeaseView:
     can_freeze: bool
     kubelet_reachable: bool | None
     """None: not asked yet."""
+    freeze_s: float = 0.0
+    """As its lease says."""
