@@ -14,7 +14,7 @@ renewals is blind and judges nobody.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount
+from reprise.health_watcher.model import Birth, Death, Fence, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
@@ -50,6 +50,31 @@ def on_death(death: Death) -> OnDeath:
         return OnDeath(remove=death.runs_live_image, declare=False, why="not a protected pod that is known here")
     armed = death.known.armed or death.runs_live_image
     return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
+
+
+@dataclass(frozen=True)
+class OnBirth:
+    """What to do about a container that starts in place of one that ended."""
+
+    act: Literal["run", "hold", "end"]
+    why: str
+
+
+def on_birth(birth: Birth) -> OnBirth:
+    """A blank instance does not serve while its memory is on its way; but it is held for a while only, and only if there is
+    any memory to wait for.
+    """
+    if birth.restored:
+        return OnBirth("run", "it is restored")
+    if birth.first:
+        return OnBirth("run", "its pod's first instance")
+    if birth.placed:
+        return OnBirth("end", "its pod has its checkpoint as image by now")
+    if not birth.has_checkpoint:
+        return OnBirth("run", "no checkpoint of it is known here")
+    if not birth.in_budget:
+        return OnBirth("run", "it was waited for long enough")
+    return OnBirth("hold", "its checkpoint is to be restored in its place")
 
 
 def first_count(*, restored: bool) -> ProbeCount:

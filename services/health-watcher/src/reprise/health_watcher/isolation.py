@@ -126,6 +126,10 @@ class Isolation:
                 await self._settle()
             await asyncio.sleep(0.1)
 
+    def froze(self, container_id: str) -> bool:
+        """Whether it is frozen because of where it may run, and so is thawed by these rules only."""
+        return container_id in self._frozen
+
     async def on_started(self) -> None:
         """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
         self._asks_all = True

@@ -72,6 +72,19 @@ class Death:
 
 
 @dataclass(frozen=True)
+class Birth:
+    """A container that the kubelet started in place of one that ended. restored: it runs from a checkpoint. placed: its pod has
+    its checkpoint as image by now. in_budget: blanks may be held for longer.
+    """
+
+    restored: bool
+    first: bool
+    has_checkpoint: bool
+    placed: bool
+    in_budget: bool
+
+
+@dataclass(frozen=True)
 class ProbeCount:
     """Consecutive failures of one container's liveness probe."""
 

@@ -14,3 +14,5 @@ class Settings(RuntimeSettings):
     state_dir: str = "/var/lib/reprise"
     """On the node's disk: which containers we froze, so that a restarted agent thaws them and no others."""
     kubelet_port: int = 10250
+    hold_blank_s: float = 5.0
+    """How long the blank instance that the kubelet starts after a crash is held at most while its restore is prepared; 0: not."""
