@@ -49,6 +49,8 @@ class Deaths:
         """Called at each start of a container, before anything else."""
         self.on_listed: Callable[[Iterable[RunningContainer]], Awaitable[None]] = _no_one
         """Called at each look at the containers."""
+        self.on_ended: Callable[[Target], None] = _nobody
+        """Called for each end of a protected container, before anything else is done about it."""
         self.on_died: Callable[[Target], None] = _nobody
         """Called for each end that is declared, of a container that is not armed."""
         self.superseded: Collection[str] = ()
@@ -105,6 +107,8 @@ class Deaths:
             return
         self._handled.add(container_id)
         known, deleting = self._subject(container)
+        if known:
+            self.on_ended(known.target)
         death = Death(container_id, known, deleting, parse_live(container.image) is not None)
         verdict = on_death(death)
         noticed_after_s = max(0.0, (time.time_ns() - finished_at_ns) / 1e9) if finished_at_ns else 0.0

@@ -14,7 +14,7 @@ renewals is blind and judges nobody.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Birth, Death, Fence, LeaseView, ProbeCount
+from reprise.health_watcher.model import Birth, Death, Fence, Gate, Instance, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
@@ -75,6 +75,25 @@ def on_birth(birth: Birth) -> OnBirth:
     if not birth.in_budget:
         return OnBirth("run", "it was waited for long enough")
     return OnBirth("hold", "its checkpoint is to be restored in its place")
+
+
+def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
+    """Whether a pod may be ready as far as its memory goes: all of its protected containers must. before: the condition's
+    message; it names the instances that the gate was opened for, which an agent that restarts cannot know otherwise.
+    """
+    for one in instances:
+        if not one.container_id:
+            return Gate(False, "NotRunning", f"container {one.container} does not run")
+        known = f"{one.container}={one.container_id[:12]}" in before
+        if not (one.restored or one.first or one.cold or known):
+            why = "was restarted without its memory; waits for its restore, or for a cold start to be announced"
+            return Gate(False, "Blank", f"container {one.container} {why}")
+    names = ", ".join(f"{one.container}={one.container_id[:12]}" for one in instances)
+    if any(one.cold and not one.restored for one in instances):
+        return Gate(True, "ColdStart", f"started without its memory, as failover.abandoned says: {names}")
+    if any(one.restored for one in instances):
+        return Gate(True, "Restored", f"runs from a checkpoint: {names}")
+    return Gate(True, "FirstStart", f"the pod's first instance: {names}")
 
 
 def first_count(*, restored: bool) -> ProbeCount:

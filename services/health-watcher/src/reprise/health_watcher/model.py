@@ -85,6 +85,28 @@ class Birth:
 
 
 @dataclass(frozen=True)
+class Instance:
+    """What runs in a protected container, for the readiness gate; container_id empty: nothing does. first: of its pod.
+    cold: it starts without its memory, and that was announced.
+    """
+
+    container: str
+    container_id: str = ""
+    restored: bool = False
+    first: bool = False
+    cold: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A pod's condition: reason and message as Kubernetes has them."""
+
+    open: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class ProbeCount:
     """Consecutive failures of one container's liveness probe."""
 

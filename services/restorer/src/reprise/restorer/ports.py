@@ -63,6 +63,10 @@ class Cluster(Protocol):
         """Of this pod's container: whether another instance than those that are replaced runs and passes its probe."""
         ...
 
+    async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
+        """Open the readiness gate of a pod that was verified, if it lists one; whether it is ready then, or lists none."""
+        ...
+
     async def adopted(self, workload: Workload, name: str) -> bool | None:
         """Whether a ReplicaSet owns the shadow; None if there is no shadow."""
         ...

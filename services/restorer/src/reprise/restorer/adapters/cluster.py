@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubernetes.aio import client
+from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
@@ -12,7 +13,7 @@ from reprise.restorer.adapters.placing import claimed, placement_of, resident_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement, Resident, Volume
 from reprise.restorer.ports import shadow_name
-from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, owner_of, protected
+from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
 
@@ -32,7 +33,7 @@ class KubernetesCluster:
     """Implements ports.Cluster and ports.Pods. facts: what nodes say of themselves; criu: each node's version, if known."""
 
     def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
-        self._facts, self._criu = facts, criu
+        self._api, self._facts, self._criu = api, facts, criu
         self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
@@ -221,6 +222,22 @@ class KubernetesCluster:
             return Life(True, True, "running; it has no probe")
         verdict = await check(probe, view.ip, container.ports)
         return Life(True, verdict.healthy, verdict.detail)
+
+    async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
+        found = await self._read(namespace, pod)
+        if found is None or not is_gated(found):
+            return True
+        conditions = {c.type: c.status for c in found.status.conditions or []}
+        if conditions.get(RESTORED_GATE) != "True":
+            status = next(iter(found.status.container_statuses or []), None)
+            runs = f"{status.name}={(status.container_id or '').rpartition('/')[2][:12]}" if status else ""
+            try:
+                await set_condition(
+                    self._api, namespace, pod, RESTORED_GATE, True, "Restored", f"runs from checkpoint {checkpoint_id}: {runs}"
+                )
+            except client.ApiException as error:
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{pod}", retryable=error.status != 403) from error
+        return conditions.get("Ready") == "True"
 
     async def adopted(self, workload: Workload, name: str) -> bool | None:
         shadow = await self._read(workload.namespace, shadow_name(workload, name))
