@@ -385,6 +385,18 @@ def _leads(pod: PodNames, reference: LiveRef) -> bool:
     return pod.workload.namespace == reference.namespace and (named or ours)
 
 
+def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
+    """Whether nothing can ever ask for this record again: its pod is gone, and no failover of it runs.
+
+    A UID never comes back. A fence keeps a node from thawing a pod that runs elsewhere; of one that the API server does not
+    have, no node thaws anything (health-watcher's may_thaw), and no failover takes the fence (may_go_on): the record is needed
+    only while there is a pod. A failover that waits for its node to be found lost again waits in vain: only what is there is.
+    """
+    uid = record.target.pod_uid if isinstance(record, Saga) else record.pod_uid
+    running = (saga.target.pod_uid for saga in sagas if not saga.ended and saga.step != "wait")
+    return uid not in running and all(pod.uid != uid for pod in pods)
+
+
 def _names(saga: Saga, reference: LiveRef) -> bool:
     """Those of its attempts all begin with the failover's id."""
     if saga.ended or saga.workload.namespace != reference.namespace:
