@@ -16,6 +16,7 @@ from reprise.health_watcher.decide import (
     judge,
     lost_after_s,
     margin_s,
+    may_pet,
     may_thaw,
     must_freeze,
     on_death,
@@ -125,6 +126,17 @@ class TestNodeLoss:
         assert margin_s(freeze_s) >= LEAST_MARGIN_S
         assert margin_s(freeze_s) >= 3 * freeze_s
         assert margin_s(0.02) == LEAST_MARGIN_S, "what a small container takes costs no time"
+
+    @given(st.floats(0, 120), st.integers(1, 60))
+    def test_a_node_with_a_watchdog_is_not_given_up_before_that_has_reset_it(self, silent_s: float, watchdog_s: int) -> None:
+        if judge(replace(self.LOST, silent_s=silent_s, watchdog_s=float(watchdog_s))).verdict == "lost":
+            assert silent_s >= watchdog_s + 1
+
+    def test_the_watchdog_is_petted_while_nothing_runs_that_must_not(self) -> None:
+        assert may_pet(1.0, ever_renewed=True, all_frozen=False), "it holds its lease"
+        assert may_pet(1e9, ever_renewed=False, all_frozen=False), "it never held one: it cannot be given up"
+        assert may_pet(60.0, ever_renewed=True, all_frozen=True), "it is cut off and all is frozen"
+        assert not may_pet(FREEZE_AFTER_S, ever_renewed=True, all_frozen=False), "it is cut off and something would not freeze"
 
     def test_a_silent_node_whose_kubelet_answers_is_not_lost(self) -> None:
         assert judge(replace(self.LOST, kubelet_reachable=True)).verdict == "spared"

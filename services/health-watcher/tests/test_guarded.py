@@ -135,6 +135,21 @@ def test_how_long_freezing_took_is_in_the_lease_also_of_an_agent_that_is_restart
     play(scene())
 
 
+def test_it_is_safe_to_leave_it_running_while_it_holds_its_lease_or_all_is_frozen(node: Node) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await runs(agent, 3)
+        assert agent.safe
+        node.cut, node.fails = True, "Device or resource busy"
+        await runs(agent, 6)
+        assert not agent.safe
+        node.fails = ""
+        await runs(agent, 1)
+        assert agent.safe
+
+    play(scene())
+
+
 def test_a_container_that_would_not_freeze_makes_the_node_one_that_is_never_given_up(node: Node) -> None:
     async def scene() -> None:
         agent = node.agent()

@@ -22,6 +22,8 @@ LEAST_MARGIN_S = 2.0
 """Also for a node that never had to freeze: then nothing is measured. 100 times what a small container takes."""
 BEGIN_S = 0.5
 """From the moment that it must until freezing begins at the latest: the guard looks each 0.1 s."""
+RESET_S = 1.0
+"""Of a watchdog: it counts in whole seconds."""
 SLOWER = 3.0
 """How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
 BLIND_AFTER_S = 2.5
@@ -143,14 +145,22 @@ def margin_s(freeze_s: float) -> float:
     return max(LEAST_MARGIN_S, BEGIN_S + SLOWER * freeze_s)
 
 
-def lost_after_s(freeze_s: float) -> float:
-    """Without a renewal for so long a node may be given up."""
-    return FREEZE_AFTER_S + margin_s(freeze_s)
+def lost_after_s(freeze_s: float, watchdog_s: float = 0.0) -> float:
+    """Without a renewal for so long a node may be given up. With a hardware watchdog not before that has reset it: then it is
+    safe also if its agent died at the same moment.
+    """
+    reset_s = watchdog_s + RESET_S if watchdog_s else 0.0
+    return max(FREEZE_AFTER_S + margin_s(freeze_s), reset_s)
+
+
+def may_pet(since_renewal_s: float, *, ever_renewed: bool, all_frozen: bool) -> bool:
+    """Whether the hardware watchdog is to leave this node running: nothing runs here that may run elsewhere soon."""
+    return all_frozen or not must_freeze(since_renewal_s, ever_renewed=ever_renewed)
 
 
 def judge(view: LeaseView) -> Judgement:
     """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable."""
-    if view.silent_s < lost_after_s(view.freeze_s):
+    if view.silent_s < lost_after_s(view.freeze_s, view.watchdog_s):
         return Judgement("alive", f"renewed {view.silent_s:.1f} s ago")
     if not view.can_freeze:
         return Judgement("spared", "its agent said that it cannot freeze containers: a second instance would be unsafe")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from nats.errors import Error as NatsError
@@ -11,7 +12,7 @@ from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, No
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, lost_after_s, may_thaw, must_freeze
+from reprise.health_watcher.decide import RENEW_EVERY_S, lost_after_s, may_pet, may_thaw, must_freeze
 from reprise.health_watcher.model import Fence, NodeLease, Renewed
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
@@ -49,6 +50,9 @@ class Isolation:
         self._freeze_s = known.freeze_s if known else 0.0
         self._failed = ""
         """Why a container could not be frozen, until one can."""
+        self._all_frozen = False
+        self.watchdog_s: Callable[[], float] = lambda: 0.0
+        """The timeout of an armed hardware watchdog."""
         self._told: str | None = None
         """What was told of why this node cannot freeze; None: nothing yet."""
         self._tried = asyncio.Event()
@@ -60,6 +64,11 @@ class Isolation:
     def holds_lease(self) -> bool:
         return self._ever and not must_freeze(time.monotonic() - self._renewed_at, ever_renewed=True)
 
+    @property
+    def safe(self) -> bool:
+        """Whether nothing runs here that may run elsewhere soon."""
+        return may_pet(time.monotonic() - self._renewed_at, ever_renewed=self._ever, all_frozen=self._all_frozen)
+
     async def renew_for_ever(self) -> None:
         """Renew by KV; by a Kubernetes Lease as well as soon as KV fails."""
         while True:
@@ -69,6 +78,7 @@ class Isolation:
                     "renewals": self._lease.renewals + 1, "sent_at_s": started,
                     # Not before a renewal is known to have succeeded, on disk too: only then this node freezes for sure.
                     "can_freeze": self._ever and not limitation, "freeze_s": self._freeze_s,
+                    "watchdog_s": self.watchdog_s(),
                 }
             )  # fmt: skip
             if await self._renew():
@@ -90,9 +100,8 @@ class Isolation:
             log().error("this node cannot freeze containers: it is never given up", reason=limitation)
             told = NodeUnguarded(node=node, workload=node_subject(node), detail=limitation)
         else:
-            after = (
-                f"it freezes when it is cut off, and may be given up {lost_after_s(self._freeze_s):.1f} s after its last renewal"
-            )
+            after_s = lost_after_s(self._freeze_s, self.watchdog_s())
+            after = f"it freezes when it is cut off, and may be given up {after_s:.1f} s after its last renewal"
             told = NodeGuarded(node=node, workload=node_subject(node), detail=after, freeze_s=self._freeze_s)
         self._announcer.announce(told, f"guard-{node}-{self._lease.boot_id}-{told.at.timestamp()}")
 
@@ -122,7 +131,10 @@ class Isolation:
             if must_freeze(silent_s, ever_renewed=self._ever):
                 self._asks_all = True
                 await self._freeze(silent_s)
-            elif self._frozen or self._fenced or self._asks_all:
+                await asyncio.sleep(0.1)
+                continue
+            self._all_frozen = False
+            if self._frozen or self._fenced or self._asks_all:
                 await self._settle()
             await asyncio.sleep(0.1)
 
@@ -149,6 +161,7 @@ class Isolation:
             containers = await self._protected()
         except CriError as error:
             log().error("cannot list containers to freeze them", error=str(error))
+            self._all_frozen = False
             return
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
         new = [c for c in containers if c.id not in self._frozen and (isolated or c.pod_uid in self._fenced)]
@@ -158,6 +171,7 @@ class Isolation:
             await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
             self._freeze_s = max(self._freeze_s, time.monotonic() - began)
             FREEZE_SECONDS.set(self._freeze_s)
+        self._all_frozen = isolated and all(c.id in self._frozen for c in containers)
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")

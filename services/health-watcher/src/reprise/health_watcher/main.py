@@ -9,6 +9,7 @@ from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
+from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.arbiter import Arbiter
 from reprise.health_watcher.births import Births
@@ -43,6 +44,9 @@ async def main(settings: Settings) -> None:
     isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, KubernetesPods(api), announcer, Path(settings.state_dir))
     deaths.on_started = isolation.on_started
     births = Births(cri, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
+    watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s, lambda: isolation.safe)
+    watchdog.arm()
+    isolation.watchdog_s = lambda: watchdog.armed_s
     gates = Gates(api, pods)
 
     async def on_listed(containers: Iterable[RunningContainer]) -> None:
@@ -63,6 +67,7 @@ async def main(settings: Settings) -> None:
         ("guard", isolation.guard),
         ("births", births.run),
         ("gates", gates.run),
+        ("watchdog", watchdog.run),
         ("election", election.run),
         ("leases", arbiter.follow),
         ("kubernetes-leases", arbiter.follow_kubernetes),
@@ -77,6 +82,7 @@ async def main(settings: Settings) -> None:
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: isolation.holds_lease)
     service.on_stop(election.resign)
+    service.on_stop(watchdog.stop)
     await service.run_async()
 
 

@@ -18,6 +18,8 @@ class NodeLease(BaseModel):
     """That it will freeze when it must: its freezer is within reach, and it knows that it held a lease."""
     freeze_s: float = 0.0
     """The longest that freezing all of its containers took since it booted; 0: it never had to."""
+    watchdog_s: float = 0.0
+    """After so long without its agent a hardware watchdog resets it; 0: it has none."""
     sent_at_s: float = 0.0
     """By its node's monotonic clock; means something only there."""
 
@@ -124,4 +126,5 @@ class LeaseView:
     kubelet_reachable: bool | None
     """None: not asked yet."""
     freeze_s: float = 0.0
-    """As its lease says."""
+    watchdog_s: float = 0.0
+    """Both as its lease says."""
