@@ -34,6 +34,7 @@ from reprise.restorer.placement import Placement, Site, forgotten, refused, same
 
 SOON_S = 10.0
 """An instance that ends within this time of its restore, and without a good checkpoint of its own, proves no life."""
+NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
 STRIKES = 2
 STEPS_BACK = 2
 DELAYS = 30
@@ -196,7 +197,7 @@ def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
         )
     asks = now.pod.asks
     if held := tied(asks, now.target.node):
-        return Stop("NotMovable", f"its {held}", "keep that in a volume that every node can mount, or bring the node back")
+        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
     chosen = choose_node(now.nodes, now.need, now.target.node, now.standby, dict(now.refused), asks)
     if isinstance(chosen, str):
         remedy = "add a node that can, or make one of these able to"
