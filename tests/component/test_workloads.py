@@ -24,7 +24,10 @@ from reprise.contracts.events import (
     Event,
     FailoverCompleted,
     FailoverDeclared,
+    NodeGuarded,
+    NodeUnguarded,
     StandbyRefused,
+    node_subject,
 )
 from reprise.contracts.model import CriuStats, Target, Workload
 
@@ -157,6 +160,21 @@ async def test_a_newer_refusal_is_told_with_its_remedy(ledger: Ledger) -> None:
         await ledger.record(event)
     (told,) = await ask(ledger)
     assert (told["refused"]["node"], told["refused"]["reason"]) == ("n3", "DiskPressure")
+
+
+async def test_a_node_that_cannot_freeze_is_told_with_what_runs_there_until_it_can(ledger: Ledger) -> None:
+    known = {"node": "n1", "workload": node_subject("n1")}
+    cannot = NodeUnguarded.model_validate(known | {"detail": "no freezer", "at": START + timedelta(seconds=2)})
+    can = NodeGuarded.model_validate(known | {"detail": "it can", "at": START + timedelta(seconds=1)})
+    for event in (*checkpoint(0, staged_on=("n2",)), cannot, can):
+        await ledger.record(event)
+    (told,) = await ask(ledger)
+    assert (told["unguarded"], told["health"]) == ("no freezer", "ok")
+    assert told["expected_recovery_s"]["node_loss"] is None
+    await ledger.record(can.model_copy(update={"at": START + timedelta(seconds=3)}))
+    (told,) = await ask(ledger)
+    assert told["unguarded"] == ""
+    assert told["expected_recovery_s"]["node_loss"] is not None
 
 
 async def test_what_was_recorded_before_the_migration_is_shown(database: str) -> None:

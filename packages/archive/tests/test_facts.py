@@ -1,5 +1,6 @@
 """What an archive says of itself, and CRIU's images: what a good one tells, and that garbage tells nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,12 @@ def test_a_garbage_pagemap_is_an_error_and_nothing_else(data: bytes) -> None:
             read_pagemap(body)
         except BadImage:
             continue
+
+
+def test_what_a_container_needs_to_be_restored_is_told_without_what_every_container_has(read) -> None:
+    spec = json.loads(members()["spec.dump"])
+    spec["mounts"] = [{"destination": d} for d in ("/proc", "/data", "/etc/hosts", "/run/secrets")] + [{"type": "bind"}, 7]
+    spec["linux"] = {"devices": [{"path": "/dev/fuse"}, "nonsense"]}
+    facts = read(members() | {"spec.dump": json.dumps(spec).encode()})
+    assert (facts.mounts, facts.devices) == (("/data", "/etc/hosts"), ("/dev/fuse",))
+    assert read(members()).mounts == ()

@@ -62,6 +62,11 @@ def test_a_refusal_is_explained_with_its_remedy_below() -> None:
     assert told == "deployment/counter: n3 refused to stand by: its disk is full; free some space"
 
 
+def test_what_is_not_moved_because_its_node_cannot_freeze_is_told_below() -> None:
+    (told,) = reasons([ROW | {"unguarded": "its freezer cannot be written"}])
+    assert told.endswith(f"not moved if {ROW['node']} is lost: its freezer cannot be written")
+
+
 def test_expected_recovery_and_the_last_failover() -> None:
     assert expected(ROW).text == "0.9s crash, 6.7s node"
     assert expected(ROW | {"expected_recovery_s": {"crash": None}}).text == "starts blank"

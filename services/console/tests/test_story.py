@@ -88,6 +88,7 @@ def status(**changes: Any) -> dict[str, Any]:
     return {
         "kind": "Deployment", "node": "n1", "checkpoint": {"id": "c3"}, "recovery_point_age_s": 4.0, "refused": None,
         "standby": {"node": "n2", "warm": True}, "expected_recovery_s": {"node_loss": 6.7},
+        "unguarded": "",
     } | changes  # fmt: skip
 
 
@@ -99,3 +100,6 @@ def test_what_would_happen_if_its_node_died() -> None:
     assert fate(status(), frozenset({"n2"})).to == ""
     assert fate(status(checkpoint=None)).what == "no checkpoint is stored: it would start blank"
     assert fate(status(kind="StatefulSet")).tone == "bad"
+    told = fate(status(unguarded="its freezer cannot be written"))
+    assert (told.tone, told.back_s) == ("bad", None)
+    assert told.what == "n1 cannot be given up, it waits for it to return: its freezer cannot be written"

@@ -17,7 +17,7 @@ def row(**changes: Any) -> dict[str, Any]:
     names = (
         "refused_at refused_node refused_reason refused_message refused_remedy tried_reason tried_message tried_remedy "
         "failover_id failover_cause failover_state failover_total_s failover_at failover_ended_at "
-        "failover_reason failover_message failover_remedy node_event new_bytes frozen_time_us"
+        "failover_reason failover_message failover_remedy node_event unguarded new_bytes frozen_time_us"
     )
     return dict.fromkeys(names.split()) | {
         "namespace": "default", "kind": "Deployment", "workload": "counter", "container": "app", "node": "n1", "pod": "p",
@@ -89,3 +89,11 @@ def test_an_estimate_is_never_below_its_base_nor_better_when_cold(size: int, war
     assert told.crash is not None and told.crash >= CRASH_BASE_S
     assert told.node_loss is not None and told.node_loss >= NODE_LOSS_BASE_S
     assert told.node_loss <= (expected_recovery(size, warm=False).node_loss or 0)
+
+
+def test_what_runs_on_a_node_that_cannot_freeze_is_not_moved_and_says_why() -> None:
+    told = status(row(unguarded="its freezer cannot be written"))
+    assert told["unguarded"] == "its freezer cannot be written"
+    assert told["expected_recovery_s"]["node_loss"] is None
+    assert told["expected_recovery_s"]["crash"] is not None
+    assert status(row())["unguarded"] == ""

@@ -7,14 +7,16 @@ from hypothesis import strategies as st
 from reprise.contracts.model import Target, Workload
 from reprise.health_watcher.decide import (
     FREEZE_AFTER_S,
-    FREEZE_BUDGET_S,
-    LOST_AFTER_S,
+    LEAST_MARGIN_S,
     MOST_DELAY_S,
     cause_of_death,
     count_probe,
     first_count,
     hangs,
     judge,
+    lost_after_s,
+    margin_s,
+    may_pet,
     may_thaw,
     must_freeze,
     on_death,
@@ -103,19 +105,38 @@ class TestHang:
 
 
 class TestNodeLoss:
-    LOST = LeaseView("n1", LOST_AFTER_S, can_freeze=True, kubelet_reachable=False)
+    LOST = LeaseView("n1", lost_after_s(0.0), can_freeze=True, kubelet_reachable=False)
 
     def test_a_partitioned_node_freezes_before_the_arbiter_gives_up(self) -> None:
-        assert FREEZE_BUDGET_S >= 1.0
-        assert must_freeze(LOST_AFTER_S - FREEZE_BUDGET_S, ever_renewed=True)
+        assert LEAST_MARGIN_S >= 1.0
+        assert must_freeze(lost_after_s(0.0) - LEAST_MARGIN_S, ever_renewed=True)
 
-    @given(st.floats(0, 60), st.floats(0, 10))
-    def test_no_node_is_given_up_that_has_not_had_to_freeze(self, since_start_s: float, delay_s: float) -> None:
+    @given(st.floats(0, 60), st.floats(0, 10), st.floats(0, 10))
+    def test_no_node_is_given_up_that_has_not_had_time_to_freeze(
+        self, since_start_s: float, delay_s: float, freeze_s: float
+    ) -> None:
         """The arbiter sees a renewal delay_s after it started, never before: its clock runs behind the node's."""
         seen_s = since_start_s - delay_s
-        verdict = judge(replace(self.LOST, silent_s=seen_s)).verdict
+        verdict = judge(replace(self.LOST, silent_s=seen_s, freeze_s=freeze_s)).verdict
         if verdict == "lost":
-            assert since_start_s >= FREEZE_AFTER_S + FREEZE_BUDGET_S
+            assert since_start_s >= FREEZE_AFTER_S + margin_s(freeze_s)
+
+    @given(st.floats(0, 60))
+    def test_the_margin_is_several_times_what_freezing_took_on_that_node_and_never_short(self, freeze_s: float) -> None:
+        assert margin_s(freeze_s) >= LEAST_MARGIN_S
+        assert margin_s(freeze_s) >= 3 * freeze_s
+        assert margin_s(0.02) == LEAST_MARGIN_S, "what a small container takes costs no time"
+
+    @given(st.floats(0, 120), st.integers(1, 60))
+    def test_a_node_with_a_watchdog_is_not_given_up_before_that_has_reset_it(self, silent_s: float, watchdog_s: int) -> None:
+        if judge(replace(self.LOST, silent_s=silent_s, watchdog_s=float(watchdog_s))).verdict == "lost":
+            assert silent_s >= watchdog_s + 1
+
+    def test_the_watchdog_is_petted_while_nothing_runs_that_must_not(self) -> None:
+        assert may_pet(1.0, ever_renewed=True, all_frozen=False), "it holds its lease"
+        assert may_pet(1e9, ever_renewed=False, all_frozen=False), "it never held one: it cannot be given up"
+        assert may_pet(60.0, ever_renewed=True, all_frozen=True), "it is cut off and all is frozen"
+        assert not may_pet(FREEZE_AFTER_S, ever_renewed=True, all_frozen=False), "it is cut off and something would not freeze"
 
     def test_a_silent_node_whose_kubelet_answers_is_not_lost(self) -> None:
         assert judge(replace(self.LOST, kubelet_reachable=True)).verdict == "spared"

@@ -142,8 +142,8 @@ class World:
             return []
         return [RunningContainer(self.old_id, "s", "default", "counter-1", "u1", "counter", LIVE, "", 0, "running", 0)]
 
-    def available(self) -> bool:
-        return True
+    def limitation(self) -> str:
+        return ""
 
     def freeze(self, container_id: str) -> bool:
         if not self.old_frozen:
@@ -380,7 +380,7 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
 
     match mutant:
         case "margin":
-            patch.setattr(decide, "LOST_AFTER_S", decide.FREEZE_AFTER_S - 1.5)
+            patch.setattr(decide, "margin_s", lambda _: -1.5)
         case "fence":
             patch.setattr(restorer_decide, "may_take", lambda *_: None)
         case "ask-kubelet":

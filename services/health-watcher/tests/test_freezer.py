@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from reprise.health_watcher.adapters.freezer import CgroupFreezer
 
 
@@ -10,8 +11,9 @@ def test_v1_finds_the_container_and_not_its_conmon(tmp_path: Path) -> None:
     for name in ("crio-abc", "crio-conmon-abc"):
         (pod / name).mkdir(parents=True)
         (pod / name / "freezer.state").write_text("THAWED")
+    (tmp_path / "freezer/kubepods/freezer.state").write_text("THAWED")
     freezer = CgroupFreezer(str(tmp_path))
-    assert freezer.available()
+    assert not freezer.limitation()
     assert freezer.freeze("abc")
     assert freezer.is_frozen("abc")
     assert (pod / "crio-conmon-abc/freezer.state").read_text() == "THAWED"
@@ -34,5 +36,10 @@ def test_a_container_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
     assert not CgroupFreezer(str(tmp_path)).freeze("gone")
 
 
-def test_a_node_without_the_freezer_says_so(tmp_path: Path) -> None:
-    assert not CgroupFreezer(str(tmp_path / "nothing")).available()
+def test_a_node_without_the_freezer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "not below" in CgroupFreezer(str(tmp_path / "nothing")).limitation()
+    (tmp_path / "kubepods.slice").mkdir()
+    assert "offers no" in CgroupFreezer(str(tmp_path)).limitation()
+    (tmp_path / "kubepods.slice/cgroup.freeze").write_text("0")
+    monkeypatch.setattr("os.access", lambda *_: False)  # as on a file system that is mounted read-only
+    assert "cannot be written" in CgroupFreezer(str(tmp_path)).limitation()

@@ -11,9 +11,9 @@ from reprise.contracts.errors import RecoveryError, StoreUnavailable
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, failover_id
 from reprise.restorer import leftovers
-from reprise.restorer.decide import LEFT_OVER_S, left_over
+from reprise.restorer.decide import LEFT_OVER_S, left_over, spent
 from reprise.restorer.leftovers import LeftOvers
-from reprise.restorer.model import STEPS, LiveRef, PodNames, Saga, Standby
+from reprise.restorer.model import STEPS, Fence, LiveRef, PodNames, Saga, Standby
 from reprise.restorer.ports import standby_key
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer
@@ -90,6 +90,23 @@ def test_the_rule_is_every_name_and_the_hour(shown: LiveRef, there: list[PodName
     assert gone == (shown.live_id not in said and shown.pod_uid not in by_pod and shown.idle_s >= LEFT_OVER_S)
     if not gone:
         assert not left_over(shown, [*there, STRANGER], [*records, saga()])
+
+
+@pytest.mark.parametrize("step", [*STEPS, "undo", "wait", "abandoned"])
+def test_a_record_is_kept_while_its_pod_is_there_or_its_failover_runs(step: str) -> None:
+    its_pod, fence = PodNames(WORKLOAD, "u1", ("counter:1",)), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1")
+    record = saga(step=step)
+    for each in (record, fence):
+        assert not spent(each, [STRANGER, its_pod], [record])
+        assert spent(each, [STRANGER], [record]) == (step in ("complete", "abandoned", "wait"))
+
+
+@given(st.lists(pods, max_size=4), st.lists(sagas, max_size=3))
+def test_more_pods_or_running_failovers_never_make_a_record_spent(there: list[PodNames], records: list[Saga]) -> None:
+    for uid in ("u1", "u2"):
+        fence = Fence(pod_uid=uid, holder="node")
+        if spent(fence, [*there, PodNames(WORKLOAD, "u9", ())], [*records, saga(step="verify")]):
+            assert spent(fence, there, records)
 
 
 @dataclass
@@ -208,3 +225,31 @@ async def test_a_standby_whose_record_changes_is_not_forgotten(world: World) -> 
             await world.standbys.put(name, Standby(node="n3"))
         await world.look()
     assert await world.standbys.get(name)
+
+
+@pytest.mark.looptime
+async def test_fences_and_failovers_go_when_their_pod_was_gone_for_an_hour_and_not_before(world: World) -> None:
+    fences = Bucket(world.bus, "fences", Fence)
+    world.cluster.there = (PodNames(WORKLOAD, "u2", ("counter:1",)),)
+    for uid in ("u1", "u2"):
+        await fences.put(uid, Fence(pod_uid=uid, holder="restorer", failover_id=f"fo-{uid}"))
+        record = saga(step="complete", failover_id=f"fo-{uid}", target=TARGET.model_copy(update={"pod_uid": uid}))
+        await world.sagas.put(record.failover_id, record)
+    for _ in range(6):
+        await world.look()
+    assert await fences.get("u1")
+    await world.look()
+    assert (await fences.get("u1"), await world.sagas.get("fo-u1")) == (None, None)
+    assert await fences.get("u2")
+    assert await world.sagas.get("fo-u2"), "its pod is there"
+
+
+@pytest.mark.looptime
+async def test_a_fence_that_is_written_meanwhile_stays(world: World) -> None:
+    fences = Bucket(world.bus, "fences", Fence)
+    await fences.put("u1", Fence(pod_uid="u1", holder="node"))
+    for round_ in range(9):
+        if round_ == 5:
+            await fences.put("u1", Fence(pod_uid="u1", holder="nobody"))
+        await world.look()
+    assert await fences.get("u1")

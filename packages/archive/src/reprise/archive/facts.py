@@ -19,8 +19,14 @@ __all__ = ["REMEDY", "ArchiveFacts", "BadArchive", "read_facts"]
 
 MAX_DOCUMENT = 4 << 20
 LOG_HEAD = 1 << 16
+MOST_TOLD = 256
 REQUIRED = ("config.dump", "spec.dump", "stats-dump", "checkpoint/inventory.img")
 DOCUMENTS = ("config.dump", "spec.dump", "stats-dump")
+EVERYWHERE = frozenset({
+    # CRI-O sets these up anew in whatever container it restores into: server/container_restore.go, ignoreMounts.
+    "/proc", "/dev", "/dev/pts", "/dev/mqueue", "/sys", "/sys/fs/cgroup", "/dev/shm", "/etc/resolv.conf", "/etc/hostname",
+    "/etc/passwd", "/etc/group", "/run/secrets", "/run/.containerenv",
+})  # fmt: skip
 CRIU_VERSION = re.compile(rb"\bVersion: ([0-9][0-9A-Za-z.-]{0,30})")
 
 
@@ -39,6 +45,10 @@ class ArchiveFacts(BaseModel):
     members: int
     criu_version: str = ""
     """As CRIU's dump.log says; empty if it does not."""
+    mounts: tuple[str, ...] = ()
+    """Paths that the container must have a mount at to be restored, besides what each container has."""
+    devices: tuple[str, ...] = ()
+    """Paths of device nodes that it was given besides what each container has."""
 
 
 def read_facts(path: Path, members: list[Member]) -> ArchiveFacts:
@@ -85,7 +95,15 @@ def _facts(documents: dict[str, bytes], name: str, count: int, criu_version: str
         stats=read_stats(documents["stats-dump"]),
         members=count,
         criu_version=criu_version,
+        mounts=tuple(path for path in _texts(spec.get("mounts"), "destination") if path not in EVERYWHERE),
+        devices=_texts((spec.get("linux") or {}).get("devices"), "path") if isinstance(spec.get("linux"), dict) else (),
     )
+
+
+def _texts(items: Any, key: str) -> tuple[str, ...]:
+    """Of each object of a list that comes from outside; what is none of that is passed over."""
+    found = [item.get(key) for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    return tuple(sorted({text for text in found if isinstance(text, str)}))[:MOST_TOLD]
 
 
 def _json(data: bytes, member: str, name: str) -> dict[str, Any]:

@@ -115,6 +115,8 @@ def reasons(rows: list[dict[str, Any]]) -> list[str]:
         name, refused, held = f"{row['kind'].lower()}/{row['workload']}", row.get("refused"), row.get("standby")
         if row.get("health_reason"):
             lines.append(f"{name}: {row['health_reason']}")
+        if row.get("unguarded"):
+            lines.append(f"{name}: not moved if {row.get('node') or 'its node'} is lost: {row['unguarded']}")
         if refused and not (held and held["warm"]):
             lines.append(f"{name}: {refused['node']} refused to stand by: {refused['message']}; {refused['remedy']}")
     return lines

@@ -16,6 +16,8 @@ MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one sec
 MAX_INTERVAL_S = 7 * 86400.0
 
 Mode = Literal["criu", "off"]
+RESTORED_GATE = "reprise.dev/restored"
+"""A pod's readiness gate, for those that list it: True while no protected container of it runs without its memory."""
 Arm = Literal["first-checkpoint", "on-failure", "never"]
 Prestaging = Literal["auto", "image", "chunks", "none"]
 

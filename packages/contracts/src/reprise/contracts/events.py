@@ -259,6 +259,20 @@ class NodeReturned(NodeEvent):
     TYPE: ClassVar[str] = "node.returned"
 
 
+class NodeGuarded(NodeEvent):
+    """The node can freeze its protected containers, so it may be given up when it is lost; detail: by when."""
+
+    TYPE: ClassVar[str] = "node.guarded"
+    freeze_s: float = 0.0
+    """The longest that freezing took on it since it booted; 0: it never had to."""
+
+
+class NodeUnguarded(NodeEvent):
+    """The node cannot freeze its protected containers, and why: it is never given up, and what it runs is not moved then."""
+
+    TYPE: ClassVar[str] = "node.unguarded"
+
+
 ALL: tuple[type[Event], ...] = (
     CheckpointDue,
     CheckpointTaken,
@@ -279,6 +293,8 @@ ALL: tuple[type[Event], ...] = (
     NodeLost,
     NodeIsolated,
     NodeReturned,
+    NodeGuarded,
+    NodeUnguarded,
 )
 BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in ALL}
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.aio import client, config, watch
-from reprise.contracts.annotations import Policy, Problem, parse
+from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
 from reprise.contracts.model import Target, Workload
 from reprise.runtime.telemetry import log
 
@@ -63,6 +63,10 @@ class ProtectedPod:
     containers: tuple[ProtectedContainer, ...]
     live_id: str
     """What this pod's live reference is called: its UID, or what a failover named it by."""
+    gated: bool = False
+    """Whether it lists the readiness gate reprise.dev/restored."""
+    gate_message: str = ""
+    """Of that condition, while it is True."""
 
     def target(self, container: ProtectedContainer | str) -> Target:
         found = next(c for c in self.containers if c.name == container) if isinstance(container, str) else container
@@ -236,7 +240,31 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         deleting=meta.deletion_timestamp is not None,
         containers=tuple(_container(c, states.get(c.name)) for c in spec.containers if c.name in names),
         live_id=(meta.annotations or {}).get("reprise.dev/live-id", meta.uid),
+        gated=is_gated(pod),
+        gate_message=next(
+            (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""
+        ),
     )
+
+
+def is_gated(pod: Any) -> bool:
+    """Whether a V1Pod lists the readiness gate reprise.dev/restored."""
+    return any(gate.condition_type == RESTORED_GATE for gate in pod.spec.readiness_gates or [])
+
+
+async def set_condition(
+    api: client.ApiClient, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str
+) -> None:
+    """A condition of a pod's status. Raises ApiException; OSError or TimeoutError if there is no answer within 2 s."""
+    stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    condition = {
+        "type": kind, "status": str(true), "reason": reason, "message": message[:1024], "lastTransitionTime": stamp,
+    }  # fmt: skip
+    core: Any = client.CoreV1Api(api)
+    await core.patch_namespaced_pod_status(
+        pod, namespace, {"status": {"conditions": [condition]}},
+        _content_type="application/strategic-merge-patch+json", _request_timeout=2,
+    )  # fmt: skip
 
 
 def _container(spec: Any, status: Any) -> ProtectedContainer:

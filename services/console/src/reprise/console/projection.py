@@ -20,6 +20,8 @@ from reprise.contracts.events import (
     FailoverRestored,
     FailoverStarted,
     NodeEvent,
+    NodeGuarded,
+    NodeUnguarded,
     StandbyRefused,
 )
 
@@ -95,6 +97,11 @@ def _failover_row(event: Event) -> Row | None:
 
 def _node_row(event: Event) -> Row | None:
     """A node that works is there, whatever was said of it before."""
+    if isinstance(event, NodeGuarded | NodeUnguarded):
+        columns = {
+            "node": event.node, "guarded_at": event.at, "guarded": isinstance(event, NodeGuarded), "guard_detail": event.detail,
+        }  # fmt: skip
+        return Row("nodes", "node", columns, newest={"guarded_at": ("guarded", "guard_detail")})
     if isinstance(event, NodeEvent):
         columns = {"node": event.node, "changed_at": event.at, "change": event.TYPE, "detail": event.detail}
         return Row("nodes", "node", columns, newest={"changed_at": ("change", "detail")})

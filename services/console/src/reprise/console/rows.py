@@ -153,6 +153,9 @@ class WorkloadRow(BaseModel):
     interval_s: float | None
     health: Health
     health_reason: str
+    unguarded: Annotated[
+        str, Field(description="why it is not moved if its node is lost: that cannot freeze it; empty if it can")
+    ] = ""
     checkpoint: Newest | None
     recovery_point_age_s: float | None
     standby: StandbyNode | None

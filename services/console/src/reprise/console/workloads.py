@@ -19,12 +19,18 @@ def status(row: dict[str, Any]) -> dict[str, Any]:
     warm = bool(standby and standby["warm"])
     return {
         **{name: row[name] for name in ("namespace", "kind", "workload", "container", "node", "pod", "interval_s")},
+        "unguarded": row["unguarded"] or "",
         "health": health, "health_reason": reason,
         "checkpoint": _checkpoint(row), "recovery_point_age_s": _rounded(row["recovery_point_age_s"]),
         "standby": standby, "refused": _refused(row),
-        "expected_recovery_s": asdict(expected_recovery(row["size_bytes"], warm=warm, movable=row["kind"] == "Deployment")),
+        "expected_recovery_s": asdict(expected_recovery(row["size_bytes"], warm=warm, movable=is_movable(row))),
         "last_failover": _failover(row),
     }  # fmt: skip
+
+
+def is_movable(row: dict[str, Any]) -> bool:
+    """Off a lost node: only a Deployment, in this version, and only if its node can be given up."""
+    return row["kind"] == "Deployment" and row["unguarded"] is None
 
 
 def health_of(row: dict[str, Any]) -> tuple[str, str]:

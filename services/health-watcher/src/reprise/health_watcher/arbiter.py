@@ -95,11 +95,11 @@ class Arbiter:
     async def _judge(self, node: str) -> None:
         lease = self._leases[node]
         silent_s = time.monotonic() - self._seen_at[node]
-        verdict = judge(LeaseView(node, silent_s, lease.can_freeze, None))
+        verdict = judge(_view(lease, silent_s))
         if verdict.verdict == "ask-kubelet":
             reachable = await self._kubelet_answers(lease.host_ip)
             silent_s = time.monotonic() - self._seen_at[node]
-            verdict = judge(LeaseView(node, silent_s, lease.can_freeze, reachable))
+            verdict = judge(_view(lease, silent_s, reachable=reachable))
         if verdict.verdict == "lost" and self._election.leading and self._sees():
             await self._give_up(node, verdict.why, silent_s)
 
@@ -153,3 +153,7 @@ class Arbiter:
                     noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
                 )  # fmt: skip
                 self._announcer.announce(declared, f"declared-{name}-node-{judgement}")
+
+
+def _view(lease: NodeLease, silent_s: float, *, reachable: bool | None = None) -> LeaseView:
+    return LeaseView(lease.node, silent_s, lease.can_freeze, reachable, lease.freeze_s, lease.watchdog_s)

@@ -7,13 +7,13 @@ Everything an armed pod needs to come back happens here, on the node: NATS, the 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
 from prometheus_client import Counter, Histogram
 from reprise.contracts.events import Cause, FailoverDeclared
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import failover_id
+from reprise.contracts.model import Target, failover_id
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import SOON_S, cause_of_death, on_death, removal_delay_s
 from reprise.health_watcher.model import Death, Subject
@@ -61,6 +61,14 @@ class Deaths:
         self._removals: set[asyncio.Task[None]] = set()
         self.on_started: Callable[[], Awaitable[None]] = _nothing
         """Called at each start of a container, before anything else."""
+        self.on_listed: Callable[[Iterable[RunningContainer]], Awaitable[None]] = _no_one
+        """Called at each look at the containers."""
+        self.on_ended: Callable[[Target], None] = _nobody
+        """Called for each end of a protected container, before anything else is done about it."""
+        self.on_died: Callable[[Target], None] = _nobody
+        """Called for each end that is declared, of a container that is not armed."""
+        self.expected_ends: Collection[str] = ()
+        """Containers whose end is no crash."""
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
         self.failing: dict[str, tuple[int, int]] = {}
@@ -97,6 +105,7 @@ class Deaths:
         self._seen_at = {container_id: self._seen_at.get(container_id, seen_at) for container_id in listed}
         self._known = listed
         self._handled &= listed.keys()
+        await self.on_listed(listed.values())
         for container in listed.values():
             if container.state == "exited":
                 await self._ended(container.id, 0)
@@ -118,6 +127,8 @@ class Deaths:
     async def _judge(self, ended: Ended) -> None:
         container = ended.container
         known, deleting = self._subject(container)
+        if known:
+            self.on_ended(known.target)
         runs_live_image = parse_live(container.image) is not None
         death = Death(container.id, known, deleting, runs_live_image, self._pods.synced, ended.superseded)
         verdict = on_death(death)
@@ -131,7 +142,9 @@ class Deaths:
         delay_s = removal_delay_s(self._soon_in_a_row(ended)) if remove else 0.0
         if remove and not delay_s:
             await self._remove(container.id)
-        if verdict.declare and known:
+        if verdict.declare and known and container.id not in self.expected_ends:
+            if not verdict.remove:
+                self.on_died(known.target)
             self._declare(known, ended)
         if delay_s:
             log().warning("it ends soon each time: its next start waits", pod=container.pod, delay_s=delay_s)
@@ -212,4 +225,12 @@ class Deaths:
 
 
 async def _nothing() -> None:
+    """Nobody asked to be called."""
+
+
+async def _no_one(_: Iterable[RunningContainer]) -> None:
+    """Nobody asked to be called."""
+
+
+def _nobody(_: Target) -> None:
     """Nobody asked to be called."""

@@ -1,9 +1,10 @@
 """The rules of health-watcher, pure: a snapshot in, a decision with its reason out.
 
 Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal that succeeded by *either* way (KV, or
-a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only LOST_AFTER_S after it last *saw* a
-renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node is frozen
-LOST_AFTER_S - FREEZE_AFTER_S (the margin: time to freeze) before anyone may start a second instance.
+a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only FREEZE_AFTER_S and a margin after it last
+*saw* a renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node has the whole
+margin to freeze before anyone may start a second instance. The margin is computed from how long freezing took on that node
+(margin_s); a node that cannot freeze is never given up.
 The arbiter reads the pods' fences first and both leases after that: a node that thawed has renewed, then written the
 fence, then thawed, so either the renewal is seen, or what it writes later makes the failover's compare-and-set fail.
 Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see its own node's
@@ -13,12 +14,18 @@ renewals is blind and judges nobody.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount
+from reprise.health_watcher.model import Birth, Death, Fence, Gate, Instance, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
-LOST_AFTER_S = 5.0
-FREEZE_BUDGET_S = LOST_AFTER_S - FREEZE_AFTER_S
+LEAST_MARGIN_S = 2.0
+"""Also for a node that never had to freeze: then nothing is measured. 100 times what a small container takes."""
+BEGIN_S = 0.5
+"""From the moment that it must until freezing begins at the latest: the guard looks each 0.1 s."""
+RESET_S = 1.0
+"""Of a watchdog: it counts in whole seconds."""
+SLOWER = 3.0
+"""How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
 BLIND_AFTER_S = 2.5
 SOON_S = 10.0
 FREE_RESTARTS = 2
@@ -53,6 +60,50 @@ def on_death(death: Death) -> OnDeath:
     if armed and death.superseded:
         return OnDeath(remove=True, declare=False, why="its successor was started already")
     return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
+
+
+@dataclass(frozen=True)
+class OnBirth:
+    """What to do about a container that starts in place of one that ended."""
+
+    act: Literal["run", "hold", "end"]
+    why: str
+
+
+def on_birth(birth: Birth) -> OnBirth:
+    """A blank instance does not serve while its memory is on its way; but it is held for a while only, and only if there is
+    any memory to wait for.
+    """
+    if birth.restored:
+        return OnBirth("run", "it is restored")
+    if birth.first:
+        return OnBirth("run", "its pod's first instance")
+    if birth.placed:
+        return OnBirth("end", "its pod has its checkpoint as image by now")
+    if not birth.has_checkpoint:
+        return OnBirth("run", "no checkpoint of it is known here")
+    if not birth.in_budget:
+        return OnBirth("run", "it was waited for long enough")
+    return OnBirth("hold", "its checkpoint is to be restored in its place")
+
+
+def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
+    """Whether a pod may be ready as far as its memory goes: all of its protected containers must. before: the condition's
+    message; it names the instances that the gate was opened for, which an agent that restarts cannot know otherwise.
+    """
+    for one in instances:
+        if not one.container_id:
+            return Gate(False, "NotRunning", f"container {one.container} does not run")
+        known = f"{one.container}={one.container_id[:12]}" in before
+        if not (one.restored or one.first or one.cold or known):
+            why = "was restarted without its memory; waits for its restore, or for a cold start to be announced"
+            return Gate(False, "Blank", f"container {one.container} {why}")
+    names = ", ".join(f"{one.container}={one.container_id[:12]}" for one in instances)
+    if any(one.cold and not one.restored for one in instances):
+        return Gate(True, "ColdStart", f"started without its memory, as failover.abandoned says: {names}")
+    if any(one.restored for one in instances):
+        return Gate(True, "Restored", f"runs from a checkpoint: {names}")
+    return Gate(True, "FirstStart", f"the pod's first instance: {names}")
 
 
 def first_count(*, restored: bool) -> ProbeCount:
@@ -97,9 +148,27 @@ class Judgement:
     why: str
 
 
+def margin_s(freeze_s: float) -> float:
+    """How long a node is given to freeze. freeze_s: the longest that it took there since it booted; 0 if it never had to."""
+    return max(LEAST_MARGIN_S, BEGIN_S + SLOWER * freeze_s)
+
+
+def lost_after_s(freeze_s: float, watchdog_s: float = 0.0) -> float:
+    """Without a renewal for so long a node may be given up. With a hardware watchdog not before that has reset it: then it is
+    safe also if its agent died at the same moment.
+    """
+    reset_s = watchdog_s + RESET_S if watchdog_s else 0.0
+    return max(FREEZE_AFTER_S + margin_s(freeze_s), reset_s)
+
+
+def may_pet(since_renewal_s: float, *, ever_renewed: bool, all_frozen: bool) -> bool:
+    """Whether the hardware watchdog is to leave this node running: nothing runs here that may run elsewhere soon."""
+    return all_frozen or not must_freeze(since_renewal_s, ever_renewed=ever_renewed)
+
+
 def judge(view: LeaseView) -> Judgement:
     """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable."""
-    if view.silent_s < LOST_AFTER_S:
+    if view.silent_s < lost_after_s(view.freeze_s, view.watchdog_s):
         return Judgement("alive", f"renewed {view.silent_s:.1f} s ago")
     if not view.can_freeze:
         return Judgement("spared", "its agent said that it cannot freeze containers: a second instance would be unsafe")

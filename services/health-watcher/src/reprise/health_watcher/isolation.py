@@ -3,15 +3,16 @@
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
-from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
+from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, NodeUnguarded, node_subject
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, may_thaw, must_freeze
+from reprise.health_watcher.decide import RENEW_EVERY_S, lost_after_s, may_pet, may_thaw, must_freeze
 from reprise.health_watcher.model import Fence, NodeLease, Renewed
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
@@ -20,6 +21,8 @@ from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 
 SINCE_RENEWAL = Gauge("reprise_lease_age_seconds", "Since the start of the last renewal that succeeded")
+FREEZE_SECONDS = Gauge("reprise_freeze_seconds", "The longest that freezing this node's containers took since it booted")
+CAN_FREEZE = Gauge("reprise_node_guarded", "1 if this node can freeze its containers, so that it may be given up")
 
 
 class Isolation:
@@ -43,7 +46,15 @@ class Isolation:
         self._lookup = lookup
         self._record, self._renewed_file = state_dir / "frozen.json", state_dir / "renewed.json"
         known = self._load_renewed()
-        self._renewed_at, self._ever = (known, True) if known is not None else (time.monotonic(), False)
+        self._renewed_at, self._ever = (known.at_s, True) if known else (time.monotonic(), False)
+        self._freeze_s = known.freeze_s if known else 0.0
+        self._failed = ""
+        """Why a container could not be frozen, until one can."""
+        self._all_frozen = False
+        self.watchdog_s: Callable[[], float] = lambda: 0.0
+        """The timeout of an armed hardware watchdog."""
+        self._told: str | None = None
+        """What was told of why this node cannot freeze; None: nothing yet."""
         self._tried = asyncio.Event()
         self._asks_all = True
         self._frozen: set[str] = self._load()
@@ -53,22 +64,46 @@ class Isolation:
     def holds_lease(self) -> bool:
         return self._ever and not must_freeze(time.monotonic() - self._renewed_at, ever_renewed=True)
 
+    @property
+    def safe(self) -> bool:
+        """Whether nothing runs here that may run elsewhere soon."""
+        return may_pet(time.monotonic() - self._renewed_at, ever_renewed=self._ever, all_frozen=self._all_frozen)
+
     async def renew_for_ever(self) -> None:
         """Renew by KV; by a Kubernetes Lease as well as soon as KV fails."""
         while True:
-            started = time.monotonic()
+            started, limitation = time.monotonic(), self._freezer.limitation() or self._failed
             self._lease = self._lease.model_copy(
                 update={
                     "renewals": self._lease.renewals + 1, "sent_at_s": started,
                     # Not before a renewal is known to have succeeded, on disk too: only then this node freezes for sure.
-                    "can_freeze": self._ever and self._freezer.available(),
+                    "can_freeze": self._ever and not limitation, "freeze_s": self._freeze_s,
+                    "watchdog_s": self.watchdog_s(),
                 }
             )  # fmt: skip
             if await self._renew():
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
+                self._tell_guarded(limitation)
             self._tried.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
+
+    def _tell_guarded(self, limitation: str) -> None:
+        """Once when the agent starts, and whenever it changes."""
+        CAN_FREEZE.set(not limitation)
+        if limitation == self._told:
+            return
+        self._told = limitation
+        node = self._lease.node
+        told: NodeGuarded | NodeUnguarded
+        if limitation:
+            log().error("this node cannot freeze containers: it is never given up", reason=limitation)
+            told = NodeUnguarded(node=node, workload=node_subject(node), detail=limitation)
+        else:
+            after_s = lost_after_s(self._freeze_s, self.watchdog_s())
+            after = f"it freezes when it is cut off, and may be given up {after_s:.1f} s after its last renewal"
+            told = NodeGuarded(node=node, workload=node_subject(node), detail=after, freeze_s=self._freeze_s)
+        self._announcer.announce(told, f"guard-{node}-{self._lease.boot_id}-{told.at.timestamp()}")
 
     async def _renew(self) -> bool:
         try:
@@ -96,9 +131,16 @@ class Isolation:
             if must_freeze(silent_s, ever_renewed=self._ever):
                 self._asks_all = True
                 await self._freeze(silent_s)
-            elif self._frozen or self._fenced or self._asks_all:
+                await asyncio.sleep(0.1)
+                continue
+            self._all_frozen = False
+            if self._frozen or self._fenced or self._asks_all:
                 await self._settle()
             await asyncio.sleep(0.1)
+
+    def froze(self, container_id: str) -> bool:
+        """Whether it is frozen because of where it may run, and so is thawed by these rules only."""
+        return container_id in self._frozen
 
     async def on_started(self) -> None:
         """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
@@ -114,10 +156,12 @@ class Isolation:
 
     async def _freeze(self, silent_s: float) -> None:
         """What is protected here; of a node that holds its lease, only what was restored elsewhere."""
+        began = time.monotonic()
         try:
             containers = await self._protected()
         except CriError as error:
             log().error("cannot list containers to freeze them", error=str(error))
+            self._all_frozen = False
             return
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
         new = [c for c in containers if c.id not in self._frozen and (isolated or c.pod_uid in self._fenced)]
@@ -125,6 +169,9 @@ class Isolation:
             self._frozen |= {c.id for c in new}
             self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
             await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
+            self._freeze_s = max(self._freeze_s, time.monotonic() - began)
+            FREEZE_SECONDS.set(self._freeze_s)
+        self._all_frozen = isolated and all(c.id in self._frozen for c in containers)
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
@@ -133,9 +180,11 @@ class Isolation:
     async def _freeze_one(self, container: RunningContainer, silent_s: float) -> None:
         try:
             if await asyncio.to_thread(self._freezer.freeze, container.id):
+                self._failed = ""
                 log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
         except OSError as error:
             self._frozen.discard(container.id)
+            self._failed = f"container {container.name} of pod {container.pod} could not be frozen: {error}"
             log().error("could not freeze a container", pod=container.pod, error=str(error))
 
     async def _settle(self) -> None:
@@ -191,18 +240,18 @@ class Isolation:
         temporary.write_text(json.dumps(sorted(self._frozen)))
         temporary.rename(self._record)
 
-    def _load_renewed(self) -> float | None:
+    def _load_renewed(self) -> Renewed | None:
         """When the lease was renewed last, if that was in this boot."""
         try:
             known = Renewed.model_validate_json(self._renewed_file.read_text())
         except (OSError, ValueError):
             return None
-        return known.at_s if known.boot_id == self._lease.boot_id else None
+        return known if known.boot_id == self._lease.boot_id else None
 
     def _save_renewed(self, at_s: float) -> None:
         self._renewed_file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._renewed_file.with_suffix(".new")
-        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s).model_dump_json())
+        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json())
         temporary.rename(self._renewed_file)
 
     async def _may_run(self, container: RunningContainer) -> bool:

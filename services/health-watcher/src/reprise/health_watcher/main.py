@@ -1,23 +1,27 @@
 """The composition root of health-watcher."""
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
 
-from reprise.contracts.events import FailoverStarted
+from reprise.contracts.events import CheckpointStored, FailoverAbandoned, FailoverCompleted, FailoverStarted
 from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
+from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.arbiter import Arbiter
+from reprise.health_watcher.births import Births
 from reprise.health_watcher.deaths import Deaths
+from reprise.health_watcher.gates import Gates
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.hangs import Hangs
 from reprise.health_watcher.isolation import Isolation
 from reprise.health_watcher.model import Fence, NodeLease
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube
-from reprise.runtime.cri import Cri
+from reprise.runtime.cri import Cri, RunningContainer
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
@@ -39,6 +43,18 @@ async def main(settings: Settings) -> None:
     fences = Bucket(service.bus, "fences", Fence)
     isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, KubernetesPods(api), announcer, Path(settings.state_dir))
     deaths.on_started = isolation.on_started
+    births = Births(cri, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
+    watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s, lambda: isolation.safe)
+    watchdog.arm()
+    isolation.watchdog_s = lambda: watchdog.armed_s
+    gates = Gates(api, pods)
+
+    async def on_listed(containers: Iterable[RunningContainer]) -> None:
+        await births.listed(containers)
+        await gates.listed(containers)
+
+    deaths.on_listed, deaths.on_died, deaths.expected_ends = on_listed, births.died, births.superseded
+    deaths.on_ended = gates.ended
     election = Election(service.bus, "arbiter", settings.pod_name)
     arbiter = Arbiter(election, kv, leases, fences, api, announcer, settings.kubelet_port, settings.node_name)
     for name, part in (
@@ -49,6 +65,9 @@ async def main(settings: Settings) -> None:
         ("lease", isolation.renew_for_ever),
         ("facts", Facts(service.bus, settings.node_name).run),
         ("guard", isolation.guard),
+        ("births", births.run),
+        ("gates", gates.run),
+        ("watchdog", watchdog.run),
         ("election", election.run),
         ("leases", arbiter.follow),
         ("kubernetes-leases", arbiter.follow_kubernetes),
@@ -57,9 +76,13 @@ async def main(settings: Settings) -> None:
         service.part(name, part)
     handlers = Handlers(cri)
     service.bus.subscribe(f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name)
+    decided = (CheckpointStored, FailoverStarted, FailoverAbandoned, FailoverCompleted)
+    service.bus.subscribe(f"births-{settings.node_name}", decided, births.on_event, node=settings.node_name)
+    service.bus.subscribe(f"gates-{settings.node_name}", FailoverAbandoned, gates.on_abandoned, node=settings.node_name)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: isolation.holds_lease)
     service.on_stop(election.resign)
+    service.on_stop(watchdog.stop)
     await service.run_async()
 
 

@@ -16,6 +16,10 @@ class NodeLease(BaseModel):
     renewals: int
     can_freeze: bool
     """That it will freeze when it must: its freezer is within reach, and it knows that it held a lease."""
+    freeze_s: float = 0.0
+    """The longest that freezing all of its containers took since it booted; 0: it never had to."""
+    watchdog_s: float = 0.0
+    """After so long without its agent a hardware watchdog resets it; 0: it has none."""
     sent_at_s: float = 0.0
     """By its node's monotonic clock; means something only there."""
 
@@ -42,11 +46,12 @@ class Fence(BaseModel):
 class Renewed(BaseModel):
     """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
 
-    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot.
+    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot. freeze_s: as in the lease.
     """
 
     boot_id: str
     at_s: float
+    freeze_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,41 @@ class Death:
 
 
 @dataclass(frozen=True)
+class Birth:
+    """A container that the kubelet started in place of one that ended. restored: it runs from a checkpoint. placed: its pod has
+    its checkpoint as image by now. in_budget: blanks may be held for longer.
+    """
+
+    restored: bool
+    first: bool
+    has_checkpoint: bool
+    placed: bool
+    in_budget: bool
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What runs in a protected container, for the readiness gate; container_id empty: nothing does. first: of its pod.
+    cold: it starts without its memory, and that was announced.
+    """
+
+    container: str
+    container_id: str = ""
+    restored: bool = False
+    first: bool = False
+    cold: bool = False
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A pod's condition: reason and message as Kubernetes has them."""
+
+    open: bool
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
 class ProbeCount:
     """Consecutive failures of one container's liveness probe."""
 
@@ -89,3 +129,6 @@ class LeaseView:
     can_freeze: bool
     kubelet_reachable: bool | None
     """None: not asked yet."""
+    freeze_s: float = 0.0
+    watchdog_s: float = 0.0
+    """Both as its lease says."""

@@ -6,7 +6,9 @@ from typing import Protocol
 class Freezer(Protocol):
     """The cgroup freezer."""
 
-    def available(self) -> bool: ...
+    def limitation(self) -> str:
+        """Why the containers of this node cannot be frozen from here; empty if they can."""
+        ...
 
     def freeze(self, container_id: str) -> bool:
         """True once it is frozen; False if there is no such container. Raises OSError if it cannot be done."""

@@ -14,3 +14,9 @@ class Settings(RuntimeSettings):
     state_dir: str = "/var/lib/reprise"
     """On the node's disk: which containers we froze, so that a restarted agent thaws them and no others."""
     kubelet_port: int = 10250
+    watchdog_device: str = ""
+    """A hardware watchdog, e.g. /dev/watchdog, that resets the node if its agent is dead while it is cut off; empty: not used."""
+    watchdog_timeout_s: int = 10
+    """The node is given up a second after that at the earliest. It must outlast a restart of the agent."""
+    hold_blank_s: float = 5.0
+    """How long the blank instance that the kubelet starts after a crash is held at most while its restore is prepared; 0: not."""

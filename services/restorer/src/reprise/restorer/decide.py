@@ -30,9 +30,11 @@ from reprise.restorer.model import (
     Snapshot,
     Stop,
 )
+from reprise.restorer.placement import Placement, Site, forgotten, refused, same_image, tied
 
 SOON_S = 10.0
 """An instance that ends within this time of its restore, and without a good checkpoint of its own, proves no life."""
+NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
 STRIKES = 2
 STEPS_BACK = 2
 DELAYS = 30
@@ -143,6 +145,28 @@ def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
     return tuple(g for g in good if g.checkpoint_id not in recovery.void and (g.container_id or "-") not in recovery.dead)
 
 
+def fitting(good: tuple[Good, ...], pod: PodView | None) -> tuple[tuple[Good, ...], str]:
+    """Those that this pod can be restored from: a rollout may have changed what it runs and mounts since. And why the newest
+    of the others is none of them.
+    """
+    why = [(g, unlike(g.need, pod)) for g in good]
+    unfit = next((f"{g.checkpoint_id} {text}" for g, text in why if text), "")
+    return tuple(g for g, text in why if not text), unfit
+
+
+def unlike(need: Need, pod: PodView | None) -> str:
+    """What of the checkpoint the pod does not have; empty if it has all, as far as is known."""
+    if pod is None:
+        return ""
+    runs = pod.cold_image or ("" if parse_live(pod.image) else pod.image)
+    if need.base_image and not parse_live(need.base_image) and not same_image(need.base_image, runs):
+        return f"is of the image {need.base_image}, the pod is to run {runs}"
+    # CRI-O's rule: server/container_restore.go, "expects following bind mounts defined".
+    if pod.asks.mounts and (lacking := sorted(set(need.mounts) - set(pod.asks.mounts))):
+        return f"has mounts at {', '.join(lacking)}, the pod has them only at {', '.join(pod.asks.mounts)}"
+    return ""
+
+
 def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
     """The newest checkpoint that is not given up, or why there is none."""
     limit = min((*now.tried, *([noted.checkpoint_id] if poisoned else [])), default="")
@@ -156,6 +180,9 @@ def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
     if now.tried:
         return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no older checkpoint",
                     "see the workload's events and CRIU's log in the container's bundle on the node")  # fmt: skip
+    if now.unfit:
+        return Stop("Incompatible", f"no good checkpoint is of this pod's template: {now.unfit}; it starts cold",
+                    "nothing, if its template was changed since: its next checkpoint fits")  # fmt: skip
     return Stop("NoCheckpoint", "there is no good checkpoint of this container yet: it starts cold",
                 "see the workload's events for why none succeeded; `kubectl describe` it")  # fmt: skip
 
@@ -168,11 +195,16 @@ def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
             f"a {now.pod.owner_kind or 'bare'} pod cannot be moved off a lost node in this version",
             "run it as a Deployment, or delete the pod by hand once the node is certainly off",
         )
-    chosen = choose_node(now.nodes, now.need, now.target.node, now.standby, dict(now.refused))
+    asks = now.pod.asks
+    if held := tied(asks, now.target.node):
+        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
+    chosen = choose_node(now.nodes, now.need, now.target.node, now.standby, dict(now.refused), asks)
     if isinstance(chosen, str):
         remedy = "add a node that can, or make one of these able to"
         return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
     why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
+    if lost := forgotten(asks):
+        why = f"{why}; {lost}"
     return Go("shadow", checkpoint_id, chosen.node.name, why, Recovery(checkpoint_id=checkpoint_id))
 
 
@@ -237,11 +269,17 @@ class Choice:
     why: str
 
 
-def choose_node(nodes: tuple[NodeView, ...], need: Need, lost: str, sticky: str, refused: dict[str, str]) -> Choice | str:
-    """The node to move to, or why there is none. The same node as long as it can: what it holds already need not be sent."""
+def choose_node(
+    nodes: tuple[NodeView, ...], need: Need, lost: str, sticky: str, said: dict[str, str], asks: Placement | None = None
+) -> Choice | str:
+    """The node to move to, or why there is none. The same node as long as it can: what it holds already need not be sent.
+
+    said: nodes that refused by themselves, with their reason. asks: what the pod asks of a node.
+    """
     eligible, limits = [], []
+    sites = tuple(node.site for node in nodes)
     for node in nodes:
-        why_not = limitation(node, need, lost) or refused.get(node.name, "")
+        why_not = limitation(node, need, lost, asks or Placement(), sites) or said.get(node.name, "")
         if why_not:
             limits.append(f"{node.name} {why_not}")
         else:
@@ -255,8 +293,11 @@ def choose_node(nodes: tuple[NodeView, ...], need: Need, lost: str, sticky: str,
     return Choice(best, f"{best.name} is ready and runs the fewest protected pods")
 
 
-def limitation(node: NodeView, need: Need, lost: str) -> str:  # noqa: PLR0911 one return per rule reads best
-    """Why this node cannot take what needs that; empty if it can."""
+def limitation(  # noqa: PLR0911 one return per rule reads best
+    node: NodeView, need: Need, lost: str, asks: Placement | None = None, sites: tuple[Site, ...] = ()
+) -> str:
+    """Why this node cannot take what needs that, in a pod that asks this; empty if it can. sites: of all nodes."""
+    asks = asks or Placement()
     if node.name == lost:
         return "is the node it runs on"
     if not node.ready:
@@ -275,7 +316,18 @@ def limitation(node: NodeView, need: Need, lost: str) -> str:  # noqa: PLR0911 o
         return f"has a CPU without {', '.join(lacking)}, which the checkpoint's CPU has"
     if node.free_bytes < need.memory_bytes:
         return f"has {node.free_bytes >> 20} MiB of memory to give, it needs {need.memory_bytes >> 20}"
+    if no_place := refused(asks, node.site, sites):
+        return no_place
+    if need.devices and not asks.devices:
+        return f"is not known to have {', '.join(need.devices)}, which the checkpoint's container was given on its node"
+    if _only_local(need.base_image, asks) and node.site.lacks_image(need.base_image):
+        return f"lacks the base image {need.base_image}, which no registry has: it has {len(node.site.images)} others"
     return ""
+
+
+def _only_local(image: str, asks: Placement) -> bool:
+    """Whether a node either has it or never will. Any other is pulled when it is staged, or the node says that it cannot."""
+    return bool(image) and (asks.never_pulls or image.startswith("localhost/"))
 
 
 def missing_features(needed: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
@@ -332,6 +384,18 @@ def _leads(pod: PodNames, reference: LiveRef) -> bool:
     named = any(f"/{reference.live_id}/" in image for image in pod.images)
     ours = pod.uid in (reference.live_id, reference.pod_uid) or pod.live_id == reference.live_id
     return pod.workload.namespace == reference.namespace and (named or ours)
+
+
+def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
+    """Whether nothing can ever ask for this record again: its pod is gone, and no failover of it runs.
+
+    A UID never comes back. A fence keeps a node from thawing a pod that runs elsewhere; of one that the API server does not
+    have, no node thaws anything (health-watcher's may_thaw), and no failover takes the fence (may_go_on): the record is needed
+    only while there is a pod. A failover that waits for its node to be found lost again waits in vain: only what is there is.
+    """
+    uid = record.target.pod_uid if isinstance(record, Saga) else record.pod_uid
+    running = (saga.target.pod_uid for saga in sagas if not saga.ended and saga.step != "wait")
+    return uid not in running and all(pod.uid != uid for pod in pods)
 
 
 def _names(saga: Saga, reference: LiveRef) -> bool:

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel
 from reprise.contracts.events import Cause, Outcome, Path
 from reprise.contracts.model import Frozen, Target, Workload
+from reprise.restorer.placement import Placement, Site
 
 Step = Literal["plan", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
 STEPS: tuple[Step, ...] = ("plan", "fence", "image", "place", "verify", "adopt", "complete")
@@ -148,6 +149,8 @@ class PodView:
     """Its Deployment has a newer ReplicaSet."""
     cold_image: str = ""
     """What its owner's template says that this container runs; empty if there is none."""
+    asks: Placement = field(default_factory=Placement)
+    """Of the node that it is to run on."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,8 @@ class NodeView:
     """The version that its checkpoints tell of; empty if none is known."""
     cpu_features: tuple[str, ...] = ()
     """As /proc/cpuinfo says; empty if unknown."""
+    site: Site = field(default_factory=Site)
+    """As the scheduler would look at it."""
 
 
 class NodeFacts(BaseModel):
@@ -222,6 +227,11 @@ class Need:
     criu: str = ""
     cpu_features: tuple[str, ...] = ()
     """Of the node that it was taken on, as /proc/cpuinfo says."""
+    base_image: str = ""
+    mounts: tuple[str, ...] = ()
+    """Paths at which the container must have a mount for the runtime to restore it."""
+    devices: tuple[str, ...] = ()
+    """Paths of device nodes that the container was given besides the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +273,8 @@ class Snapshot:
     """Of the pod's live reference."""
     fenced_by: str = ""
     """Another failover that has the pod's fence."""
+    unfit: str = ""
+    """Why the newest checkpoint of another template than the pod's is not among them; empty if there is none."""
 
 
 @dataclass(frozen=True)

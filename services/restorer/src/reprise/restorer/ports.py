@@ -4,6 +4,7 @@ from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Good, Life, LiveRef, NodeView, PodNames, PodView
+from reprise.restorer.placement import Placement
 from reprise.runtime.kv import key
 
 
@@ -44,6 +45,10 @@ class Cluster(Protocol):
 
     async def pod(self, namespace: str, name: str, container: str) -> PodView | None: ...
 
+    async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
+        """What this very pod asks of a node; nothing if it is gone."""
+        ...
+
     async def nodes(self) -> tuple[NodeView, ...]: ...
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
@@ -56,6 +61,10 @@ class Cluster(Protocol):
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         """Of this pod's container: whether another instance than those that are replaced runs and passes its probe."""
+        ...
+
+    async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
+        """Open the readiness gate of a pod that was verified, if it lists one; whether it is ready then, or lists none."""
         ...
 
     async def adopted(self, workload: Workload, name: str) -> bool | None:

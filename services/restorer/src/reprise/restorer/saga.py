@@ -123,7 +123,7 @@ class SagaRunner:
         recovery = await self._recovery(pod, target.container)
         before = recovery.value if recovery else Recovery()
         stored = await self._checkpoints.good(saga.workload, target.container)
-        good = decide.usable(stored, before)
+        good, unfit = decide.fitting(decide.usable(stored, before), pod)
         standby = await self._standby(saga) if saga.moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
@@ -142,6 +142,7 @@ class SagaRunner:
             proved=any(found.container_id == target.container_id for found in stored),
             recovery=before,
             fenced_by=await self._fenced_by(saga),
+            unfit=unfit,
         )
         match decide.plan(snapshot):
             case Stop() as stop:
@@ -298,7 +299,7 @@ class SagaRunner:
                 await self._look(saga)
                 look_at = loop.time() + LOOK_S
             life = await self._cluster.life(saga.workload.namespace, pod, saga.target, saga.replaced)
-            if life.healthy:
+            if life.healthy and await self._may_be_adopted(saga, pod):
                 break
             if loop.time() > end:
                 raise Abandon(decide.unverified(saga, pod, life, self._verify_timeout_s))
@@ -309,6 +310,10 @@ class SagaRunner:
             "restored", saga,
         )  # fmt: skip
         return saga.model_copy(update={"step": "adopt"})
+
+    async def _may_be_adopted(self, saga: Saga, pod: str) -> bool:
+        """Of a pod that is not ready and one that is, a ReplicaSet removes the first: nobody but we can open a shadow's gate."""
+        return saga.path != "shadow" or await self._cluster.opens_gate(saga.workload.namespace, pod, saga.checkpoint_id)
 
     async def _adopt(self, saga: Saga) -> Saga:
         if saga.path == "shadow":

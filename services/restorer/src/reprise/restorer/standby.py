@@ -5,8 +5,9 @@ from collections.abc import Callable
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import Workload, failover_id
-from reprise.restorer.decide import choose_node, prestage
+from reprise.restorer.decide import NOT_MOVABLE_REMEDY, choose_node, prestage
 from reprise.restorer.model import Standby
+from reprise.restorer.placement import tied
 from reprise.restorer.ports import Checkpoints, Cluster, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import ProtectedPod
@@ -22,6 +23,8 @@ class Standbys:
     def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints) -> None:
         self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
         self._bucket = Bucket(bus, "standby", Standby)
+        self._told: set[str] = set()
+        """Pods of which was told that they cannot be moved."""
 
     async def send(self, event: CheckpointStored, pod: ProtectedPod) -> None:
         """Name the standby, and have it stage this checkpoint under the name that a failover would use."""
@@ -34,7 +37,11 @@ class Standbys:
             return
         entry = await self._bucket.get(standby_key(event.workload, event.target.container))
         now = entry.value if entry else Standby()
-        chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused)
+        asks = await self._cluster.placement(pod.namespace, pod.name, pod.uid, event.target.container)
+        if held := tied(asks, event.target.node):
+            await self._tell_tied(event, held)
+            return
+        chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused, asks)
         if isinstance(chosen, str):
             log().info("no standby", workload=str(event.workload), why=chosen)
             await self._change(event.workload, event.target.container, lambda _: Standby())  # each is asked again next time
@@ -58,6 +65,17 @@ class Standbys:
             reference=reference, digest=digest, role="standby", prestage=mode,
         )  # fmt: skip
         await self._bus.publish(built, dedup_id=f"built-standby-{chosen.node.name}-{event.checkpoint_id}")
+
+    async def _tell_tied(self, event: CheckpointStored, held: str) -> None:
+        """Once for each pod: its owner learns of it before its node is lost."""
+        if event.target.pod_uid in self._told:
+            return
+        refused = StandbyRefused(
+            node=event.target.node, workload=event.workload, target=event.target, reason="NotMovable", message=f"its {held}",
+            remedy=NOT_MOVABLE_REMEDY,
+        )  # fmt: skip
+        await self._bus.publish(refused, dedup_id=f"refused-tied-{event.target.pod_uid}-{event.target.container}")
+        self._told.add(event.target.pod_uid)
 
     async def on_staged(self, event: CheckpointStaged) -> None:
         """Of another node than the one that was named since, or of an older checkpoint, it changes nothing."""

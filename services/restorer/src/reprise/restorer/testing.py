@@ -10,6 +10,7 @@ from reprise.contracts.errors import NotStored
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Good, Life, NodeView, PodView
+from reprise.restorer.placement import Placement
 from reprise.restorer.ports import shadow_name
 from reprise.runtime.testing import OnCall
 
@@ -101,6 +102,9 @@ class MemoryCluster:
         await self._call("before", "list nodes")
         return self.listed
 
+    async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
+        return self.pods[name].view.asks if name in self.pods else Placement()
+
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         await self._call("before", "set image")
         if self.pods[pod].view.image != image:
@@ -124,6 +128,9 @@ class MemoryCluster:
             return Life(False, False, "nothing runs")
         serves = found.came_of not in self.store.poison
         return Life(serves, serves, "it serves" if serves else "CrashLoopBackOff")
+
+    async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
+        return True
 
     async def adopted(self, workload: Workload, name: str) -> bool | None:
         await self._call("before", "read shadow")

@@ -220,6 +220,7 @@ def node_list(statuses: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> li
             "name": name, "gone": gone,
             "change": row["change"] if row and gone else "", "detail": row["detail"] if row and gone else "",
             "changed_at": row["changed_at"] if row else None, "seen_at": row["seen_at"] if row else None,
+            "unguarded": row["guard_detail"] if row and row["guarded"] is False else "",
             "runs": [s for s in statuses if s["node"] == name],
             "stands_by": [s for s in statuses if s["standby"] and s["standby"]["node"] == name and s["node"] != name],
         })  # fmt: skip

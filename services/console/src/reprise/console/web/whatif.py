@@ -26,6 +26,9 @@ def fate(row: dict[str, Any], lost: frozenset[str] = frozenset()) -> Fate:
     if row["kind"] != "Deployment":
         what = f"a {row['kind']} cannot be moved in this version: it waits for {row['node']} to return"
         return Fate(row, "", "bad", what, None, age_s)
+    if row["unguarded"]:
+        what = f"{row['node']} cannot be given up, it waits for it to return: {row['unguarded']}"
+        return Fate(row, "", "bad", what, None, age_s)
     standby, refused = row["standby"], row["refused"]
     if standby is None or standby["node"] in lost or standby["node"] == row["node"]:
         why = f"; {refused['node']} refused: {refused['message']}" if refused else ""

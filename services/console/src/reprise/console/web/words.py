@@ -72,6 +72,8 @@ EVENT_TONE = {
     "node.lost": "bad",
     "node.isolated": "bad",
     "node.returned": "ok",
+    "node.guarded": "ok",
+    "node.unguarded": "bad",
 }
 
 
@@ -95,6 +97,6 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
             return f"from {said.get('checkpoint_id')}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
-        case "node.lost" | "node.isolated" | "node.returned":
+        case "node.lost" | "node.isolated" | "node.returned" | "node.guarded" | "node.unguarded":
             return str(said.get("detail"))
     return str(said.get("checkpoint_id") or "")

@@ -3,6 +3,7 @@
 Source: kernel Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -18,9 +19,17 @@ class CgroupFreezer:
         self._root = v1 if self._v1 else Path(root)
         self._found: dict[str, Path] = {}
 
-    def available(self) -> bool:
-        """Whether containers of this node can be frozen from here."""
-        return self._root.is_dir() and any(self._root.glob("kubepods*"))
+    def limitation(self) -> str:
+        """Why containers of this node cannot be frozen from here; empty if they can. What the kernel says to writing it is known
+        only then.
+        """
+        groups = sorted(self._root.glob("kubepods*")) if self._root.is_dir() else []
+        if not groups:
+            return f"the kubelet's control groups are not below {self._root}"
+        file = groups[0] / ("freezer.state" if self._v1 else "cgroup.freeze")
+        if not file.is_file():
+            return f"the kernel offers no {file}"
+        return "" if os.access(file, os.W_OK) else f"{file} cannot be written"
 
     def freeze(self, container_id: str) -> bool:
         group = self._group(container_id)

@@ -60,5 +60,6 @@ def _reference(found: Idle) -> LiveRef:
 
 def _need(m: Manifest) -> Need:
     return Need(
-        m.architecture, m.facts.runtime, m.size, kernel=m.kernel, criu=m.facts.criu_version, cpu_features=m.cpu_features
+        m.architecture, m.facts.runtime, m.size, kernel=m.kernel, criu=m.facts.criu_version, cpu_features=m.cpu_features,
+        base_image=m.facts.base_image, mounts=m.facts.mounts, devices=m.facts.devices,
     )  # fmt: skip

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubernetes.aio import client
-from kubernetes.utils.quantity import parse_quantity
+from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
+from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
+from reprise.restorer.placement import Placement, Resident, Volume
 from reprise.restorer.ports import shadow_name
-from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, owner_of, protected
+from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
 
@@ -19,7 +21,8 @@ HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
 REVISION = "deployment.kubernetes.io/revision"
-REQUESTED_S = 30.0
+LISTED_S = 30.0
+MOST_PLACEMENTS = 10_000
 WRITE_TIMEOUT_S = 5
 DISCARD_GRACE_S = 1
 """Not 0: then the API server would forget the pod before its node has ended it, and nobody could say that it is gone."""
@@ -30,13 +33,14 @@ class KubernetesCluster:
     """Implements ports.Cluster and ports.Pods. facts: what nodes say of themselves; criu: each node's version, if known."""
 
     def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
-        self._facts, self._criu = facts, criu
+        self._api, self._facts, self._criu = api, facts, criu
         self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
         self._pods = pods
-        self._requested_bytes: dict[str, int] = {}
-        self._requested_at = float("-inf")
+        self._on_node: dict[str, tuple[Resident, ...]] = {}
+        self._listed_at = float("-inf")
+        self._placements: dict[tuple[str, str], Placement] = {}
 
     async def _read(self, namespace: str, name: str) -> Any | None:
         try:
@@ -67,7 +71,39 @@ class KubernetesCluster:
             wanted=wanted,
             outdated=outdated,
             cold_image=cold_image,
+            asks=await self._asks(found, container),
         )
+
+    async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
+        known = self._placements.get((uid, container))
+        if known:
+            return known
+        found = await self._read(namespace, name)
+        return await self._asks(found, container) if found is not None and found.metadata.uid == uid else Placement()
+
+    async def _asks(self, pod: Any, container: str) -> Placement:
+        """Kept by the pod's UID: what a pod asks of its node does not change."""
+        name = (pod.metadata.uid, container)
+        if name not in self._placements:
+            if len(self._placements) >= MOST_PLACEMENTS:
+                self._placements.clear()
+            wanted = [v for v in pod.spec.volumes or [] if v.persistent_volume_claim]
+            claims = {v.name: await self._claim(pod.metadata.namespace, v) for v in wanted}
+            self._placements[name] = placement_of(pod, container, claims)
+        return self._placements[name]
+
+    async def _claim(self, namespace: str, volume: Any) -> Volume:
+        name = volume.persistent_volume_claim.claim_name
+        try:
+            claim = await self._core.read_namespaced_persistent_volume_claim(name, namespace)
+            bound = claim.spec.volume_name
+            return claimed(volume.name, claim, await self._core.read_persistent_volume(bound) if bound else None)
+        except client.ApiException as error:
+            if error.status == 404:
+                return claimed(volume.name, None, None)
+            if error.status == 403:
+                return Volume(volume.name, tied=f"claim {name}, which the restorer may not read (see deploy/base/rbac.yaml)")
+            raise RecoveryError(f"{error.reason}", subject=f"claim {namespace}/{name}", retryable=True) from error
 
     async def _owner(self, namespace: str, owner: Any, container: str) -> tuple[int | None, bool, str]:
         """Replicas that it wants, whether its Deployment has a newer one, and what its template runs in this container."""
@@ -103,23 +139,25 @@ class KubernetesCluster:
     async def nodes(self) -> tuple[NodeView, ...]:
         listed = await self._core.list_node()
         hosted = [pod.node for pod in self._pods.pods.values()]
-        taken = await self._requested()
-        views = [
-            NodeView(
-                name=node.metadata.name,
-                ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
-                schedulable=not node.spec.unschedulable,
-                architecture=node.status.node_info.architecture,
-                protected_pods=hosted.count(node.metadata.name),
-                runtime=node.status.node_info.container_runtime_version.partition(":")[0],
-                free_bytes=_bytes(node.status.allocatable["memory"]) - taken.get(node.metadata.name, 0),
-                kernel=node.status.node_info.kernel_version,
-                criu=self._criu.get(node.metadata.name, ""),
-                cpu_features=await self._features(node.metadata.name),
-            )
-            for node in listed.items
-        ]
-        return tuple(views)
+        pods = await self._pods_by_node()
+        return tuple([await self._view(node, hosted.count(node.metadata.name), pods) for node in listed.items])
+
+    async def _view(self, node: Any, protected_pods: int, pods: Mapping[str, tuple[Resident, ...]]) -> NodeView:
+        name, info = node.metadata.name, node.status.node_info
+        site = site_of(node, pods.get(name, ()))
+        return NodeView(
+            name=name,
+            ready=any(c.type == "Ready" and c.status == "True" for c in node.status.conditions or []),
+            schedulable=not node.spec.unschedulable,
+            architecture=info.architecture,
+            protected_pods=protected_pods,
+            runtime=info.container_runtime_version.partition(":")[0],
+            free_bytes=int(dict(site.free)["memory"]),
+            kernel=info.kernel_version,
+            criu=self._criu.get(name, ""),
+            cpu_features=await self._features(name),
+            site=site,
+        )
 
     async def _features(self, node: str) -> tuple[str, ...]:
         if node not in self._known_features:
@@ -127,18 +165,16 @@ class KubernetesCluster:
             self._known_features[node] = entry.value.cpu_features if entry else ()
         return self._known_features[node]
 
-    async def _requested(self) -> dict[str, int]:
-        """Bytes of memory that the pods of each node request; at most REQUESTED_S old: it is asked for at each checkpoint."""
-        if time.monotonic() - self._requested_at > REQUESTED_S:
-            found: dict[str, int] = {}
+    async def _pods_by_node(self) -> Mapping[str, tuple[Resident, ...]]:
+        """Those that have not ended; at most LISTED_S old: it is asked for at each checkpoint."""
+        if time.monotonic() - self._listed_at > LISTED_S:
+            found: dict[str, list[Resident]] = {}
             listed = await self._core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded,status.phase!=Failed")
             for pod in listed.items:
-                requests = [c.resources.requests or {} for c in pod.spec.containers if c.resources]
-                total = sum(_bytes(r["memory"]) for r in requests if "memory" in r)
-                found[pod.spec.node_name or ""] = found.get(pod.spec.node_name or "", 0) + total
-            self._requested_bytes, self._requested_at = found, time.monotonic()
+                found.setdefault(pod.spec.node_name or "", []).append(resident_of(pod))
+            self._on_node, self._listed_at = {node: tuple(pods) for node, pods in found.items()}, time.monotonic()
             self._known_features.clear()
-        return self._requested_bytes
+        return self._on_node
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         spec = {"containers": [{"name": container, "image": image}]}
@@ -187,6 +223,22 @@ class KubernetesCluster:
         verdict = await check(probe, view.ip, container.ports)
         return Life(True, verdict.healthy, verdict.detail)
 
+    async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
+        found = await self._read(namespace, pod)
+        if found is None or not is_gated(found):
+            return True
+        conditions = {c.type: c.status for c in found.status.conditions or []}
+        if conditions.get(RESTORED_GATE) != "True":
+            status = next(iter(found.status.container_statuses or []), None)
+            runs = f"{status.name}={(status.container_id or '').rpartition('/')[2][:12]}" if status else ""
+            try:
+                await set_condition(
+                    self._api, namespace, pod, RESTORED_GATE, True, "Restored", f"runs from checkpoint {checkpoint_id}: {runs}"
+                )
+            except client.ApiException as error:
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{pod}", retryable=error.status != 403) from error
+        return conditions.get("Ready") == "True"
+
     async def adopted(self, workload: Workload, name: str) -> bool | None:
         shadow = await self._read(workload.namespace, shadow_name(workload, name))
         if shadow is None or shadow.metadata.deletion_timestamp is not None:
@@ -234,10 +286,6 @@ def _evicted(pod: Any) -> str:
 def _revision(replica_set: Any) -> int:
     text = (replica_set.metadata.annotations or {}).get(REVISION, "0")
     return int(text) if text.isdigit() else 0
-
-
-def _bytes(quantity: str) -> int:
-    return int(parse_quantity(quantity))  # type: ignore[no-untyped-call]
 
 
 def shadow_of(template: Any, workload: Workload, target: Target, name: str, standby: str, image: str) -> Any:

@@ -12,7 +12,8 @@ select
     failover.total_s as failover_total_s, coalesce(failover.declared_at, failover.ended_at) as failover_at,
     failover.ended_at as failover_ended_at,
     failover.reason as failover_reason, failover.message as failover_message, failover.remedy as failover_remedy,
-    case when nodes.changed_at > coalesce(nodes.seen_at, '-infinity') then nodes.change end as node_event
+    case when nodes.changed_at > coalesce(nodes.seen_at, '-infinity') then nodes.change end as node_event,
+    case when not nodes.guarded then nodes.guard_detail end as unguarded
 from workloads w
 left join lateral (
     -- A recovery point is as old as the moment at which the process was frozen.

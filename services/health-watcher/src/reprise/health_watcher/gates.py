@@ -1,0 +1,93 @@
+"""The readiness gate `reprise.dev/restored`, for pods that list it: no Service routes to an instance without its memory.
+
+False from a container's end on, before the kubelet can find its successor ready; True once that is restored, or is a first
+instance, or starts cold and that was announced. While the API server is away nothing changes: neither does what Services know.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+from kubernetes.aio import client
+from reprise.contracts.annotations import RESTORED_GATE
+from reprise.contracts.events import FailoverAbandoned
+from reprise.contracts.images import parse_live
+from reprise.contracts.model import Target
+from reprise.health_watcher.decide import gate_of
+from reprise.health_watcher.model import Gate, Instance
+from reprise.runtime.cri import RunningContainer
+from reprise.runtime.kube import ProtectedPod, ProtectedPods, set_condition
+from reprise.runtime.telemetry import log
+
+RETRY_S = 0.5
+
+Name = tuple[str, str]
+"""A pod's UID and a container's name."""
+
+
+class Gates:
+    """pods: this node's."""
+
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods) -> None:
+        self._api, self._pods = api, pods
+        self._known: dict[Name, RunningContainer] = {}
+        self._ended: set[str] = set()
+        self._cold: set[Name] = set()
+        """Those whose next instance is a cold start, as was announced."""
+        self._written: dict[str, Gate] = {}
+        self._changed, self._looked = asyncio.Event(), asyncio.Event()
+
+    def ended(self, target: Target) -> None:
+        """A container ended: known before any listing."""
+        self._ended.add(target.container_id)
+        self._cold.discard((target.pod_uid, target.container))
+        self._changed.set()
+
+    async def on_abandoned(self, event: FailoverAbandoned) -> None:
+        if event.outcome == "cold":
+            self._cold.add((event.target.pod_uid, event.target.container))
+            self._changed.set()
+
+    async def listed(self, containers: Iterable[RunningContainer]) -> None:
+        """At each look at the runtime's containers."""
+        known = list(containers)
+        self._ended &= {c.id for c in known}
+        running = {(c.pod_uid, c.name): c for c in known if c.state == "running" and c.id not in self._ended}
+        self._looked.set()
+        if running != self._known:
+            self._known = running
+            self._changed.set()
+
+    async def run(self) -> None:
+        """Write what differs, soon after anything changed, and look again each second: a pod may be new."""
+        await self._looked.wait()  # an agent that just started knows of nothing that runs
+        while True:
+            self._changed.clear()
+            failed = [pod for pod in list(self._pods.pods.values()) if pod.gated and not await self._settle(pod)]
+            self._written = {uid: gate for uid, gate in self._written.items() if uid in self._pods.pods}
+            try:
+                async with asyncio.timeout(RETRY_S if failed else 1.0):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _settle(self, pod: ProtectedPod) -> bool:
+        gate = gate_of(tuple(self._instance(pod, c.name) for c in pod.containers), pod.gate_message)
+        if gate == self._written.get(pod.uid):
+            return True
+        try:
+            await set_condition(self._api, pod.namespace, pod.name, RESTORED_GATE, gate.open, gate.reason, gate.message)
+        except (client.ApiException, OSError, TimeoutError) as error:
+            log().warning("the readiness gate could not be set, trying again", pod=pod.name, error=repr(error))
+            return isinstance(error, client.ApiException) and error.status == 404
+        self._written[pod.uid] = gate
+        log().info("readiness gate", pod=pod.name, open=gate.open, reason=gate.reason)
+        return True
+
+    def _instance(self, pod: ProtectedPod, container: str) -> Instance:
+        name = (pod.uid, container)
+        found = self._known.get(name)
+        if found is None or found.id in self._ended:
+            return Instance(container)
+        return Instance(
+            container, found.id, restored=parse_live(found.image) is not None, first=found.attempt == 0, cold=name in self._cold
+        )

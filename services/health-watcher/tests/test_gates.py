@@ -1,0 +1,132 @@
+"""The readiness gate reprise.dev/restored: no Service routes to an instance that lost its memory unannounced."""
+
+import asyncio
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import looptime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise.contracts.annotations import RESTORED_GATE, Policy
+from reprise.contracts.events import FailoverAbandoned
+from reprise.contracts.images import live_reference
+from reprise.contracts.model import Target, Workload
+from reprise.health_watcher import gates
+from reprise.health_watcher.decide import gate_of
+from reprise.health_watcher.model import Instance
+from reprise.runtime.cri import RunningContainer
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+FIRST = RunningContainer("c1", "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "running", 0)
+BLANK = replace(FIRST, id="c2", attempt=1)
+RESTORED = replace(BLANK, id="c3", image=live_reference("default", "u1", "counter"))
+POD = ProtectedPod(
+    WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
+    (ProtectedContainer("counter", "counter:1"),), "u1", gated=True,
+)  # fmt: skip
+
+
+class TestRule:
+    def test_a_first_instance_a_restored_one_and_an_announced_cold_start_may_serve(self) -> None:
+        assert gate_of((Instance("a", "c1", first=True),)).reason == "FirstStart"
+        assert gate_of((Instance("a", "c1", restored=True),)).reason == "Restored"
+        assert gate_of((Instance("a", "c1", cold=True),)).reason == "ColdStart"
+
+    def test_a_blank_one_and_one_that_does_not_run_may_not(self) -> None:
+        assert gate_of((Instance("a", "c1"),)).reason == "Blank"
+        assert gate_of((Instance("a"),)).reason == "NotRunning"
+
+    def test_an_agent_that_restarts_leaves_the_gate_as_it_was_opened_for_this_very_instance(self) -> None:
+        opened = gate_of((Instance("a", "c2", cold=True),))
+        assert gate_of((Instance("a", "c2"),), opened.message).open
+        assert not gate_of((Instance("a", "c3"),), opened.message).open
+
+    @given(st.lists(st.builds(Instance, st.just("a"), st.just("c"), st.booleans(), st.booleans(), st.booleans()), min_size=1))
+    def test_every_protected_container_counts(self, instances: list[Instance]) -> None:
+        assert gate_of(tuple(instances)).open == all(i.restored or i.first or i.cold for i in instances)
+
+
+class Written:
+    """The conditions that were written, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.said: list[tuple[bool, str]] = []
+        self.pods = SimpleNamespace(pods={"u1": POD})
+        self.away = False
+
+        async def set_condition(api: Any, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str) -> None:
+            if self.away:
+                raise TimeoutError
+            assert (namespace, pod, kind) == ("default", "counter-1", RESTORED_GATE)
+            self.said.append((true, reason))
+
+        monkeypatch.setattr(gates, "set_condition", set_condition)
+        here: Any = self
+        self.gates = gates.Gates(here, here.pods)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Written:
+    return Written(monkeypatch)
+
+
+def play(written: Written, *steps: Any) -> None:
+    """Each step, and then a moment; a number is a longer one."""
+
+    async def scene() -> None:
+        task = asyncio.create_task(written.gates.run())
+        for step in steps:
+            if isinstance(step, list):
+                await written.gates.listed(step)
+            elif isinstance(step, FailoverAbandoned):
+                await written.gates.on_abandoned(step)
+            elif isinstance(step, Target):
+                written.gates.ended(step)
+            elif callable(step):
+                step()
+            await asyncio.sleep(0.01 if not isinstance(step, float) else step)
+        task.cancel()
+
+    loop = looptime.new_event_loop()
+    try:
+        loop.run_until_complete(scene())
+    finally:
+        loop.close()
+
+
+def test_it_closes_when_the_container_ends_and_opens_for_the_restored_one_not_for_the_blank(written: Written) -> None:
+    play(written, [FIRST], TARGET, [FIRST], [BLANK], [RESTORED])
+    assert written.said == [(True, "FirstStart"), (False, "NotRunning"), (False, "Blank"), (True, "Restored")]
+
+
+def test_an_agent_that_starts_closes_nothing_before_it_has_looked(written: Written) -> None:
+    play(written, 3.0, [FIRST])
+    assert written.said == [(True, "FirstStart")]
+
+
+def test_a_blank_one_serves_once_it_was_announced_that_it_starts_cold(written: Written) -> None:
+    cold = FailoverAbandoned(
+        node="n1", workload=WORKLOAD, failover_id="fo", target=TARGET, cause="crash", reason="NoCheckpoint", message="", remedy=""
+    )
+    play(written, [FIRST], TARGET, [BLANK], cold.model_copy(update={"outcome": "step-aside"}), cold)
+    assert written.said[-2:] == [(False, "Blank"), (True, "ColdStart")]
+
+
+def test_a_pod_that_does_not_list_the_gate_is_left_alone(written: Written) -> None:
+    written.pods.pods["u1"] = replace(POD, gated=False)
+    play(written, [FIRST], TARGET, [BLANK], 5.0)
+    assert written.said == []
+
+
+def test_while_the_api_server_is_away_it_is_tried_again(written: Written) -> None:
+    written.away = True
+
+    def back() -> None:
+        written.away = False
+
+    play(written, [FIRST], TARGET, 3.0, back, 1.0)
+    assert written.said == [(False, "NotRunning")]

@@ -1,0 +1,222 @@
+"""Compatibility: where a pod may be restored, and from what. A refusal comes before anything is fenced and names both sides."""
+
+from dataclasses import replace
+
+import pytest
+from kubernetes.aio import client
+from reprise.contracts.images import live_reference
+from reprise.contracts.model import Target, Workload
+from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
+from reprise.restorer.decide import fitting, plan, unlike
+from reprise.restorer.model import Go, Good, Need, NodeView, PodView, Snapshot, Stop
+from reprise.restorer.placement import (
+    Neighbours,
+    Placement,
+    Requirement,
+    Resident,
+    Site,
+    Taint,
+    Toleration,
+    Volume,
+    refused,
+    same_image,
+)
+
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1", wanted=1)
+SITE = Site("n2", labels=(("zone", "b"),), free=(("cpu", 2.0), ("memory", 4e9), ("pods", 10.0)))
+N1 = NodeView("n1", ready=True, schedulable=True, architecture="amd64", protected_pods=1)
+N2 = replace(N1, name="n2", protected_pods=0, site=SITE)
+LOST = Snapshot("node-loss", Workload(namespace="default", name="counter"), TARGET, POD, ("ck2", "ck1"), (N1, N2))
+SSD = (Requirement("disk", "In", ("ssd",)),)
+WEB = (Requirement("app", "In", ("web",)),)
+WEB_POD = Resident("u7", "default", (("app", "web"),), host_ports=(("TCP", 8080),))
+
+
+def planned(asks: Placement, need: Need | None = None, site: Site = SITE) -> Go | Stop:
+    nodes = (N1, replace(N2, site=site))
+    return plan(replace(LOST, pod=replace(POD, asks=asks), need=need or Need(), nodes=nodes))
+
+
+@pytest.mark.parametrize(
+    ("asks", "need", "site", "said"),
+    [
+        (Placement(selector=(("zone", "a"),)), Need(), SITE, ("zone=b", "zone=a")),
+        (Placement(selector=(("disk", "ssd"),)), Need(), SITE, ("no disk", "disk=ssd")),
+        (Placement(affinity=(SSD,)), Need(), SITE, ("no disk", "disk In ssd")),
+        (Placement(), Need(), replace(SITE, taints=(Taint("gpu", "yes", "NoSchedule"),)), ("gpu=yes:NoSchedule",)),
+        (Placement(requests=(("cpu", 4.0),)), Need(), SITE, ("2 of cpu", "requests 4")),
+        (Placement(requests=(("example.com/gpu", 1.0),)), Need(), SITE, ("0 of example.com/gpu", "requests 1")),
+        (Placement(), Need(), replace(SITE, free=(("pods", 0.0),)), ("as many pods as it may",)),
+        (Placement(host_ports=(("TCP", 8080),)), Need(), replace(SITE, residents=(WEB_POD,)), ("8080/TCP", "hostPort")),
+        (Placement(volumes=(Volume("data", terms=((Requirement("zone", "In", ("a",)),),)),)), Need(), SITE,
+         ("zone=b", "data", "zone In a")),
+        (Placement(neighbours=(Neighbours("zone", WEB, ("default",), apart=True),)), Need(),
+         replace(SITE, residents=(WEB_POD,)), ("zone=b", "app In web", "apart")),
+        (Placement(neighbours=(Neighbours("zone", WEB, ("default",), apart=False),)), Need(), SITE, ("zone=b", "near")),
+        (Placement(), Need(devices=("/dev/fuse",)), SITE, ("/dev/fuse", "n2")),
+        (Placement(), Need(base_image="localhost/counter:1"), replace(SITE, images=frozenset({"quay.io/x:1"})),
+         ("localhost/counter:1", "no registry")),
+        (Placement(never_pulls=True), Need(base_image="quay.io/counter:1"), replace(SITE, images=frozenset({"quay.io/x:1"})),
+         ("quay.io/counter:1",)),
+    ],
+)  # fmt: skip
+def test_a_node_on_which_the_scheduler_would_not_put_the_pod_is_refused_and_both_sides_are_named(
+    asks: Placement, need: Need, site: Site, said: tuple[str, ...]
+) -> None:
+    decision = planned(asks, need, site)
+    assert isinstance(decision, Stop)
+    assert (decision.reason, decision.later) == ("NoStandby", True)
+    assert all(side in decision.message for side in said), decision.message
+
+
+@pytest.mark.parametrize(
+    ("asks", "need", "site"),
+    [
+        (Placement(selector=(("zone", "b"),)), Need(), SITE),
+        (Placement(affinity=(SSD, (Requirement("metadata.name", "In", ("n2",)),))), Need(), SITE),
+        (Placement(affinity=((Requirement("cores", "Gt", ("4",)),),)), Need(), replace(SITE, labels=(("cores", "8"),))),
+        (Placement(tolerations=(Toleration("gpu", "Exists"),)), Need(), replace(SITE, taints=(Taint("gpu", "y", "NoExecute"),))),
+        (Placement(), Need(), replace(SITE, taints=(Taint("gpu", "y", "PreferNoSchedule"),))),
+        (Placement(requests=(("example.com/gpu", 1.0),)), Need(devices=("/dev/gpu0",)),
+         replace(SITE, free=(("example.com/gpu", 1.0), ("pods", 9.0)))),
+        (Placement(uid="u7", host_ports=(("TCP", 8080),)), Need(), replace(SITE, residents=(WEB_POD,))),
+        (Placement(neighbours=(Neighbours("zone", WEB, ("other",), apart=True),)), Need(), replace(SITE, residents=(WEB_POD,))),
+        (Placement(), Need(base_image="quay.io/counter:1"), replace(SITE, images=frozenset({"quay.io/x:1"}))),
+        (Placement(), Need(base_image="localhost/counter:1"), SITE),
+    ],
+)  # fmt: skip
+def test_what_it_has_or_tolerates_or_what_is_not_known_is_no_limit(asks: Placement, need: Need, site: Site) -> None:
+    decision = planned(asks, need, site)
+    assert isinstance(decision, Go), decision
+
+
+def test_a_topology_wider_than_a_node_is_looked_at_as_a_whole() -> None:
+    asks = Placement(neighbours=(Neighbours("zone", WEB, (), apart=True),))
+    near = replace(SITE, name="n3", residents=(WEB_POD,))
+    assert "zone=b" in refused(asks, SITE, (SITE, near))
+    assert not refused(asks, SITE, (SITE, replace(near, labels=(("zone", "c"),))))
+
+
+class TestVolumes:
+    @pytest.mark.parametrize("tie", ["hostPath /srv/data", "claim data (ReadWriteOnce)", "claim data, a local volume"])
+    def test_one_that_is_tied_to_its_node_keeps_the_pod_there(self, tie: str) -> None:
+        decision = planned(Placement(volumes=(Volume("data", tied=tie),)))
+        assert isinstance(decision, Stop)
+        assert (decision.reason, decision.later) == ("NotMovable", False)
+        assert tie in decision.message
+        assert "stays on n1" in decision.message
+
+    def test_an_empty_dir_comes_along_empty_and_the_plan_says_so(self) -> None:
+        decision = planned(Placement(volumes=(Volume("cache", forgets=True), Volume("config"))))
+        assert isinstance(decision, Go)
+        assert "what is in its volume cache is not moved" in decision.why
+
+    def test_a_crash_in_place_does_not_mind_either(self) -> None:
+        asks = Placement(volumes=(Volume("data", tied="hostPath /srv"), Volume("cache", forgets=True)))
+        decision = plan(replace(LOST, cause="crash", pod=replace(POD, asks=asks)))
+        assert isinstance(decision, Go)
+        assert decision.path == "in-place-patch"
+
+
+class TestTemplate:
+    """A rollout changes what the pod runs and mounts: what was checkpointed before does not fit it."""
+
+    def test_a_checkpoint_of_another_image_is_not_restored_over_a_rollout(self) -> None:
+        pod = replace(POD, image="quay.io/counter:2", cold_image="quay.io/counter:2")
+        good = (Good("ck2", Need(base_image="quay.io/counter:1")),)
+        left, unfit = fitting(good, pod)
+        assert left == ()
+        decision = plan(replace(LOST, cause="crash", pod=pod, checkpoints=(), unfit=unfit))
+        assert isinstance(decision, Stop)
+        assert decision.reason == "Incompatible"
+        assert "quay.io/counter:1" in decision.message
+        assert "quay.io/counter:2" in decision.message
+
+    def test_one_that_needs_a_mount_which_the_pod_lacks_is_not_restored(self) -> None:
+        pod = replace(POD, asks=Placement(mounts=("/etc/hosts", "/data")))
+        told = unlike(Need(mounts=("/data", "/secrets")), pod)
+        assert "/secrets" in told
+        assert "/etc/hosts, /data" in told
+        assert not unlike(Need(mounts=("/data",)), pod)
+
+    def test_an_older_one_that_fits_is_taken(self) -> None:
+        good = (Good("ck2", Need(mounts=("/x",))), Good("ck1", Need(mounts=("/data",))))
+        left, unfit = fitting(good, replace(POD, asks=Placement(mounts=("/data",))))
+        assert [g.checkpoint_id for g in left] == ["ck1"]
+        assert unfit.startswith("ck2 has mounts at /x")
+
+    def test_an_armed_bare_pod_whose_template_is_not_known_is_restored(self) -> None:
+        pod = replace(POD, image=live_reference("default", "u1", "counter"))
+        assert not unlike(Need(base_image="quay.io/counter:1"), pod)
+
+    @pytest.mark.parametrize(
+        ("one", "other", "may"),
+        [
+            ("docker.io/library/nginx", "nginx:latest", True),
+            ("localhost:5000/a:1", "localhost:5000/a:2", False),
+            ("quay.io/a:1", "quay.io/b:1", False),
+            ("quay.io/a@sha256:1", "quay.io/a@sha256:2", False),
+            ("quay.io/a@sha256:1", "quay.io/a:7", True),
+            ("", "quay.io/a:7", True),
+        ],
+    )
+    def test_names_that_may_mean_one_image(self, one: str, other: str, may: bool) -> None:
+        assert same_image(one, other) is may
+
+
+def pod_of(**spec: object) -> client.V1Pod:
+    mount = client.V1VolumeMount(name="data", mount_path="/data/")
+    container = client.V1Container(
+        name="counter", image="x", image_pull_policy="Never", volume_mounts=[mount],
+        termination_message_path="/dev/termination-log",
+        resources=client.V1ResourceRequirements(requests={"cpu": "500m"}, limits={"memory": "1Gi", "example.com/gpu": "1"}),
+    )  # fmt: skip
+    meta = client.V1ObjectMeta(name="counter-1", namespace="default", uid="u1", labels={"app": "counter"})
+    return client.V1Pod(metadata=meta, spec=client.V1PodSpec(containers=[container], **spec))  # type: ignore[arg-type]
+
+
+class TestAsTheApiServerHasIt:
+    def test_a_pod(self) -> None:
+        host_path = client.V1Volume(name="data", host_path=client.V1HostPathVolumeSource(path="/srv"))
+        unused = client.V1Volume(name="unused", host_path=client.V1HostPathVolumeSource(path="/tmp"))
+        asks = placement_of(pod_of(volumes=[host_path, unused], node_selector={"zone": "a"}), "counter", {})
+        assert asks.volumes == (Volume("data", tied="hostPath /srv"),)
+        assert dict(asks.requests) == {"cpu": 0.5, "memory": float(1 << 30), "example.com/gpu": 1.0}
+        assert (asks.devices, asks.never_pulls, asks.selector) == (("example.com/gpu",), True, (("zone", "a"),))
+        assert asks.mounts == ("/data", "/etc/hosts", "/dev/termination-log")
+
+    @pytest.mark.parametrize(
+        ("kind", "volume"),
+        [
+            ({"config_map": client.V1ConfigMapVolumeSource(name="c")}, Volume("data")),
+            ({"secret": client.V1SecretVolumeSource(secret_name="s")}, Volume("data")),
+            ({"projected": client.V1ProjectedVolumeSource()}, Volume("data")),
+            ({"empty_dir": client.V1EmptyDirVolumeSource()}, Volume("data", forgets=True)),
+        ],
+    )
+    def test_a_volume_that_comes_along(self, kind: dict[str, object], volume: Volume) -> None:
+        found = client.V1Volume(name="data", **kind)  # type: ignore[arg-type]
+        assert placement_of(pod_of(volumes=[found]), "counter", {}).volumes == (volume,)
+
+    @pytest.mark.parametrize(("mode", "tied"), [("ReadWriteOnce", True), ("ReadWriteMany", False), ("ReadOnlyMany", False)])
+    def test_a_claim_is_tied_unless_its_access_mode_is_for_many(self, mode: str, tied: bool) -> None:
+        claim = client.V1PersistentVolumeClaim(
+            metadata=client.V1ObjectMeta(name="data"), spec=client.V1PersistentVolumeClaimSpec(access_modes=[mode]),
+            status=client.V1PersistentVolumeClaimStatus(),
+        )  # fmt: skip
+        assert bool(claimed("data", claim, None).tied) is tied
+
+    def test_a_node(self) -> None:
+        allocatable = {"cpu": "2", "memory": "4Gi", "pods": "110"}
+        node = client.V1Node(
+            metadata=client.V1ObjectMeta(name="n2", labels={"zone": "b"}),
+            spec=client.V1NodeSpec(taints=[client.V1Taint(key="gpu", effect="NoSchedule")]),
+            status=client.V1NodeStatus(allocatable=allocatable, images=[client.V1ContainerImage(names=["quay.io/x:1"])]),
+        )
+        site = site_of(node, (resident_of(pod_of()),))
+        free = dict(site.free)
+        assert (free["cpu"], free["pods"], free["memory"]) == (1.5, 109.0, float(3 << 30))
+        assert (site.taints, site.labels) == ((Taint("gpu", "", "NoSchedule"),), (("zone", "b"),))
+        assert not site.lacks_image("x:1")
+        assert site.lacks_image("quay.io/y:1")
