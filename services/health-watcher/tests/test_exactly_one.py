@@ -29,7 +29,7 @@ from reprise.contracts.model import Workload
 from reprise.health_watcher import arbiter, decide, isolation
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
 from reprise.restorer import decide as restorer_decide
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.saga import SagaRunner
@@ -145,6 +145,9 @@ class World:
     def available(self) -> bool:
         return True
 
+    def is_frozen(self, container_id: str) -> bool:
+        return self.old_frozen
+
     def freeze(self, container_id: str) -> bool:
         if not self.old_frozen:
             self.note("n1 froze the old instance")
@@ -225,7 +228,8 @@ async def agent(world: World) -> None:
         lease = NodeLease(node="n1", host_ip="", boot_id="b", renewals=0, can_freeze=False)
         pods = SimpleNamespace(pods={"u1": the_pod(world)}, synced=True)
         guarded = isolation.Isolation(
-            lease, KvLeases(bus), world, Bucket(bus, "fences", Fence), world, world, pods, world, Announcer(bus), world.folder  # type: ignore[arg-type]
+            lease, KvLeases(bus), world, Bucket(bus, "fences", Fence), Bucket(bus, "holds", HoldRecord), world, world, pods,
+            world, Announcer(bus), world.folder,  # type: ignore[arg-type]
         )  # fmt: skip
         tasks = [asyncio.create_task(guarded.renew_for_ever()), asyncio.create_task(guarded.guard())]
         world.note("n1's agent runs")

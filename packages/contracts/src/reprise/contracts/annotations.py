@@ -12,6 +12,10 @@ from reprise.contracts.model import Frozen
 
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
+MOVE_ID, MOVE_TO = PREFIX + "move-id", PREFIX + "move-to"
+"""On a Deployment: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
+GUARD_LABEL = PREFIX + "guard"
+"""On a PodDisruptionBudget that Reprise made, and manages."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
 MAX_INTERVAL_S = 7 * 86400.0
 

@@ -3,9 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from reprise.contracts.events import FailoverStarted
+from reprise.contracts.events import CheckpointFailed, CheckpointTaken, FailoverHolding, FailoverStarted
 from reprise.health_watcher.adapters.facts import Facts
-from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.announce import Announcer
@@ -13,12 +12,14 @@ from reprise.health_watcher.arbiter import Arbiter
 from reprise.health_watcher.deaths import Deaths
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.hangs import Hangs
+from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri
 from reprise.runtime.election import Election
+from reprise.runtime.freezer import CgroupFreezer
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
@@ -37,7 +38,8 @@ async def main(settings: Settings) -> None:
     deaths = Deaths(cri, pods, announcer)
     lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
-    isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, KubernetesPods(api), announcer, Path(settings.state_dir))
+    records, state_dir = Bucket(service.bus, "holds", HoldRecord), Path(settings.state_dir)
+    isolation = Isolation(lease, kv, leases, fences, records, freezer, cri, pods, KubernetesPods(api), announcer, state_dir)
     deaths.on_started = isolation.on_started
     election = Election(service.bus, "arbiter", settings.pod_name)
     arbiter = Arbiter(election, kv, leases, fences, api, announcer, settings.kubelet_port, settings.node_name)
@@ -57,6 +59,9 @@ async def main(settings: Settings) -> None:
         service.part(name, part)
     handlers = Handlers(cri)
     service.bus.subscribe(f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name)
+    told = (FailoverHolding, CheckpointTaken, CheckpointFailed)
+    holds = Holds(service.bus, records, isolation)
+    service.bus.subscribe(f"watcher-holds-{settings.node_name}", told, holds.on_event, node=settings.node_name)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: isolation.holds_lease)
     service.on_stop(election.resign)

@@ -18,6 +18,7 @@ from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
+from reprise.restorer.requests import Requests
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
@@ -49,11 +50,14 @@ async def main(settings: Settings) -> None:
         stage_timeout_s=settings.stage_timeout_s,
     )
     standbys = Standbys(service.bus, cluster, checkpoints)
-    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, kube.EventRecorder(api, "restorer"))
+    recorder = kube.EventRecorder(api, "restorer")
+    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, recorder)
+    requests = Requests(service.bus, pods, recorder)
     election = Election(service.bus, "leftovers", settings.pod_name)
     leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)
     service.part("pods", pods.run)
     service.part("election", election.run)
+    service.part("requests", requests.run)
     service.part("leftovers", leftovers.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)

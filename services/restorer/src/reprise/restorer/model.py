@@ -7,8 +7,8 @@ from pydantic import AwareDatetime, BaseModel
 from reprise.contracts.events import Cause, Outcome, Path
 from reprise.contracts.model import Frozen, Target, Workload
 
-Step = Literal["plan", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
-STEPS: tuple[Step, ...] = ("plan", "fence", "image", "place", "verify", "adopt", "complete")
+Step = Literal["plan", "hold", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
+STEPS: tuple[Step, ...] = ("plan", "hold", "fence", "image", "place", "verify", "adopt", "complete")
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class Stop:
     """Worth another attempt when the node is found lost again: what is missing may have come."""
     poisoned: bool = False
     """The checkpoint did not come back to life: the one before it may."""
+    again: bool = False
+    """Of a planned move: bad luck, worth another attempt at once."""
 
     @property
     def harmless(self) -> bool:
@@ -46,6 +48,9 @@ class Recovery(Frozen):
     """Failovers that are in this already: a resumed one is not counted twice."""
     arms: bool = True
     """False once it had to start cold: it is not armed by itself again."""
+
+
+KEEP_ALL = 9999
 
 
 class Saga(BaseModel):
@@ -88,6 +93,12 @@ class Saga(BaseModel):
     recovery: Recovery = Recovery()
     stop: Stop | None = None
     """Why it is being undone."""
+    to: str = ""
+    """Of a planned move: the node that is wanted; empty for any that can."""
+    keep: int = KEEP_ALL
+    """How many good checkpoints retention leaves when the last one of a planned move is stored."""
+    hold_s: float = 0.0
+    """How long a planned move's process may stand still without being fenced."""
 
     @property
     def ended(self) -> bool:
@@ -95,7 +106,13 @@ class Saga(BaseModel):
 
     @property
     def moves(self) -> bool:
-        return self.cause == "node-loss"
+        """To another node."""
+        return self.cause in ("node-loss", "move")
+
+    @property
+    def planned(self) -> bool:
+        """What is moved runs and goes on running if the move does not succeed."""
+        return self.cause == "move"
 
     @property
     def name(self) -> str:
@@ -109,6 +126,17 @@ class Fence(BaseModel):
     pod_uid: str
     holder: Literal["node", "restorer", "nobody"]
     failover_id: str = ""
+
+
+class HoldRecord(BaseModel):
+    """A planned move's last checkpoint, under the checkpoint's id; the same record that health-watcher writes (its model.py)."""
+
+    failover_id: str
+    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
+    fence_revision: int = 0
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
 
 
 class Standby(BaseModel):
@@ -263,6 +291,8 @@ class Snapshot:
     """Of the pod's live reference."""
     fenced_by: str = ""
     """Another failover that has the pod's fence."""
+    to: str = ""
+    """Of a planned move: the node that is wanted; empty for any that can."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,10 @@ class Cluster(Protocol):
         """Hand the shadow to the old pod's ReplicaSet."""
         ...
 
+    async def end(self, target: Target, namespace: str) -> None:
+        """The old pod, whose place is taken: at once, because what is frozen does not end by itself."""
+        ...
+
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         """True once it is certain that it does not run: its node has confirmed it, or there is none."""
         ...

@@ -138,6 +138,9 @@ class MemoryCluster:
             del self.pods[target.pod]
         await self._call("after", "adopt")
 
+    async def end(self, target: Target, namespace: str) -> None:
+        await self._call("before", "end the old pod")
+
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         await self._call("before", "discard shadow")
         self.pods.pop(shadow_name(workload, name), None)
