@@ -36,6 +36,9 @@ class Policy(Frozen):
     prestage: Prestaging = "auto"
     """What of each checkpoint lies ready on the standby; auto: by its size and interval."""
 
+    guard: bool = True
+    """Whether evictions wait until it has been moved off a cordoned node."""
+
     @property
     def protects(self) -> bool:
         return self.mode != "off"
@@ -96,6 +99,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
+        guard=read(((PREFIX + "guard", _switch),), True, base.guard),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     return Parsed(policy=policy, problems=tuple(problems))
@@ -145,6 +149,15 @@ def _prestage(text: str) -> Prestaging:
         case "auto" | "image" | "chunks" | "none" as prestage:
             return prestage
     raise ValueError("use auto, image, chunks or none")
+
+
+def _switch(text: str) -> bool:
+    match text.strip():
+        case "on" | "true":
+            return True
+        case "off" | "false":
+            return False
+    raise ValueError("use on or off")
 
 
 def _containers(text: str) -> tuple[str, ...]:

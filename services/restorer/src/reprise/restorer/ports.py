@@ -39,12 +39,34 @@ class Pods(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """The PodDisruptionBudgets that are ours. Raises RecoveryError."""
+
+    async def guards(self) -> dict[Workload, bool]:
+        """Whose there are, and whether each allows evictions."""
+        ...
+
+    async def create(self, workload: Workload) -> None:
+        """One that allows none; not if the workload has another that is not ours."""
+        ...
+
+    async def set(self, workload: Workload, *, allows: bool) -> bool:
+        """False if there is none."""
+        ...
+
+    async def remove(self, workload: Workload) -> None: ...
+
+
 class Cluster(Protocol):
     """The API server. Raises RecoveryError (retryable where it is)."""
 
     async def pod(self, namespace: str, name: str, container: str) -> PodView | None: ...
 
     async def nodes(self) -> tuple[NodeView, ...]: ...
+
+    async def cordoned(self) -> frozenset[str]:
+        """Nodes that take no new pods."""
+        ...
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         """Of the pod's container, and what the pod's live reference is called from then on, in one write."""
@@ -88,3 +110,8 @@ def standby_key(workload: Workload, container: str) -> str:
 def recovery_key(live_id: str, container: str) -> str:
     """In the bucket `recoveries`."""
     return key(live_id, container)
+
+
+def guard_name(workload: Workload) -> str:
+    """Of its PodDisruptionBudget."""
+    return f"reprise-guard-{workload.name}"[:253]

@@ -10,6 +10,7 @@ from reprise.contracts.images import parse_live
 from reprise.contracts.model import Workload, move_id
 from reprise.restorer.decide import Asked, refusal
 from reprise.restorer.model import Saga
+from reprise.restorer.ports import Checkpoints
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
@@ -21,8 +22,8 @@ LOOK_S = 0.25
 class Requests:
     """Every replica looks: the same request is one move, whoever declares it."""
 
-    def __init__(self, bus: Bus, pods: ProtectedPods, recorder: EventRecorder) -> None:
-        self._bus, self._pods, self._recorder = bus, pods, recorder
+    def __init__(self, bus: Bus, pods: ProtectedPods, checkpoints: Checkpoints, recorder: EventRecorder) -> None:
+        self._bus, self._pods, self._checkpoints, self._recorder = bus, pods, checkpoints, recorder
         self._sagas = Bucket(bus, "failovers", Saga)
         self._settled: dict[Workload, str] = {}
 
@@ -66,3 +67,6 @@ class Requests:
         await self._bus.publish(declared, dedup_id=f"declared-{name}")
         log().info("move declared", move=name, pod=pod.name, to=asked.to or "any", why=asked.why)
         return True
+
+    async def is_stored(self, workload: Workload, container: str, checkpoint_id: str) -> bool:
+        return any(good.checkpoint_id == checkpoint_id for good in await self._checkpoints.good(workload, container))

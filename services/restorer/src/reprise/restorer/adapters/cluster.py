@@ -121,6 +121,13 @@ class KubernetesCluster:
         ]
         return tuple(views)
 
+    async def cordoned(self) -> frozenset[str]:
+        try:
+            listed = await self._core.list_node(_request_timeout=LIST_TIMEOUT_S)
+        except client.ApiException as error:
+            raise RecoveryError(f"{error.reason}", subject="nodes", retryable=True) from error
+        return frozenset(node.metadata.name for node in listed.items if node.spec.unschedulable)
+
     async def _features(self, node: str) -> tuple[str, ...]:
         if node not in self._known_features:
             entry = await self._facts.get(key(node))
