@@ -80,3 +80,7 @@ def _connect(kubeconfig: str, cluster: str) -> Cluster:
 def run() -> None:
     """The console scripts `reprise` and `kubectl-reprise`."""
     app()
+
+
+if __name__ == "__main__":
+    run()
