@@ -151,6 +151,11 @@ class World:
         self.violation = self.violation or what
         self.note(f"VIOLATION {what}")
 
+    def moving(self) -> bool:
+        """A planned move that has not ended: its process may stand still."""
+        rows = self.server.buckets.get("failovers", {})
+        return "mv-1" in rows and not Saga.model_validate_json(rows["mv-1"].value).ended
+
     def running(self) -> int:
         return sum(bool(p.came_of) for p in self.cluster.pods.values()) + (self.old_runs and not self.old_frozen)
 
@@ -494,8 +499,6 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
         return False
 
     match mutant:
-        case "hold-first":
-            patch.setattr(isolation.Isolation, "confirm", lambda *_: True)
         case "margin":
             patch.setattr(decide, "LOST_AFTER_S", decide.FREEZE_AFTER_S - 1.5)
         case "fence":
