@@ -36,7 +36,7 @@ class Holding:
         """Around the call that checkpoints the container. Raises OSError if the freezer cannot be used."""
         hold, ended = Hold(), threading.Event()
         before = self._dumps.mark(container_id)
-        watching = asyncio.create_task(asyncio.to_thread(self._watch, container_id, before, ended))
+        watching = asyncio.get_running_loop().run_in_executor(None, self._watch, container_id, before, ended)
         try:
             yield hold
         finally:
