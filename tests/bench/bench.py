@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 import history
 import large
 import memory
+import moves
 import recovery
 import store
 from reprise_lab.paths import CHECKOUT
@@ -46,6 +47,7 @@ def console_figures(progress: Progress) -> list[Row]:
 
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.crash": recovery.crashes, "checkpoint": recovery.latency, "recovery.node_loss": recovery.node_loss,
+    "move": moves.moves,
     "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
     "console": console_figures,
 }  # fmt: skip

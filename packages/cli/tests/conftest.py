@@ -11,7 +11,7 @@ from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build
 from reprise.cli.main import app
-from reprise.cli.ports import ClusterError, Workloads
+from reprise.cli.ports import ClusterError, Hosted, Mover, Told, Workloads
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
 
@@ -26,12 +26,49 @@ class MemoryCopies:
         return self.packs.get(key)
 
 
+class MemoryMover:
+    """Two nodes; answers: what is told once a move was asked for, or the node cordoned."""
+
+    def __init__(self) -> None:
+        self.deployments: dict[str, dict[str, str]] = {"counter": {"reprise.dev/mode": "criu"}}
+        self.cordoned = {"n1": False, "n2": False}
+        self.pods = [Hosted("ns", "counter", "counter-1", "n1")]
+        self.events = [Told("e0", "Moved", "an earlier one")]
+        self.answers: list[Told] = []
+
+    def annotations(self, namespace: str, deployment: str) -> dict[str, str]:
+        return self.deployments[deployment]
+
+    def annotate(self, namespace: str, deployment: str, annotations: dict[str, str]) -> None:
+        self.deployments[deployment] |= annotations
+        self._happens()
+
+    def told(self, namespace: str, deployment: str) -> list[Told]:
+        return self.events
+
+    def nodes(self) -> dict[str, bool]:
+        return dict(self.cordoned)
+
+    def cordon(self, node: str) -> None:
+        self.cordoned[node] = True
+        self._happens()
+
+    def hosted(self, node: str) -> list[Hosted]:
+        return [pod for pod in self.pods if pod.node == node]
+
+    def _happens(self) -> None:
+        self.events += self.answers
+        if any(told.reason == "Moved" for told in self.answers):
+            self.pods = [Hosted("ns", "counter", "counter-mv", "n2")]
+
+
 class FakeSession:
     def __init__(self) -> None:
         self.store, self.held = MemoryStore(), MemoryCopies()
         self.rows: list[dict[str, Any]] = []
         self.asked: list[str | None] = []
         self.failures: list[Exception] = []
+        self.moving = MemoryMover()
 
     @contextmanager
     def repository(self, *, keys: bool = False) -> Iterator[Repository]:
@@ -49,6 +86,9 @@ class FakeSession:
             return self.rows
 
         yield workloads
+
+    def mover(self) -> Mover:
+        return self.moving
 
     def namespace(self) -> str:
         return "from-context"

@@ -62,7 +62,7 @@ def handlers(node: Node, server: MemoryServer) -> Handlers:
     container = ProtectedContainer("counter", "localhost/counter:1", "c1", running=True)
     pod = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
                        (container,), "u1")  # fmt: skip
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), node, Recorder())
+    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), node, Recorder(), SimpleNamespace())
     return Handlers(*parts)
 
 

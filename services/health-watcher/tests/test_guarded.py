@@ -11,7 +11,7 @@ from reprise.contracts.events import Event, NodeGuarded, NodeUnguarded
 from reprise.health_watcher import isolation
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer
@@ -32,10 +32,20 @@ class Node:
 
         bus = MemoryBus(self.server, on_call)  # type: ignore[arg-type]
         lease = NodeLease(node="n1", host_ip="", boot_id="b", renewals=0, can_freeze=False)
-        fences = Bucket(bus, "fences", Fence)
+        fences, records = Bucket(bus, "fences", Fence), Bucket(bus, "holds", HoldRecord)
         calm: Any = self
         return isolation.Isolation(
-            lease, KvLeases(bus), calm, fences, calm, calm, calm.pods, calm, Announcer(MemoryBus(self.server)), self.folder
+            lease,
+            KvLeases(bus),
+            calm,
+            fences,
+            records,
+            calm,
+            calm,
+            calm.pods,
+            calm,
+            Announcer(MemoryBus(self.server)),
+            self.folder,
         )
 
     async def renew(self, lease: NodeLease) -> None:

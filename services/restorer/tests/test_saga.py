@@ -12,11 +12,12 @@ import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise.contracts.events import Event
+from reprise.contracts.events import Event, FailoverHolding
 from reprise.contracts.images import live_reference
-from reprise.contracts.model import Target, Workload, failover_id
+from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
+from reprise.restorer import saga as saga_module
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Fence, Good, Need, NodeView, PodView, Recovery, Saga
+from reprise.restorer.model import Fence, Good, HoldRecord, Need, NodeView, PodView, Recovery, Saga
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kv import Bucket
@@ -28,6 +29,16 @@ LIVE = live_reference("default", "u1", "counter")
 N1 = NodeView("n1", ready=False, schedulable=True, architecture="amd64", protected_pods=1)
 N2 = NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0)
 GOOD = tuple(Good(f"ck{n}", Need(), container_id="c0") for n in (3, 2, 1))
+
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+LAST = checkpoint_id("u1", "counter", AT)
+"""A planned move's last checkpoint."""
+
+
+@pytest.fixture(autouse=True)
+def same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saga_module, "now", lambda: AT)
 
 
 class Killed(BaseException):
@@ -47,7 +58,11 @@ class World:
         self.store.live[LIVE] = "ck3" if armed else ""
         if path == "in-place-armed":
             self.cluster.restart("counter-1")  # the kubelet's own restart needs none of us
-        self.cause = {"shadow": "node-loss", "arm": "arm"}.get(path, "crash")
+        self.cause = {"shadow": "node-loss", "arm": "arm", "move": "move"}.get(path, "crash")
+        self.stands_still = False
+        if path == "move":
+            self.cluster.run("counter-1", "running")
+            self.cluster.change("counter-1", container_id="c1")
         self.calls: list[str] = []
         self.cut_at = -1
 
@@ -55,6 +70,25 @@ class World:
         self.calls.append(f"{when} {what}")
         if len(self.calls) - 1 == self.cut_at:
             raise Killed(self.calls[-1])
+        if self.cause == "move":
+            await self._node()
+
+    async def _node(self) -> None:
+        """What the old pod's node does: takes the last checkpoint, holds, and thaws what is not wanted any more."""
+        bus, old = MemoryBus(self.server), self.cluster.pods.get("counter-1")
+        records = Bucket(bus, "holds", HoldRecord)
+        for event in self.server.events.values():
+            if old is None or not isinstance(event, FailoverHolding):
+                continue
+            entry, fence = await records.get(event.checkpoint_id), await self.fence()
+            if entry and entry.value.state == "wanted":
+                old.came_of, self.stands_still = "", True
+                self.store.good_ones = (Good(event.checkpoint_id, Need(), container_id="c1"), *self.store.good_ones)
+                await records.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
+            elif entry is None and self.stands_still and (fence is None or fence.holder != "restorer"):
+                self.stands_still = False
+                assert self.cluster.serving() == [], "it runs again while another one runs"
+                old.came_of = "running"
 
     def saga(self, **fields: object) -> Saga:
         name = failover_id(self.target, node_lost=self.cause == "node-loss")
@@ -123,6 +157,10 @@ def hopeless(world: World) -> None:
     world.store.poison = frozenset({"ck3", "ck2", "ck1"})
 
 
+def nothing_comes_to_life(world: World) -> None:
+    world.store.poison = frozenset({"ck3", "ck2", "ck1", LAST})
+
+
 def no_standby(world: World) -> None:
     world.cluster.listed = (N1,)
 
@@ -144,6 +182,10 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("shadow", hopeless, "abandoned", []),
     ("shadow", no_standby, "wait", []),
     ("shadow", deleted, "abandoned", []),
+    ("move", nothing, "complete", [LAST]),
+    ("move", nothing_comes_to_life, "abandoned", ["running"]),
+    ("move", no_standby, "abandoned", ["running"]),
+    ("move", deleted, "abandoned", ["running"]),
 ]
 NAMES = [f"{path}, {prepare.__name__}" for path, prepare, *_ in CASES]
 
@@ -369,3 +411,22 @@ def test_two_replicas_at_once_end_as_one(data: st.DataObject) -> None:
         loop.run_until_complete(both(path))
     finally:
         loop.close()
+
+
+@pytest.mark.looptime
+async def test_a_scale_down_while_it_stands_still_wins_and_the_move_lets_go_of_it() -> None:
+    world = World("move")
+    plain = world._on_call
+
+    async def scaled(when: str, what: str) -> None:
+        await plain(when, what)
+        if (when, what) == ("after", "publish failover.fenced"):
+            world.cluster.change("counter-1", wanted=0)
+
+    world._on_call = scaled  # type: ignore[method-assign]
+    ended = await world.run()
+    assert (ended.step, ended.stop and ended.stop.reason) == ("abandoned", "ScaledToZero")
+    assert set(world.cluster.pods) == {"counter-1"}
+    fence = await world.fence()
+    assert fence
+    assert fence.holder == "nobody"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from reprise.cli.commands import store
+from reprise.cli.commands import moves, store
 from reprise.cli.commands.status import status
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
@@ -50,6 +50,7 @@ app = typer.Typer(
     help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 damage.",
 )  # fmt: skip
 app.command()(status)
+app.command()(moves.move), app.command()(moves.drain)
 app.add_typer(store.app, name="store")
 
 
@@ -79,3 +80,7 @@ def _connect(kubeconfig: str, cluster: str) -> Cluster:
 def run() -> None:
     """The console scripts `reprise` and `kubectl-reprise`."""
     app()
+
+
+if __name__ == "__main__":
+    run()

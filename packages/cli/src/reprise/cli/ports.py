@@ -1,6 +1,7 @@
 """What the commands need of the world."""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reprise.archive.checker import Copies
@@ -36,6 +37,49 @@ class Cluster(Protocol):
         """Packs that the nodes' transfer pods still hold."""
         ...
 
+    def mover(self) -> "Mover": ...
+
+
+@dataclass(frozen=True)
+class Told:
+    """A Kubernetes Event on a workload. name: its own; reason: CamelCase."""
+
+    name: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A pod whose workload is protected."""
+
+    namespace: str
+    deployment: str
+    pod: str
+    node: str
+
+
+class Mover(Protocol):
+    """What a planned move needs of the cluster, with the user's rights. Raises ClusterError."""
+
+    def annotations(self, namespace: str, deployment: str) -> dict[str, str]: ...
+
+    def annotate(self, namespace: str, deployment: str, annotations: dict[str, str]) -> None: ...
+
+    def told(self, namespace: str, deployment: str) -> list[Told]:
+        """Kubernetes Events on it, oldest first."""
+        ...
+
+    def nodes(self) -> dict[str, bool]:
+        """By name: whether it is cordoned."""
+        ...
+
+    def cordon(self, node: str) -> None: ...
+
+    def hosted(self, node: str) -> list[Hosted]:
+        """The protected pods of Deployments on a node that are not being deleted."""
+        ...
+
 
 class Workloads(Protocol):
     """The console's answer. Raises ConsoleError."""
@@ -53,6 +97,8 @@ class Session(Protocol):
     def copies(self) -> Copies: ...
 
     def console(self) -> AbstractContextManager[Workloads]: ...
+
+    def mover(self) -> Mover: ...
 
     def namespace(self) -> str:
         """The one that is meant when none is named."""

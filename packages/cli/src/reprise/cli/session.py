@@ -10,7 +10,7 @@ from reprise.archive.repository import Repository
 from reprise.cli.adapters.console import HttpWorkloads
 from reprise.cli.adapters.copies import FolderCopies
 from reprise.cli.adapters.store import open_store
-from reprise.cli.ports import Cluster, ClusterError, Workloads
+from reprise.cli.ports import Cluster, ClusterError, Mover, Workloads
 from reprise.cli.settings import Settings
 
 STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
@@ -69,6 +69,9 @@ class LazySession:
             HttpWorkloads(f"http://{address}", name=f"console in {told.system_namespace}") as workloads,
         ):
             yield workloads
+
+    def mover(self) -> Mover:
+        return self._cluster.mover()
 
     def namespace(self) -> str:
         if self._settings.console_url:

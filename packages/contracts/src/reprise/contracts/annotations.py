@@ -12,6 +12,10 @@ from reprise.contracts.model import Frozen
 
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
+MOVE_ID, MOVE_TO = PREFIX + "move-id", PREFIX + "move-to"
+"""On a Deployment: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
+GUARD_LABEL = PREFIX + "guard"
+"""On a PodDisruptionBudget that Reprise made, and manages."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
 MAX_INTERVAL_S = 7 * 86400.0
 
@@ -33,6 +37,9 @@ class Policy(Frozen):
     keep: int = 3
     prestage: Prestaging = "auto"
     """What of each checkpoint lies ready on the standby; auto: by its size and interval."""
+
+    guard: bool = True
+    """Whether evictions wait until it has been moved off a cordoned node."""
 
     @property
     def protects(self) -> bool:
@@ -94,6 +101,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
+        guard=read(((PREFIX + "guard", _switch),), True, base.guard),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     return Parsed(policy=policy, problems=tuple(problems))
@@ -143,6 +151,15 @@ def _prestage(text: str) -> Prestaging:
         case "auto" | "image" | "chunks" | "none" as prestage:
             return prestage
     raise ValueError("use auto, image, chunks or none")
+
+
+def _switch(text: str) -> bool:
+    match text.strip():
+        case "on" | "true":
+            return True
+        case "off" | "false":
+            return False
+    raise ValueError("use on or off")
 
 
 def _containers(text: str) -> tuple[str, ...]:

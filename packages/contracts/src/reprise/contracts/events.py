@@ -7,7 +7,7 @@ from reprise.contracts.model import CriuStats, Frozen, Target, Workload, now
 
 VERSION = "v1"
 
-Trigger = Literal["interval", "first", "demand", "drain"]
+Trigger = Literal["interval", "first", "demand", "drain", "move"]
 Cause = Literal["crash", "hang", "node-loss", "arm", "move"]
 Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
@@ -37,6 +37,8 @@ class CheckpointDue(Event):
     due_at: AwareDatetime
     interval_s: PositiveFloat
     keep: PositiveInt
+    hold: bool = False
+    """The process is not to run after it: a planned move's last checkpoint."""
 
 
 class CheckpointTaken(Event):
@@ -53,6 +55,8 @@ class CheckpointTaken(Event):
     due_to_kubelet_s: float
     live_id: str = ""
     """What the pod's live reference was called then; empty: an older version did not tell."""
+    held: bool = False
+    """The process has not run since, and does not: its container is frozen."""
 
 
 class CheckpointFailed(Event):
@@ -160,6 +164,8 @@ class FailoverDeclared(Event):
     """The image that it ran, as the runtime says."""
     fence_revision: int = 0
     """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
+    to: str = ""
+    """Of a planned move: the node that is wanted; empty for any that can."""
 
 
 class FailoverStarted(Event):
@@ -176,6 +182,19 @@ class FailoverStarted(Event):
     attempt: int = 1
     reference: str = ""
     """The image that the pod is to run; empty if it is not changed."""
+
+
+class FailoverHolding(Event):
+    """A planned move asks the container's node for its last checkpoint, after which the process stands still."""
+
+    TYPE: ClassVar[str] = "failover.holding"
+    failover_id: str
+    target: Target
+    checkpoint_id: str
+    keep: PositiveInt
+    hold_s: PositiveFloat
+    """How long the process may stand still before its node lets it run on, unless it was fenced by then."""
+    attempt: int = 1
 
 
 class FailoverFenced(Event):
@@ -285,6 +304,7 @@ ALL: tuple[type[Event], ...] = (
     ImageBuilt,
     FailoverDeclared,
     FailoverStarted,
+    FailoverHolding,
     FailoverFenced,
     FailoverRestored,
     FailoverCompleted,

@@ -80,6 +80,11 @@ def failover_id(target: Target, *, node_lost: bool = False) -> str:
     return f"fo-{_digest(target.pod_uid, target.container, 'node' if node_lost else target.container_id)}"
 
 
+def move_id(workload: Workload, container: str, request: str) -> str:
+    """Name a planned move by what asked for it, not by the pod: what is moved already is not moved again by the same."""
+    return f"mv-{_digest(workload.namespace, workload.kind, workload.name, container, request)}"
+
+
 def _digest(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=5).hexdigest()
 

@@ -92,6 +92,8 @@ class ProtectedPods:
         self._listed: set[str] = set()
         self._callbacks: list[OnChange] = []
         self.pods: dict[str, ProtectedPod] = {}
+        self.annotations: dict[Workload, dict[str, str]] = {}
+        """Of Deployments and StatefulSets, as they are now: what their owners ask for."""
         self.problems: dict[Workload, tuple[Problem, ...]] = {}
 
     @property
@@ -154,7 +156,9 @@ class ProtectedPods:
         if gone:
             self._policies.pop(workload, None)
             self.problems.pop(workload, None)
+            self.annotations.pop(workload, None)
         else:
+            self.annotations[workload] = dict(item.metadata.annotations or {})
             self._policies[workload] = self._parse(workload, item.metadata.annotations)
         if before != self._policies.get(workload):
             for uid, pod in list(self._raw_pods.items()):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import Failure, too_soon
+from reprise.checkpointer.holding import Holding
 from reprise.checkpointer.ports import Kubelet
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken
 from reprise.runtime.bus import Bus
@@ -21,6 +22,7 @@ DUE_TO_KUBELET = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
 )
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
+HELD_AT_MOST_S = 900.0
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
@@ -29,8 +31,13 @@ REMEMBERED = 1000
 class Handlers:
     """pods: this node's; kubelet: this node's."""
 
-    def __init__(self, bus: Bus, pods: ProtectedPods, kubelet: Kubelet, recorder: EventRecorder) -> None:
+    def __init__(
+        self, bus: Bus, pods: ProtectedPods, kubelet: Kubelet, recorder: EventRecorder, holding: Holding
+    ) -> None:  # fmt: skip
         self._bus, self._pods, self._kubelet, self._recorder = bus, pods, kubelet, recorder
+        self._holding = holding
+        self._held: dict[str, float] = {}
+        """Containers that were held, and when: what is due of them meanwhile fails for a good reason."""
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._named: dict[tuple[str, str], int] = {}
         """By container, the second that its last archive is named by."""
@@ -58,6 +65,9 @@ class Handlers:
                 self._ended[key] = time.monotonic()
                 self._remember(event.checkpoint_id, outcome)
         if isinstance(outcome, Failure):
+            if outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
+                log().info("it is being moved: no checkpoint now", checkpoint=event.checkpoint_id, pod=event.target.pod)
+                return
             await self._failed(event, outcome)
         else:
             await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
@@ -83,19 +93,24 @@ class Handlers:
         started_at, began = datetime.now(UTC), time.monotonic()
         latency_s = max(0.0, (started_at - event.at).total_seconds())
         DUE_TO_KUBELET.observe(latency_s)
-        answer = await self._call(event, pod)
+        answer, held = await (self._call_and_hold(event, pod) if event.hold else self._call(event, pod))
         kubelet_s = time.monotonic() - began
         if isinstance(answer, Failure):
             return answer
         KUBELET_SECONDS.observe(kubelet_s)
-        failure = await self._afterwards(event, pod, container)
+        # What is held answers no probe; nothing can have happened to it since CRIU let go of it.
+        failure = None if held else await self._afterwards(event, pod, container)
         if failure:
             return replace(failure, archive_path=answer)
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
-            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=pod.live_id,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=pod.live_id, held=held,
         )  # fmt: skip
+
+    def _stands_still(self, event: CheckpointDue) -> bool:
+        self._held = {c: at for c, at in self._held.items() if time.monotonic() - at < HELD_AT_MOST_S}
+        return event.target.container_id in self._held
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
         """Why the checkpoint that was just taken is not used."""
@@ -111,14 +126,32 @@ class Handlers:
         return Failure("UnhealthyAfter", f"its probe failed after the checkpoint, which is not used: {unhealthy}",
                        "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
 
-    async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
+    async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> tuple[str | Failure, bool]:
         for attempt in range(2):
-            with span("kubelet checkpoint", k8s_pod_name=pod.name, k8s_namespace_name=pod.namespace):
-                answer = await self._kubelet.checkpoint(pod.namespace, event.target)
+            answer = await self._ask(event, pod)
             if isinstance(answer, str) or not answer.retry or attempt:
-                return answer
+                return answer, False
             await asyncio.sleep(1.0)
         raise AssertionError("unreachable")
+
+    async def _ask(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
+        with span("kubelet checkpoint", k8s_pod_name=pod.name, k8s_namespace_name=pod.namespace):
+            return await self._kubelet.checkpoint(pod.namespace, event.target)
+
+    async def _call_and_hold(self, event: CheckpointDue, pod: ProtectedPod) -> tuple[str | Failure, bool]:
+        """Once: whoever asked for it tries again. What is not checkpointed is not held either."""
+        container_id = event.target.container_id
+        try:
+            async with self._holding.during(container_id) as hold:
+                answer = await self._ask(event, pod)
+            if hold.held and isinstance(answer, str):
+                self._held[container_id] = time.monotonic()
+                return answer, True
+            await self._holding.release(container_id)
+        except OSError as error:
+            return Failure("CannotHold", f"the container cannot be frozen: {error}",
+                           "is the node's cgroup filesystem mounted at REPRISE_CGROUP_ROOT?"), False  # fmt: skip
+        return answer, False
 
     def _find(self, event: CheckpointDue) -> tuple[ProtectedPod, ProtectedContainer] | Failure:
         """From the informer, which may be stale: transfer compares the archive's own container id again."""

@@ -17,4 +17,7 @@ class Settings(RuntimeSettings):
     token_file: Path = ACCOUNT / "token"
     kubelet_timeout_s: float = 120.0
     criu_log_dir: Path = Path("/var/lib/containers/storage/overlay-containers")
-    """Where the runtime leaves CRIU's dump.log (read-only mount); the kubelet's message is cut before the reason."""
+    """Where the runtime leaves CRIU's dump.log (read-only mount); the kubelet's message is cut before the reason.
+    Its statistics there tell when CRIU has finished."""
+    cgroup_root: str = "/host/cgroup"
+    """The host's /sys/fs/cgroup as mounted here: a planned move's last checkpoint ends with a frozen container."""

@@ -14,7 +14,7 @@ renewals is blind and judges nobody.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Birth, Death, Fence, Gate, Instance, LeaseView, ProbeCount
+from reprise.health_watcher.model import Birth, Death, Fence, Gate, Held, HoldRecord, Instance, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
@@ -204,3 +204,10 @@ def may_thaw(fence: Fence | None, *, wanted: bool) -> Thaw:
     if not wanted:
         return Thaw(False, "its pod is gone or being deleted: it may have been replaced")
     return Thaw(True, "nobody else may start it")
+
+
+def holds(held: Held, record: HoldRecord | None, now_s: float) -> bool:
+    """Whether a container goes on standing still for its planned move without being asked about. Afterwards may_thaw() rules:
+    a move that has the fence by then keeps it, one that has not can never take it (its revision is another).
+    """
+    return now_s < held.until_s and record is not None and record.state in ("begun", "held")

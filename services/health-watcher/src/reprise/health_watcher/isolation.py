@@ -12,8 +12,8 @@ from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, No
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, lost_after_s, may_pet, may_thaw, must_freeze
-from reprise.health_watcher.model import Fence, NodeLease, Renewed
+from reprise.health_watcher.decide import RENEW_EVERY_S, holds, lost_after_s, may_pet, may_thaw, must_freeze
+from reprise.health_watcher.model import Fence, Held, HoldRecord, NodeLease, Renewed
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
@@ -34,6 +34,7 @@ class Isolation:
         kv: KvLeases,
         kubernetes: KubernetesLeases,
         fences: Bucket[Fence],
+        records: Bucket[HoldRecord],
         freezer: Freezer,
         cri: Cri,
         pods: ProtectedPods,
@@ -45,6 +46,7 @@ class Isolation:
         self._freezer, self._cri, self._pods, self._announcer = freezer, cri, pods, announcer
         self._lookup = lookup
         self._record, self._renewed_file = state_dir / "frozen.json", state_dir / "renewed.json"
+        self._records = records
         known = self._load_renewed()
         self._renewed_at, self._ever = (known.at_s, True) if known else (time.monotonic(), False)
         self._freeze_s = known.freeze_s if known else 0.0
@@ -57,6 +59,8 @@ class Isolation:
         """What was told of why this node cannot freeze; None: nothing yet."""
         self._tried = asyncio.Event()
         self._asks_all = True
+        self._held: dict[str, Held] = {}
+        """By pod: containers that stand still, or are about to, for a planned move."""
         self._frozen: set[str] = self._load()
         self._fenced: set[str] = set()
 
@@ -134,7 +138,7 @@ class Isolation:
                 await asyncio.sleep(0.1)
                 continue
             self._all_frozen = False
-            if self._frozen or self._fenced or self._asks_all:
+            if self._frozen or self._fenced or self._asks_all or self._held:
                 await self._settle()
             await asyncio.sleep(0.1)
 
@@ -164,7 +168,9 @@ class Isolation:
             self._all_frozen = False
             return
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
-        new = [c for c in containers if c.id not in self._frozen and (isolated or c.pod_uid in self._fenced)]
+        # The end of a checkpoint's pause thaws what was frozen during it: what is on our list is looked at too.
+        running = [c for c in containers if c.id not in self._frozen or not self._freezer.is_frozen(c.id)]
+        new = [c for c in running if isolated or (c.pod_uid in self._fenced and c.pod_uid not in self._held)]
         if new:
             self._frozen |= {c.id for c in new}
             self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
@@ -195,15 +201,20 @@ class Isolation:
         """
         try:
             by_id = {c.id: c for c in await self._cri.list_containers("running")}
+            await self._end_holds()
             everything = {c.id for c in await self._protected()} if self._asks_all else set()
             complete = self._pods.synced
             for container_id in self._frozen | everything:
                 container = by_id.get(container_id)
+                if container and container.pod_uid in self._held:
+                    continue
                 if container and not await self._may_run(container):
                     if container.pod_uid not in self._fenced:
                         log().warning("stays frozen until it is deleted", pod=container.pod)
                     self._fenced.add(container.pod_uid)
                     continue
+                if container and container.pod_uid in self._held:
+                    continue  # since it was asked about
                 if container and container_id in self._frozen:
                     self._thaw(container)
                 if container:
@@ -228,6 +239,38 @@ class Isolation:
         event = NodeReturned(node=node, workload=node_subject(node), detail=f"thawed {container.pod}")
         self._announcer.announce(event, f"returned-{node}-{container.id}")
 
+    def hold(self, pod_uid: str, container_id: str, checkpoint_id: str, hold_s: float) -> None:
+        """A container is about to be frozen by its last checkpoint, for at most hold_s unless it is fenced by then."""
+        self._held[pod_uid] = Held(pod_uid, container_id, checkpoint_id, time.monotonic() + hold_s)
+        self._save()
+
+    def confirm(self, pod_uid: str, container_id: str, checkpoint_id: str) -> bool:
+        """It is frozen. False if this node has let go of it since: then it may run. Its successor is frozen at birth."""
+        held = self._held.get(pod_uid)
+        if held is None or (held.container_id, held.checkpoint_id) != (container_id, checkpoint_id):
+            return False
+        self._frozen.add(container_id)
+        self._fenced.add(pod_uid)
+        self._save()
+        return True
+
+    async def fence_revision(self, pod_uid: str) -> int:
+        entry = await self._fences.get(key(pod_uid))
+        return entry.revision if entry else 0
+
+    async def _end_holds(self) -> None:
+        """First the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
+        for pod_uid, held in list(self._held.items()):
+            over = time.monotonic() >= held.until_s
+            entry = None if over else await self._records.get(key(held.checkpoint_id))
+            if not over and holds(held, entry.value if entry else None, time.monotonic()):
+                continue
+            log().info("its hold has ended: it is asked whether it may run", pod_uid=pod_uid, checkpoint=held.checkpoint_id)
+            self._frozen.add(held.container_id)  # if it was not confirmed, the checkpointer may have frozen it all the same
+            if self._held.get(pod_uid) is held:
+                del self._held[pod_uid]
+            self._save()
+
     def _load(self) -> set[str]:
         try:
             return set(json.loads(self._record.read_text()))
@@ -235,10 +278,9 @@ class Isolation:
             return set()
 
     def _save(self) -> None:
-        self._record.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._record.with_suffix(".new")
-        temporary.write_text(json.dumps(sorted(self._frozen)))
-        temporary.rename(self._record)
+        """What is about to be held too: an agent that starts anew lets go of what it finds there."""
+        ids = self._frozen | {held.container_id for held in self._held.values()}
+        _write(self._record, json.dumps(sorted(ids)))
 
     def _load_renewed(self) -> Renewed | None:
         """When the lease was renewed last, if that was in this boot."""
@@ -249,10 +291,7 @@ class Isolation:
         return known if known.boot_id == self._lease.boot_id else None
 
     def _save_renewed(self, at_s: float) -> None:
-        self._renewed_file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._renewed_file.with_suffix(".new")
-        temporary.write_text(Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json())
-        temporary.rename(self._renewed_file)
+        _write(self._renewed_file, Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json())
 
     async def _may_run(self, container: RunningContainer) -> bool:
         """Ask, and if so write it down first: from then on no failover of what was judged before can start it elsewhere."""
@@ -267,3 +306,10 @@ class Isolation:
         if written is None:
             raise TimeoutError("somebody else wrote its fence at the same time")
         return True
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(text)
+    temporary.rename(path)

@@ -4,9 +4,16 @@ import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
-from reprise.contracts.events import CheckpointStored, FailoverAbandoned, FailoverCompleted, FailoverStarted
+from reprise.contracts.events import (
+    CheckpointFailed,
+    CheckpointStored,
+    CheckpointTaken,
+    FailoverAbandoned,
+    FailoverCompleted,
+    FailoverHolding,
+    FailoverStarted,
+)
 from reprise.health_watcher.adapters.facts import Facts
-from reprise.health_watcher.adapters.freezer import CgroupFreezer
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.adapters.watchdog import Watchdog
@@ -17,12 +24,14 @@ from reprise.health_watcher.deaths import Deaths
 from reprise.health_watcher.gates import Gates
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.hangs import Hangs
+from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.model import Fence, NodeLease
+from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri, RunningContainer
 from reprise.runtime.election import Election
+from reprise.runtime.freezer import CgroupFreezer
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
@@ -41,7 +50,8 @@ async def main(settings: Settings) -> None:
     deaths = Deaths(cri, pods, announcer)
     lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
-    isolation = Isolation(lease, kv, leases, fences, freezer, cri, pods, KubernetesPods(api), announcer, Path(settings.state_dir))
+    records, state_dir = Bucket(service.bus, "holds", HoldRecord), Path(settings.state_dir)
+    isolation = Isolation(lease, kv, leases, fences, records, freezer, cri, pods, KubernetesPods(api), announcer, state_dir)
     deaths.on_started = isolation.on_started
     births = Births(cri, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
     watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s, lambda: isolation.safe)
@@ -79,6 +89,9 @@ async def main(settings: Settings) -> None:
     decided = (CheckpointStored, FailoverStarted, FailoverAbandoned, FailoverCompleted)
     service.bus.subscribe(f"births-{settings.node_name}", decided, births.on_event, node=settings.node_name)
     service.bus.subscribe(f"gates-{settings.node_name}", FailoverAbandoned, gates.on_abandoned, node=settings.node_name)
+    told = (FailoverHolding, CheckpointTaken, CheckpointFailed)
+    holds = Holds(service.bus, records, isolation)
+    service.bus.subscribe(f"watcher-holds-{settings.node_name}", told, holds.on_event, node=settings.node_name)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: isolation.holds_lease)
     service.on_stop(election.resign)

@@ -43,6 +43,31 @@ class Fence(BaseModel):
     failover_id: str = ""
 
 
+class HoldRecord(BaseModel):
+    """A planned move's last checkpoint, in KV under the checkpoint's id; the same record that restorer writes.
+
+    restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how
+    it went. fence_revision: of the pod's fence while the process stood still already: whoever writes the fence next decides.
+    """
+
+    failover_id: str
+    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
+    fence_revision: int = 0
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A container here that stands still, or is about to, for a planned move. until_s: by this node's monotonic clock."""
+
+    pod_uid: str
+    container_id: str
+    checkpoint_id: str
+    until_s: float
+
+
 class Renewed(BaseModel):
     """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
 

@@ -19,6 +19,7 @@ from reprise.restorer.model import (
     Fence,
     Go,
     Good,
+    HoldRecord,
     Life,
     LiveRef,
     Need,
@@ -37,6 +38,7 @@ SOON_S = 10.0
 NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
 STRIKES = 2
 STEPS_BACK = 2
+MOVE_ATTEMPTS = 4
 DELAYS = 30
 """Attempts that a lost node's workload gets while no node can take it; the arbiter repeats its judgement with back-off."""
 REMEMBERED = 20
@@ -56,6 +58,8 @@ INSTRUCTIONS = re.compile(
 def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads best
     """Decide from one snapshot. The same snapshot gives the same plan."""
     pod, moves = now.pod, now.cause == "node-loss"
+    if now.cause == "move":
+        return _planned(now)
     armed = pod is not None and parse_live(pod.image) is not None
     noted = Recovery() if moves else counted(now)
     poisoned = noted.strikes >= STRIKES
@@ -187,6 +191,79 @@ def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
                 "see the workload's events for why none succeeded; `kubectl describe` it")  # fmt: skip
 
 
+def _planned(now: Snapshot) -> Go | Stop:
+    """A planned move: everything that can be known is refused before anything stands still. Its checkpoint is yet to be taken."""
+    pod, lost = now.pod, now.target.node
+    stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by) or changed(now.target, pod)
+    if stop or pod is None:
+        return stop or _gone()
+    if pod.owner_kind != "ReplicaSet":
+        return Stop("OwnerNotSupported", f"a {pod.owner_kind or 'bare'} pod cannot be moved in this version",
+                    "run it as a Deployment", "step-aside")  # fmt: skip
+    if now.to == lost:
+        return Stop("AlreadyThere", f"it runs on {lost}", "nothing", "step-aside")
+    nodes = tuple(node for node in now.nodes if now.to in ("", node.name))
+    if not nodes:
+        return Stop("NoSuchNode", f"there is no node {now.to}", "`kubectl get nodes` lists them", "step-aside")
+    chosen = choose_node(nodes, now.need, lost, now.standby, dict(now.refused))
+    if isinstance(chosen, str):
+        return Stop("NoStandby", f"no node can take it: {chosen}", "add a node that can, or make one of these able to, and ask "
+                    "again", "step-aside")  # fmt: skip
+    kept = Recovery(void=now.recovery.void, dead=now.recovery.dead)
+    return Go("shadow", "", chosen.node.name, "it is the node that was asked for" if now.to else chosen.why, kept)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A planned move that is wanted. request: what makes it one and the same; to: empty for any node that can."""
+
+    request: str
+    to: str
+    why: str
+
+
+def refusal(workload: Workload, pods: dict[str, int]) -> str:
+    """Why a request for a planned move of a workload cannot even be tried, with what to do; empty if it can.
+
+    pods: the names of its protected pods, and how many containers of each are protected.
+    """
+    if workload.kind != "Deployment":
+        return f"a {workload.kind} cannot be moved in this version; run it as a Deployment"
+    if not pods:
+        return "it has no protected pod; annotate it with reprise.dev/mode=criu, and see that its pod runs"
+    if len(pods) > 1:
+        names = ", ".join(sorted(pods))
+        return f"it has {len(pods)} pods ({names}); cordon the node that is to be left"
+    if max(pods.values()) > 1:
+        return "more than one container of its pod is protected; name one in reprise.dev/containers"
+    return ""
+
+
+def changed(target: Target, pod: PodView | None) -> Stop | None:
+    """Whether the process that a planned move is about is not the one that runs."""
+    if pod and pod.container_id != target.container_id:
+        return Stop("ContainerChanged", "its container was restarted meanwhile", "ask again", "step-aside")
+    return None
+
+
+HOLD_S = 20.0
+HOLD_BYTES_S = 16 << 20
+
+
+def hold_s(size: int) -> float:
+    """How long a process may stand still for its move, not fenced yet: its dump must get into the store meanwhile.
+
+    size: of the newest archive. Its node lets it run on after that, whatever became of us (I6).
+    """
+    return HOLD_S + size / HOLD_BYTES_S
+
+
+def not_held(record: HoldRecord) -> Stop:
+    """Why the last checkpoint of a planned move left nothing standing still."""
+    lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
+    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
+
+
 def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
     assert now.pod is not None
     if now.pod.owner_kind != "ReplicaSet":
@@ -219,11 +296,15 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
             "OtherFailover", f"failover {fence.failover_id} has the pod's fence", "nothing", "hand-over")  # fmt: skip
     if revision == saga.fence_revision:
         return None
+    if saga.planned:
+        return Stop("HoldEnded", "its node let it run on before the move had fenced it", "ask again", "step-aside", again=True)
     return Stop("NodeReturned", "the node came back first and runs on", "nothing", "step-aside")
 
 
 def after(saga: Saga, stop: Stop) -> Again | None:
     """What follows once this attempt is undone: another one within its budget, or None for the end."""
+    if saga.planned:
+        return Again(later=False, why=stop.message) if stop.again and saga.attempt < MOVE_ATTEMPTS else None
     if stop.later and saga.moves and saga.delays < DELAYS:
         return Again(later=True, why=stop.message)
     if stop.poisoned and saga.cause != "arm" and len(saga.tried) < STEPS_BACK:
@@ -249,7 +330,7 @@ def taken_up(record: Saga, declared: Saga) -> Saga | None:
     A declaration that is older than the record knows nothing new. One that ended begins again only if the fence was
     written since, which only a node does that came back in between.
     """
-    if not record.moves or declared.fence_revision < record.fence_revision:
+    if record.cause != "node-loss" or declared.fence_revision < record.fence_revision:
         return None
     if record.step == "wait":
         if declared.declared_at == (record.judged_at or record.declared_at):

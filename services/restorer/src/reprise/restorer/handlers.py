@@ -11,7 +11,7 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
-from reprise.restorer.model import Recovery, Saga
+from reprise.restorer.model import KEEP_ALL, Recovery, Saga
 from reprise.restorer.ports import Checkpoints, recovery_key
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.standby import Standbys
@@ -34,7 +34,11 @@ class Handlers:
         self._standbys = standbys
 
     async def on_stored(self, event: CheckpointStored) -> None:
-        """Have the standby of a living pod stage it; and its own node, if that did not hold it before it told of it."""
+        """Have the standby of a living pod stage it; and its own node, if that did not hold it before it told of it. A planned
+        move's last one is the move's.
+        """
+        if event.trigger == "move":
+            return
         pod = self._pods.pods.get(event.target.pod_uid)
         if pod is None or pod.deleting:
             log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
@@ -83,18 +87,27 @@ class Handlers:
 
     async def on_declared(self, event: FailoverDeclared) -> None:
         """Run the failover to its end."""
+        pod = self._pods.pods.get(event.target.pod_uid)
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
             declared_at=event.at, fence_revision=event.fence_revision, lived_s=event.lived_s, ran=event.reference,
+            to=event.to, keep=pod.policy.keep if pod else KEEP_ALL,
         )  # fmt: skip
         ended = await self._sagas.run(saga)
-        if ended.step == "complete" and event.cause != "arm":
+        if ended.step == "complete" and event.cause == "move":
+            message = f"{ended.failover_id}: moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
+            await self._recorder.record(event.workload, "Normal", "Moved", message)
+        elif ended.step == "complete" and event.cause != "arm":
             where = f"from {ended.checkpoint_id} on {ended.standby} ({ended.path})"
             message = f"{event.cause} of {event.target.pod}: restored {where}"
             await self._recorder.record(event.workload, "Normal", "Restored", message)
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         """Tell the owner."""
+        if event.cause == "move":
+            message = f"{event.failover_id}: not moved, it runs on: {event.reason}: {event.message}. {event.remedy}"
+            await self._recorder.record(event.workload, "Warning", "MoveFailed", message)
+            return
         lost = event.outcome == "cold"
         reason = "FailoverAbandoned" if lost else "FailoverSteppedAside"
         message = f"{event.reason}: {event.message}. {event.remedy}"

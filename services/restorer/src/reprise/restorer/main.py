@@ -13,11 +13,14 @@ from reprise.contracts.events import (
     FailoverDelayed,
     StandbyRefused,
 )
+from reprise.restorer.adapters.budgets import KubernetesBudgets
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints, StoredReferences
 from reprise.restorer.adapters.cluster import KubernetesCluster
+from reprise.restorer.cordons import Cordons
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
+from reprise.restorer.requests import Requests
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
@@ -49,11 +52,18 @@ async def main(settings: Settings) -> None:
         stage_timeout_s=settings.stage_timeout_s,
     )
     standbys = Standbys(service.bus, cluster, checkpoints)
-    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, kube.EventRecorder(api, "restorer"))
+    recorder = kube.EventRecorder(api, "restorer")
+    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, recorder)
+    requests = Requests(service.bus, pods, checkpoints, recorder)
     election = Election(service.bus, "leftovers", settings.pod_name)
     leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)
+    cordons = Cordons(
+        service.bus, pods, cluster, KubernetesBudgets(api), requests, recorder, lambda: election.leading
+    )  # fmt: skip
     service.part("pods", pods.run)
     service.part("election", election.run)
+    service.part("requests", requests.run)
+    service.part("cordons", cordons.run)
     service.part("leftovers", leftovers.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)

@@ -8,8 +8,8 @@ from reprise.contracts.events import Cause, Outcome, Path
 from reprise.contracts.model import Frozen, Target, Workload
 from reprise.restorer.placement import Placement, Site
 
-Step = Literal["plan", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
-STEPS: tuple[Step, ...] = ("plan", "fence", "image", "place", "verify", "adopt", "complete")
+Step = Literal["plan", "hold", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
+STEPS: tuple[Step, ...] = ("plan", "hold", "fence", "image", "place", "verify", "adopt", "complete")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Stop:
     """Worth another attempt when the node is found lost again: what is missing may have come."""
     poisoned: bool = False
     """The checkpoint did not come back to life: the one before it may."""
+    again: bool = False
+    """Of a planned move: bad luck, worth another attempt at once."""
 
     @property
     def harmless(self) -> bool:
@@ -47,6 +49,9 @@ class Recovery(Frozen):
     """Failovers that are in this already: a resumed one is not counted twice."""
     arms: bool = True
     """False once it had to start cold: it is not armed by itself again."""
+
+
+KEEP_ALL = 9999
 
 
 class Saga(BaseModel):
@@ -89,6 +94,12 @@ class Saga(BaseModel):
     recovery: Recovery = Recovery()
     stop: Stop | None = None
     """Why it is being undone."""
+    to: str = ""
+    """Of a planned move: the node that is wanted; empty for any that can."""
+    keep: int = KEEP_ALL
+    """How many good checkpoints retention leaves when the last one of a planned move is stored."""
+    hold_s: float = 0.0
+    """How long a planned move's process may stand still without being fenced."""
 
     @property
     def ended(self) -> bool:
@@ -96,7 +107,13 @@ class Saga(BaseModel):
 
     @property
     def moves(self) -> bool:
-        return self.cause == "node-loss"
+        """To another node."""
+        return self.cause in ("node-loss", "move")
+
+    @property
+    def planned(self) -> bool:
+        """What is moved runs and goes on running if the move does not succeed."""
+        return self.cause == "move"
 
     @property
     def name(self) -> str:
@@ -110,6 +127,17 @@ class Fence(BaseModel):
     pod_uid: str
     holder: Literal["node", "restorer", "nobody"]
     failover_id: str = ""
+
+
+class HoldRecord(BaseModel):
+    """A planned move's last checkpoint, under the checkpoint's id; the same record that health-watcher writes (its model.py)."""
+
+    failover_id: str
+    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
+    fence_revision: int = 0
+    reason: str = ""
+    message: str = ""
+    remedy: str = ""
 
 
 class Standby(BaseModel):
@@ -275,6 +303,8 @@ class Snapshot:
     """Another failover that has the pod's fence."""
     unfit: str = ""
     """Why the newest checkpoint of another template than the pod's is not among them; empty if there is none."""
+    to: str = ""
+    """Of a planned move: the node that is wanted; empty for any that can."""
 
 
 @dataclass(frozen=True)

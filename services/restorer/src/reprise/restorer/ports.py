@@ -40,6 +40,24 @@ class Pods(Protocol):
         ...
 
 
+class Budgets(Protocol):
+    """The PodDisruptionBudgets that are ours. Raises RecoveryError."""
+
+    async def guards(self) -> dict[Workload, bool]:
+        """Whose there are, and whether each allows evictions."""
+        ...
+
+    async def create(self, workload: Workload) -> None:
+        """One that allows none; not if the workload has another that is not ours."""
+        ...
+
+    async def set(self, workload: Workload, *, allows: bool) -> bool:
+        """False if there is none."""
+        ...
+
+    async def remove(self, workload: Workload) -> None: ...
+
+
 class Cluster(Protocol):
     """The API server. Raises RecoveryError (retryable where it is)."""
 
@@ -50,6 +68,10 @@ class Cluster(Protocol):
         ...
 
     async def nodes(self) -> tuple[NodeView, ...]: ...
+
+    async def cordoned(self) -> frozenset[str]:
+        """Nodes that take no new pods."""
+        ...
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         """Of the pod's container, and what the pod's live reference is called from then on, in one write."""
@@ -75,6 +97,10 @@ class Cluster(Protocol):
         """Hand the shadow to the old pod's ReplicaSet."""
         ...
 
+    async def end(self, target: Target, namespace: str) -> None:
+        """The old pod, whose place is taken: at once, because what is frozen does not end by itself."""
+        ...
+
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         """True once it is certain that it does not run: its node has confirmed it, or there is none."""
         ...
@@ -93,3 +119,8 @@ def standby_key(workload: Workload, container: str) -> str:
 def recovery_key(live_id: str, container: str) -> str:
     """In the bucket `recoveries`."""
     return key(live_id, container)
+
+
+def guard_name(workload: Workload) -> str:
+    """Of its PodDisruptionBudget."""
+    return f"reprise-guard-{workload.name}"[:253]

@@ -1,5 +1,8 @@
 """A failover, step by step: plan, fence, image, place, verify, adopt, complete; or undo, and then another attempt or the end.
 
+A planned move is one too, with a step of its own before the fence: hold, the last checkpoint of a process that stands still
+afterwards. Undone, it runs on.
+
 Each step is idempotent and is recorded by compare-and-set before the next begins. The record names the step to do
 next, so whoever gets the message again after a crash goes on from there; who loses a compare-and-set stops at once,
 because another replica is ahead. What ends a failover is recorded before anything is undone, and nothing is placed for
@@ -8,6 +11,7 @@ it after that: the pod's fence is let go of only when no restored instance can b
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import (
@@ -21,15 +25,17 @@ from reprise.contracts.events import (
     ImageBuilt,
 )
 from reprise.contracts.images import live_reference, parse_live
-from reprise.contracts.model import now
+from reprise.contracts.model import checkpoint_id, now
 from reprise.restorer import decide
 from reprise.restorer.model import Fence, Go, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
+from reprise.restorer.moving import LastCheckpoint
 from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, key
 from reprise.runtime.telemetry import log, span
 
 POLL_S = 0.05
+AGAIN_S = 1.0
 LOOK_S = 1.0
 """How often the world is looked at again while a restored instance is waited for."""
 
@@ -66,8 +72,10 @@ class SagaRunner:
         self.fences = Bucket(bus, "fences", Fence)
         self.standbys = Bucket(bus, "standby", Standby)
         self.recoveries = Bucket(bus, "recoveries", Recovery)
+        self._last = LastCheckpoint(bus, checkpoints)
         self._steps: dict[Step, Callable[[Saga], Awaitable[Saga]]] = {
             "plan": self._plan,
+            "hold": self._hold,
             "fence": self._fence,
             "image": self._image,
             "place": self._place,
@@ -143,6 +151,7 @@ class SagaRunner:
             recovery=before,
             fenced_by=await self._fenced_by(saga),
             unfit=unfit,
+            to=saga.to,
         )
         match decide.plan(snapshot):
             case Stop() as stop:
@@ -153,11 +162,15 @@ class SagaRunner:
                            standby=go.standby, attempt=saga.attempt, why=go.why)  # fmt: skip
                 own_name = saga.moves or go.renamed
                 by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
+                if saga.planned:
+                    saga = saga.model_copy(update={"hold_s": decide.hold_s(good[0].size if good else 0)})
+                    go = replace(go, checkpoint_id=checkpoint_id(target.pod_uid, target.container, now()))
                 if not own_name:
                     await self._note(pod.live_id, target.container, recovery, go.recovery)
                 return saga.model_copy(
                     update={
-                        "step": "fence", "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
+                        "step": "hold" if saga.planned else "fence",
+                        "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
                         "why": go.why, "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
                         "seen_image": pod.image, "replaced": (target.container_id, *([pod.container_id] if by_us else [])),
                         "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
@@ -185,7 +198,9 @@ class SagaRunner:
     async def _sight(self, saga: Saga) -> Stop | None:
         """Whether what is so now still lets this saga act."""
         pod = await self._cluster.pod(saga.workload.namespace, saga.target.pod, saga.target.container)
-        if saga.moves and saga.step not in ("plan", "fence"):
+        if saga.planned and saga.step in ("hold", "fence") and (stop := decide.changed(saga.target, pod)):
+            return stop
+        if saga.moves and saga.step not in ("plan", "hold", "fence"):
             held = await self.fences.get(key(saga.target.pod_uid))
             if held is None or (held.value.holder, held.value.failover_id) != ("restorer", saga.failover_id):
                 return Stop("FenceLost", "somebody else wrote the pod's fence", "nothing", "hand-over")
@@ -197,12 +212,23 @@ class SagaRunner:
         if stop := await self._sight(saga):
             raise Abandon(stop)
 
+    async def _hold(self, saga: Saga) -> Saga:
+        done = await self._last.take(saga, lambda: self._look(saga))
+        if isinstance(done, Stop):
+            raise Abandon(done)
+        recovery = saga.recovery.model_copy(update={"checkpoint_id": saga.checkpoint_id})
+        return saga.model_copy(update={"step": "fence", "fence_revision": done.fence_revision, "recovery": recovery})
+
     async def _fence(self, saga: Saga) -> Saga:
         if saga.path == "shadow":
             await self._look(saga)
             await self._take(saga)
             await self._started(saga)
-            how = "the node froze its containers before it was given up, and may not thaw them"
+            how = (
+                "its last checkpoint left it frozen, and its node may not thaw it"
+                if saga.planned
+                else "the node froze its containers before it was given up, and may not thaw them"
+            )
             await self._emit(
                 FailoverFenced(node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id,
                                target=saga.target, how=how),
@@ -325,6 +351,9 @@ class SagaRunner:
                         "its ReplicaSet does not adopt the restored pod", subject=str(saga.workload), retryable=True
                     )
                 await asyncio.sleep(POLL_S)
+        if saga.planned:
+            await self._cluster.end(saga.target, saga.workload.namespace)
+            await self._last.forget(saga)
         await self._completed(saga)
         return saga.model_copy(update={"step": "complete"})
 
@@ -349,10 +378,14 @@ class SagaRunner:
         assert stop is not None
         if saga.path == "shadow":
             await self._discard(saga)
+        if saga.planned:
+            await self._last.forget(saga)
+            await self._let_go(saga)
         again = decide.after(saga, stop)
         fresh = {"stop": None, "path": None, "reference": "", "live_id": ""}
         if again and not again.later:
-            log().warning("attempt failed, going one checkpoint further back", failover=saga.failover_id, why=again.why)
+            log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
+            await asyncio.sleep(AGAIN_S if saga.planned else 0.0)  # its process runs on first
             tried = (*saga.tried, saga.checkpoint_id)
             return saga.model_copy(update=fresh | {"step": "plan", "attempt": saga.attempt + 1, "tried": tried})
         if not stop.harmless and not saga.moves:
@@ -431,4 +464,6 @@ class SagaRunner:
 
 
 def _undone(saga: Saga, stop: Stop) -> Saga:
+    if saga.planned and stop.outcome == "cold":
+        stop = replace(stop, outcome="step-aside")  # what was to be moved is there as before
     return saga.model_copy(update={"step": "undo", "stop": stop, "why": stop.message})

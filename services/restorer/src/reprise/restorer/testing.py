@@ -105,6 +105,9 @@ class MemoryCluster:
     async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
         return self.pods[name].view.asks if name in self.pods else Placement()
 
+    async def cordoned(self) -> frozenset[str]:
+        return frozenset(node.name for node in self.listed if not node.schedulable)
+
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         await self._call("before", "set image")
         if self.pods[pod].view.image != image:
@@ -144,6 +147,9 @@ class MemoryCluster:
             shadow.labelled = shadow.owned = True
             del self.pods[target.pod]
         await self._call("after", "adopt")
+
+    async def end(self, target: Target, namespace: str) -> None:
+        await self._call("before", "end the old pod")
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         await self._call("before", "discard shadow")

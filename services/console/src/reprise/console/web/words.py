@@ -59,6 +59,7 @@ TRIGGER = {
     "first": "first one",
     "demand": "asked for",
     "drain": "before a drain",
+    "move": "last before a move",
 }
 EVENT_TONE = {
     "checkpoint.failed": "bad",

@@ -159,6 +159,13 @@ class KubernetesCluster:
             site=site,
         )
 
+    async def cordoned(self) -> frozenset[str]:
+        try:
+            listed = await self._core.list_node(_request_timeout=LIST_TIMEOUT_S)
+        except client.ApiException as error:
+            raise RecoveryError(f"{error.reason}", subject="nodes", retryable=True) from error
+        return frozenset(node.metadata.name for node in listed.items if node.spec.unschedulable)
+
     async def _features(self, node: str) -> tuple[str, ...]:
         if node not in self._known_features:
             entry = await self._facts.get(key(node))
@@ -257,6 +264,16 @@ class KubernetesCluster:
     async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}
         await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
+
+    async def end(self, target: Target, namespace: str) -> None:
+        options = client.V1DeleteOptions(
+            grace_period_seconds=DISCARD_GRACE_S, preconditions=client.V1Preconditions(uid=target.pod_uid)
+        )
+        try:
+            await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
+        except client.ApiException as error:
+            if error.status not in (404, 409):  # gone, or another pod has its name
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         shadow = shadow_name(workload, name)

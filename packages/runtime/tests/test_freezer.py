@@ -3,15 +3,21 @@
 from pathlib import Path
 
 import pytest
-from reprise.health_watcher.adapters.freezer import CgroupFreezer
+from reprise.runtime.freezer import CgroupFreezer
+
+
+def v1_pod(tmp_path: Path) -> Path:
+    pod = tmp_path / "freezer/kubepods/burstable/podu1"
+    for name in ("", "crio-abc", "crio-conmon-abc"):
+        (pod / name).mkdir(parents=True, exist_ok=True)
+        (pod / name / "freezer.state").write_text("THAWED")
+        (pod / name / "freezer.self_freezing").write_text("0\n")
+    (tmp_path / "freezer/kubepods/freezer.state").write_text("THAWED")
+    return pod
 
 
 def test_v1_finds_the_container_and_not_its_conmon(tmp_path: Path) -> None:
-    pod = tmp_path / "freezer/kubepods/burstable/podu1"
-    for name in ("crio-abc", "crio-conmon-abc"):
-        (pod / name).mkdir(parents=True)
-        (pod / name / "freezer.state").write_text("THAWED")
-    (tmp_path / "freezer/kubepods/freezer.state").write_text("THAWED")
+    pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     assert not freezer.limitation()
     assert freezer.freeze("abc")
@@ -43,3 +49,23 @@ def test_a_node_without_the_freezer_says_why(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "kubepods.slice/cgroup.freeze").write_text("0")
     monkeypatch.setattr("os.access", lambda *_: False)  # as on a file system that is mounted read-only
     assert "cannot be written" in CgroupFreezer(str(tmp_path)).limitation()
+
+
+def test_what_is_paused_is_held_by_its_pod_and_then_by_itself(tmp_path: Path) -> None:
+    pod = v1_pod(tmp_path)
+    freezer = CgroupFreezer(str(tmp_path))
+    (pod / "crio-abc/freezer.self_freezing").write_text("1\n")
+    assert freezer.hold("abc")
+    assert (pod / "freezer.state").read_text() == "FROZEN"
+    freezer.settle("abc")
+    assert (pod / "freezer.state").read_text() == "THAWED"
+    assert freezer.is_frozen("abc")
+    (pod / "freezer.state").write_text("FROZEN")
+    freezer.thaw("abc")
+    assert (pod / "freezer.state").read_text() == "THAWED", "whoever was killed in between leaves no pod frozen"
+
+
+def test_what_ran_a_moment_before_is_not_held(tmp_path: Path) -> None:
+    pod = v1_pod(tmp_path)
+    assert not CgroupFreezer(str(tmp_path)).hold("abc")
+    assert (pod / "freezer.state").read_text() == "THAWED"

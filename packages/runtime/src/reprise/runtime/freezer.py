@@ -44,8 +44,33 @@ class CgroupFreezer:
         return True
 
     def thaw(self, container_id: str) -> None:
+        """Its pod too: a hold that was cut short left that frozen."""
         if group := self._group(container_id):
             self._write(group, frozen=False)
+            self._write(group.parent, frozen=False)
+
+    def hold(self, container_id: str) -> bool:
+        """Freeze the whole pod while its container is paused by somebody else, so that it stays so when he ends the pause.
+
+        True only if the container was paused without a break until the pod was frozen: then no instruction of it ran in
+        between, and none will. The pod is the parent cgroup: what is written to the container's own does not thaw it.
+        """
+        group = self._group(container_id)
+        if group is None:
+            return False
+        self._write(group.parent, frozen=True)
+        if self._itself(group):
+            return True
+        self._write(group.parent, frozen=False)
+        return False
+
+    def settle(self, container_id: str) -> None:
+        """After hold(), once nobody writes the container's own freezer any more: it alone is frozen, not its pod.
+
+        The container's monitor is in its pod and must run for the container to be ended.
+        """
+        if self.freeze(container_id) and (group := self._group(container_id)):
+            self._write(group.parent, frozen=False)
 
     def is_frozen(self, container_id: str) -> bool:
         """Also while freezing: CRI-O pauses a container for the time of its checkpoint."""
@@ -69,6 +94,11 @@ class CgroupFreezer:
             (group / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
         else:
             (group / "cgroup.freeze").write_text("1" if frozen else "0")
+
+    def _itself(self, group: Path) -> bool:
+        """Whether this very cgroup was told to freeze, whatever those above it."""
+        name = "freezer.self_freezing" if self._v1 else "cgroup.freeze"
+        return (group / name).read_text().strip() == "1"
 
     def _read(self, group: Path, *, freezing: bool = False) -> bool:
         try:

@@ -1,0 +1,76 @@
+"""A planned move's last checkpoint, seen from the container's node: from then on the process stands still.
+
+The checkpointer freezes (it knows the instant); this keeps it so, and Isolation lets it go by the rule for all that is
+frozen. Late messages change nothing: a request counts only while its record in KV is as restorer wrote it, and what the
+checkpointer tells only while this node still holds the container.
+"""
+
+from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken, Event, FailoverHolding
+from reprise.contracts.model import now
+from reprise.health_watcher.isolation import Isolation
+from reprise.health_watcher.model import HoldRecord
+from reprise.runtime.bus import Bus
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.telemetry import log
+
+DUE_INTERVAL_S = 60.0
+
+
+class Holds:
+    """isolation: of this node."""
+
+    def __init__(self, bus: Bus, records: Bucket[HoldRecord], isolation: Isolation) -> None:
+        self._bus, self._records, self._isolation = bus, records, isolation
+
+    async def on_event(self, event: Event) -> None:
+        """Those that hold a container, and those that tell how it went."""
+        match event:
+            case FailoverHolding():
+                await self._begin(event)
+            case CheckpointTaken(trigger="move"):
+                await self._taken(event)
+            case CheckpointFailed():
+                await self._failed(event.checkpoint_id, event.reason, event.message, event.remedy)
+
+    async def _begin(self, event: FailoverHolding) -> None:
+        """The note is on disk before anything is frozen: an agent that starts anew lets go of what it finds there."""
+        name = key(event.checkpoint_id)
+        entry = await self._records.get(name)
+        if entry is None or entry.value.state != "wanted":
+            log().info("not wanted any more: nothing is held", checkpoint=event.checkpoint_id)
+            return
+        begun = entry.value.model_copy(update={"state": "begun"})
+        if await self._records.update(name, begun, entry.revision) is None:
+            return
+        self._isolation.hold(event.target.pod_uid, event.target.container_id, event.checkpoint_id, event.hold_s)
+        due = CheckpointDue(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target, trigger="move",
+            due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True,
+        )  # fmt: skip
+        await self._bus.publish(due, dedup_id=f"due-{event.checkpoint_id}")
+
+    async def _taken(self, event: CheckpointTaken) -> None:
+        """The fence is read while it stands still: this node lets go of the hold before it writes the fence, and thaws
+        after that. So either the hold is found ended here, or the fence that restorer takes is found written there.
+        """
+        target, name = event.target, key(event.checkpoint_id)
+        if not event.held:
+            await self._failed(event.checkpoint_id, "NotHeld", "the process ran on for a moment after its dump",
+                               "it is tried again; a node that is too busy to notice in time may need to be less so")  # fmt: skip
+            return
+        revision = await self._isolation.fence_revision(target.pod_uid)
+        entry = await self._records.get(name)
+        if not self._isolation.confirm(target.pod_uid, target.container_id, event.checkpoint_id):
+            await self._failed(event.checkpoint_id, "HoldEnded", "its node had let it run on already", "it is tried again")
+            return
+        if entry is None or entry.value.state != "begun":
+            return  # it is not wanted any more: Isolation asks, and lets it go
+        held = entry.value.model_copy(update={"state": "held", "fence_revision": revision})
+        await self._records.update(name, held, entry.revision)
+
+    async def _failed(self, checkpoint_id: str, reason: str, message: str, remedy: str) -> None:
+        """Isolation lets it go at its next look: it is no hold's any more."""
+        entry = await self._records.get(key(checkpoint_id))
+        if entry and entry.value.state in ("wanted", "begun"):
+            told = {"state": "failed", "reason": reason, "message": message, "remedy": remedy}
+            await self._records.update(entry.key, entry.value.model_copy(update=told), entry.revision)

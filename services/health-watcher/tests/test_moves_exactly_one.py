@@ -1,0 +1,78 @@
+"""Planned moves explored beside faults: never two, never a lost increment, and at the end exactly one (simulated.py)."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from simulated import Fault, FaultKind, Scenario, promised, run, timeline
+
+ASKED_S = 8.0
+
+
+def ends(scenario: Scenario, *, on: str = "") -> None:
+    world = run(scenario)
+    assert not world.violation, timeline(world)
+    assert world.running() == 1 or world.moving(), timeline(world)
+    if on == "n1":
+        assert world.old_runs and not world.old_frozen, timeline(world)
+    if on == "n2":
+        assert not world.old_runs or world.old_frozen, timeline(world)
+
+
+def test_a_move_that_nothing_disturbs_ends_on_the_other_node() -> None:
+    ends(Scenario((), move_at_s=ASKED_S), on="n2")
+
+
+ABORTS = {
+    "what is restored does not serve": Scenario((), move_at_s=ASKED_S, serves=False),
+    "the end of the dump is missed": Scenario((), move_at_s=ASKED_S, misses=True),
+    "there is no node to go to": Scenario((), move_at_s=ASKED_S, standby_from_s=70.0),
+    "its last checkpoint is not stored in time": Scenario((), move_at_s=ASKED_S, stored_after_s=40.0),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] if n else []) for n, name in enumerate(ABORTS)])
+def test_a_move_that_does_not_succeed_leaves_it_running_where_it_was(name: str) -> None:
+    ends(ABORTS[name], on="n1")
+
+
+@pytest.mark.long
+def test_messages_that_are_late_or_doubled_hold_nothing_for_ever() -> None:
+    ends(Scenario((), move_at_s=ASKED_S, message_delays_s=(25.0, 0.0, 2.0)))
+    ends(Scenario((), move_at_s=ASKED_S, message_delays_s=(15.0,)))
+
+
+durations = st.sampled_from([0.5, 2.5, 4.5, 5.5, 7.0, 12.0, 20.0])
+times = st.integers(60, 140).map(lambda tenths: tenths / 10)
+faults = st.builds(Fault, st.sampled_from(FaultKind.__args__), times, durations)  # type: ignore[attr-defined]
+scenarios = st.builds(
+    Scenario,
+    faults=st.lists(faults, min_size=0, max_size=3).map(tuple),
+    node_rate=st.floats(0.95, 1.05),
+    message_delays_s=st.lists(st.sampled_from([0.0, 0.0, 0.5, 2.0, 15.0]), min_size=1, max_size=3).map(tuple),
+    freeze_s=st.sampled_from([0.02, 0.5]),
+    loses_replies=st.booleans(),
+    standby_from_s=st.sampled_from([0.0, 0.0, 0.0, 20.0]),
+    move_at_s=times,
+    misses=st.sampled_from([False, False, False, True]),
+    stored_after_s=st.sampled_from([0.1, 0.1, 3.0, 40.0]),
+    serves=st.sampled_from([True, True, False]),
+).filter(promised)
+
+
+@pytest.mark.long
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
+@given(scenarios)
+def test_no_history_of_faults_makes_a_move_lose_or_double_anything(scenario: Scenario) -> None:
+    ends(scenario)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", ["fence", "thaw-asks-first"])
+def test_each_rule_is_needed(mutant: str) -> None:
+    late = (Scenario((), move_at_s=ASKED_S, message_delays_s=(delay_s,), stored_after_s=25.0) for delay_s in (0.0, 2.0, 15.0))
+    restarted = (
+        Scenario((Fault("agent-restart", at_s, 0.3),), move_at_s=ASKED_S, stored_after_s=3.0) for at_s in (8.2, 8.5, 9.0)
+    )
+    told_late = Scenario((Fault("cut-nats", ASKED_S + 0.3, 25.0),), move_at_s=ASKED_S)
+    histories = [told_late, *ABORTS.values(), *late, *restarted]
+    assert any(run(scenario, mutant).violation for scenario in histories), f"without {mutant} nothing went wrong"

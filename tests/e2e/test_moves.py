@@ -1,0 +1,182 @@
+"""A planned move loses nothing: the process stands still from its last checkpoint on, and goes on elsewhere."""
+
+import itertools
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from reprise_lab import counter
+from reprise_lab.paths import KUBECONFIG, NODES
+from reprise_lab.shell import kubectl, poll
+from reprise_lab.witness import Answer, Witness
+
+pytestmark = pytest.mark.e2e
+
+
+def ask_for_a_move(namespace: str, to: str = "any") -> str:
+    request = secrets.token_hex(4)
+    wanted = (f"reprise.dev/move-id={request}", f"reprise.dev/move-to={to}")
+    kubectl("-n", namespace, "annotate", "deployment", "counter", *wanted, "--overwrite")
+    return request
+
+
+def history_since(witness: Witness, since: float) -> list[Answer]:
+    return sorted((a for a in witness.history if a.at > since), key=lambda a: a.at)
+
+
+def lost_increments(witness: Witness, since: float) -> int:
+    """The most that the count ever went back by."""
+    pairs = itertools.pairwise(history_since(witness, since))
+    return max((earlier.count - later.count for earlier, later in pairs), default=0)
+
+
+def longest_silence_s(witness: Witness, since: float) -> float:
+    return max(later.at - earlier.at for earlier, later in itertools.pairwise(history_since(witness, since)))
+
+
+def wait_moved(namespace: str, seconds: float = 60) -> dict[str, object]:
+    return counter.wait_failover(namespace, "move", seconds)
+
+
+def overlap(witness: Witness, since: float) -> bool:
+    """Whether an address answered again after another one had."""
+    order = [address for address, _ in itertools.groupby(a.address for a in history_since(witness, since))]
+    return len(order) != len(set(order))
+
+
+def test_a_move_loses_no_increment_and_nobody_answers_beside_it(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    before, asked_at = armed_counter.last(), time.monotonic()
+    ask_for_a_move(namespace)
+    row = wait_moved(namespace)
+    assert (row["state"], row["path"], row["standby"]) == ("completed", "shadow", "n2"), row
+    after = armed_counter.wait(before.run, time.monotonic(), 10)
+    assert after.address != before.address
+    print(f"lost {lost_increments(armed_counter, asked_at)}, unavailable {longest_silence_s(armed_counter, asked_at):.2f} s")
+    assert lost_increments(armed_counter, asked_at) <= 0
+    assert not overlap(armed_counter, asked_at)
+    assert armed_counter.runs(asked_at) == {before.run}
+    assert longest_silence_s(armed_counter, asked_at) < 4
+    poll(10, lambda: counter_pods(namespace) == 1, "the old pod to be gone")
+    back_at = time.monotonic()
+    ask_for_a_move(namespace, to="n1")
+    poll(60, lambda: nodes_of(namespace) == ["n1"], "it to be back on n1")
+    armed_counter.wait(before.run, time.monotonic(), 10)
+    assert lost_increments(armed_counter, back_at) <= 0
+    assert armed_counter.runs(asked_at) == {before.run}
+
+
+def counter_pods(namespace: str) -> int:
+    """Those that are being deleted too."""
+    return len(json.loads(kubectl("-n", namespace, "get", "pods", "-l", "app=counter", "-o", "json"))["items"])
+
+
+def nodes_of(namespace: str) -> list[str]:
+    return [pod["spec"].get("nodeName", "") for pod in counter.pods(namespace)]
+
+
+@pytest.fixture
+def uncordoned() -> Iterator[None]:
+    yield
+    for node in NODES:
+        kubectl("uncordon", node)
+
+
+def test_the_cli_moves_and_says_what_became_of_it(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    done = cli("move", f"{namespace}/counter", "--to", "n2")
+    assert (done.returncode, "moved from n1 to n2" in done.stderr) == (0, True), done.stderr
+    again = cli("move", f"{namespace}/counter", "--to", "n2")
+    assert (again.returncode, "AlreadyThere" in again.stderr) == (1, True), again.stderr
+
+
+def cli(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
+    command = [sys.executable, "-m", "reprise.cli.main", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+
+
+def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_counter: Witness, uncordoned: None) -> None:
+    """The eviction is held, not refused for ever: the drain ends once what it waits for has gone on elsewhere."""
+    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+    poll(20, lambda: guard(namespace) == "0", "its guard")
+    kubectl("drain", "n1", "--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector=app=counter", "--timeout=90s")
+    assert wait_moved(namespace)["state"] == "completed"
+    armed_counter.wait(before.run, time.monotonic(), 10)
+    assert nodes_of(namespace) == ["n2"]
+    assert lost_increments(armed_counter, asked_at) <= 0
+    assert armed_counter.runs(asked_at) == {before.run}
+
+
+def guard(namespace: str) -> str:
+    jsonpath = "jsonpath={.items[*].spec.maxUnavailable}"
+    return kubectl("-n", namespace, "get", "poddisruptionbudgets", "-l", "reprise.dev/guard", "-o", jsonpath)
+
+
+def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(armed_counter: Witness, uncordoned: None) -> None:
+    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+    kubectl("cordon", "n2")
+    kubectl("cordon", "n1")
+    row = wait_moved(namespace)
+    assert (row["state"], row["reason"]) == ("stepped-aside", "NoStandby"), row
+    poll(60, lambda: guard(namespace) == "100%", "its guard to let go")
+    assert "cannot be moved" in told(namespace, "GuardReleased")
+    assert longest_silence_s(armed_counter, asked_at) < 2
+    assert armed_counter.runs(asked_at) == {before.run}
+    kubectl("uncordon", "n1", "n2")
+    poll(20, lambda: guard(namespace) == "0", "its guard to hold again")
+
+
+def told(namespace: str, reason: str) -> str:
+    """What Kubernetes Events of that reason say."""
+    return kubectl("-n", namespace, "get", "events", "--field-selector", f"reason={reason}", "-o", "jsonpath={.items[*].message}")
+
+
+def test_a_move_that_does_not_come_to_life_lets_the_original_run_on(armed_counter: Witness) -> None:
+    """The shadow is removed as soon as it appears: nothing is lost, and the original counts on."""
+    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+    request = ask_for_a_move(namespace)
+    poll(30, lambda: bool(shadow(namespace)), "the shadow", 0.02)
+    kubectl("-n", namespace, "delete", "pod", shadow(namespace), "--grace-period=0", "--force")
+    row = wait_moved(namespace, 150)
+    assert row["state"] == "stepped-aside", (request, row)
+    armed_counter.wait(before.run, time.monotonic(), 10)
+    assert nodes_of(namespace) == ["n1"]
+    assert lost_increments(armed_counter, asked_at) <= 0
+    assert armed_counter.runs(asked_at) == {before.run}
+
+
+def shadow(namespace: str) -> str:
+    return next((p["metadata"]["name"] for p in counter.pods(namespace) if "-mv-" in p["metadata"]["name"]), "")
+
+
+def test_a_scale_down_in_the_middle_of_a_move_wins(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    ask_for_a_move(namespace)
+    poll(30, lambda: bool(told_of(namespace, "failover.holding")), "the move to begin", 0.02)
+    kubectl("-n", namespace, "scale", "deployment", "counter", "--replicas=0")
+    poll(90, lambda: counter_pods(namespace) == 0, "every pod to be gone")
+    ended_at = time.monotonic()
+    time.sleep(2)
+    assert not history_since(armed_counter, ended_at)
+
+
+def told_of(namespace: str, kind: str) -> list[dict[str, object]]:
+    return counter.console(f"events?namespace={namespace}&type={kind}")
+
+
+def test_a_pod_that_is_not_armed_is_moved_too(namespace: str) -> None:
+    counter.deploy(namespace, annotations={"reprise.dev/arm": "never"})
+    counter.wait_checkpoint(namespace)
+    with Witness(namespace) as witness:
+        before, asked_at = witness.last(), time.monotonic()
+        ask_for_a_move(namespace)
+        assert wait_moved(namespace)["state"] == "completed"
+        witness.wait(before.run, time.monotonic(), 10)
+        assert lost_increments(witness, asked_at) <= 0
+        assert witness.runs(asked_at) == {before.run}
