@@ -12,6 +12,7 @@ import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from reprise.contracts.events import Event
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, failover_id
@@ -369,3 +370,16 @@ def test_two_replicas_at_once_end_as_one(data: st.DataObject) -> None:
         loop.run_until_complete(both(path))
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize(("path", "cause"), [("in-place-armed", "crash"), ("shadow", "node-loss")])
+async def test_a_failover_that_ended_is_counted_once_however_often_it_is_declared(path: str, cause: str) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("reprise_failovers_total", {"cause": cause, "outcome": "restored"}) or 0.0
+
+    before, world = counted(), World(path)
+    assert (await world.run()).step == "complete"
+    assert (await world.run()).step == "complete"
+    assert counted() == before + 1
+    took = REGISTRY.get_sample_value("reprise_failover_seconds_count", {"cause": cause, "path": path})
+    assert took

@@ -60,6 +60,15 @@ def checkpoint_id(target_pod_uid: str, container: str, due_at: datetime) -> str:
     return f"{stamp}-{_digest(target_pod_uid, container, stamp)}"
 
 
+def due_time(checkpoint_id: str) -> AwareDatetime | None:
+    """When a checkpoint was due, by its name; None for a name of another form."""
+    stamp = checkpoint_id.partition("-")[0]
+    try:
+        return datetime.strptime(f"{stamp[:15]}.{stamp[15:]}", "%Y%m%dt%H%M%S.%f").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def failover_id(target: Target, *, node_lost: bool = False) -> str:
     """Name a failover by the container instance that is gone: two who notice the same death name the same failover.
 

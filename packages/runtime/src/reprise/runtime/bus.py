@@ -20,7 +20,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
 from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import ContractError, RepriseError
 from reprise.contracts.events import Event
@@ -36,6 +36,12 @@ _DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 HANDLED = Counter("reprise_events_handled_total", "Events handled", ["consumer", "outcome"])
 PUBLISHED = Counter("reprise_events_published_total", "Events published", ["type"])
 HANDLER_SECONDS = Histogram("reprise_event_handler_seconds", "Time in the handler", ["consumer"])
+PENDING = Gauge("reprise_events_pending", "Events in the stream that the consumer has not been given yet", ["consumer"])
+UNSETTLED = Gauge("reprise_events_unsettled", "Events that were given to the consumer and are not settled", ["consumer"])
+OUTCOMES = ("ok", "retry", "dead-letter", "unacknowledged")
+COUNT_EVERY_S = 15.0
+FORGOTTEN_AFTER_S = 60.0
+"""An observer's consumer, once nobody fetches from it."""
 
 E_ = TypeVar("E_", bound=Event)
 Handler = Callable[[Any], Awaitable[None]]
@@ -52,6 +58,15 @@ class Subscription:
     concurrency: int = 4
 
 
+@dataclass(frozen=True)
+class Observer:
+    """What this process alone looks at: which events, and what is called with each."""
+
+    name: str
+    events: tuple[type[Event], ...]
+    see: Callable[[Event], None]
+
+
 class Bus:
     """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
 
@@ -60,6 +75,7 @@ class Bus:
         self.source = source
         self._client = Client()
         self._subscriptions: list[Subscription] = []
+        self._observers: list[Observer] = []
         self._active: set[asyncio.Task[None]] = set()
 
     @property
@@ -138,7 +154,17 @@ class Bus:
     ) -> None:
         """Register a durable consumer; run() serves it. node: only events about that node."""
         types = events if isinstance(events, tuple) else (events,)
-        self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency))
+        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency)
+        self._subscriptions.append(subscription)
+        for outcome in OUTCOMES:  # a counter that appears with its first event shows no increase
+            HANDLED.labels(subscription.consumer, outcome)
+
+    def observe(self, name: str, events: tuple[type[Event], ...], see: Callable[[Event], None]) -> None:
+        """Have see() called here, whatever other processes do, with the newest event of each subject and each that follows.
+
+        For what is known, not for what is done: nothing is acknowledged, and after an interruption the newest come again.
+        """
+        self._observers.append(Observer(name, events, see))
 
     async def rewind(self, consumer: str) -> None:
         """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
@@ -153,7 +179,9 @@ class Bus:
         async with asyncio.TaskGroup() as group:
             for subscription in self._subscriptions:
                 group.create_task(self._serve(subscription), name=subscription.consumer)
-            group.create_task(asyncio.Event().wait())  # a service may only publish
+            for observer in self._observers:
+                group.create_task(self._watch(observer), name=observer.name)
+            group.create_task(self._count_for_ever())
 
     async def drain(self, timeout_s: float) -> None:
         """Let handlers finish, then close."""
@@ -161,6 +189,47 @@ class Bus:
             await asyncio.wait(self._active, timeout=timeout_s)
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await self._client.close()
+
+    async def _count_for_ever(self) -> None:
+        """How far behind each consumer is; what is shared by replicas is told by each of them."""
+        while True:
+            for subscription in self._subscriptions:
+                with contextlib.suppress(NatsError, OSError, TimeoutError):
+                    info = await self.jetstream.consumer_info(subjects.STREAM, subscription.consumer)
+                    PENDING.labels(subscription.consumer).set(info.num_pending or 0)
+                    UNSETTLED.labels(subscription.consumer).set(info.num_ack_pending or 0)
+            await asyncio.sleep(COUNT_EVERY_S)
+
+    async def _watch(self, observer: Observer) -> None:
+        while True:
+            try:
+                await self._observe_for_ever(observer)
+            except (NatsError, OSError, TimeoutError) as error:
+                log().debug("observer interrupted", observer=observer.name, error=repr(error))
+                await asyncio.sleep(0.5)
+
+    async def _observe_for_ever(self, observer: Observer) -> None:
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+            filter_subjects=[subjects.pattern(event) for event in observer.events],
+            inactive_threshold=FORGOTTEN_AFTER_S,
+            mem_storage=True,
+        )
+        pull = await self.jetstream.pull_subscribe("", stream=subjects.STREAM, config=config)
+        try:
+            while True:
+                try:
+                    messages = await pull.fetch(64, timeout=5)
+                except TimeoutError:
+                    await pull.consumer_info()  # raises if it vanished with its stream
+                    continue
+                for message in messages:
+                    with contextlib.suppress(ContractError):  # the dead-letter stream has it
+                        observer.see(envelope.decode(message.data)[1])
+        finally:
+            with contextlib.suppress(Exception):
+                await pull.unsubscribe()
 
     async def _serve(self, subscription: Subscription) -> None:
         while True:

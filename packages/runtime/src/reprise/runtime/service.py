@@ -14,12 +14,14 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Counter
 from reprise.runtime import telemetry
 from reprise.runtime.bus import Bus
 from reprise.runtime.health import Health, server
 from reprise.runtime.settings import RuntimeSettings
 
 RESTART_MAX_S = 10.0
+RESTARTS = Counter("reprise_part_restarts_total", "Parts of the service that ended or failed and were started again", ["part"])
 
 
 class Service:
@@ -42,6 +44,7 @@ class Service:
     def part(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Register a long-running part; it need not wait for the bus to be connected."""
         self._parts[name] = run
+        RESTARTS.labels(name)
 
     def on_stop(self, act: Callable[[], Awaitable[None]]) -> None:
         """Register what is done on SIGTERM, before handlers are drained; at most drain_s each."""
@@ -104,6 +107,7 @@ class Service:
                 raise
             except Exception:
                 self.log.exception("part failed, starting it again", part=name)
+            RESTARTS.labels(name).inc()
             if asyncio.get_running_loop().time() - started > RESTART_MAX_S:
                 delay_s = 0.1
             await asyncio.sleep(delay_s)

@@ -21,6 +21,7 @@ DUE_TO_KUBELET = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1),
 )
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
+TAKEN = Counter("reprise_checkpoints_taken_total", "Archives of healthy processes that the kubelet made")
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 
@@ -47,6 +48,7 @@ class Handlers:
         if isinstance(outcome, Failure):
             await self._failed(event, outcome)
         else:
+            TAKEN.inc()
             await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
 
     async def _take(self, event: CheckpointDue) -> CheckpointTaken | Failure:

@@ -5,6 +5,7 @@ import contextlib
 import time
 
 from kubernetes.aio import client
+from prometheus_client import Gauge
 from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
@@ -17,6 +18,7 @@ from reprise.runtime.kube import ProtectedPod, protected_on
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
 
+LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
 TICK_S = 0.25
 KUBELET_TIMEOUT_S = 1.0
 
@@ -46,6 +48,7 @@ class Arbiter:
         self._lost: dict[str, tuple[float, int]] = {}
         """Nodes that are given up: when each is judged again, and how often it was."""
         self._revisions: dict[str, int] = {}
+        LOST.set_function(lambda: len(self._lost) if election.leading else 0)
 
     async def follow(self) -> None:
         """Every renewal by KV, as it comes; our own node's is among them, so silence means that the watch is dead."""

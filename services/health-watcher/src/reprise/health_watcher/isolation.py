@@ -4,9 +4,10 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Literal
 
 from nats.errors import Error as NatsError
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
@@ -20,6 +21,13 @@ from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 
 SINCE_RENEWAL = Gauge("reprise_lease_age_seconds", "Since the start of the last renewal that succeeded")
+RENEWALS = Counter(
+    "reprise_lease_renewals_total", "Renewals of the node's lease, by the way that took it; none: neither did", ["way"]
+)
+ISOLATED = Gauge("reprise_node_isolated", "Whether the node has no valid lease and keeps its protected containers frozen")
+FROZEN = Gauge("reprise_frozen_containers", "Protected containers that the node keeps frozen")
+for _way in ("kv", "kubernetes", "none"):
+    RENEWALS.labels(_way)
 
 
 class Isolation:
@@ -64,26 +72,28 @@ class Isolation:
                     "can_freeze": self._ever and self._freezer.available(),
                 }
             )  # fmt: skip
-            if await self._renew():
+            way = await self._renew()
+            RENEWALS.labels(way).inc()
+            if way != "none":
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
             self._tried.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
 
-    async def _renew(self) -> bool:
+    async def _renew(self) -> Literal["kv", "kubernetes", "none"]:
         try:
             async with asyncio.timeout(0.8):
                 await self._kv.renew(self._lease)
-            return True
+            return "kv"
         except (NatsError, OSError, TimeoutError):
             pass
         try:
             async with asyncio.timeout(0.8):
                 await self._kubernetes.renew(self._lease)
-            return True
+            return "kubernetes"
         except Exception as error:
             log().debug("neither KV nor the API server takes the lease", error=repr(error))
-            return False
+            return "none"
 
     async def guard(self) -> None:
         """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes; but an agent that was
@@ -93,6 +103,8 @@ class Isolation:
         while True:
             silent_s = time.monotonic() - self._renewed_at
             SINCE_RENEWAL.set(silent_s)
+            ISOLATED.set(must_freeze(silent_s, ever_renewed=self._ever))
+            FROZEN.set(len(self._frozen))
             if must_freeze(silent_s, ever_renewed=self._ever):
                 self._asks_all = True
                 await self._freeze(silent_s)

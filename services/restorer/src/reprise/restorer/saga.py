@@ -7,10 +7,14 @@ it after that: the pod's fence is let go of only when no restored instance can b
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from typing import get_args
 
+from prometheus_client import Counter, Histogram
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import (
+    Cause,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
@@ -19,6 +23,7 @@ from reprise.contracts.events import (
     FailoverRestored,
     FailoverStarted,
     ImageBuilt,
+    Outcome,
 )
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import now
@@ -28,6 +33,27 @@ from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_na
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, key
 from reprise.runtime.telemetry import log, span
+
+ENDED = Counter(
+    "reprise_failovers_total", "Failovers that ended: restored, or an outcome of failover.abandoned", ["cause", "outcome"]
+)
+DELAYED = Counter("reprise_failovers_delayed_total", "Times that a failover could not go on and waits for a node", ["cause"])
+TOTAL_SECONDS = Histogram(
+    "reprise_failover_seconds",
+    "From the notice of a fault to serving again with its state",
+    ["cause", "path"],
+    buckets=(0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120),
+)
+STEP_SECONDS = Histogram(
+    "reprise_failover_step_seconds",
+    "One step of a failover, each try by itself",
+    ["step"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+for _cause in get_args(Cause):  # a counter that appears with its first failover shows no increase
+    DELAYED.labels(_cause)
+    for _outcome in ("restored", *get_args(Outcome)):
+        ENDED.labels(_cause, _outcome)
 
 POLL_S = 0.05
 LOOK_S = 1.0
@@ -104,6 +130,7 @@ class SagaRunner:
         return again, revision
 
     async def _advance(self, saga: Saga, revision: int) -> tuple[Saga, int]:
+        began = time.monotonic()
         try:
             after = await self._steps[saga.step](saga)
         except Abandon as abandon:
@@ -115,6 +142,8 @@ class SagaRunner:
         updated = await self.sagas.update(key(saga.failover_id), after, revision)
         if updated is None:
             raise Overtaken
+        STEP_SECONDS.labels(saga.step).observe(time.monotonic() - began)
+        _count(saga, after)
         return after, updated
 
     async def _plan(self, saga: Saga) -> Saga:
@@ -427,3 +456,14 @@ class SagaRunner:
 
 def _undone(saga: Saga, stop: Stop) -> Saga:
     return saga.model_copy(update={"step": "undo", "stop": stop, "why": stop.message})
+
+
+def _count(before: Saga, after: Saga) -> None:
+    """Once each: only who wins the compare-and-set that ends it comes here."""
+    if after.step == "complete":
+        ENDED.labels(after.cause, "restored").inc()
+        TOTAL_SECONDS.labels(after.cause, after.path or "cold").observe((now() - after.declared_at).total_seconds())
+    elif after.step == "abandoned" and before.stop:
+        ENDED.labels(after.cause, before.stop.outcome).inc()
+    elif after.step == "wait":
+        DELAYED.labels(after.cause).inc()

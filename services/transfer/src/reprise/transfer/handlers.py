@@ -29,7 +29,16 @@ from reprise.transfer.decide import archive_path, orphans
 STORE_RETRY_S = 1.0
 STORE_RETRY_MAX_S = 10.0
 
-BYTES = Counter("reprise_archive_bytes_total", "Bytes of archives uploaded")
+STORED = Counter("reprise_checkpoints_stored_total", "Good checkpoints: verified, complete in the store, committed")
+BYTES = Counter("reprise_archive_bytes_total", "Bytes of the archives that were stored")
+NEW_BYTES = Counter("reprise_archive_new_bytes_total", "Of these, bytes that no checkpoint before them had")
+UPLOADED_BYTES = Counter("reprise_uploaded_bytes_total", "Bytes sent to the store for them, compressed and encrypted")
+PAUSE_SECONDS = Histogram(
+    "reprise_checkpoint_pause_seconds",
+    "How long CRIU held the process still for a checkpoint, by its own statistics",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+COLLECTED_BYTES = Counter("reprise_collected_bytes_total", "Bytes of packs that garbage collection removed from the store")
 SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
 FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
 
@@ -94,7 +103,7 @@ class Handlers:
                         self._repository.write_archive, path, checkpoint_id=event.checkpoint_id,
                         workload=event.workload, target=event.target, trigger=event.trigger,
                     )  # fmt: skip
-                BYTES.inc(manifest.size)
+                _count(manifest)
                 return manifest
             except StoreUnavailable as error:
                 log().warning("the store is away, the archive is kept", archive=path.name, error=str(error))
@@ -165,6 +174,7 @@ class Handlers:
                 log().warning("garbage collection could not run, it is tried again", error=str(error))
                 continue
             if done.packs or done.skipped:
+                COLLECTED_BYTES.inc(done.freed)
                 log().info("collected", packs=len(done.packs), bytes=done.freed, skipped=done.skipped)
 
     async def sweep_orphans(self, age_s: float) -> None:
@@ -178,3 +188,11 @@ class Handlers:
                 log().info("removing an archive that nobody told of", archive=path.name)
                 path.unlink(missing_ok=True)
             await asyncio.sleep(300)
+
+
+def _count(manifest: Manifest) -> None:
+    STORED.inc()
+    BYTES.inc(manifest.size)
+    NEW_BYTES.inc(manifest.cost.new)
+    UPLOADED_BYTES.inc(manifest.cost.uploaded)
+    PAUSE_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)

@@ -27,6 +27,9 @@ from reprise.transfer.decide import Refusal, staging_limitation
 
 STAGE_SECONDS = Histogram("reprise_stage_seconds", "From a built image to its checkpoint lying ready on the node", ["role"])
 WRITTEN = Counter("reprise_staged_bytes_total", "Bytes written to the node's disk to stage checkpoints", ["what"])
+REFUSED = Counter("reprise_stagings_refused_total", "Checkpoints that this node did not stage", ["role", "reason"])
+DAMAGED = Counter("reprise_checkpoints_damaged_total", "Stored checkpoints that were found damaged and could not be healed here")
+HEALED = Counter("reprise_packs_healed_total", "Packs that were put back into the store from this node's copies")
 RESTORE_LIMIT_S = 30.0
 """How long a restore under way is waited for before its slot is left alone this time."""
 
@@ -91,6 +94,7 @@ class Staging:
     async def _heal(self, manifest: Manifest) -> bool:
         healed = await asyncio.to_thread(self._repository.heal, manifest)
         if healed:
+            HEALED.inc(len(healed))
             log().warning("the store is healed from this node's copies", checkpoint=manifest.checkpoint_id, packs=healed)
         return bool(healed)
 
@@ -189,6 +193,7 @@ class Staging:
         return self._slots.folder(*named)
 
     async def _refuse(self, event: ImageBuilt, refusal: Refusal) -> None:
+        REFUSED.labels(event.role, refusal.reason).inc()
         log().warning(
             "not staged", checkpoint=event.checkpoint_id, role=event.role, reason=refusal.reason, message=refusal.message
         )
@@ -204,6 +209,7 @@ class Staging:
 
     async def _damaged(self, event: ImageBuilt, error: DamagedObject) -> None:
         """The image before stays: it is the newest state that can be restored."""
+        DAMAGED.inc()
         log().error("a stored checkpoint is damaged", checkpoint=event.checkpoint_id, error=str(error))
         failed = CheckpointFailed(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
