@@ -8,6 +8,7 @@ after MAX_ATTEMPTS dead-lettered as well. While a handler works its message is k
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,12 +20,12 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import ContractError, RepriseError
-from reprise.contracts.events import Event
-from reprise.runtime.telemetry import log, span, traceparent
+from reprise.contracts.events import VERSION, Event
+from reprise.runtime.telemetry import about, log, span, traceparent
 
 MAX_ATTEMPTS = 8
 ACK_WAIT_S = 10.0
@@ -136,12 +137,16 @@ class Bus:
         delivered again, or the caller retries.
         """
         subject = subjects.of(event)
-        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, messaging_system="nats", event_type=event.TYPE):
+        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, attributes=_messaging("publish", "send", event)) as current:
             parent = traceparent()
             event_id, payload = envelope.encode(event, source=self.source, event_id=dedup_id, traceparent=parent)
+            current.set_attributes({"messaging.message.id": event_id, "messaging.message.body.size": len(payload)})
             headers = {"Nats-Msg-Id": event_id, "Content-Type": envelope.CONTENT_TYPE, "traceparent": parent}
-            await self.jetstream.publish(subject, payload, timeout=timeout_s, headers=headers)
+            await self._send(subject, payload, headers, timeout_s)
         PUBLISHED.labels(event.TYPE).inc()
+
+    async def _send(self, subject: str, payload: bytes, headers: dict[str, str], timeout_s: float) -> None:
+        await self.jetstream.publish(subject, payload, timeout=timeout_s, headers=headers)
 
     def subscribe(
         self,
@@ -296,11 +301,8 @@ class Bus:
         except ContractError as error:
             return await self._bury(subscription, message, error.reason, str(error))
         logger = log().bind(consumer=subscription.consumer, event=event.TYPE, event_id=received.id)
-        name = f"{subscription.consumer.partition('-')[0]} {event.TYPE}"
         try:
-            with span(name, parent=received.traceparent, kind=SpanKind.CONSUMER, messaging_system="nats",
-                      event_type=event.TYPE, k8s_node_name=event.node,
-                      reprise_workload=f"{event.workload.namespace}/{event.workload.name}"):  # fmt: skip
+            with processing(subscription.consumer, received, event):
                 await subscription.handler(event)
         except RepriseError as error:
             if not error.retryable or attempt >= MAX_ATTEMPTS:
@@ -324,6 +326,27 @@ class Bus:
         await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
         await message.term()
         return "dead-letter"
+
+
+def processing(consumer: str, received: envelope.Envelope, event: Event) -> AbstractContextManager[Span]:
+    """The span of one event in its handler: it goes on with the trace of who published it."""
+    return span(
+        f"{consumer.partition('-')[0]} {event.TYPE}", parent=received.traceparent, kind=SpanKind.CONSUMER,
+        attributes=_messaging("process", "process", event)
+        | {"messaging.message.id": received.id, "messaging.consumer.group.name": consumer},
+    )  # fmt: skip
+
+
+def _messaging(name: str, kind: str, event: Event) -> dict[str, Any]:
+    """https://opentelemetry.io/docs/specs/semconv/messaging/ and .../cloudevents/"""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "messaging.destination.name": subjects.of(event),
+        "messaging.destination.template": f"{subjects.ROOT}.{event.TYPE}.{{node}}.{{namespace}}.{{workload}}",
+        "cloudevents.event_type": f"{envelope.TYPE_PREFIX}{VERSION}.{event.TYPE}",
+    } | about(event)
 
 
 async def _keep_in_progress(message: Msg) -> None:

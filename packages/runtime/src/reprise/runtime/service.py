@@ -31,7 +31,13 @@ class Service:
         self.name = name
         self.settings = settings
         self._provider = telemetry.configure(
-            name, node=settings.node_name, otlp_endpoint=settings.otlp_endpoint, level=settings.log_level
+            name,
+            node=settings.node_name,
+            pod=settings.pod_name,
+            namespace=settings.namespace,
+            otlp_endpoint=settings.otlp_endpoint,
+            level=settings.log_level,
+            checkpoint_ratio=settings.trace_checkpoints,
         )
         self.log = telemetry.log()
         self.bus = Bus(settings.nats_url, f"reprise/{name}/{settings.pod_name}")

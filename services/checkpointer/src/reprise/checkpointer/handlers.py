@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import Failure, is_stale
 from reprise.checkpointer.ports import Kubelet
@@ -13,7 +14,7 @@ from reprise.contracts.events import CheckpointDue, CheckpointFailed, Checkpoint
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import log, of_target, span
 
 DUE_TO_KUBELET = Histogram(
     "reprise_due_to_kubelet_seconds",
@@ -56,7 +57,8 @@ class Handlers:
         if isinstance(found, Failure):
             return found
         pod, container = found
-        before = await self._healthy(pod, container)
+        with span("probe before"):
+            before = await self._healthy(pod, container)
         if before:
             return Failure("UnhealthyBefore", f"its probe failed before the checkpoint: {before}",
                            "nothing is checkpointed over a good state until it is healthy again")  # fmt: skip
@@ -79,7 +81,8 @@ class Handlers:
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
         """Why the checkpoint that was just taken is not used."""
-        unhealthy = await self._healthy(pod, container)
+        with span("probe after"):
+            unhealthy = await self._healthy(pod, container)
         found = self._find(event)
         if not unhealthy:
             return found if isinstance(found, Failure) else None
@@ -93,8 +96,11 @@ class Handlers:
 
     async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
         for attempt in range(2):
-            with span("kubelet checkpoint", k8s_pod_name=pod.name, k8s_namespace_name=pod.namespace):
+            with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:
                 answer = await self._kubelet.checkpoint(pod.namespace, event.target)
+                if isinstance(answer, Failure):
+                    current.set_attribute("error.type", answer.reason)
+                    current.set_status(StatusCode.ERROR, answer.message)
             if isinstance(answer, str) or not answer.retry or attempt:
                 return answer
             await asyncio.sleep(1.0)

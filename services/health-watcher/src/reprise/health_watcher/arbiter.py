@@ -16,7 +16,7 @@ from reprise.health_watcher.model import Fence, LeaseView, NodeLease
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedPod, protected_on
 from reprise.runtime.kv import Bucket, key
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import about, log, span
 
 LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
 TICK_S = 0.25
@@ -150,9 +150,9 @@ class Arbiter:
         for container in pod.containers:
             target = pod.target(container)
             name = failover_id(target, node_lost=True)
-            with span("failover.declared", reprise_failover=name, reprise_cause="node-loss"):
-                declared = FailoverDeclared(
-                    node=target.node, workload=pod.workload, failover_id=name, target=target, cause="node-loss", detail=why,
-                    noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
-                )  # fmt: skip
+            declared = FailoverDeclared(
+                node=target.node, workload=pod.workload, failover_id=name, target=target, cause="node-loss", detail=why,
+                noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
+            )  # fmt: skip
+            with span("failover.declared", root=True, ago_s=silent_s, attributes=about(declared)):
                 self._announcer.announce(declared, f"declared-{name}-node-{judgement}")

@@ -32,7 +32,7 @@ from reprise.restorer.model import Fence, Go, Need, PodView, Recovery, Saga, Sna
 from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, key
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import link, log, of_target, of_workload, span
 
 ENDED = Counter(
     "reprise_failovers_total", "Failovers that ended: restored, or an outcome of failover.abandoned", ["cause", "outcome"]
@@ -110,7 +110,7 @@ class SagaRunner:
             if revision is None:
                 saga, revision = await self._resume(name, declared)
             while not saga.ended and saga.step != "wait":
-                with span(f"saga.{saga.step}", reprise_failover=saga.failover_id):
+                with span(f"saga.{saga.step}", links=[saga.checkpoint_trace], attributes=_told(saga)):
                     saga, revision = await self._advance(saga, revision)
         except Overtaken:
             log().info("another replica runs this failover", failover=saga.failover_id)
@@ -181,12 +181,15 @@ class SagaRunner:
                            standby=go.standby, attempt=saga.attempt, why=go.why)  # fmt: skip
                 own_name = saga.moves or go.renamed
                 by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
+                made_in = next((found.traceparent for found in stored if found.checkpoint_id == go.checkpoint_id), "")
+                link(made_in, reprise_checkpoint_id=go.checkpoint_id)
                 if not own_name:
                     await self._note(pod.live_id, target.container, recovery, go.recovery)
                 return saga.model_copy(
                     update={
                         "step": "fence", "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
-                        "why": go.why, "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
+                        "why": go.why, "checkpoint_trace": made_in,
+                        "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
                         "seen_image": pod.image, "replaced": (target.container_id, *([pod.container_id] if by_us else [])),
                         "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
                     }
@@ -374,7 +377,7 @@ class SagaRunner:
         if saga.path == "shadow":
             await self._discard(saga)
         again = decide.after(saga, stop)
-        fresh = {"stop": None, "path": None, "reference": "", "live_id": ""}
+        fresh = {"stop": None, "path": None, "reference": "", "live_id": "", "checkpoint_trace": ""}
         if again and not again.later:
             log().warning("attempt failed, going one checkpoint further back", failover=saga.failover_id, why=again.why)
             tried = (*saga.tried, saga.checkpoint_id)
@@ -452,6 +455,20 @@ class SagaRunner:
 
     async def _emit(self, event: Event, what: str, saga: Saga) -> None:
         await self._bus.publish(event, dedup_id=f"{what}-{saga.name}")
+
+
+def _told(saga: Saga) -> dict[str, object]:
+    """Of a step, as attributes of its span."""
+    ours = {
+        "id": saga.failover_id,
+        "cause": saga.cause,
+        "attempt": saga.attempt,
+        "path": saga.path or "",
+        "standby": saga.standby,
+    }
+    told = {f"reprise.failover.{name}": value for name, value in ours.items() if value}
+    made = {"reprise.checkpoint.id": saga.checkpoint_id} if saga.checkpoint_id else {}
+    return {**of_workload(saga.workload), **of_target(saga.target), **told, **made}
 
 
 def _undone(saga: Saga, stop: Stop) -> Saga:

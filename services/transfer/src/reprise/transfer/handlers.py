@@ -23,7 +23,7 @@ from reprise.contracts.events import (
 from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import log, of_target, span
 from reprise.transfer.decide import archive_path, orphans
 
 STORE_RETRY_S = 1.0
@@ -98,11 +98,12 @@ class Handlers:
                         reason="ArchiveGone",
                         remedy="did something else clean the kubelet's checkpoints folder? the next one is not affected",
                     )
-                with span("upload", k8s_pod_name=event.target.pod, reprise_bytes=path.stat().st_size):
+                with span("store", attributes=of_target(event.target), reprise_archive_size=path.stat().st_size) as current:
                     manifest = await asyncio.to_thread(
                         self._repository.write_archive, path, checkpoint_id=event.checkpoint_id,
                         workload=event.workload, target=event.target, trigger=event.trigger,
                     )  # fmt: skip
+                    current.set_attributes({"reprise.archive.new": manifest.cost.new, "reprise.uploaded": manifest.cost.uploaded})
                 _count(manifest)
                 return manifest
             except StoreUnavailable as error:

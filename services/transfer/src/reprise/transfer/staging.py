@@ -11,6 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
@@ -104,7 +105,7 @@ class Staging:
         if refusal:
             await self._refuse(event, refusal)
             return
-        with span("stage", reprise_reference=event.reference, reprise_role=event.role):
+        with span("stage", reprise_image_reference=event.reference, reprise_role=event.role):
             fetched = await asyncio.to_thread(self._repository.prefetch, manifest) if event.role == "standby" else 0
             written = await self._pull(event, manifest) if event.prestage == "image" else 0
         took_s = time.monotonic() - began
@@ -147,7 +148,7 @@ class Staging:
         """Returns the bytes that were written for it. The image before is dropped once the new one is there."""
         before = await self._cri.image_id(event.reference)
         written = await self._thin(event, manifest, before or "") if manifest.size >= self._limits.thin_bytes else None
-        with span("pull", reprise_reference=event.reference):
+        with span("pull", kind=SpanKind.CLIENT, reprise_image_reference=event.reference):
             try:
                 await self._cri.pull_image(event.reference)
             except CriError:
