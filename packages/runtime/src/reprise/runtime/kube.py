@@ -28,6 +28,8 @@ async def connect() -> client.ApiClient:
 
 
 LIST_TIMEOUT_S = 10
+PROTECTED = "reprise.dev/Protected"
+"""The pod condition that tells its owner whether it would come back with its state."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class ProtectedPod:
     containers: tuple[ProtectedContainer, ...]
     live_id: str
     """What this pod's live reference is called: its UID, or what a failover named it by."""
+    condition: tuple[str, str] = ("", "")
+    """Status and reason of its condition PROTECTED; empty if it has none. What its message says is left out: it changes often."""
 
     def target(self, container: ProtectedContainer | str) -> Target:
         found = next(c for c in self.containers if c.name == container) if isinstance(container, str) else container
@@ -236,6 +240,7 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         deleting=meta.deletion_timestamp is not None,
         containers=tuple(_container(c, states.get(c.name)) for c in spec.containers if c.name in names),
         live_id=(meta.annotations or {}).get("reprise.dev/live-id", meta.uid),
+        condition=next(((c.status, c.reason or "") for c in status.conditions or [] if c.type == PROTECTED), ("", "")),
     )
 
 

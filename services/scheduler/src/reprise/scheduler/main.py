@@ -7,6 +7,7 @@ from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
+from reprise.scheduler.adapters.conditions import KubernetesConditions
 from reprise.scheduler.advice import Advice
 from reprise.scheduler.handlers import Handlers
 from reprise.scheduler.model import Harm
@@ -34,7 +35,7 @@ async def main(settings: Settings) -> None:
     service.part("election", election.run)
     service.part("timers", timers.run)
     service.part("advice", Advice(pods, recorder).run)
-    owners = Owners(pods, election)
+    owners = Owners(pods, election, KubernetesConditions(api), recorder)
     service.part("owners", owners.run)
     service.bus.observe("scheduler-owners", FOLLOWED, owners.see)
     service.bus.subscribe("scheduler-outcomes", (CheckpointFailed, CheckpointStored), outcomes.on_outcome, concurrency=1)

@@ -48,7 +48,15 @@ class Known:
 
 
 Reason = Literal[
-    "Armed", "Checkpointed", "NoCheckpoint", "CheckpointFailing", "Stale", "CheckpointsPaused", "NotRunning", "NotAnnotated"
+    "Armed",
+    "Checkpointed",
+    "NoCheckpoint",
+    "CheckpointFailing",
+    "Stale",
+    "CheckpointsPaused",
+    "NotRunning",
+    "NotAnnotated",
+    "NoSuchContainer",
 ]
 
 

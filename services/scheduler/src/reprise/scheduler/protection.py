@@ -84,5 +84,14 @@ def is_stale(recovery_point: datetime, interval_s: float, now: datetime) -> bool
 
 
 def worst(found: Iterable[Protection]) -> Protection:
-    """Of a workload's pods: the first that is not protected, or else the first."""
+    """Of a workload's pods, or a pod's containers: the first that is not protected, or else the first."""
     return sorted(found, key=lambda each: each.protected)[0]
+
+
+def said(status: str, reason: str, found: Protection) -> bool:
+    """Whether a pod's condition of this status and reason tells it already.
+
+    A container that does not run is being restarted or restored, within a second mostly: nothing is said of it, and what
+    Kubernetes itself says of such a pod is enough if it stays so.
+    """
+    return found.reason == "NotRunning" or (status, reason) == ("True" if found.protected else "False", found.reason)
