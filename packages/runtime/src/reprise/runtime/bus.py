@@ -212,6 +212,7 @@ class Bus:
             except (NatsError, OSError, TimeoutError) as error:
                 log().debug("observer interrupted", observer=observer.name, error=repr(error))
                 await asyncio.sleep(0.5)
+                await self.connect()  # the stream may be new: NATS can come back without its data
 
     async def _observe_for_ever(self, observer: Observer) -> None:
         config = ConsumerConfig(
