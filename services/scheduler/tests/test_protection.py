@@ -104,7 +104,7 @@ def test_a_workload_is_as_protected_as_the_worst_of_its_pods() -> None:
     assert worst([good]) == good
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.permutations([stored(1), stored(2), failed(1), failed(3), staged(1), staged(2)]), st.data())
 def test_the_order_of_events_and_their_repetition_change_nothing(events: list[Event], data: st.DataObject) -> None:
     """Events of one workload come by several subjects, and again after an interruption."""
