@@ -231,8 +231,7 @@ class Bus:
                     await pull.consumer_info()  # raises if it vanished with its stream
                     continue
                 for message in messages:
-                    with contextlib.suppress(ContractError):  # the dead-letter stream has it
-                        observer.see(envelope.decode(message.data)[1])
+                    _show(observer, message)
         finally:
             with contextlib.suppress(Exception):
                 await pull.unsubscribe()
@@ -327,6 +326,16 @@ class Bus:
         await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
         await message.term()
         return "dead-letter"
+
+
+def _show(observer: Observer, message: Msg) -> None:
+    """A fault in who only looks on must not end the handlers beside it."""
+    try:
+        observer.see(envelope.decode(message.data)[1])
+    except ContractError:
+        return  # the dead-letter stream has it
+    except Exception:
+        log().exception("observer failed", observer=observer.name, subject=message.subject)
 
 
 def processing(consumer: str, received: envelope.Envelope, event: Event) -> AbstractContextManager[Span]:
