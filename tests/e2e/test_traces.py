@@ -177,3 +177,26 @@ def test_the_pod_says_that_it_is_protected_and_by_what(armed_counter: Witness) -
     kubectl("-n", namespace, "annotate", "deployment", "counter", "reprise.dev/mode=off", "--overwrite")
     poll(30, lambda: condition(namespace).get("reason") == "NotAnnotated", "the condition of a workload that is let go", 0.5)
     assert condition(namespace)["status"] == "False"
+
+
+def series(service: str, name: str, namespace: str) -> list[str]:
+    """Of this metric, about this namespace, from every replica of the service."""
+    listed = json.loads(kubectl("-n", "reprise-system", "get", "pods", "-l", f"app.kubernetes.io/name={service}", "-o", "json"))
+    found: list[str] = []
+    for pod in listed["items"]:
+        address = f"http://{pod['status'].get('podIP')}:8080/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        found += [line for line in lines if line.startswith(name) and f'workload_namespace="{namespace}"' in line]
+    return found
+
+
+def test_the_leading_scheduler_alone_tells_how_the_workload_stands(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    staged_on_both(namespace)
+    poll(20, lambda: any('reason="Armed"' in line for line in series("scheduler", "reprise_workload_protected", namespace)),
+         "a series of the armed counter", 1)  # fmt: skip
+    (point,) = series("scheduler", "reprise_recovery_point_timestamp_seconds", namespace)
+    assert 0 < time.time() - float(point.split()[-1]) < 60
+    (warm,) = series("scheduler", "reprise_standby_warm", namespace)
+    assert float(warm.split()[-1]) == 1
