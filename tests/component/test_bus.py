@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import BaseModel
 from reprise.contracts import subjects
 from reprise.contracts.errors import RepriseError
@@ -74,6 +75,16 @@ async def connected(found: Running) -> None:
     await asyncio.sleep(0.3)
 
 
+async def published(found: Running, detail: str) -> None:
+    """The stream is made anew when a consumer notices that it is gone."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Exception):
+                await found.bus.publish(event(detail), dedup_id=detail, timeout_s=1)
+                return
+            await asyncio.sleep(0.5)
+
+
 async def dead_letters(found: Running) -> list[Any]:
     subscription = await found.bus.jetstream.subscribe(f"{subjects.DEAD_LETTER_ROOT}.>", ordered_consumer=True)
     messages = []
@@ -89,6 +100,82 @@ async def test_an_event_is_handled_once_and_a_repeated_one_is_stored_once(nats_s
         await found.bus.publish(event("a"), dedup_id="same")
         await found.bus.publish(event("a"), dedup_id="same")
         assert await found.saw(1) == ["a"]
+
+
+class Onlooker:
+    """A bus that only observes."""
+
+    def __init__(self, port: int) -> None:
+        self.bus = Bus(f"nats://127.0.0.1:{port}", "onlooker")
+        self.seen: list[str] = []
+        self.bus.observe("onlooker", (NodeLost,), lambda found: self.seen.append(getattr(found, "detail", "")))
+
+    async def saw(self, last: str, seconds: float = 20) -> list[str]:
+        async with asyncio.timeout(seconds):
+            while self.seen[-1:] != [last]:
+                await asyncio.sleep(0.02)
+        return self.seen
+
+
+@contextlib.asynccontextmanager
+async def onlooking(port: int) -> AsyncIterator[Onlooker]:
+    found = Onlooker(port)
+    await found.bus.connect()
+    task = asyncio.create_task(found.bus.run())
+    try:
+        yield found
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await found.bus.drain(2)
+
+
+async def test_every_onlooker_sees_the_newest_and_all_that_follows_and_takes_nothing_away(nats_server: Any) -> None:
+    async with running(nats_server.port) as found:
+        await connected(found)
+        for detail in ("old", "older than the newest", "newest"):
+            await found.bus.publish(event(detail))
+        async with onlooking(nats_server.port) as one, onlooking(nats_server.port) as other:
+            await one.saw("newest")
+            await other.saw("newest")
+            await found.bus.publish(event("next"))
+            assert await one.saw("next") == await other.saw("next") == ["newest", "next"]
+        assert (await found.saw(4))[-1] == "next"
+
+
+async def test_an_onlooker_outlives_a_nats_that_lost_its_data(nats_server: Any) -> None:
+    async with onlooking(nats_server.port) as one, running(nats_server.port) as found:
+        await connected(found)
+        await found.bus.publish(event("before"))
+        await one.saw("before")
+        nats_server.stop()
+        nats_server.wipe()
+        nats_server.start()
+        await connected(found)
+        await published(found, "after")
+        await one.saw("after", seconds=40)
+
+
+async def test_how_far_a_consumer_is_behind_is_told(nats_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bus_module, "COUNT_EVERY_S", 0.1)
+
+    def pending() -> float:
+        return (REGISTRY.get_sample_value("reprise_events_pending", {"consumer": "test"}) or 0) + (
+            REGISTRY.get_sample_value("reprise_events_unsettled", {"consumer": "test"}) or 0
+        )
+
+    async with running(nats_server.port) as found:
+        await connected(found)
+        found.takes_s = 0.5
+        for number in range(12):
+            await found.bus.publish(event(str(number)))
+        async with asyncio.timeout(5):
+            while pending() < 6:
+                await asyncio.sleep(0.02)
+        await found.saw(12)
+        async with asyncio.timeout(5):
+            while pending():
+                await asyncio.sleep(0.02)
 
 
 async def test_a_handler_that_fails_gets_its_event_again(nats_server: Any) -> None:
@@ -170,12 +257,7 @@ async def test_nats_may_come_back_without_its_data(nats_server: Any) -> None:
         nats_server.wipe()
         nats_server.start()
         await connected(found)
-        async with asyncio.timeout(60):
-            while True:  # the stream is made anew when a consumer notices that it is gone
-                with contextlib.suppress(Exception):
-                    await found.bus.publish(event("b"), dedup_id="b", timeout_s=1)
-                    break
-                await asyncio.sleep(0.5)
+        await published(found, "b")
         assert "b" in await found.saw(2, seconds=60)
 
 

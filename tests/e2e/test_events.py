@@ -1,16 +1,12 @@
 """What others see: events on NATS, traces in Jaeger, rows in the console, events on the workload."""
 
-import asyncio
 import json
-import signal
-import time
-import urllib.request
 from typing import Any
 
 import nats
 import pytest
 from reprise.contracts import envelope, subjects
-from reprise_lab import counter, faults
+from reprise_lab import counter
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
@@ -19,16 +15,6 @@ pytestmark = pytest.mark.e2e
 
 def service_ip(name: str) -> str:
     return kubectl("-n", "reprise-system", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
-
-
-def trace(trace_id: str) -> list[dict[str, Any]]:
-    """The spans of a trace, by Jaeger's query API."""
-    url = f"http://{service_ip('jaeger')}:16686/api/traces/{trace_id}"
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return list(json.loads(answer.read())["data"][0]["spans"])
-    except (OSError, IndexError, KeyError):
-        return []
 
 
 async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
@@ -46,42 +32,6 @@ async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
         return found
     finally:
         await client.close()
-
-
-def wait_spans(trace_id: str, wanted: set[str]) -> set[str]:
-    names: set[str] = set()
-
-    def complete() -> bool:
-        names.update(span["operationName"] for span in trace(trace_id))
-        return wanted <= names
-
-    poll(15, complete, f"spans {wanted} in trace {trace_id}", 0.5)
-    return names
-
-
-def test_one_checkpoint_is_one_trace_from_due_to_stored(armed_counter: Witness) -> None:
-    events = asyncio.run(collect(armed_counter.namespace))
-    stored = [e for e, data in events if data.TYPE == "checkpoint.stored"]
-    assert stored
-    trace_id = stored[-1].traceparent.split("-")[1]
-    wanted = {"checkpoint.due", "publish checkpoint.due", "kubelet checkpoint", "publish checkpoint.taken", "upload",
-              "publish checkpoint.stored"}  # fmt: skip
-    assert wanted <= wait_spans(trace_id, wanted)
-
-
-def test_one_failover_is_one_trace_from_declared_to_completed(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
-    before, killed_at = armed_counter.last(), time.monotonic()
-    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
-    armed_counter.wait(before.run, killed_at + 0.15, 20)
-    name = counter.wait_failover(namespace, "crash")["failover_id"]
-    ours = [(e, data) for e, data in asyncio.run(collect(namespace)) if getattr(data, "failover_id", "") == name]
-    by_type = {data.TYPE: e for e, data in ours if data.TYPE in ("failover.declared", "failover.completed")}
-    traces = {e.traceparent.split("-")[1] for e in by_type.values()}
-    assert len(by_type) == 2
-    assert len(traces) == 1
-    wanted = {"failover.declared", "publish failover.declared", "saga.plan", "saga.verify", "publish failover.completed"}
-    assert wanted <= wait_spans(traces.pop(), wanted)
 
 
 def test_the_console_keeps_each_checkpoint_with_criu_s_statistics(armed_counter: Witness) -> None:

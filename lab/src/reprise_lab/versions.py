@@ -7,6 +7,8 @@ MINIO = "v0.0.0-20250907161309-07c3a429bfed"
 JAEGER = "v1.76.0"
 SEAWEEDFS = "v0.0.0-20261109003541-7506e5f91cd6"
 """Its release tags are no Go versions. Only the component tests run it."""
+PROMETHEUS = "v0.316.0"
+"""Of the Go module; the release is called 3.16. Only its promtool is built, for the component tests."""
 
 NODE_SUITE = "sid"
 NODE_PACKAGES = (

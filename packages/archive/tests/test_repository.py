@@ -18,6 +18,8 @@ from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members, pagemap
 from reprise.contracts.errors import CheckpointError, NotStored, StoreUnavailable
 from reprise.contracts.model import Target, Workload
+from reprise.runtime.telemetry import span
+from reprise.runtime.testing import recorded_spans
 
 Write = Callable[..., Manifest]
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -366,3 +368,14 @@ def test_the_image_is_the_archive_as_its_only_layer(write: Write) -> None:
     assert image["annotations"]["io.kubernetes.cri-o.annotations.checkpoint.name"] == "counter"
     assert image["annotations"]["org.criu.checkpoint.container.name"] == "counter"
     assert build_image(manifest) == (image_bytes, config_bytes)
+
+
+def test_an_upload_is_traced_by_its_steps_and_its_manifest_leads_back_to_the_trace(write: Write) -> None:
+    with recorded_spans() as spans:
+        with span("store", root=True):
+            manifest = write()
+        found = spans.tree()
+        store = spans.named("store").context
+    assert found == ["store", "store > parse", "store > chunk", "store > upload", "store > commit"]
+    assert store
+    assert manifest.traceparent.split("-")[1] == f"{store.trace_id:032x}"

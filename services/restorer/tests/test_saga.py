@@ -12,6 +12,7 @@ import looptime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from reprise.contracts.events import Event, FailoverHolding
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
@@ -21,7 +22,7 @@ from reprise.restorer.model import Fence, Good, HoldRecord, Need, NodeView, PodV
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kv import Bucket
-from reprise.runtime.testing import MemoryBus, MemoryServer
+from reprise.runtime.testing import MemoryBus, MemoryServer, recorded_spans
 
 WORKLOAD = Workload(namespace="default", name="counter")
 OLD = PodView("u1", "counter-1", False, COLD_IMAGE, "c1", "ReplicaSet", OWNER, "u1", wanted=1, cold_image=COLD_IMAGE)
@@ -430,3 +431,33 @@ async def test_a_scale_down_while_it_stands_still_wins_and_the_move_lets_go_of_i
     fence = await world.fence()
     assert fence
     assert fence.holder == "nobody"
+
+
+@pytest.mark.parametrize(("path", "cause"), [("in-place-armed", "crash"), ("shadow", "node-loss")])
+async def test_a_failover_that_ended_is_counted_once_however_often_it_is_declared(path: str, cause: str) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("reprise_failovers_total", {"cause": cause, "outcome": "restored"}) or 0.0
+
+    before, world = counted(), World(path)
+    assert (await world.run()).step == "complete"
+    assert (await world.run()).step == "complete"
+    assert counted() == before + 1
+    took = REGISTRY.get_sample_value("reprise_failover_seconds_count", {"cause": cause, "path": path})
+    assert took
+
+
+async def test_each_step_is_a_span_and_from_the_plan_on_it_leads_to_the_checkpoint_that_is_restored() -> None:
+    made_in = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    world = World("shadow")
+    world.store.good_ones = (replace(GOOD[0], traceparent=made_in), *GOOD[1:])
+    with recorded_spans() as spans:
+        assert (await world.run()).step == "complete"
+        steps = [each for each in spans.all() if each.name.startswith("saga.")]
+    assert [each.name for each in steps] == [f"saga.{step}" for step in ("plan", "fence", "image", "place", "verify", "adopt")]
+    for step in steps:
+        (leads,) = step.links
+        assert f"{leads.context.trace_id:032x}" == made_in.split("-")[1]
+    placed = dict(steps[3].attributes or {})
+    assert placed["reprise.checkpoint.id"] == "ck3"
+    assert placed["reprise.failover.path"] == "shadow"
+    assert placed["k8s.deployment.name"] == "counter"

@@ -43,6 +43,8 @@ class Manifest(BaseModel):
     cpu_features: tuple[str, ...] = ()
     """The node's, as /proc/cpuinfo says."""
     facts: ArchiveFacts
+    traceparent: str = ""
+    """The trace that this checkpoint was made in (W3C), for whoever restores it; empty if it had none."""
 
     @property
     def lineage(self) -> Lineage:

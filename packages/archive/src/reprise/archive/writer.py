@@ -23,12 +23,13 @@ from reprise.archive.layout import Lineage, last
 from reprise.archive.manifest import Cost, Manifest
 from reprise.archive.pack import PackRef
 from reprise.archive.packer import Clock, Packer, Placed
-from reprise.archive.plan import cut_plan, read_pagemaps
+from reprise.archive.plan import Span, cut_plan, read_pagemaps
 from reprise.archive.recipe import CHUNK_ROW, RUN_ROW, UNIT_ROW, ZEROS, Recipe, Rows, encode_recipe
 from reprise.archive.resolve import CHUNK, Resolved, Units, resolve, runs
-from reprise.archive.scan import Scanned, read_exactly, scan
+from reprise.archive.scan import read_exactly, scan
 from reprise.archive.store import Store
 from reprise.archive.tarindex import index_tar
+from reprise.archive.tracing import step, traceparent
 from reprise.contracts.errors import CheckpointError
 from reprise.contracts.events import Trigger
 from reprise.contracts.model import Target, Workload
@@ -63,27 +64,25 @@ class Writer:
     def write(self, order: Order, manifests: list[Manifest]) -> Manifest:
         """manifests: the lineage's good ones, newest first."""
         before = _state(order.path)
-        facts, scanned = self._scan(order)
+        with step("parse"):
+            facts, plan = _parse(order)
         lineage, writer_id = order.lineage, new_writer_id()
-        data_key = self._keyring.data_key(lineage, create=True)
-        stored = self._known(order, writer_id, manifests, data_key)
-        resolved = resolve(scanned.units, stored.known)
-        places, packs = self._store_new(order, writer_id, data_key, scanned.units, resolved)
-        sha256 = scanned.sha256.result()
+        with step("chunk"):
+            scanned = scan(order.path, plan, self._keyring.page_key(lineage))
+            data_key = self._keyring.data_key(lineage, create=True)
+            stored = self._known(order, writer_id, manifests, data_key)
+            resolved = resolve(scanned.units, stored.known)
+        with step("upload"):
+            places, packs = self._store_new(order, writer_id, data_key, scanned.units, resolved)
+            sha256 = scanned.sha256.result()
         if _state(order.path) != before:
             raise BadArchive("it changed while it was read", subject=order.path.name)
-        recipe, used = _recipe(scanned.units, resolved, stored, places, packs)
-        manifest = _manifest(order, facts, sha256, used, _cost(scanned.units, resolved, packs), writer_id)
-        self._store.put(manifest.recipe_key, seal_recipe(recipe, data_key, manifest))
-        self._commit(order, manifest)
+        with step("commit"):
+            recipe, used = _recipe(scanned.units, resolved, stored, places, packs)
+            manifest = _manifest(order, facts, sha256, used, _cost(scanned.units, resolved, packs), writer_id)
+            self._store.put(manifest.recipe_key, seal_recipe(recipe, data_key, manifest))
+            self._commit(order, manifest)
         return manifest
-
-    def _scan(self, order: Order) -> tuple[ArchiveFacts, Scanned]:
-        members = index_tar(order.path)
-        facts = read_facts(order.path, members)
-        _require_container(order, facts)
-        plan = cut_plan(members, order.path.stat().st_size, read_pagemaps(order.path, members))
-        return facts, scan(order.path, plan, self._keyring.page_key(order.lineage))
 
     def _known(self, order: Order, writer_id: str, manifests: list[Manifest], data_key: bytes) -> Stored:
         """Declare the intent first, then trust only what is neither doomed nor gone. The order is the safety: intents.py."""
@@ -151,6 +150,14 @@ class Writer:
             )  # fmt: skip
         # Only its own: a twin that sleeps could commit later, when retention has freed the manifest's name.
         withdraw(store, lineage, writer_id_of(manifest))
+
+
+def _parse(order: Order) -> tuple[ArchiveFacts, list[Span]]:
+    """What the archive says of itself, and where it is cut."""
+    members = index_tar(order.path)
+    facts = read_facts(order.path, members)
+    _require_container(order, facts)
+    return facts, cut_plan(members, order.path.stat().st_size, read_pagemaps(order.path, members))
 
 
 _NOTHING = load([], None, None, b"", None)  # type: ignore[arg-type]
@@ -246,6 +253,7 @@ def _manifest(order: Order, facts: ArchiveFacts, sha256: str, packs: list[PackRe
         kernel=platform.release(),
         cpu_features=cpu_features(),
         facts=facts,
+        traceparent=traceparent(),
     )
 
 

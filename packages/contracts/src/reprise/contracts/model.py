@@ -67,9 +67,21 @@ def after(previous_id: str) -> datetime:
     """The earliest time of which a checkpoint's id sorts after this one. Ids say which checkpoint is the newest, so they must
     only grow, also while the wall clock is set back: take the later of this and when it is due. Raises ValueError.
     """
-    stamp = previous_id.partition("-")[0]
-    at = datetime.strptime(stamp[:-3], STAMP).replace(tzinfo=UTC)
-    return at + timedelta(milliseconds=int(stamp[-3:]) + 1)
+    return _time(previous_id.partition("-")[0]) + timedelta(milliseconds=1)
+
+
+def due_time(checkpoint_id: str) -> AwareDatetime | None:
+    """When a checkpoint was due, by its name; None for a name of another form."""
+    stamp = checkpoint_id.partition("-")[0]
+    try:
+        return _time(stamp)
+    except ValueError:
+        return None
+
+
+def _time(stamp: str) -> datetime:
+    """Raises ValueError."""
+    return datetime.strptime(stamp[:-3], STAMP).replace(tzinfo=UTC) + timedelta(milliseconds=int(stamp[-3:]))
 
 
 def failover_id(target: Target, *, node_lost: bool = False) -> str:

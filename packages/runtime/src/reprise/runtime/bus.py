@@ -8,6 +8,7 @@ after MAX_ATTEMPTS dead-lettered as well. While a handler works its message is k
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -19,12 +20,12 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
-from opentelemetry.trace import SpanKind
-from prometheus_client import Counter, Histogram
+from opentelemetry.trace import Span, SpanKind
+from prometheus_client import Counter, Gauge, Histogram
 from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import ContractError, RepriseError
-from reprise.contracts.events import Event
-from reprise.runtime.telemetry import log, span, traceparent
+from reprise.contracts.events import VERSION, Event
+from reprise.runtime.telemetry import about, log, span, traceparent
 
 MAX_ATTEMPTS = 8
 ACK_WAIT_S = 10.0
@@ -36,6 +37,12 @@ _DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 HANDLED = Counter("reprise_events_handled_total", "Events handled", ["consumer", "outcome"])
 PUBLISHED = Counter("reprise_events_published_total", "Events published", ["type"])
 HANDLER_SECONDS = Histogram("reprise_event_handler_seconds", "Time in the handler", ["consumer"])
+PENDING = Gauge("reprise_events_pending", "Events in the stream that the consumer has not been given yet", ["consumer"])
+UNSETTLED = Gauge("reprise_events_unsettled", "Events that were given to the consumer and are not settled", ["consumer"])
+OUTCOMES = ("ok", "retry", "dead-letter", "unacknowledged")
+COUNT_EVERY_S = 15.0
+FORGOTTEN_AFTER_S = 60.0
+"""An observer's consumer, once nobody fetches from it."""
 
 E_ = TypeVar("E_", bound=Event)
 Handler = Callable[[Any], Awaitable[None]]
@@ -52,6 +59,15 @@ class Subscription:
     concurrency: int = 4
 
 
+@dataclass(frozen=True)
+class Observer:
+    """What this process alone looks at: which events, and what is called with each."""
+
+    name: str
+    events: tuple[type[Event], ...]
+    see: Callable[[Event], None]
+
+
 class Bus:
     """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
 
@@ -60,6 +76,7 @@ class Bus:
         self.source = source
         self._client = Client()
         self._subscriptions: list[Subscription] = []
+        self._observers: list[Observer] = []
         self._active: set[asyncio.Task[None]] = set()
 
     @property
@@ -120,12 +137,16 @@ class Bus:
         delivered again, or the caller retries.
         """
         subject = subjects.of(event)
-        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, messaging_system="nats", event_type=event.TYPE):
+        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, attributes=_messaging("publish", "send", event)) as current:
             parent = traceparent()
             event_id, payload = envelope.encode(event, source=self.source, event_id=dedup_id, traceparent=parent)
+            current.set_attributes({"messaging.message.id": event_id, "messaging.message.body.size": len(payload)})
             headers = {"Nats-Msg-Id": event_id, "Content-Type": envelope.CONTENT_TYPE, "traceparent": parent}
-            await self.jetstream.publish(subject, payload, timeout=timeout_s, headers=headers)
+            await self._send(subject, payload, headers, timeout_s)
         PUBLISHED.labels(event.TYPE).inc()
+
+    async def _send(self, subject: str, payload: bytes, headers: dict[str, str], timeout_s: float) -> None:
+        await self.jetstream.publish(subject, payload, timeout=timeout_s, headers=headers)
 
     def subscribe(
         self,
@@ -138,7 +159,17 @@ class Bus:
     ) -> None:
         """Register a durable consumer; run() serves it. node: only events about that node."""
         types = events if isinstance(events, tuple) else (events,)
-        self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency))
+        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency)
+        self._subscriptions.append(subscription)
+        for outcome in OUTCOMES:  # a counter that appears with its first event shows no increase
+            HANDLED.labels(subscription.consumer, outcome)
+
+    def observe(self, name: str, events: tuple[type[Event], ...], see: Callable[[Event], None]) -> None:
+        """Have see() called here, whatever other processes do, with the newest event of each subject and each that follows.
+
+        For what is known, not for what is done: nothing is acknowledged, and after an interruption the newest come again.
+        """
+        self._observers.append(Observer(name, events, see))
 
     async def rewind(self, consumer: str) -> None:
         """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
@@ -153,7 +184,9 @@ class Bus:
         async with asyncio.TaskGroup() as group:
             for subscription in self._subscriptions:
                 group.create_task(self._serve(subscription), name=subscription.consumer)
-            group.create_task(asyncio.Event().wait())  # a service may only publish
+            for observer in self._observers:
+                group.create_task(self._watch(observer), name=observer.name)
+            group.create_task(self._count_for_ever())
 
     async def drain(self, timeout_s: float) -> None:
         """Let handlers finish, then close."""
@@ -161,6 +194,47 @@ class Bus:
             await asyncio.wait(self._active, timeout=timeout_s)
         with contextlib.suppress(NatsError, OSError, TimeoutError):
             await self._client.close()
+
+    async def _count_for_ever(self) -> None:
+        """How far behind each consumer is; what is shared by replicas is told by each of them."""
+        while True:
+            for subscription in self._subscriptions:
+                with contextlib.suppress(NatsError, OSError, TimeoutError):
+                    info = await self.jetstream.consumer_info(subjects.STREAM, subscription.consumer)
+                    PENDING.labels(subscription.consumer).set(info.num_pending or 0)
+                    UNSETTLED.labels(subscription.consumer).set(info.num_ack_pending or 0)
+            await asyncio.sleep(COUNT_EVERY_S)
+
+    async def _watch(self, observer: Observer) -> None:
+        while True:
+            try:
+                await self._observe_for_ever(observer)
+            except (NatsError, OSError, TimeoutError) as error:
+                log().debug("observer interrupted", observer=observer.name, error=repr(error))
+                await asyncio.sleep(0.5)
+                await self.connect()  # the stream may be new: NATS can come back without its data
+
+    async def _observe_for_ever(self, observer: Observer) -> None:
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+            filter_subjects=[subjects.pattern(event) for event in observer.events],
+            inactive_threshold=FORGOTTEN_AFTER_S,
+            mem_storage=True,
+        )
+        pull = await self.jetstream.pull_subscribe("", stream=subjects.STREAM, config=config)
+        try:
+            while True:
+                try:
+                    messages = await pull.fetch(64, timeout=5)
+                except TimeoutError:
+                    await pull.consumer_info()  # raises if it vanished with its stream
+                    continue
+                for message in messages:
+                    _show(observer, message)
+        finally:
+            with contextlib.suppress(Exception):
+                await pull.unsubscribe()
 
     async def _serve(self, subscription: Subscription) -> None:
         while True:
@@ -227,11 +301,8 @@ class Bus:
         except ContractError as error:
             return await self._bury(subscription, message, error.reason, str(error))
         logger = log().bind(consumer=subscription.consumer, event=event.TYPE, event_id=received.id)
-        name = f"{subscription.consumer.partition('-')[0]} {event.TYPE}"
         try:
-            with span(name, parent=received.traceparent, kind=SpanKind.CONSUMER, messaging_system="nats",
-                      event_type=event.TYPE, k8s_node_name=event.node,
-                      reprise_workload=f"{event.workload.namespace}/{event.workload.name}"):  # fmt: skip
+            with processing(subscription.consumer, received, event):
                 await subscription.handler(event)
         except RepriseError as error:
             if not error.retryable or attempt >= MAX_ATTEMPTS:
@@ -255,6 +326,37 @@ class Bus:
         await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
         await message.term()
         return "dead-letter"
+
+
+def _show(observer: Observer, message: Msg) -> None:
+    """A fault in who only looks on must not end the handlers beside it."""
+    try:
+        observer.see(envelope.decode(message.data)[1])
+    except ContractError:
+        return  # the dead-letter stream has it
+    except Exception:
+        log().exception("observer failed", observer=observer.name, subject=message.subject)
+
+
+def processing(consumer: str, received: envelope.Envelope, event: Event) -> AbstractContextManager[Span]:
+    """The span of one event in its handler: it goes on with the trace of who published it."""
+    return span(
+        f"{consumer.partition('-')[0]} {event.TYPE}", parent=received.traceparent, kind=SpanKind.CONSUMER,
+        attributes=_messaging("process", "process", event)
+        | {"messaging.message.id": received.id, "messaging.consumer.group.name": consumer},
+    )  # fmt: skip
+
+
+def _messaging(name: str, kind: str, event: Event) -> dict[str, Any]:
+    """https://opentelemetry.io/docs/specs/semconv/messaging/ and .../cloudevents/"""
+    return {
+        "messaging.system": "nats",
+        "messaging.operation.name": name,
+        "messaging.operation.type": kind,
+        "messaging.destination.name": subjects.of(event),
+        "messaging.destination.template": f"{subjects.ROOT}.{event.TYPE}.{{node}}.{{namespace}}.{{workload}}",
+        "cloudevents.event_type": f"{envelope.TYPE_PREFIX}{VERSION}.{event.TYPE}",
+    } | about(event)
 
 
 async def _keep_in_progress(message: Msg) -> None:

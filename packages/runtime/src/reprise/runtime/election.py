@@ -9,6 +9,7 @@ import asyncio
 import time
 
 from nats.errors import Error as NatsError
+from prometheus_client import Gauge
 from pydantic import BaseModel
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket
@@ -17,6 +18,7 @@ from reprise.runtime.telemetry import log
 RENEW_S = 1.0
 LEAD_S = 3.0
 TAKEOVER_S = 4.0
+LEADING = Gauge("reprise_leading", "Whether this replica leads", ["election"])
 
 
 class Leadership(BaseModel):
@@ -36,6 +38,7 @@ class Election:
         self._identity = identity
         self._leads_until = 0.0
         self._led = False
+        LEADING.labels(name).set_function(lambda: self.leading)
 
     @property
     def leading(self) -> bool:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 
 import uvicorn
 from fastapi import FastAPI, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+READY = Gauge("reprise_ready", "Whether this condition of readiness holds", ["condition"])
 
 
 class Health:
@@ -36,6 +38,8 @@ class Health:
 
         @app.get("/metrics")
         async def metrics() -> Response:
+            for name, condition in self._conditions.items():
+                READY.labels(name).set(condition())
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         return app

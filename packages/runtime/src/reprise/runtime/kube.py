@@ -28,6 +28,8 @@ async def connect() -> client.ApiClient:
 
 
 LIST_TIMEOUT_S = 10
+PROTECTED = "reprise.dev/Protected"
+"""The pod condition that tells its owner whether it would come back with its state."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class ProtectedPod:
     """Whether it lists the readiness gate reprise.dev/restored."""
     gate_message: str = ""
     """Of that condition, while it is True."""
+    condition: tuple[str, str] = ("", "")
+    """Status and reason of its condition PROTECTED; empty if it has none. What its message says is left out: it changes often."""
 
     def target(self, container: ProtectedContainer | str) -> Target:
         found = next(c for c in self.containers if c.name == container) if isinstance(container, str) else container
@@ -248,6 +252,7 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         gate_message=next(
             (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""
         ),
+        condition=next(((c.status, c.reason or "") for c in status.conditions or [] if c.type == PROTECTED), ("", "")),
     )
 
 

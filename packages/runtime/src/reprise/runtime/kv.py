@@ -4,7 +4,8 @@ Keys are made of Kubernetes names; key() joins them. Every bucket is a cache: lo
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -19,6 +20,7 @@ from nats.js.errors import (
     NoKeysError,
 )
 from nats.js.kv import KeyValue
+from prometheus_client import Counter
 from pydantic import BaseModel
 from reprise.contracts import subjects
 from reprise.runtime.bus import Bus
@@ -26,6 +28,11 @@ from reprise.runtime.bus import Bus
 M = TypeVar("M", bound=BaseModel)
 WRONG_LAST_SEQUENCE = (10071, 10164)
 """nats-server's JSStreamWrongLastSequenceErrF and JSStreamWrongLastSequenceConstantErr."""
+OPERATIONS = Counter(
+    "reprise_kv_operations_total",
+    "Operations on key-value buckets; conflict: another was faster",
+    ["bucket", "operation", "outcome"],
+)
 
 
 def key(*names: str) -> str:
@@ -59,6 +66,24 @@ class Bucket(Generic[M]):
         self._name = name
         self._model = model
         self._ttl_s = ttl_s
+        for operation in ("get", "create", "update", "put", "delete", "keys", "watch"):
+            OPERATIONS.labels(name, operation, "error")  # a counter that appears with its first error shows no increase
+
+    @contextlib.contextmanager
+    def _counted(self, operation: str) -> Iterator[None]:
+        """One that is cancelled counts as an error: that is how its caller's time-out ends it."""
+        outcome = "error"
+        try:
+            yield
+            outcome = "ok"
+        except (KeyNotFoundError, NoKeysError):
+            outcome = "ok"
+            raise
+        except APIError as error:
+            outcome = "conflict" if _is_conflict(error) else "error"
+            raise
+        finally:
+            OPERATIONS.labels(self._name, operation, outcome).inc()
 
     async def _kv(self) -> KeyValue:
         js = self._bus.jetstream
@@ -72,7 +97,8 @@ class Bucket(Generic[M]):
 
     async def get(self, key: str) -> Entry[M] | None:
         try:
-            entry = await (await self._kv()).get(key)
+            with self._counted("get"):
+                entry = await (await self._kv()).get(key)
         except KeyNotFoundError:
             return None
         return Entry(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
@@ -80,36 +106,42 @@ class Bucket(Generic[M]):
     async def create(self, key: str, value: M) -> int | None:
         """The new revision, or None if the key exists."""
         try:
-            return await (await self._kv()).create(key, value.model_dump_json().encode())
+            with self._counted("create"):
+                return await (await self._kv()).create(key, value.model_dump_json().encode())
         except KeyWrongLastSequenceError:
             return None
 
     async def update(self, key: str, value: M, revision: int) -> int | None:
         """Compare-and-set: the new revision, or None if the key has changed since `revision`."""
         try:
-            return await (await self._kv()).update(key, value.model_dump_json().encode(), last=revision)
+            with self._counted("update"):
+                return await (await self._kv()).update(key, value.model_dump_json().encode(), last=revision)
         except KeyWrongLastSequenceError:
             return None
 
     async def put(self, key: str, value: M) -> int:
-        return await (await self._kv()).put(key, value.model_dump_json().encode())
+        with self._counted("put"):
+            return await (await self._kv()).put(key, value.model_dump_json().encode())
 
     async def delete(self, key: str) -> None:
-        await (await self._kv()).delete(key)
+        with self._counted("delete"):
+            await (await self._kv()).delete(key)
 
     async def remove(self, key: str, revision: int) -> bool:
         """delete() only while it is as at `revision`; False if it has changed since."""
         try:
-            await (await self._kv()).delete(key, last=revision)
+            with self._counted("delete"):
+                await (await self._kv()).delete(key, last=revision)
         except APIError as error:
-            if error.err_code in WRONG_LAST_SEQUENCE:  # delete(), unlike update(), does not name it
+            if _is_conflict(error):
                 return False
             raise
         return True
 
     async def keys(self) -> list[str]:
         try:
-            return await (await self._kv()).keys()
+            with self._counted("keys"):
+                return await (await self._kv()).keys()
         except NoKeysError:
             return []
 
@@ -125,7 +157,8 @@ class Bucket(Generic[M]):
         """
         while True:
             try:
-                watcher = await (await self._kv()).watchall()
+                with self._counted("watch"):
+                    watcher = await (await self._kv()).watchall()
                 try:
                     while True:
                         entry = await asyncio.wait_for(anext(watcher), quiet_s)
@@ -138,3 +171,8 @@ class Bucket(Generic[M]):
                     await watcher.stop()  # type: ignore[no-untyped-call]
             except (NatsError, OSError, TimeoutError):
                 await asyncio.sleep(0.5)
+
+
+def _is_conflict(error: APIError) -> bool:
+    """delete(), unlike update(), does not name it."""
+    return isinstance(error, KeyWrongLastSequenceError) or error.err_code in WRONG_LAST_SEQUENCE

@@ -14,12 +14,14 @@ import contextlib
 import signal
 from collections.abc import Awaitable, Callable
 
+from prometheus_client import Counter
 from reprise.runtime import telemetry
 from reprise.runtime.bus import Bus
 from reprise.runtime.health import Health, server
 from reprise.runtime.settings import RuntimeSettings
 
 RESTART_MAX_S = 10.0
+RESTARTS = Counter("reprise_part_restarts_total", "Parts of the service that ended or failed and were started again", ["part"])
 
 
 class Service:
@@ -29,7 +31,13 @@ class Service:
         self.name = name
         self.settings = settings
         self._provider = telemetry.configure(
-            name, node=settings.node_name, otlp_endpoint=settings.otlp_endpoint, level=settings.log_level
+            name,
+            node=settings.node_name,
+            pod=settings.pod_name,
+            namespace=settings.namespace,
+            otlp_endpoint=settings.otlp_endpoint,
+            level=settings.log_level,
+            checkpoint_ratio=settings.trace_checkpoints,
         )
         self.log = telemetry.log()
         self.bus = Bus(settings.nats_url, f"reprise/{name}/{settings.pod_name}")
@@ -42,6 +50,7 @@ class Service:
     def part(self, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Register a long-running part; it need not wait for the bus to be connected."""
         self._parts[name] = run
+        RESTARTS.labels(name)
 
     def on_stop(self, act: Callable[[], Awaitable[None]]) -> None:
         """Register what is done on SIGTERM, before handlers are drained; at most drain_s each."""
@@ -104,6 +113,7 @@ class Service:
                 raise
             except Exception:
                 self.log.exception("part failed, starting it again", part=name)
+            RESTARTS.labels(name).inc()
             if asyncio.get_running_loop().time() - started > RESTART_MAX_S:
                 delay_s = 0.1
             await asyncio.sleep(delay_s)

@@ -18,6 +18,8 @@ class RuntimeSettings(BaseSettings):
     health_port: int = 8080
     otlp_endpoint: str = ""
     """Base URL of an OTLP/HTTP collector, e.g. http://jaeger:4318; empty exports no spans."""
+    trace_checkpoints: float = Field(default=1.0, ge=0, le=1)
+    """Of the checkpoints that come by interval, the share whose trace is kept; failovers and all else always are."""
     log_level: str = "info"
     drain_s: float = Field(default=20.0, ge=0)
     """How long handlers may go on after SIGTERM."""

@@ -5,15 +5,20 @@ cut before, nothing happened; cut after, it happened and the caller does not kno
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from reprise.contracts import envelope
 from reprise.contracts.events import Event
-from reprise.runtime.bus import Bus
+from reprise.runtime.bus import Bus, Handler, processing
 
 OnCall = Callable[[Literal["before", "after"], str], Awaitable[None]]
 
@@ -36,6 +41,8 @@ class MemoryServer:
     def __init__(self) -> None:
         self.events: dict[str, Event] = {}
         """By dedup id, in order of their first publication."""
+        self.payloads: dict[str, bytes] = {}
+        """The same as they were sent, with the trace that they belong to."""
         self.buckets: dict[str, dict[str, _Row]] = {}
         self.revisions: dict[str, int] = {}
         self.watchers: dict[str, list[_Watcher]] = {}
@@ -54,9 +61,19 @@ class MemoryBus(Bus):
 
     async def publish(self, event: Event, *, dedup_id: str = "", timeout_s: float = 5.0) -> None:
         await self._on_call("before", f"publish {event.TYPE}")
-        name, payload = envelope.encode(event, source=self.source, event_id=dedup_id)
-        self._server.events.setdefault(name, envelope.decode(payload)[1])
+        await super().publish(event, dedup_id=dedup_id, timeout_s=timeout_s)
         await self._on_call("after", f"publish {event.TYPE}")
+
+    async def _send(self, subject: str, payload: bytes, headers: dict[str, str], timeout_s: float) -> None:
+        name = headers["Nats-Msg-Id"]
+        self._server.events.setdefault(name, envelope.decode(payload)[1])
+        self._server.payloads.setdefault(name, payload)
+
+    async def process(self, consumer: str, dedup_id: str, handler: Handler) -> None:
+        """What is stored under this id, in a handler, as a consumer of this name would have it."""
+        received, event = envelope.decode(self._server.payloads[dedup_id])
+        with processing(consumer, received, event):
+            await handler(event)
 
 
 class _Stream:
@@ -140,6 +157,61 @@ class _Watcher:
 
     async def stop(self) -> None:
         self._all.remove(self)
+
+
+class Spans:
+    """What was recorded, in the order in which it began."""
+
+    def __init__(self, exporter: InMemorySpanExporter) -> None:
+        self._exporter = exporter
+
+    def all(self) -> list[ReadableSpan]:
+        return sorted(self._exporter.get_finished_spans(), key=lambda each: each.start_time or 0)
+
+    def named(self, name: str) -> ReadableSpan:
+        """The newest of this name. Raises IndexError."""
+        return [each for each in self.all() if each.name == name][-1]
+
+    def tree(self) -> list[str]:
+        """Each span with those that it is in: `root > child`."""
+        by_id = {each.context.span_id: each for each in self.all() if each.context}
+
+        def path(each: ReadableSpan) -> str:
+            above = by_id.get(each.parent.span_id) if each.parent else None
+            return f"{path(above)} > {each.name}" if above else each.name
+
+        return [path(each) for each in self.all()]
+
+
+class _Recorder(SimpleSpanProcessor):
+    """Keeps spans only while somebody looks: models of many thousand steps run in the same process."""
+
+    def __init__(self) -> None:
+        self.kept = InMemorySpanExporter()
+        self.looking = False
+        super().__init__(self.kept)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.looking:
+            super().on_end(span)
+
+
+_RECORDER = _Recorder()
+
+
+@contextmanager
+def recorded_spans() -> Iterator[Spans]:
+    """Spans that end meanwhile. A process has one tracer provider for good: it is set by the first who asks."""
+    if not isinstance(trace.get_tracer_provider(), TracerProvider):
+        provider = TracerProvider()
+        provider.add_span_processor(_RECORDER)
+        trace.set_tracer_provider(provider)
+    _RECORDER.looking = True
+    try:
+        yield Spans(_RECORDER.kept)
+    finally:
+        _RECORDER.looking = False
+        _RECORDER.kept.clear()
 
 
 async def _nothing(_when: str, _what: str) -> Any:

@@ -6,6 +6,7 @@ from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import Failure, too_soon
 from reprise.checkpointer.holding import Holding
@@ -14,7 +15,7 @@ from reprise.contracts.events import CheckpointDue, CheckpointFailed, Checkpoint
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import log, of_target, span
 
 DUE_TO_KUBELET = Histogram(
     "reprise_due_to_kubelet_seconds",
@@ -23,6 +24,7 @@ DUE_TO_KUBELET = Histogram(
 )
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
 HELD_AT_MOST_S = 900.0
+TAKEN = Counter("reprise_checkpoints_taken_total", "Archives of healthy processes that the kubelet made")
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
@@ -70,6 +72,7 @@ class Handlers:
                 return
             await self._failed(event, outcome)
         else:
+            TAKEN.inc()
             await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
 
     def _since_last_s(self, key: tuple[str, str]) -> float | None:
@@ -86,7 +89,8 @@ class Handlers:
         if isinstance(found, Failure):
             return found
         pod, container = found
-        before = await self._healthy(pod, container)
+        with span("probe before"):
+            before = await self._healthy(pod, container)
         if before:
             return Failure("UnhealthyBefore", f"its probe failed before the checkpoint: {before}",
                            "nothing is checkpointed over a good state until it is healthy again")  # fmt: skip
@@ -114,7 +118,8 @@ class Handlers:
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
         """Why the checkpoint that was just taken is not used."""
-        unhealthy = await self._healthy(pod, container)
+        with span("probe after"):
+            unhealthy = await self._healthy(pod, container)
         found = self._find(event)
         if not unhealthy:
             return found if isinstance(found, Failure) else None
@@ -135,8 +140,12 @@ class Handlers:
         raise AssertionError("unreachable")
 
     async def _ask(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
-        with span("kubelet checkpoint", k8s_pod_name=pod.name, k8s_namespace_name=pod.namespace):
-            return await self._kubelet.checkpoint(pod.namespace, event.target)
+        with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:
+            answer = await self._kubelet.checkpoint(pod.namespace, event.target)
+            if isinstance(answer, Failure):
+                current.set_attribute("error.type", answer.reason)
+                current.set_status(StatusCode.ERROR, answer.message)
+            return answer
 
     async def _call_and_hold(self, event: CheckpointDue, pod: ProtectedPod) -> tuple[str | Failure, bool]:
         """Once: whoever asked for it tries again. What is not checkpointed is not held either."""

@@ -3,9 +3,12 @@
 import asyncio
 
 from nats.errors import Error as NatsError
+from prometheus_client import Gauge
 from reprise.contracts.events import Event
 from reprise.runtime.bus import Bus
 from reprise.runtime.telemetry import log
+
+WAITING = Gauge("reprise_announcements_waiting", "Events of this node that NATS has not confirmed yet")
 
 
 class Announcer:
@@ -16,6 +19,7 @@ class Announcer:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._tasks: set[asyncio.Task[None]] = set()
+        WAITING.set_function(lambda: len(self._tasks))
 
     def announce(self, event: Event, dedup_id: str) -> None:
         if len(self._tasks) >= self.LIMIT:

@@ -5,6 +5,7 @@ import contextlib
 import time
 
 from kubernetes.aio import client
+from prometheus_client import Gauge
 from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
@@ -15,8 +16,9 @@ from reprise.health_watcher.model import Fence, LeaseView, NodeLease
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedPod, protected_on
 from reprise.runtime.kv import Bucket, key
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import about, log, span
 
+LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
 TICK_S = 0.25
 KUBELET_TIMEOUT_S = 1.0
 
@@ -46,6 +48,7 @@ class Arbiter:
         self._lost: dict[str, tuple[float, int]] = {}
         """Nodes that are given up: when each is judged again, and how often it was."""
         self._revisions: dict[str, int] = {}
+        LOST.set_function(lambda: len(self._lost) if election.leading else 0)
 
     async def follow(self) -> None:
         """Every renewal by KV, as it comes; our own node's is among them, so silence means that the watch is dead."""
@@ -147,11 +150,11 @@ class Arbiter:
         for container in pod.containers:
             target = pod.target(container)
             name = failover_id(target, node_lost=True)
-            with span("failover.declared", reprise_failover=name, reprise_cause="node-loss"):
-                declared = FailoverDeclared(
-                    node=target.node, workload=pod.workload, failover_id=name, target=target, cause="node-loss", detail=why,
-                    noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
-                )  # fmt: skip
+            declared = FailoverDeclared(
+                node=target.node, workload=pod.workload, failover_id=name, target=target, cause="node-loss", detail=why,
+                noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
+            )  # fmt: skip
+            with span("failover.declared", root=True, ago_s=silent_s, attributes=about(declared)):
                 self._announcer.announce(declared, f"declared-{name}-node-{judgement}")
 
 

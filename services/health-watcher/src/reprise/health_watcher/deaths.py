@@ -19,7 +19,7 @@ from reprise.health_watcher.decide import SOON_S, cause_of_death, on_death, remo
 from reprise.health_watcher.model import Death, Subject
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import about, log, span
 
 RELIST_S = 1.0
 FALLBACK_S = 0.05
@@ -214,13 +214,14 @@ class Deaths:
         """One failover per container instance, however many notice it. ended: None while it still runs."""
         name, container_id = failover_id(subject.target), subject.target.container_id
         ran = ended.container if ended else self._known.get(container_id)
-        with span("failover.declared", reprise_failover=name, reprise_cause=cause, k8s_pod_name=subject.target.pod):
-            event = FailoverDeclared(
-                node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
-                cause=cause, detail=detail, noticed_after_s=ended.noticed_after_s if ended else 0.0, armed=subject.armed,
-                lived_s=ended.lived_s if ended else self._lived_s(container_id),
-                reference=ran.image if ran and parse_live(ran.image) else "",
-            )  # fmt: skip
+        noticed_after_s = ended.noticed_after_s if ended else 0.0
+        event = FailoverDeclared(
+            node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
+            cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,
+            lived_s=ended.lived_s if ended else self._lived_s(container_id),
+            reference=ran.image if ran and parse_live(ran.image) else "",
+        )  # fmt: skip
+        with span("failover.declared", root=True, ago_s=noticed_after_s, attributes=about(event)):
             self._announcer.announce(event, f"declared-{name}")
 
 

@@ -5,9 +5,10 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from nats.errors import Error as NatsError
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, NodeUnguarded, node_subject
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
@@ -23,6 +24,13 @@ from reprise.runtime.telemetry import log
 SINCE_RENEWAL = Gauge("reprise_lease_age_seconds", "Since the start of the last renewal that succeeded")
 FREEZE_SECONDS = Gauge("reprise_freeze_seconds", "The longest that freezing this node's containers took since it booted")
 CAN_FREEZE = Gauge("reprise_node_guarded", "1 if this node can freeze its containers, so that it may be given up")
+RENEWALS = Counter(
+    "reprise_lease_renewals_total", "Renewals of the node's lease, by the way that took it; none: neither did", ["way"]
+)
+ISOLATED = Gauge("reprise_node_isolated", "Whether the node has no valid lease and keeps its protected containers frozen")
+FROZEN = Gauge("reprise_frozen_containers", "Protected containers that the node keeps frozen")
+for _way in ("kv", "kubernetes", "none"):
+    RENEWALS.labels(_way)
 
 
 class Isolation:
@@ -85,7 +93,9 @@ class Isolation:
                     "watchdog_s": self.watchdog_s(),
                 }
             )  # fmt: skip
-            if await self._renew():
+            way = await self._renew()
+            RENEWALS.labels(way).inc()
+            if way != "none":
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
                 self._tell_guarded(limitation)
@@ -109,20 +119,20 @@ class Isolation:
             told = NodeGuarded(node=node, workload=node_subject(node), detail=after, freeze_s=self._freeze_s)
         self._announcer.announce(told, f"guard-{node}-{self._lease.boot_id}-{told.at.timestamp()}")
 
-    async def _renew(self) -> bool:
+    async def _renew(self) -> Literal["kv", "kubernetes", "none"]:
         try:
             async with asyncio.timeout(0.8):
                 await self._kv.renew(self._lease)
-            return True
+            return "kv"
         except (NatsError, OSError, TimeoutError):
             pass
         try:
             async with asyncio.timeout(0.8):
                 await self._kubernetes.renew(self._lease)
-            return True
+            return "kubernetes"
         except Exception as error:
             log().debug("neither KV nor the API server takes the lease", error=repr(error))
-            return False
+            return "none"
 
     async def guard(self) -> None:
         """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes; but an agent that was
@@ -132,6 +142,8 @@ class Isolation:
         while True:
             silent_s = time.monotonic() - self._renewed_at
             SINCE_RENEWAL.set(silent_s)
+            ISOLATED.set(must_freeze(silent_s, ever_renewed=self._ever))
+            FROZEN.set(len(self._frozen))
             if must_freeze(silent_s, ever_renewed=self._ever):
                 self._asks_all = True
                 await self._freeze(silent_s)

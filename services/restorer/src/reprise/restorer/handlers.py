@@ -17,7 +17,7 @@ from reprise.restorer.saga import SagaRunner
 from reprise.restorer.standby import Standbys
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedPods
-from reprise.runtime.telemetry import log
+from reprise.runtime.telemetry import about, log, span, traceparent
 
 
 class Handlers:
@@ -53,9 +53,10 @@ class Handlers:
 
     async def _show(self, event: CheckpointStored, live_id: str) -> None:
         try:
-            reference, digest = await self._checkpoints.publish(
-                event.workload, event.target.container, event.checkpoint_id, live_id
-            )
+            with span("image"):
+                reference, digest = await self._checkpoints.publish(
+                    event.workload, event.target.container, event.checkpoint_id, live_id
+                )
         except NotStored:
             log().info("checkpoint was pruned meanwhile", checkpoint=event.checkpoint_id)
             return
@@ -83,7 +84,8 @@ class Handlers:
             node=event.node, workload=event.workload, failover_id=name, target=event.target, cause="arm",
             detail=f"first good checkpoint: {event.checkpoint_id}", armed=False,
         )  # fmt: skip
-        await self._bus.publish(declared, dedup_id=f"declared-{name}")
+        with span("failover.declared", root=True, links=[traceparent()], attributes=about(declared)):
+            await self._bus.publish(declared, dedup_id=f"declared-{name}")
 
     async def on_declared(self, event: FailoverDeclared) -> None:
         """Run the failover to its end."""

@@ -92,6 +92,8 @@ class Saga(BaseModel):
     live_id: str = ""
     """What the restored instance's live reference is called."""
     recovery: Recovery = Recovery()
+    checkpoint_trace: str = ""
+    """The trace that its checkpoint was made in, to link to."""
     stop: Stop | None = None
     """Why it is being undone."""
     to: str = ""
@@ -272,6 +274,8 @@ class Good:
     new_bytes: int = 0
     container_id: str = ""
     """Of the process that was dumped."""
+    traceparent: str = ""
+    """The trace that it was made in; empty if there is none."""
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,15 @@ it after that: the pod's fence is let go of only when no restored instance can b
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import get_args
 
+from prometheus_client import Counter, Histogram
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import (
+    Cause,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
@@ -23,6 +27,7 @@ from reprise.contracts.events import (
     FailoverRestored,
     FailoverStarted,
     ImageBuilt,
+    Outcome,
 )
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import checkpoint_id, now
@@ -32,7 +37,28 @@ from reprise.restorer.moving import LastCheckpoint
 from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, key
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import link, log, of_target, of_workload, span
+
+ENDED = Counter(
+    "reprise_failovers_total", "Failovers that ended: restored, or an outcome of failover.abandoned", ["cause", "outcome"]
+)
+DELAYED = Counter("reprise_failovers_delayed_total", "Times that a failover could not go on and waits for a node", ["cause"])
+TOTAL_SECONDS = Histogram(
+    "reprise_failover_seconds",
+    "From the notice of a fault to serving again with its state",
+    ["cause", "path"],
+    buckets=(0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 60, 120),
+)
+STEP_SECONDS = Histogram(
+    "reprise_failover_step_seconds",
+    "One step of a failover, each try by itself",
+    ["step"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+for _cause in get_args(Cause):  # a counter that appears with its first failover shows no increase
+    DELAYED.labels(_cause)
+    for _outcome in ("restored", *get_args(Outcome)):
+        ENDED.labels(_cause, _outcome)
 
 POLL_S = 0.05
 AGAIN_S = 1.0
@@ -92,7 +118,7 @@ class SagaRunner:
             if revision is None:
                 saga, revision = await self._resume(name, declared)
             while not saga.ended and saga.step != "wait":
-                with span(f"saga.{saga.step}", reprise_failover=saga.failover_id):
+                with span(f"saga.{saga.step}", links=[saga.checkpoint_trace], attributes=_told(saga)):
                     saga, revision = await self._advance(saga, revision)
         except Overtaken:
             log().info("another replica runs this failover", failover=saga.failover_id)
@@ -112,6 +138,7 @@ class SagaRunner:
         return again, revision
 
     async def _advance(self, saga: Saga, revision: int) -> tuple[Saga, int]:
+        began = time.monotonic()
         try:
             after = await self._steps[saga.step](saga)
         except Abandon as abandon:
@@ -123,6 +150,8 @@ class SagaRunner:
         updated = await self.sagas.update(key(saga.failover_id), after, revision)
         if updated is None:
             raise Overtaken
+        STEP_SECONDS.labels(saga.step).observe(time.monotonic() - began)
+        _count(saga, after)
         return after, updated
 
     async def _plan(self, saga: Saga) -> Saga:
@@ -162,6 +191,8 @@ class SagaRunner:
                            standby=go.standby, attempt=saga.attempt, why=go.why)  # fmt: skip
                 own_name = saga.moves or go.renamed
                 by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
+                made_in = next((found.traceparent for found in stored if found.checkpoint_id == go.checkpoint_id), "")
+                link(made_in, reprise_checkpoint_id=go.checkpoint_id)
                 if saga.planned:
                     saga = saga.model_copy(update={"hold_s": decide.hold_s(good[0].size if good else 0)})
                     go = replace(go, checkpoint_id=checkpoint_id(target.pod_uid, target.container, now()))
@@ -171,7 +202,8 @@ class SagaRunner:
                     update={
                         "step": "hold" if saga.planned else "fence",
                         "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
-                        "why": go.why, "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
+                        "why": go.why, "checkpoint_trace": made_in,
+                        "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
                         "seen_image": pod.image, "replaced": (target.container_id, *([pod.container_id] if by_us else [])),
                         "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
                     }
@@ -382,7 +414,7 @@ class SagaRunner:
             await self._last.forget(saga)
             await self._let_go(saga)
         again = decide.after(saga, stop)
-        fresh = {"stop": None, "path": None, "reference": "", "live_id": ""}
+        fresh = {"stop": None, "path": None, "reference": "", "live_id": "", "checkpoint_trace": ""}
         if again and not again.later:
             log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
             await asyncio.sleep(AGAIN_S if saga.planned else 0.0)  # its process runs on first
@@ -463,7 +495,32 @@ class SagaRunner:
         await self._bus.publish(event, dedup_id=f"{what}-{saga.name}")
 
 
+def _told(saga: Saga) -> dict[str, object]:
+    """Of a step, as attributes of its span."""
+    ours = {
+        "id": saga.failover_id,
+        "cause": saga.cause,
+        "attempt": saga.attempt,
+        "path": saga.path or "",
+        "standby": saga.standby,
+    }
+    told = {f"reprise.failover.{name}": value for name, value in ours.items() if value}
+    made = {"reprise.checkpoint.id": saga.checkpoint_id} if saga.checkpoint_id else {}
+    return {**of_workload(saga.workload), **of_target(saga.target), **told, **made}
+
+
 def _undone(saga: Saga, stop: Stop) -> Saga:
     if saga.planned and stop.outcome == "cold":
         stop = replace(stop, outcome="step-aside")  # what was to be moved is there as before
     return saga.model_copy(update={"step": "undo", "stop": stop, "why": stop.message})
+
+
+def _count(before: Saga, after: Saga) -> None:
+    """Once each: only who wins the compare-and-set that ends it comes here."""
+    if after.step == "complete":
+        ENDED.labels(after.cause, "restored").inc()
+        TOTAL_SECONDS.labels(after.cause, after.path or "cold").observe((now() - after.declared_at).total_seconds())
+    elif after.step == "abandoned" and before.stop:
+        ENDED.labels(after.cause, before.stop.outcome).inc()
+    elif after.step == "wait":
+        DELAYED.labels(after.cause).inc()

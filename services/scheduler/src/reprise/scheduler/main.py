@@ -7,9 +7,12 @@ from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
+from reprise.scheduler.adapters.conditions import KubernetesConditions
 from reprise.scheduler.advice import Advice
 from reprise.scheduler.handlers import Handlers
 from reprise.scheduler.model import Harm
+from reprise.scheduler.owners import Owners
+from reprise.scheduler.protection import FOLLOWED
 from reprise.scheduler.settings import Settings
 from reprise.scheduler.timers import Timers
 
@@ -32,6 +35,9 @@ async def main(settings: Settings) -> None:
     service.part("election", election.run)
     service.part("timers", timers.run)
     service.part("advice", Advice(pods, recorder).run)
+    owners = Owners(pods, election, KubernetesConditions(api), recorder)
+    service.part("owners", owners.run)
+    service.bus.observe("scheduler-owners", FOLLOWED, owners.see)
     service.bus.subscribe("scheduler-outcomes", (CheckpointFailed, CheckpointStored), outcomes.on_outcome, concurrency=1)
     service.health.ready_when("pods", lambda: pods.synced)
     service.on_stop(election.resign)

@@ -1,5 +1,9 @@
 """What scheduler remembers of a container's checkpoints."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
 from pydantic import BaseModel
 
 
@@ -23,3 +27,45 @@ class Harm(BaseModel):
     """Checkpoints after which it was not healthy."""
     checkpoint_id: str = ""
     """The newest that is counted: an outcome that is told twice, or late, counts once."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What events have told of one container of a workload; every replica follows them, and the leader speaks."""
+
+    checkpoint_id: str = ""
+    """The newest good one; empty: none is known."""
+    recovery_point: datetime | None = None
+    """When it was due: the state that would be brought back is at least as new."""
+    failed_id: str = ""
+    """The newest that did not count."""
+    failure: str = ""
+    """Why that did not count, and what to do."""
+    paused_uid: str = ""
+    """The pod that is not checkpointed any more."""
+    standby: str = ""
+    standby_holds: str = ""
+    """The checkpoint that lies ready there."""
+    warm: bool = False
+
+
+Reason = Literal[
+    "Armed",
+    "Checkpointed",
+    "NoCheckpoint",
+    "CheckpointFailing",
+    "Stale",
+    "CheckpointsPaused",
+    "NotRunning",
+    "NotAnnotated",
+    "NoSuchContainer",
+]
+
+
+@dataclass(frozen=True)
+class Protection:
+    """What a pod's owner reads: its condition `reprise.dev/Protected`."""
+
+    protected: bool
+    reason: Reason
+    message: str

@@ -13,7 +13,7 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import about, log, span
 from reprise.scheduler.decide import Due, Wait, grid, next_act, paused
 from reprise.scheduler.model import Harm, Slot
 
@@ -114,11 +114,11 @@ class Timers:
         return paused(entry.value if entry else None)
 
     async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due, name: str) -> None:
-        with span("checkpoint.due", k8s_pod_name=pod.name, reprise_checkpoint=name):
-            event = CheckpointDue(
-                node=pod.node, workload=pod.workload, checkpoint_id=name, target=pod.target(container),
-                trigger=due.trigger, due_at=due.due_at, interval_s=pod.policy.interval_s, keep=pod.policy.keep,
-            )  # fmt: skip
+        event = CheckpointDue(
+            node=pod.node, workload=pod.workload, checkpoint_id=name, target=pod.target(container),
+            trigger=due.trigger, due_at=due.due_at, interval_s=pod.policy.interval_s, keep=pod.policy.keep,
+        )  # fmt: skip
+        with span("checkpoint.due", root=True, attributes=about(event)):
             await self._bus.publish(event, dedup_id=f"due-{name}", timeout_s=2)
         DUE.labels(due.trigger).inc()
 

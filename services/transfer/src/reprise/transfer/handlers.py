@@ -24,14 +24,23 @@ from reprise.contracts.events import (
 from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
-from reprise.runtime.telemetry import log, span
+from reprise.runtime.telemetry import log, of_target, span
 from reprise.transfer.decide import archive_path, orphans
 from reprise.transfer.staging import Staging
 
 STORE_RETRY_S = 1.0
 STORE_RETRY_MAX_S = 10.0
 
-BYTES = Counter("reprise_archive_bytes_total", "Bytes of archives uploaded")
+STORED = Counter("reprise_checkpoints_stored_total", "Good checkpoints: verified, complete in the store, committed")
+BYTES = Counter("reprise_archive_bytes_total", "Bytes of the archives that were stored")
+NEW_BYTES = Counter("reprise_archive_new_bytes_total", "Of these, bytes that no checkpoint before them had")
+UPLOADED_BYTES = Counter("reprise_uploaded_bytes_total", "Bytes sent to the store for them, compressed and encrypted")
+PAUSE_SECONDS = Histogram(
+    "reprise_checkpoint_pause_seconds",
+    "How long CRIU held the process still for a checkpoint, by its own statistics",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+COLLECTED_BYTES = Counter("reprise_collected_bytes_total", "Bytes of packs that garbage collection removed from the store")
 SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
 FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
 
@@ -95,12 +104,13 @@ class Handlers:
                         reason="ArchiveGone",
                         remedy="did something else clean the kubelet's checkpoints folder? the next one is not affected",
                     )
-                with span("upload", k8s_pod_name=event.target.pod, reprise_bytes=path.stat().st_size):
+                with span("store", attributes=of_target(event.target), reprise_archive_size=path.stat().st_size) as current:
                     manifest = await asyncio.to_thread(
                         self._repository.write_archive, path, checkpoint_id=event.checkpoint_id,
                         workload=event.workload, target=event.target, trigger=event.trigger,
                     )  # fmt: skip
-                BYTES.inc(manifest.size)
+                    current.set_attributes({"reprise.archive.new": manifest.cost.new, "reprise.uploaded": manifest.cost.uploaded})
+                _count(manifest)
                 return manifest
             except StoreUnavailable as error:
                 log().warning("the store is away, the archive is kept", archive=path.name, error=str(error))
@@ -182,6 +192,7 @@ class Handlers:
                 log().warning("garbage collection could not run, it is tried again", error=str(error))
                 continue
             if done.packs or done.skipped:
+                COLLECTED_BYTES.inc(done.freed)
                 log().info("collected", packs=len(done.packs), bytes=done.freed, skipped=done.skipped)
 
     async def sweep_orphans(self, age_s: float) -> None:
@@ -195,3 +206,11 @@ class Handlers:
                 log().info("removing an archive that nobody told of", archive=path.name)
                 path.unlink(missing_ok=True)
             await asyncio.sleep(300)
+
+
+def _count(manifest: Manifest) -> None:
+    STORED.inc()
+    BYTES.inc(manifest.size)
+    NEW_BYTES.inc(manifest.cost.new)
+    UPLOADED_BYTES.inc(manifest.cost.uploaded)
+    PAUSE_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nats.errors import Error as NatsError
+from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
@@ -30,6 +31,9 @@ from reprise.transfer.model import Noted
 
 STAGE_SECONDS = Histogram("reprise_stage_seconds", "From a built image to its checkpoint lying ready on the node", ["role"])
 WRITTEN = Counter("reprise_staged_bytes_total", "Bytes written to the node's disk to stage checkpoints", ["what"])
+REFUSED = Counter("reprise_stagings_refused_total", "Checkpoints that this node did not stage", ["role", "reason"])
+DAMAGED = Counter("reprise_checkpoints_damaged_total", "Stored checkpoints that were found damaged and could not be healed here")
+HEALED = Counter("reprise_packs_healed_total", "Packs that were put back into the store from this node's copies")
 RESTORE_LIMIT_S = 30.0
 """How long a restore under way is waited for before its slot is left alone this time."""
 HOLD_ATTEMPTS = 3
@@ -139,6 +143,7 @@ class Staging:
     async def _heal(self, manifest: Manifest) -> bool:
         healed = await asyncio.to_thread(self._repository.heal, manifest)
         if healed:
+            HEALED.inc(len(healed))
             log().warning("the store is healed from this node's copies", checkpoint=manifest.checkpoint_id, packs=healed)
         return bool(healed)
 
@@ -148,7 +153,7 @@ class Staging:
         if refusal:
             await self._refuse(event, refusal)
             return None
-        with span("stage", reprise_reference=event.reference, reprise_role=event.role):
+        with span("stage", reprise_image_reference=event.reference, reprise_role=event.role):
             fetched = await asyncio.to_thread(self._repository.prefetch, manifest) if event.role == "standby" else 0
             written = await self._pull(event, manifest) if event.prestage == "image" else 0
         took_s = time.monotonic() - began
@@ -190,7 +195,7 @@ class Staging:
         """Returns the bytes that were written for it. The image before is dropped once the new one is there."""
         before = await self._cri.image_id(event.reference)
         written = await self._thin(event, manifest, before or "") if manifest.size >= self._limits.thin_bytes else None
-        with span("pull", reprise_reference=event.reference):
+        with span("pull", kind=SpanKind.CLIENT, reprise_image_reference=event.reference):
             try:
                 await self._cri.pull_image(event.reference)
             except CriError:
@@ -236,6 +241,7 @@ class Staging:
         return self._slots.folder(*named)
 
     async def _refuse(self, event: ImageBuilt, refusal: Refusal) -> None:
+        REFUSED.labels(event.role, refusal.reason).inc()
         log().warning(
             "not staged", checkpoint=event.checkpoint_id, role=event.role, reason=refusal.reason, message=refusal.message
         )
@@ -251,6 +257,7 @@ class Staging:
 
     async def _damaged(self, event: ImageBuilt, error: DamagedObject) -> None:
         """The image before stays: it is the newest state that can be restored."""
+        DAMAGED.inc()
         log().error("a stored checkpoint is damaged", checkpoint=event.checkpoint_id, error=str(error))
         failed = CheckpointFailed(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,

@@ -25,7 +25,7 @@ class StoredCheckpoints:
     async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
         self.criu |= {m.target.node: m.facts.criu_version for m in reversed(manifests) if m.facts.criu_version}
-        return tuple(Good(m.checkpoint_id, _need(m), m.size, m.cost.new, m.target.container_id) for m in manifests)
+        return tuple(Good(m.checkpoint_id, _need(m), m.size, m.cost.new, m.target.container_id, m.traceparent) for m in manifests)
 
     async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
         manifest = None

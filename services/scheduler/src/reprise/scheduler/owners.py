@@ -1,0 +1,127 @@
+"""Tells owners how each protected workload stands: as metrics, a condition on its pods, and Events when that changes.
+
+The leader alone speaks, so that each is told once.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+
+from prometheus_client import Gauge
+from reprise.contracts.events import Event
+from reprise.contracts.model import Workload, now
+from reprise.runtime.election import Election
+from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
+from reprise.scheduler.model import Known, Protection
+from reprise.scheduler.ports import Conditions
+from reprise.scheduler.protection import has_standby, has_warm_standby, protection, said, seen, worst
+
+EVERY_S = 5.0
+MESSAGE_EVERY_S = 60.0
+"""How old a condition's message may get: each checkpoint changes it, and each write costs the API server."""
+NOBODY = Protection(False, "NoSuchContainer", "reprise.dev/containers names none of its containers")
+NO_MORE = Protection(False, "NotAnnotated", "no annotation asks for it any more: a failure loses its state")
+LABELS = ["workload_namespace", "workload_kind", "workload", "workload_container"]
+"""Not `namespace` and `container`: Prometheus gives those names to where it found the series."""
+
+RECOVERY_POINT = Gauge(
+    "reprise_recovery_point_timestamp_seconds",
+    "When the newest good checkpoint was due; what came after it would be lost",
+    LABELS,
+)
+INTERVAL = Gauge("reprise_checkpoint_interval_seconds", "How often it is to be checkpointed", LABELS)
+PROTECTED = Gauge(
+    "reprise_workload_protected", "Whether each of its pods is protected, and by what, or why not", [*LABELS, "reason"]
+)
+STANDBY = Gauge("reprise_standby_staged", "Whether another node holds a checkpoint of it, its chunks at least", LABELS)
+WARM = Gauge("reprise_standby_warm", "Whether another node can restore it without fetching anything", LABELS)
+GAUGES = (RECOVERY_POINT, INTERVAL, PROTECTED, STANDBY, WARM)
+
+Key = tuple[Workload, str]
+
+
+class Owners:
+    """Every replica follows the events, so that a new leader knows at once."""
+
+    def __init__(self, pods: ProtectedPods, election: Election, conditions: Conditions, recorder: EventRecorder) -> None:
+        self._pods, self._election, self._conditions, self._recorder = pods, election, conditions, recorder
+        self._known: defaultdict[Key, Known] = defaultdict(Known)
+        self._written: dict[str, tuple[float, str]] = {}
+        """By pod: when its condition was written, and the message."""
+        self._left: list[ProtectedPod] = []
+        pods.on_change(self._changed)
+
+    def _changed(self, before: ProtectedPod | None, after: ProtectedPod | None) -> None:
+        if before and not after and not before.deleting:
+            self._left.append(before)
+
+    def see(self, event: Event) -> None:
+        """One of protection.FOLLOWED."""
+        key = (event.workload, event.target.container)  # type: ignore[attr-defined]
+        self._known[key] = seen(self._known[key], event)
+
+    async def run(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(EVERY_S)
+
+    async def look(self) -> None:
+        """Series of who does not lead, and of what is not protected any more, end here."""
+        for gauge in GAUGES:
+            gauge.clear()
+        left, self._left = self._left, []
+        if not self._election.leading:
+            self._written.clear()
+            return
+        found: defaultdict[Key, list[tuple[ProtectedPod, Protection]]] = defaultdict(list)
+        for pod in self._pods.pods.values():
+            for container in [] if pod.deleting else pod.containers:
+                found[pod.workload, container.name].append((pod, self._protection(pod, container)))
+        for key, pods in found.items():
+            self._measure(key, pods)
+        for pod in [pod for pod in left if pod.condition[0]]:
+            await self._tell(pod, NO_MORE)
+        self._written = {uid: written for uid, written in self._written.items() if uid in self._pods.pods}
+        for pod in [pod for pod in self._pods.pods.values() if not pod.deleting]:
+            each = [self._protection(pod, container) for container in pod.containers]
+            await self._tell(pod, worst(each) if each else NOBODY)
+
+    def _protection(self, pod: ProtectedPod, container: ProtectedContainer) -> Protection:
+        return protection(
+            self._known[pod.workload, container.name], pod_uid=pod.uid, node=pod.node, image=container.image,
+            running=container.running, interval_s=pod.policy.interval_s, movable=_movable(pod), now=now(),
+        )  # fmt: skip
+
+    async def _tell(self, pod: ProtectedPod, found: Protection) -> None:
+        """Level-triggered: what the pod itself says is compared, so that nothing need be remembered of it."""
+        status, reason = pod.condition
+        written_at, message = self._written.get(pod.uid, (float("-inf"), ""))
+        old = message != found.message and time.monotonic() - written_at > MESSAGE_EVERY_S
+        if said(status, reason, found) and not (old and found.reason != "NotRunning"):
+            return
+        if not await self._conditions.write(pod, found):
+            return
+        self._written[pod.uid] = (time.monotonic(), found.message)
+        if found.protected and status != "True":
+            await self._recorder.record(pod.workload, "Normal", "Protected", f"pod {pod.name}: {found.message}")
+        if not found.protected and status == "True":
+            await self._recorder.record(
+                pod.workload, "Warning", "NotProtected", f"pod {pod.name}: {found.reason}: {found.message}"
+            )
+
+    def _measure(self, key: Key, pods: list[tuple[ProtectedPod, Protection]]) -> None:
+        workload, container = key
+        labels = (workload.namespace, workload.kind, workload.name, container)
+        known, told = self._known[key], worst(each for _, each in pods)
+        INTERVAL.labels(*labels).set(pods[0][0].policy.interval_s)
+        PROTECTED.labels(*labels, told.reason).set(told.protected)
+        if known.recovery_point:
+            RECOVERY_POINT.labels(*labels).set(known.recovery_point.timestamp())
+        if all(_movable(pod) for pod, _ in pods):
+            STANDBY.labels(*labels).set(all(has_standby(known, pod.node) for pod, _ in pods))
+            WARM.labels(*labels).set(all(has_warm_standby(known, pod.node) for pod, _ in pods))
+
+
+def _movable(pod: ProtectedPod) -> bool:
+    """A standby is kept for it (restorer's standby.py)."""
+    return pod.workload.kind == "Deployment" and pod.policy.prestage != "none"

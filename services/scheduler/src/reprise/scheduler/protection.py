@@ -1,0 +1,97 @@
+"""What an owner must know of each protected container, pure: is it protected now, by what, and if not, why.
+
+Followed from events, so it needs no store of its own: the stream has the newest of each kind for each workload.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from reprise.contracts.events import (
+    CheckpointFailed,
+    CheckpointPaused,
+    CheckpointStaged,
+    CheckpointStored,
+    Event,
+    StandbyRefused,
+)
+from reprise.contracts.images import parse_live
+from reprise.contracts.model import due_time
+from reprise.scheduler.model import Known, Protection
+
+FOLLOWED: tuple[type[Event], ...] = (CheckpointStored, CheckpointFailed, CheckpointPaused, CheckpointStaged, StandbyRefused)
+STALE_INTERVALS = 3
+"""As the console tells it: one late or failed checkpoint is no reason to call anybody."""
+STALE_FLOOR_S = 30.0
+"""Nor is a restart of ours, however short the interval."""
+
+
+def seen(known: Known, event: Event) -> Known:
+    """After one more event of this workload's container; what is told late or twice changes nothing."""
+    match event:
+        case CheckpointStored() if event.checkpoint_id > known.checkpoint_id:
+            return replace(known, checkpoint_id=event.checkpoint_id, recovery_point=due_time(event.checkpoint_id) or event.at)
+        case CheckpointFailed() if event.checkpoint_id > known.failed_id:
+            return replace(known, failed_id=event.checkpoint_id, failure=f"{event.reason}: {event.message}. {event.remedy}")
+        case CheckpointPaused():
+            return replace(known, paused_uid=event.target.pod_uid)
+        case CheckpointStaged(role="standby") if event.checkpoint_id >= known.standby_holds:
+            return replace(known, standby=event.node, standby_holds=event.checkpoint_id, warm=event.warm)
+        case StandbyRefused() if event.node == known.standby:
+            return replace(known, standby="", warm=False)
+    return known
+
+
+def protection(
+    known: Known, *, pod_uid: str, node: str, image: str, running: bool, interval_s: float, movable: bool, now: datetime
+) -> Protection:
+    """Of one pod's container. node and image: where and what it runs; movable: whether a standby is kept for it."""
+    newest = f"newest checkpoint {known.checkpoint_id}" if known.checkpoint_id else "no checkpoint is stored yet"
+    if known.paused_uid == pod_uid:
+        return Protection(False, "CheckpointsPaused", f"its checkpoints harm it, none is taken any more; {newest}")
+    if not running:
+        return Protection(False, "NotRunning", f"its container does not run; {newest}")
+    failing = known.failed_id > known.checkpoint_id
+    if known.recovery_point is None:
+        return Protection(False, "CheckpointFailing", known.failure) if failing else Protection(False, "NoCheckpoint", newest)
+    if is_stale(known.recovery_point, interval_s, now):
+        message = f"{newest} is more than {STALE_INTERVALS} intervals old"
+        return Protection(False, "CheckpointFailing" if failing else "Stale", f"{message}; {known.failure}".rstrip("; "))
+    standby = _standby(known, node) if movable else "it is not moved off a lost node"
+    if parse_live(image):
+        return Protection(True, "Armed", f"its kubelet restarts it from its {newest}; {standby}")
+    return Protection(True, "Checkpointed", f"{newest}, not armed; {standby}")
+
+
+def _standby(known: Known, node: str) -> str:
+    if has_warm_standby(known, node):
+        return f"{known.standby} has it ready"
+    return f"{known.standby} has its chunks" if has_standby(known, node) else "no standby yet"
+
+
+def has_standby(known: Known, node: str) -> bool:
+    """On another node than its own: after a failover the old standby is where it runs."""
+    return bool(known.standby) and known.standby != node
+
+
+def has_warm_standby(known: Known, node: str) -> bool:
+    """A restore there needs nothing more."""
+    return known.warm and has_standby(known, node)
+
+
+def is_stale(recovery_point: datetime, interval_s: float, now: datetime) -> bool:
+    return now - recovery_point > timedelta(seconds=max(STALE_INTERVALS * interval_s, STALE_FLOOR_S))
+
+
+def worst(found: Iterable[Protection]) -> Protection:
+    """Of a workload's pods, or a pod's containers: the first that is not protected, or else the first."""
+    return sorted(found, key=lambda each: each.protected)[0]
+
+
+def said(status: str, reason: str, found: Protection) -> bool:
+    """Whether a pod's condition of this status and reason tells it already.
+
+    A container that does not run is being restarted or restored, within a second mostly: nothing is said of it, and what
+    Kubernetes itself says of such a pod is enough if it stays so.
+    """
+    return found.reason == "NotRunning" or (status, reason) == ("True" if found.protected else "False", found.reason)

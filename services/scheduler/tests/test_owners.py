@@ -1,0 +1,168 @@
+"""Owners read on their pods whether these are protected; each change is told once, by the leader, and repeated by nobody."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from prometheus_client import REGISTRY
+from reprise.contracts.annotations import Policy
+from reprise.contracts.events import CheckpointStaged, CheckpointStored
+from reprise.contracts.images import live_reference
+from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from reprise.scheduler.adapters.conditions import condition
+from reprise.scheduler.model import Protection
+from reprise.scheduler.owners import Owners
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
+CONTAINER = ProtectedContainer("c", live_reference("default", "u1", "c"), "c1", running=True, ready=True)
+POD = ProtectedPod(
+    WORKLOAD, Policy(mode="criu", interval_s=10), "default", "counter-1", "u1", "n1", "10.0.0.1", "10.0.0.9", "Running", False,
+    (CONTAINER,), "u1",
+)  # fmt: skip
+LABELS = {"workload_namespace": "default", "workload_kind": "Deployment", "workload": "counter", "workload_container": "c"}
+
+Change = Callable[[ProtectedPod | None, ProtectedPod | None], None]
+
+
+class Pods:
+    """The informer and the API server's pods in one: what is written is seen at once."""
+
+    def __init__(self) -> None:
+        self.pods = {"u1": POD}
+        self.changed: Change = lambda before, after: None
+        self.conditions: list[str] = []
+        self.away = False
+
+    def on_change(self, callback: Change) -> None:
+        self.changed = callback
+
+    async def write(self, pod: ProtectedPod, found: Protection) -> bool:
+        if self.away:
+            return False
+        status = "True" if found.protected else "False"
+        self.conditions.append(f"{status} {found.reason}")
+        if pod.uid in self.pods:
+            self.pods[pod.uid] = replace(self.pods[pod.uid], condition=(status, found.reason))
+        return True
+
+    def run(self, **changed: object) -> None:
+        container = replace(CONTAINER, **changed)  # type: ignore[arg-type]
+        self.pods["u1"] = replace(self.pods["u1"], containers=(container,))
+
+
+class Election:
+    leading = True
+
+
+class Told(list[str]):
+    async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
+        self.append(f"{type_} {reason}")
+
+
+@pytest.fixture
+def pods() -> Pods:
+    return Pods()
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+@pytest.fixture
+def owners(pods: Pods, told: Told) -> Owners:
+    return Owners(pods, Election(), pods, told)  # type: ignore[arg-type]
+
+
+def stored(ago_s: float = 0.0) -> CheckpointStored:
+    due = datetime.now(UTC) - timedelta(seconds=ago_s)
+    return CheckpointStored(
+        node="n1", workload=WORKLOAD, checkpoint_id=checkpoint_id("u1", "c", due), target=TARGET, trigger="interval",
+        manifest_key="k", size=1, sha256="0", transfer_s=0, kubelet_s=0, stats=CriuStats(),
+    )  # fmt: skip
+
+
+async def test_a_new_pod_is_not_protected_until_its_first_checkpoint_is_stored(owners: Owners, pods: Pods, told: Told) -> None:
+    await owners.look()
+    assert (pods.conditions, told) == (["False NoCheckpoint"], [])
+    owners.see(stored())
+    await owners.look()
+    await owners.look()
+    assert (pods.conditions[1:], told) == (["True Armed"], ["Normal Protected"])
+
+
+async def test_the_end_of_its_protection_is_a_warning(owners: Owners, pods: Pods, told: Told) -> None:
+    pods.pods["u1"] = replace(POD, condition=("True", "Armed"))
+    owners.see(stored(ago_s=120))
+    await owners.look()
+    await owners.look()
+    assert (pods.conditions, told) == (["False Stale"], ["Warning NotProtected"])
+
+
+async def test_a_restart_changes_nothing_that_an_owner_reads(owners: Owners, pods: Pods, told: Told) -> None:
+    owners.see(stored())
+    await owners.look()
+    pods.run(running=False)
+    await owners.look()
+    pods.run()
+    await owners.look()
+    assert (pods.conditions, told) == (["True Armed"], ["Normal Protected"])
+
+
+async def test_a_condition_that_could_not_be_written_is_written_later_and_told_then(
+    owners: Owners, pods: Pods, told: Told
+) -> None:
+    pods.away = True
+    owners.see(stored())
+    await owners.look()
+    assert not told
+    pods.away = False
+    await owners.look()
+    assert told == ["Normal Protected"]
+
+
+async def test_a_workload_that_is_no_more_annotated_is_told_so(owners: Owners, pods: Pods, told: Told) -> None:
+    before = replace(POD, condition=("True", "Armed"))
+    del pods.pods["u1"]
+    pods.changed(before, None)
+    await owners.look()
+    assert (pods.conditions, told) == (["False NotAnnotated"], ["Warning NotProtected"])
+
+
+async def test_who_does_not_lead_says_nothing_and_shows_no_series(
+    owners: Owners, pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owners.see(stored())
+    await owners.look()
+    assert REGISTRY.get_sample_value("reprise_recovery_point_timestamp_seconds", LABELS)
+    assert REGISTRY.get_sample_value("reprise_workload_protected", LABELS | {"reason": "Armed"}) == 1
+    assert REGISTRY.get_sample_value("reprise_standby_staged", LABELS) == 0
+    monkeypatch.setattr(Election, "leading", False)
+    written = len(pods.conditions)
+    pods.pods["u1"] = replace(POD, condition=("", ""))
+    await owners.look()
+    assert len(pods.conditions) == written
+    assert REGISTRY.get_sample_value("reprise_recovery_point_timestamp_seconds", LABELS) is None
+
+
+async def test_a_standby_is_told_as_warm_only_where_nothing_is_left_to_fetch(owners: Owners, pods: Pods) -> None:
+    newest = stored()
+    owners.see(newest)
+    for warm in (False, True):
+        owners.see(
+            CheckpointStaged(node="n2", workload=WORKLOAD, checkpoint_id=newest.checkpoint_id, target=TARGET, reference="r",
+                             pull_s=1, role="standby", warm=warm)
+        )  # fmt: skip
+        await owners.look()
+        assert REGISTRY.get_sample_value("reprise_standby_staged", LABELS) == 1
+        assert REGISTRY.get_sample_value("reprise_standby_warm", LABELS) == float(warm)
+
+
+def test_the_time_of_a_conditions_change_stays_while_its_status_does() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    found = Protection(True, "Armed", "its kubelet restarts it")
+    assert condition("", found, now)["lastTransitionTime"] == "2026-01-01T00:00:00+00:00"
+    assert "lastTransitionTime" not in condition("True", found, now)

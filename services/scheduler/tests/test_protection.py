@@ -1,0 +1,112 @@
+"""What an owner is told of a workload's protection follows from its events, in whatever order and number they come."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointStored, Event, StandbyRefused
+from reprise.contracts.images import live_reference
+from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id, due_time
+from reprise.scheduler.model import Known, Protection
+from reprise.scheduler.protection import has_warm_standby, protection, seen, worst
+
+WORKLOAD = Workload(namespace="default", name="counter")
+TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+LIVE = live_reference("default", "u1", "c")
+
+
+def ck(number: int) -> str:
+    return checkpoint_id("u1", "c", BEGAN + timedelta(seconds=10 * number))
+
+
+def stored(number: int) -> CheckpointStored:
+    return CheckpointStored(
+        node="n1", workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, trigger="interval", manifest_key="k", size=1,
+        sha256="0", transfer_s=0, kubelet_s=0, stats=CriuStats(),
+    )  # fmt: skip
+
+
+def failed(number: int, reason: str = "CriuFailed") -> CheckpointFailed:
+    return CheckpointFailed(
+        node="n1", workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, reason=reason, message="why", remedy="do this"
+    )
+
+
+def staged(number: int, node: str = "n2", *, warm: bool = True) -> CheckpointStaged:
+    return CheckpointStaged(
+        node=node, workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, reference="r", pull_s=1, role="standby", warm=warm
+    )
+
+
+PAUSED = CheckpointPaused(node="n1", workload=WORKLOAD, target=TARGET, reason="r", message="m", remedy="do")
+REFUSED = StandbyRefused(node="n2", workload=WORKLOAD, target=TARGET, reason="r", message="m", remedy="do")
+
+
+def after(*events: Event) -> Known:
+    known = Known()
+    for event in events:
+        known = seen(known, event)
+    return known
+
+
+def told(known: Known, number: int = 2, **changed: Any) -> Protection:
+    """At ten seconds after the checkpoint of this number was due."""
+    facts = {"pod_uid": "u1", "node": "n1", "image": LIVE, "running": True, "interval_s": 10.0, "movable": True}
+    return protection(known, now=BEGAN + timedelta(seconds=10 * (number + 1)), **(facts | changed))
+
+
+def test_a_checkpoints_name_tells_when_it_was_due() -> None:
+    assert due_time(ck(3)) == BEGAN + timedelta(seconds=30)
+    assert due_time("of another form") is None
+
+
+def test_a_workload_without_a_checkpoint_is_not_protected() -> None:
+    assert told(Known()) == Protection(False, "NoCheckpoint", "no checkpoint is stored yet")
+    assert told(after(failed(1))) == Protection(False, "CheckpointFailing", "CriuFailed: why. do this")
+
+
+def test_an_armed_one_says_from_what_it_would_come_back_and_where_its_standby_is() -> None:
+    found = told(after(stored(2), staged(2)))
+    assert (found.protected, found.reason) == (True, "Armed")
+    assert ck(2) in found.message
+    assert found.message.endswith("n2 has it ready")
+    assert told(after(stored(2)), image="counter:1").reason == "Checkpointed"
+
+
+def test_one_failed_checkpoint_does_not_end_the_protection_but_three_intervals_do() -> None:
+    known = after(stored(2), failed(3))
+    assert told(known, 3).reason == "Armed"
+    late = told(known, 8)
+    assert (late.protected, late.reason) == (False, "CheckpointFailing")
+    assert "do this" in late.message
+    assert told(after(stored(2)), 8).reason == "Stale"
+
+
+def test_a_pause_is_of_one_pod_only() -> None:
+    known = after(stored(2), PAUSED)
+    assert told(known).reason == "CheckpointsPaused"
+    assert told(known, pod_uid="u2").reason == "Armed"
+
+
+def test_the_node_that_it_runs_on_is_no_standby() -> None:
+    known = after(stored(2), staged(2))
+    assert has_warm_standby(known, "n1")
+    assert not has_warm_standby(known, "n2")
+    assert not has_warm_standby(after(stored(2), staged(2, warm=False)), "n1")
+    assert not has_warm_standby(after(stored(2), staged(2), REFUSED), "n1")
+
+
+def test_a_workload_is_as_protected_as_the_worst_of_its_pods() -> None:
+    good, bad = Protection(True, "Armed", ""), Protection(False, "Stale", "")
+    assert worst([good, bad]) == bad
+    assert worst([good]) == good
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.permutations([stored(1), stored(2), failed(1), failed(3), staged(1), staged(2)]), st.data())
+def test_the_order_of_events_and_their_repetition_change_nothing(events: list[Event], data: st.DataObject) -> None:
+    """Events of one workload come by several subjects, and again after an interruption."""
+    again = data.draw(st.lists(st.sampled_from(events), max_size=4))
+    assert after(*events, *again) == after(stored(1), stored(2), failed(1), failed(3), staged(1), staged(2))

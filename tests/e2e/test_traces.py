@@ -1,0 +1,202 @@
+"""In a real Jaeger: one trace for each checkpoint and failover, and from a failover to the checkpoint that it restored."""
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import nats
+import pytest
+from reprise.contracts import envelope, subjects
+from reprise_lab import counter, faults
+from reprise_lab.shell import kubectl, poll
+from reprise_lab.witness import Witness
+
+pytestmark = pytest.mark.e2e
+
+CHECKPOINT = {
+    "checkpoint.due", "probe before", "kubelet checkpoint", "probe after", "store", "parse", "chunk", "upload", "commit", "image",
+    "stage",
+}  # fmt: skip
+STEPS = {"saga.plan", "saga.fence", "saga.image", "saga.place", "saga.verify", "saga.adopt"}
+
+
+def service_ip(name: str) -> str:
+    return kubectl("-n", "reprise-system", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
+
+
+class Trace:
+    """As Jaeger's query API tells it: https://www.jaegertracing.io/docs/1.76/apis/"""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.spans: list[dict[str, Any]] = found["spans"]
+        self._services = {name: process["serviceName"] for name, process in found["processes"].items()}
+
+    @property
+    def names(self) -> set[str]:
+        return {span["operationName"] for span in self.spans}
+
+    def span(self, name: str) -> dict[str, Any]:
+        return next(span for span in self.spans if span["operationName"] == name)
+
+    def service(self, name: str) -> str:
+        return self._services[self.span(name)["processID"]]
+
+    def tags(self, name: str) -> dict[str, Any]:
+        return {tag["key"]: tag["value"] for tag in self.span(name)["tags"]}
+
+    def links(self, name: str) -> set[str]:
+        """Ids of other traces that the span leads to."""
+        own = self.span(name)["traceID"]
+        return {each["traceID"] for each in self.span(name)["references"] if each["traceID"] != own}
+
+    def roots(self) -> list[str]:
+        return [span["operationName"] for span in self.spans if not any(r["refType"] == "CHILD_OF" for r in span["references"])]
+
+
+def trace(trace_id: str) -> Trace | None:
+    url = f"http://{service_ip('jaeger')}:16686/api/traces/{trace_id}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return Trace(json.loads(answer.read())["data"][0])
+    except (OSError, IndexError, KeyError):
+        return None
+
+
+def wait_trace(trace_id: str, wanted: set[str]) -> Trace:
+    found: list[Trace] = []
+
+    def complete() -> bool:
+        now = trace(trace_id)
+        found[:] = [now] if now else []
+        return bool(now and wanted <= now.names)
+
+    try:
+        poll(20, complete, f"spans {wanted} in trace {trace_id}", 0.5)
+    except Exception as error:
+        raise AssertionError(f"missing: {wanted - (found[0].names if found else set())}") from error
+    return found[0]
+
+
+async def events(namespace: str) -> list[tuple[str, Any]]:
+    """Every event about the namespace so far, with the id of its trace."""
+    client = await nats.connect(f"nats://{service_ip('nats')}:4222")
+    subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
+    found = []
+    try:
+        while True:
+            message = await subscription.next_msg(timeout=5.0)
+            received, event = envelope.decode(message.data)
+            found.append((received.traceparent.split("-")[1], event))
+            if message.metadata.num_pending == 0:
+                return found
+    except TimeoutError:
+        return found
+    finally:
+        await client.close()
+
+
+def trace_of(namespace: str, which: Callable[[Any], bool]) -> str:
+    """Of the newest event that is so."""
+    return [trace_id for trace_id, event in asyncio.run(events(namespace)) if which(event)][-1]
+
+
+def staged_on_both(namespace: str) -> str:
+    """The newest checkpoint that lies ready on its own node and on the standby."""
+    found: dict[str, set[str]] = {}
+
+    def both() -> bool:
+        for _, event in asyncio.run(events(namespace)):
+            if event.TYPE == "checkpoint.staged":
+                found.setdefault(event.checkpoint_id, set()).add(event.role)
+        return any(roles == {"own", "standby"} for roles in found.values())
+
+    poll(60, both, f"a checkpoint that is staged on both nodes in {namespace}", 1)
+    return max(checkpoint_id for checkpoint_id, roles in found.items() if roles == {"own", "standby"})
+
+
+def test_a_checkpoint_is_one_trace_of_all_its_steps(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    name = staged_on_both(namespace)
+    found = wait_trace(trace_of(namespace, lambda event: getattr(event, "checkpoint_id", "") == name), CHECKPOINT | {"pull"})
+    assert found.roots() == ["checkpoint.due"]
+    assert {found.service(step) for step in ("store", "commit", "stage")} == {"reprise-transfer"}
+    assert (found.service("checkpoint.due"), found.service("image")) == ("reprise-scheduler", "reprise-restorer")
+    assert found.service("kubelet checkpoint") == "reprise-checkpointer"
+    sent = found.tags("publish checkpoint.stored")
+    assert sent["messaging.system"] == "nats"
+    assert sent["messaging.operation.type"] == "send"
+    assert sent["messaging.destination.name"].startswith("reprise.v1.checkpoint.stored.")
+    assert (sent["k8s.namespace.name"], sent["k8s.deployment.name"]) == (namespace, "counter")
+    assert sent["reprise.checkpoint.id"] == name
+
+
+def test_a_failover_is_one_trace_that_leads_to_the_checkpoint_it_restored(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    before, killed_at = armed_counter.last(), time.monotonic()
+    faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
+    armed_counter.wait(before.run, killed_at + 0.15, 20)
+    name = counter.wait_failover(namespace, "crash")["failover_id"]
+    told = asyncio.run(events(namespace))
+    (trace_id,) = {trace_id for trace_id, event in told if getattr(event, "failover_id", "") == name}
+    found = wait_trace(trace_id, {"failover.declared", *STEPS, "publish failover.completed"})
+    assert found.roots() == ["failover.declared"]
+    assert found.service("failover.declared") == "reprise-health-watcher"
+    restored = found.tags("saga.verify")["reprise.checkpoint.id"]
+    made_in = {trace_id for trace_id, event in told if event.TYPE == "checkpoint.stored" and event.checkpoint_id == restored}
+    assert found.links("saga.plan") == found.links("saga.verify") == made_in
+    assert "commit" in wait_trace(made_in.pop(), {"commit"}).names
+    assert found.tags("saga.plan")["reprise.failover.cause"] == "crash"
+
+
+def test_arming_is_a_trace_of_its_own_that_leads_to_the_first_checkpoint(armed_counter: Witness) -> None:
+    told = asyncio.run(events(armed_counter.namespace))
+    armed = trace_of(armed_counter.namespace, lambda event: event.TYPE == "failover.declared" and event.cause == "arm")
+    found = wait_trace(armed, {"failover.declared", *STEPS})
+    checkpoints = {trace_id for trace_id, event in told if event.TYPE == "checkpoint.stored"}
+    assert armed not in checkpoints
+    assert found.links("failover.declared") <= checkpoints
+    assert found.links("failover.declared")
+
+
+def condition(namespace: str) -> dict[str, str]:
+    conditions = counter.pod(namespace)["status"].get("conditions", [])
+    return next((each for each in conditions if each["type"] == "reprise.dev/Protected"), {})
+
+
+def test_the_pod_says_that_it_is_protected_and_by_what(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    poll(30, lambda: condition(namespace).get("reason") == "Armed", "the condition reprise.dev/Protected: Armed", 0.5)
+    assert condition(namespace)["status"] == "True"
+    assert "newest checkpoint" in condition(namespace)["message"]
+    listed = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
+    assert "Protected" in {item["reason"] for item in listed}
+    kubectl("-n", namespace, "annotate", "deployment", "counter", "reprise.dev/mode=off", "--overwrite")
+    poll(30, lambda: condition(namespace).get("reason") == "NotAnnotated", "the condition of a workload that is let go", 0.5)
+    assert condition(namespace)["status"] == "False"
+
+
+def series(service: str, name: str, namespace: str) -> list[str]:
+    """Of this metric, about this namespace, from every replica of the service."""
+    listed = json.loads(kubectl("-n", "reprise-system", "get", "pods", "-l", f"app.kubernetes.io/name={service}", "-o", "json"))
+    found: list[str] = []
+    for pod in listed["items"]:
+        address = f"http://{pod['status'].get('podIP')}:8080/metrics"
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        found += [line for line in lines if line.startswith(name) and f'workload_namespace="{namespace}"' in line]
+    return found
+
+
+def test_the_leading_scheduler_alone_tells_how_the_workload_stands(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    staged_on_both(namespace)
+    poll(20, lambda: any('reason="Armed"' in line for line in series("scheduler", "reprise_workload_protected", namespace)),
+         "a series of the armed counter", 1)  # fmt: skip
+    (point,) = series("scheduler", "reprise_recovery_point_timestamp_seconds", namespace)
+    assert 0 < time.time() - float(point.split()[-1]) < 60
+    (warm,) = series("scheduler", "reprise_standby_warm", namespace)
+    assert float(warm.split()[-1]) == 1
