@@ -4,6 +4,7 @@ import base64
 import json
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,6 +49,15 @@ class TestSigning:
         headers = self.sent(endpoint(), b'{"a":1}') | changed
         with pytest.raises(WebhookVerificationError):
             Webhook(NEW).verify(body, headers)
+
+    def test_the_documentations_own_verification_agrees(self) -> None:
+        page = (Path(__file__).parents[3] / "docs/webhooks.md").read_text()
+        told: dict[str, Any] = {}
+        exec(page.partition("Or by hand:\n\n```python\n")[2].partition("```")[0], told)  # the page is ours
+        headers = self.sent(endpoint(secrets=[NEW, OLD]), b"{}")
+        assert told["verify"](OLD, headers, b"{}")
+        assert not told["verify"](OLD, headers, b"{ }")
+        assert not told["verify"](OLD, headers | {"webhook-timestamp": "1"}, b"{}")
 
     @given(st.text(min_size=1))
     def test_no_id_can_break_the_headers_or_what_is_signed(self, event_id: str) -> None:

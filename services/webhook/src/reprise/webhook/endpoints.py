@@ -54,8 +54,9 @@ class Following:
         try:
             while True:
                 self._look()
-                await self._ask()
-                self._follow()
+                if self._bus.connected:
+                    await self._ask()
+                    self._follow()
                 await asyncio.sleep(self._reload_s)
         finally:
             for task in self._serving.values():
@@ -74,7 +75,7 @@ class Following:
         self._told = problem
 
     async def _ask(self) -> None:
-        """While NATS is away, what was known."""
+        """If NATS does not say, what was known."""
         try:
             self._disabled = {entry.key: entry.value for entry in await self._records.entries()}
         except (NatsError, TimeoutError):

@@ -11,8 +11,8 @@ class Settings(RuntimeSettings):
 
     webhook_file: Path = Path("/etc/reprise/webhooks/endpoints.yaml")
     """The endpoints, out of a mounted Secret; read again when it changes."""
-    webhook_ca_file: Path | None = None
-    """Certificates (PEM) that are trusted besides the public ones."""
+    webhook_ca_file: Path = Path("/etc/reprise/webhooks/ca.crt")
+    """Certificates (PEM) that are trusted besides the public ones, if it is there; read at the start."""
     webhook_timeout_s: float = Field(default=10.0, gt=0)
     """For one delivery as a whole, from the look-up of the name to the last byte of the answer."""
     webhook_attempts: int = Field(default=20, ge=1)

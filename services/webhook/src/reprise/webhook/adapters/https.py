@@ -17,10 +17,10 @@ ANSWER_BYTES = 64 << 10
 class HttpsSender:
     """A connection for each delivery: a kept one could be another endpoint's, at the same address under another name."""
 
-    def __init__(self, timeout_s: float, ca_file: Path | None = None) -> None:
+    def __init__(self, timeout_s: float, ca_file: Path) -> None:
         context = ssl.create_default_context(cafile=certifi.where())
         context.load_default_certs()
-        if ca_file:
+        if ca_file.exists():
             context.load_verify_locations(ca_file)
         self._timeout_s = timeout_s
         self._client = httpx.AsyncClient(
