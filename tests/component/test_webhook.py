@@ -281,6 +281,15 @@ def test_only_what_the_endpoint_asked_for_arrives(world: World) -> None:
     assert len(world.at("picky", 1)) == 1
 
 
+def test_an_endpoint_may_ask_for_other_events_and_misses_none_by_it(world: World) -> None:
+    world.add("fickle", subjects=["reprise.v1.node.>"])
+    world.endpoints["fickle"]["subjects"] = ["reprise.v1.failover.*.*.fickle.*", "reprise.v1.checkpoint.*.*.fickle.*"]
+    world.write()
+    time.sleep(1)
+    told = {*world.tell("fickle"), *world.tell("fickle", CheckpointStored)}
+    assert {request.body for request in world.at("fickle", 2)} == told
+
+
 def test_an_event_of_a_newer_version_is_passed_on_too(world: World) -> None:
     key = world.add("newer")
     [payload] = world.tell("elsewhere")
