@@ -7,7 +7,7 @@ LAB := $(RUN) reprise-lab
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements
+.PHONY: help setup lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -86,7 +86,7 @@ down: setup ## stop the lab and leave nothing behind
 	$(LAB) down
 
 logs: setup ## the last lines of every service
-	@for s in scheduler checkpointer transfer restorer health-watcher console; do \
+	@for s in scheduler checkpointer transfer restorer health-watcher console webhook; do \
 	  echo "== $$s"; $(LAB) kubectl -n reprise-system logs -l app.kubernetes.io/name=$$s --tail=40 --prefix 2>&1; done || true
 
 requirements: setup ## export uv.lock for the images
@@ -94,3 +94,9 @@ requirements: setup ## export uv.lock for the images
 
 proto: setup ## regenerate the CRI stubs from the k8s.io/cri-api Go module
 	$(RUN) python packages/runtime/generate_cri.py
+
+contract: setup ## docs/asyncapi.yaml, docs/schemas and the tables of docs/events.md, from the contract's models
+	$(RUN) python packages/contracts/generate_contract.py
+
+contract-release: setup ## with a release only: today's schemas become what later ones must not break
+	$(RUN) python packages/contracts/generate_contract.py --release

@@ -57,11 +57,23 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def nats(folder: Path) -> Server:
+    port, binary = free_port(), Path(sys.executable).parent / "nats-server"
+    return Server([str(binary), "-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port)], port, folder)
+
+
 @pytest.fixture
 def nats_server(tmp_path: Path) -> Iterator[Server]:
-    port, binary = free_port(), Path(sys.executable).parent / "nats-server"
-    command = [str(binary), "-js", "-sd", str(tmp_path / "nats"), "-a", "127.0.0.1", "-p", str(port)]
-    server = Server(command, port, tmp_path / "nats")
+    server = nats(tmp_path / "nats")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for all tests of a module that leave it as it is."""
+    server = nats(tmp_path_factory.mktemp("shared") / "nats")
     server.start()
     yield server
     server.stop()

@@ -1,6 +1,7 @@
 """Files that others read are what they claim to be."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,16 +45,38 @@ def test_the_images_requirements_are_the_locks() -> None:
 @pytest.mark.component
 @pytest.mark.parametrize("overlay", ["lab", "production"])
 def test_an_overlay_renders_and_each_service_has_probes_and_requests(overlay: str) -> None:
+    names = probed(render(ROOT / "deploy/overlays" / overlay))
+    assert {"scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console"} <= names
+    assert "webhook" not in names
+
+
+@pytest.mark.component
+@pytest.mark.parametrize("overlay", ["lab", "production"])
+def test_the_webhook_component_adds_to_an_overlay(overlay: str, tmp_path: Path) -> None:
+    folders = [os.path.relpath(ROOT / "deploy" / part, tmp_path) for part in (f"overlays/{overlay}", "components/webhook")]
+    images = yaml.safe_load((ROOT / "deploy/overlays" / overlay / "kustomization.yaml").read_text())["images"]
+    kustomization = {"resources": folders[:1], "components": folders[1:], "images": images}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    rendered = render(tmp_path)
+    assert "webhook" in probed(rendered)
+    [webhook] = [d for d in rendered if d["kind"] == "Deployment" and d["metadata"]["name"] == "webhook"]
+    assert "/reprise-webhook:" in webhook["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def render(folder: Path) -> list[dict[str, Any]]:
     from reprise_lab.paths import BIN
 
-    folder = ROOT / "deploy/overlays" / overlay
     told = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
-    workloads = [d for d in yaml.safe_load_all(told.stdout) if d["kind"] in ("Deployment", "DaemonSet")]
-    names = {w["metadata"]["name"] for w in workloads}
-    assert {"scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console"} <= names
+    return list(yaml.safe_load_all(told.stdout))
+
+
+def probed(documents: list[dict[str, Any]]) -> set[str]:
+    """The names of the workloads, each of which has what every one must have."""
+    workloads = [d for d in documents if d["kind"] in ("Deployment", "DaemonSet")]
     for workload in workloads:
         container = workload["spec"]["template"]["spec"]["containers"][0]
         assert container["readinessProbe"], workload["metadata"]["name"]
         assert container["livenessProbe"], workload["metadata"]["name"]
         assert container["resources"]["requests"], workload["metadata"]["name"]
         assert "@" in container["image"] or ":" in container["image"].rpartition("/")[2]
+    return {w["metadata"]["name"] for w in workloads}

@@ -18,6 +18,8 @@ from reprise_lab.paths import BIN, CHECKOUT, HOME, LAYOUTS, PACKAGE, ROOTFS, STO
 from reprise_lab.shell import LabError, run
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
+COMPONENTS = ("webhook",)
+"""Services that an overlay may add; an image all the same: its own layer is small."""
 BINARIES = {
     "pause": (ROOTFS / "usr/bin/catatonit", ["/pause", "-P"]),
     "nats": (BIN / "nats-server", ["/nats"]),
@@ -127,7 +129,7 @@ def _dockerfiles() -> list[Image]:
     shared = [CHECKOUT / p for p in ("packages", "deploy/requirements.txt", "deploy/Dockerfile")]
     base = stamp("base-python").read_text() if stamp("base-python").exists() else ""
     found: list[Image] = []
-    for service in SERVICES:
+    for service in SERVICES + COMPONENTS:
         if (CHECKOUT / "services" / service).is_dir():
             key = digest([*shared, CHECKOUT / "services" / service], base)
             found.append((f"reprise-{service}", partial(_service, service), key))

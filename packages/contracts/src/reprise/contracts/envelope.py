@@ -15,17 +15,27 @@ TYPE_PREFIX = "dev.reprise."
 class Envelope(BaseModel):
     """The CloudEvents attributes that Reprise sets."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     specversion: str = "1.0"
     id: str = Field(min_length=1)
+    """Names the event; the same id is the same event, told again."""
     source: str = Field(min_length=1)
+    """Which service told it: `reprise/<service>/<pod>`."""
     type: str = Field(min_length=1)
+    """`dev.reprise.v1.` and the event's name."""
     subject: str = ""
+    """The workload: `<namespace>/<kind>/<name>`."""
     time: AwareDatetime
     datacontenttype: str = "application/json"
     traceparent: str = ""
+    """W3C trace context of the step that told it; empty if it was not traced."""
     data: dict[str, Any]
+
+
+def type_of(event: type[Event]) -> str:
+    """The CloudEvents type of an event."""
+    return f"{TYPE_PREFIX}{VERSION}.{event.TYPE}"
 
 
 def encode(event: Event, *, source: str, event_id: str = "", traceparent: str = "") -> tuple[str, bytes]:
@@ -35,7 +45,7 @@ def encode(event: Event, *, source: str, event_id: str = "", traceparent: str = 
     envelope = Envelope(
         id=event_id,
         source=source,
-        type=f"{TYPE_PREFIX}{VERSION}.{event.TYPE}",
+        type=type_of(type(event)),
         subject=f"{workload.namespace}/{workload.kind}/{workload.name}",
         time=event.at,
         traceparent=traceparent,
@@ -49,14 +59,7 @@ def decode(payload: bytes) -> tuple[Envelope, Event]:
 
     Raises MalformedEvent, UnknownEventVersion or UnknownEventType, each saying what is wrong with which event.
     """
-    try:
-        envelope = Envelope.model_validate(json.loads(payload))
-    except (ValueError, RecursionError) as error:
-        raise MalformedEvent(
-            f"not a CloudEvent: {_first_line(error)}", remedy="see docs/events.md for the form of an event"
-        ) from error
-    if envelope.specversion != "1.0":
-        raise MalformedEvent(f"CloudEvents specversion {envelope.specversion!r}", subject=f"event {envelope.id}")
+    envelope = attributes(payload)
     version, _, name = envelope.type.removeprefix(TYPE_PREFIX).partition(".")
     if not envelope.type.startswith(TYPE_PREFIX) or version != VERSION:
         raise UnknownEventVersion(
@@ -73,6 +76,19 @@ def decode(payload: bytes) -> tuple[Envelope, Event]:
         raise MalformedEvent(
             f"data of {envelope.type!r} does not fit: {_problems(error)}", subject=f"event {envelope.id}"
         ) from error
+
+
+def attributes(payload: bytes) -> Envelope:
+    """The CloudEvents attributes of an event of whatever type and version, its data unread. Raises MalformedEvent."""
+    try:
+        envelope = Envelope.model_validate(json.loads(payload))
+    except (ValueError, RecursionError) as error:
+        raise MalformedEvent(
+            f"not a CloudEvent: {_first_line(error)}", remedy="see docs/events.md for the form of an event"
+        ) from error
+    if envelope.specversion != "1.0":
+        raise MalformedEvent(f"CloudEvents specversion {envelope.specversion!r}", subject=f"event {envelope.id}")
+    return envelope
 
 
 def _problems(error: ValidationError) -> str:

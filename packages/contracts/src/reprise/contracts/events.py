@@ -23,12 +23,14 @@ class Event(Frozen):
 
     TYPE: ClassVar[str]
     at: AwareDatetime = Field(default_factory=now)
+    """When it happened, by the wall clock of who tells it."""
     node: str
+    """The node that it is about; empty if none."""
     workload: Workload
 
 
 class CheckpointDue(Event):
-    """The scheduler says: checkpoint this container now."""
+    """This container is to be checkpointed now."""
 
     TYPE: ClassVar[str] = "checkpoint.due"
     checkpoint_id: str
@@ -83,7 +85,7 @@ class CheckpointPaused(Event):
 
 
 class CheckpointStored(Event):
-    """A good checkpoint: verified, complete in the store, its manifest committed."""
+    """A good checkpoint: verified, complete in the store, its manifest committed; with CRIU's own statistics."""
 
     TYPE: ClassVar[str] = "checkpoint.stored"
     checkpoint_id: str
@@ -96,7 +98,7 @@ class CheckpointStored(Event):
     kubelet_s: float
     stats: CriuStats
     new_bytes: int | None = None
-    """Of the archive: what no checkpoint before it had. None: an older version did not tell."""
+    """Of the archive: what no checkpoint before it had. null: an older version did not tell."""
     uploaded_bytes: int | None = None
     """Sent to the store, after compression."""
     live_id: str = ""
@@ -104,7 +106,7 @@ class CheckpointStored(Event):
 
 
 class CheckpointStaged(Event):
-    """The node's container runtime holds this checkpoint under this reference."""
+    """The node holds this checkpoint: its own, as the pod's live image, or as the workload's standby."""
 
     TYPE: ClassVar[str] = "checkpoint.staged"
     checkpoint_id: str
@@ -137,7 +139,7 @@ class CheckpointPruned(Event):
 
 
 class ImageBuilt(Event):
-    """A checkpoint can be pulled as an OCI image from the node-local registry; node is to stage it."""
+    """A checkpoint can be pulled as an OCI image from the node-local registry; the node is to stage it."""
 
     TYPE: ClassVar[str] = "image.built"
     checkpoint_id: str
@@ -149,7 +151,7 @@ class ImageBuilt(Event):
 
 
 class FailoverDeclared(Event):
-    """A protected container is gone, hangs, or its node is lost; or a planned in-place restore is wanted."""
+    """A protected container crashed, hangs, or its node is lost; or a planned in-place restore is wanted."""
 
     TYPE: ClassVar[str] = "failover.declared"
     failover_id: str
@@ -159,7 +161,7 @@ class FailoverDeclared(Event):
     noticed_after_s: float = 0.0
     armed: bool = False
     lived_s: float | None = None
-    """How long the instance that is gone had run, by its node's monotonic clock; None if that is not known."""
+    """How long the instance that is gone had run, by its node's monotonic clock; null if that is not known."""
     reference: str = ""
     """The image that it ran, as the runtime says."""
     fence_revision: int = 0
@@ -207,7 +209,7 @@ class FailoverFenced(Event):
 
 
 class FailoverRestored(Event):
-    """The restored instance runs and answers its probe."""
+    """The restored instance runs and passes its probe."""
 
     TYPE: ClassVar[str] = "failover.restored"
     failover_id: str
@@ -216,7 +218,7 @@ class FailoverRestored(Event):
 
 
 class FailoverCompleted(Event):
-    """The workload serves again with its state and its owner owns it."""
+    """The workload serves again with its state, and its owner owns it."""
 
     TYPE: ClassVar[str] = "failover.completed"
     failover_id: str
@@ -228,7 +230,7 @@ class FailoverCompleted(Event):
 
 
 class FailoverAbandoned(Event):
-    """The state could not be brought back; why, and what to do."""
+    """Nothing was restored; why, and what to do."""
 
     TYPE: ClassVar[str] = "failover.abandoned"
     failover_id: str
@@ -238,6 +240,8 @@ class FailoverAbandoned(Event):
     message: str
     remedy: str
     outcome: Outcome = "cold"
+    """Its state is lost (cold), another failover or Kubernetes has it (hand-over), or a user's will or a node that came back
+    made it needless (step-aside)."""
     attempt: int = 1
 
 

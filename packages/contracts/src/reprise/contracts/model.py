@@ -13,7 +13,7 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 class Frozen(BaseModel):
     """Immutable; unknown fields are ignored, so that a newer minor version can be read."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class Workload(Frozen):

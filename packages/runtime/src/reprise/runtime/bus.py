@@ -1,8 +1,9 @@
 """Events over JetStream: published once, handled at least once, never lost in silence.
 
 A handler is `async (event) -> None`. Return: acknowledged. Raise a RepriseError that is not retryable: the message
-goes to the dead-letter stream with the reason. Raise anything else: it is delivered again with growing delay, and
-after MAX_ATTEMPTS dead-lettered as well. While a handler works its message is kept in progress.
+goes to the dead-letter stream with the reason. Raise RetryLater: it is delivered again after the time that it names.
+Raise anything else: it is delivered again with growing delay. After MAX_ATTEMPTS it is dead-lettered as well. While a
+handler works its message is kept in progress.
 """
 
 import asyncio
@@ -48,6 +49,26 @@ E_ = TypeVar("E_", bound=Event)
 Handler = Callable[[Any], Awaitable[None]]
 
 
+class RetryLater(RepriseError):
+    """The handler cannot do it now."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, after_s: float, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A message that was understood: its attributes, its event's name, what handles it, and the span's attributes."""
+
+    received: envelope.Envelope
+    name: str
+    handle: Callable[[], Awaitable[None]]
+    about: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Subscription:
     """A durable consumer: its name, what it takes, and at most how many at once."""
@@ -57,6 +78,62 @@ class Subscription:
     handler: Handler
     node: str = "*"
     concurrency: int = 4
+    max_attempts: int = MAX_ATTEMPTS
+
+    def config(self) -> ConsumerConfig:
+        patterns = [subjects.pattern(event, self.node) for event in self.events]
+        return _durable(self.consumer, patterns, deliver_policy=DeliverPolicy.ALL)
+
+    def open(self, message: Msg) -> Opened:
+        """Raises ContractError."""
+        received, event = envelope.decode(message.data)
+        return Opened(received, event.TYPE, lambda: self.handler(event), about(event))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """An event as it lies on the stream, of whatever type: also of one that this version does not know."""
+
+    attributes: envelope.Envelope
+    subject: str
+    payload: bytes
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Relay:
+    """A durable consumer that passes events on as they are: those that are published after it was made.
+
+    NATS forgets it once nobody served it for as long as events are kept.
+    """
+
+    consumer: str
+    patterns: tuple[str, ...]
+    """Subjects below subjects.ROOT, with wildcards; none may overlap another."""
+    handler: Callable[[Delivery], Awaitable[None]]
+    concurrency: int = 4
+    max_attempts: int = MAX_ATTEMPTS
+
+    def config(self) -> ConsumerConfig:
+        return _durable(self.consumer, list(self.patterns), deliver_policy=DeliverPolicy.NEW, inactive_threshold=RETAIN_S)
+
+    def open(self, message: Msg) -> Opened:
+        """Raises ContractError."""
+        received = envelope.attributes(message.data)
+        delivery = Delivery(received, message.subject, message.data, message.metadata.num_delivered or 1)
+        name = ".".join(message.subject.removeprefix(f"{subjects.ROOT}.").split(".")[:2])
+        return Opened(received, name, lambda: self.handler(delivery), {})
+
+
+def _durable(name: str, patterns: list[str], **more: Any) -> ConsumerConfig:
+    return ConsumerConfig(
+        durable_name=name,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        filter_subjects=patterns,
+        max_ack_pending=256,
+        **more,
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +214,8 @@ class Bus:
         delivered again, or the caller retries.
         """
         subject = subjects.of(event)
-        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, attributes=_messaging("publish", "send", event)) as current:
+        attributes = _messaging("publish", "send", event.TYPE, subject) | about(event)
+        with span(f"publish {event.TYPE}", kind=SpanKind.PRODUCER, attributes=attributes) as current:
             parent = traceparent()
             event_id, payload = envelope.encode(event, source=self.source, event_id=dedup_id, traceparent=parent)
             current.set_attributes({"messaging.message.id": event_id, "messaging.message.body.size": len(payload)})
@@ -188,6 +266,10 @@ class Bus:
                 group.create_task(self._watch(observer), name=observer.name)
             group.create_task(self._count_for_ever())
 
+    async def serve(self, relay: Relay) -> None:
+        """Serve a relay until cancelled; what is in hand then is finished by itself, or by drain()."""
+        await self._serve(relay)
+
     async def drain(self, timeout_s: float) -> None:
         """Let handlers finish, then close."""
         if self._active:
@@ -236,7 +318,7 @@ class Bus:
             with contextlib.suppress(Exception):
                 await pull.unsubscribe()
 
-    async def _serve(self, subscription: Subscription) -> None:
+    async def _serve(self, subscription: Subscription | Relay) -> None:
         while True:
             try:
                 await self._fetch_for_ever(subscription)
@@ -245,17 +327,9 @@ class Bus:
                 await asyncio.sleep(0.5)
                 await self.connect()  # the stream may be new: NATS can come back without its data
 
-    async def _fetch_for_ever(self, subscription: Subscription) -> None:
-        config = ConsumerConfig(
-            durable_name=subscription.consumer,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_S,
-            deliver_policy=DeliverPolicy.ALL,
-            filter_subjects=[subjects.pattern(event, subscription.node) for event in subscription.events],
-            max_ack_pending=256,
-        )
+    async def _fetch_for_ever(self, subscription: Subscription | Relay) -> None:
         js = self.jetstream
-        await js.add_consumer(subjects.STREAM, config)
+        await js.add_consumer(subjects.STREAM, subscription.config())
         pull = await js.pull_subscribe_bind(durable=subscription.consumer, stream=subjects.STREAM)
         slots = asyncio.Semaphore(subscription.concurrency)
         quiet = 0
@@ -282,7 +356,7 @@ class Bus:
             with contextlib.suppress(Exception):
                 await pull.unsubscribe()
 
-    async def _handle(self, subscription: Subscription, message: Msg) -> None:
+    async def _handle(self, subscription: Subscription | Relay, message: Msg) -> None:
         heartbeat = asyncio.create_task(_keep_in_progress(message))
         try:
             with HANDLER_SECONDS.labels(subscription.consumer).time():
@@ -294,31 +368,33 @@ class Bus:
             heartbeat.cancel()
         HANDLED.labels(subscription.consumer, outcome).inc()
 
-    async def _attempt(self, subscription: Subscription, message: Msg) -> str:
+    async def _attempt(self, subscription: Subscription | Relay, message: Msg) -> str:
         attempt = message.metadata.num_delivered or 1
         try:
-            received, event = envelope.decode(message.data)
+            opened = subscription.open(message)
         except ContractError as error:
             return await self._bury(subscription, message, error.reason, str(error))
-        logger = log().bind(consumer=subscription.consumer, event=event.TYPE, event_id=received.id)
+        delay_s: float = _DELAYS_S[min(attempt - 1, len(_DELAYS_S) - 1)]
+        logger = log().bind(consumer=subscription.consumer, event=opened.name, event_id=opened.received.id)
         try:
-            with processing(subscription.consumer, received, event):
-                await subscription.handler(event)
+            with processing(subscription.consumer, opened, message.subject):
+                await opened.handle()
         except RepriseError as error:
-            if not error.retryable or attempt >= MAX_ATTEMPTS:
+            if not error.retryable or attempt >= subscription.max_attempts:
                 return await self._bury(subscription, message, error.reason, f"{error}. {error.remedy}")
-            logger.warning("handler failed, again later", attempt=attempt, error=str(error))
+            delay_s = error.after_s if isinstance(error, RetryLater) else delay_s
+            logger.warning("handler failed, again later", attempt=attempt, again_in_s=round(delay_s, 1), error=str(error))
         except Exception as error:
-            if attempt >= MAX_ATTEMPTS:
+            if attempt >= subscription.max_attempts:
                 return await self._bury(subscription, message, type(error).__name__, str(error))
             logger.exception("handler failed, again later", attempt=attempt)
         else:
             await message.ack()
             return "ok"
-        await message.nak(delay=_DELAYS_S[min(attempt - 1, len(_DELAYS_S) - 1)])
+        await message.nak(delay=delay_s)
         return "retry"
 
-    async def _bury(self, subscription: Subscription, message: Msg, reason: str, detail: str) -> str:
+    async def _bury(self, subscription: Subscription | Relay, message: Msg, reason: str, detail: str) -> str:
         log().error("message dead-lettered", consumer=subscription.consumer, subject=message.subject,
                     reason=reason, detail=detail)  # fmt: skip
         headers = {"Reprise-Reason": reason, "Reprise-Detail": " ".join(detail.split())[:1000],
@@ -338,25 +414,25 @@ def _show(observer: Observer, message: Msg) -> None:
         log().exception("observer failed", observer=observer.name, subject=message.subject)
 
 
-def processing(consumer: str, received: envelope.Envelope, event: Event) -> AbstractContextManager[Span]:
+def processing(consumer: str, opened: Opened, subject: str) -> AbstractContextManager[Span]:
     """The span of one event in its handler: it goes on with the trace of who published it."""
+    ours = {"messaging.message.id": opened.received.id, "messaging.consumer.group.name": consumer}
     return span(
-        f"{consumer.partition('-')[0]} {event.TYPE}", parent=received.traceparent, kind=SpanKind.CONSUMER,
-        attributes=_messaging("process", "process", event)
-        | {"messaging.message.id": received.id, "messaging.consumer.group.name": consumer},
+        f"{consumer.partition('-')[0]} {opened.name}", parent=opened.received.traceparent, kind=SpanKind.CONSUMER,
+        attributes=_messaging("process", "process", opened.name, subject) | opened.about | ours,
     )  # fmt: skip
 
 
-def _messaging(name: str, kind: str, event: Event) -> dict[str, Any]:
+def _messaging(name: str, kind: str, event_name: str, subject: str) -> dict[str, Any]:
     """https://opentelemetry.io/docs/specs/semconv/messaging/ and .../cloudevents/"""
     return {
         "messaging.system": "nats",
         "messaging.operation.name": name,
         "messaging.operation.type": kind,
-        "messaging.destination.name": subjects.of(event),
-        "messaging.destination.template": f"{subjects.ROOT}.{event.TYPE}.{{node}}.{{namespace}}.{{workload}}",
-        "cloudevents.event_type": f"{envelope.TYPE_PREFIX}{VERSION}.{event.TYPE}",
-    } | about(event)
+        "messaging.destination.name": subject,
+        "messaging.destination.template": f"{subjects.ROOT}.{event_name}.{{node}}.{{namespace}}.{{workload}}",
+        "cloudevents.event_type": f"{envelope.TYPE_PREFIX}{VERSION}.{event_name}",
+    }
 
 
 async def _keep_in_progress(message: Msg) -> None:

@@ -16,9 +16,10 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from reprise.contracts import envelope
+from reprise.contracts import envelope, subjects
 from reprise.contracts.events import Event
-from reprise.runtime.bus import Bus, Handler, processing
+from reprise.runtime.bus import Bus, Handler, Opened, processing
+from reprise.runtime.telemetry import about
 
 OnCall = Callable[[Literal["before", "after"], str], Awaitable[None]]
 
@@ -72,8 +73,9 @@ class MemoryBus(Bus):
     async def process(self, consumer: str, dedup_id: str, handler: Handler) -> None:
         """What is stored under this id, in a handler, as a consumer of this name would have it."""
         received, event = envelope.decode(self._server.payloads[dedup_id])
-        with processing(consumer, received, event):
-            await handler(event)
+        opened = Opened(received, event.TYPE, lambda: handler(event), about(event))
+        with processing(consumer, opened, subjects.of(event)):
+            await opened.handle()
 
 
 class _Stream:
