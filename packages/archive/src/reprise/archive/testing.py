@@ -22,9 +22,17 @@ def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
     return head + b"".join(struct.pack("<I", len(message)) + message for message in messages)
 
 
-def pagemap(runs: Iterable[tuple[int, int]], pages_id: int = 1) -> bytes:
-    """pagemap-*.img of these (virtual address, number of pages), all present in pages-<pages_id>.img."""
-    entries = [pagemap_entry(vaddr=vaddr, nr_pages=nr, flags=4).SerializeToString() for vaddr, nr in runs]
+def pagemap(runs: Iterable[tuple[int, int]], pages_id: int = 1, *, wide: bool = True) -> bytes:
+    """pagemap-*.img of these (virtual address, number of pages), all present in pages-<pages_id>.img.
+
+    wide: as CRIU 4.2 and later write it.
+    """
+    entries = []
+    for vaddr, nr in runs:
+        entry = pagemap_entry(vaddr=vaddr, compat_nr_pages=0 if wide else nr, flags=4)
+        if wide:
+            entry.nr_pages = nr
+        entries.append(entry.SerializeToString())
     return image((IMG_COMMON_MAGIC, PAGEMAP_MAGIC), pagemap_head(pages_id=pages_id).SerializeToString(), *entries)
 
 
@@ -47,7 +55,7 @@ def members(container_id: str = "c1", name: str = "counter", pages: bytes = b"",
     return {
         "stats-dump": stats(),
         "dump.log": b"(00.000000) Version: 4.1.1 (gitid 0)\n(00.000001) dumping\n",
-        "checkpoint/inventory.img": image((IMG_COMMON_MAGIC, 0x58313116), b"\x08\x02"),
+        "checkpoint/inventory.img": image((0x58313116,), b"\x08\x02"),
         "checkpoint/pagemap-1.img": pagemap([(0x400000, len(pages) // 4096)]),
         "checkpoint/pages-1.img": pages,
         **({} if crio else {"status": b"{}"}),
