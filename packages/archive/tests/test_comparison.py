@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 from reprise.archive.comparison import Comparison, as_data, compare, read_memory
-from reprise.archive.criu import IMG_COMMON_MAGIC
-from reprise.archive.criu.tasks_pb2 import core_entry, pstree_entry, task_core_entry
 from reprise.archive.facts import BadArchive
-from reprise.archive.inspector import MAGICS, inspect_file
-from reprise.archive.testing import build, image, members, pagemap
+from reprise.archive.inspector import inspect_file
+from reprise.archive.testing import build, members, pagemap, tasks
 
 REAL = lzma.decompress((Path(__file__).parent / "criu-4.2.tar.xz").read_bytes())
 PAGE = 4096
@@ -21,12 +19,7 @@ def archive(*pages: tuple[int, bytes], pids: tuple[int, ...] = (1,)) -> bytes:
     content = members()
     content["checkpoint/pagemap-1.img"] = pagemap([(address, 1) for address, _ in pages])
     content["checkpoint/pages-1.img"] = b"".join(letter * PAGE for _, letter in pages)
-    told = [pstree_entry(pid=pid, ppid=0, pgid=pid, sid=pid, threads=[pid]).SerializeToString() for pid in pids]
-    content["checkpoint/pstree.img"] = image((IMG_COMMON_MAGIC, MAGICS["pstree"]), *told)
-    for pid in pids:
-        task = task_core_entry(task_state=1, exit_code=0, personality=0, flags=0, blk_sigset=0, comm=b"server")
-        core = core_entry(mtype=1, tc=task).SerializeToString()
-        content[f"checkpoint/core-{pid}.img"] = image((IMG_COMMON_MAGIC, MAGICS["core"]), core)
+    content |= tasks(*pids, name="server")
     return build(content)
 
 

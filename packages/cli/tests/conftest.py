@@ -9,11 +9,13 @@ import pytest
 from reprise.archive.checker import Copies
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
-from reprise.archive.testing import FixedKeys, MemoryStore, build
+from reprise.archive.testing import FixedKeys, MemoryStore, build, members, tasks
 from reprise.cli.main import app
 from reprise.cli.ports import ClusterError, Workloads
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
+
+COUNTER = Workload(namespace="default", name="counter")
 
 
 class MemoryCopies:
@@ -70,14 +72,14 @@ def reprise(session: FakeSession) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def write(session: FakeSession, tmp_path: Path) -> Callable[[str], Manifest]:
+def write(session: FakeSession, tmp_path: Path) -> Callable[..., Manifest]:
     """Store an archive under this id."""
 
-    def write(checkpoint_id: str) -> Manifest:
+    def write(checkpoint_id: str, workload: Workload = COUNTER) -> Manifest:
         path = tmp_path / f"checkpoint-{checkpoint_id}.tar"
-        path.write_bytes(build())
+        path.write_bytes(build(members() | tasks(1)))
         return Repository(session.store, FixedKeys()).write_archive(
-            path, checkpoint_id=checkpoint_id, workload=Workload(namespace="default", name="counter"), trigger="interval",
+            path, checkpoint_id=checkpoint_id, workload=workload, trigger="interval",
             target=Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1"),
         )  # fmt: skip
 

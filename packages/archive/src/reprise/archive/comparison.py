@@ -13,7 +13,8 @@ from reprise.archive.inspector import REMEDY, Images
 from reprise.archive.pages import Hashes, hash_units, rows
 from reprise.archive.tarindex import BadArchive, Member, index_file
 
-BLOCK = 1 << 20
+BLOCK = 16 << 20
+"""Bytes read at once: a stored archive is fetched in stretches."""
 KEY = bytes(32)  # hashes are compared and forgotten: nothing here is secret
 OnRead = Callable[[int], None]
 
@@ -44,7 +45,10 @@ class PageChange:
 
 @dataclass(frozen=True)
 class Comparison:
-    """before and after: the archives' names. What came is only in the second, what is gone only in the first."""
+    """before and after: the archives' names. What came is only in the second, what is gone only in the first.
+
+    Files and sockets: of processes that are in both.
+    """
 
     before: str
     after: str
@@ -102,8 +106,11 @@ def compare(before: Inspection, after: Inspection, first: Memory, second: Memory
     """first, second: what read_memory() found in the two."""
     old, new = ({process.pid: process for process in each.processes} for each in (before, after))
     changes = [_change(new.get(pid, old.get(pid)), pid, first.get(pid), second.get(pid)) for pid in sorted(old | new)]
-    files_before, files_after = ({_file_key(file): file for file in each.files} for each in (before, after))
-    sockets_before, sockets_after = ({_socket_key(socket): socket for socket in each.sockets} for each in (before, after))
+    both = old.keys() & new.keys()  # what a process had that is gone, or has that came, is not told again
+    files_before, files_after = ({_file_key(file): file for file in each.files if file.pid in both} for each in (before, after))
+    sockets_before, sockets_after = (
+        {_socket_key(socket): socket for socket in each.sockets if socket.pid in both} for each in (before, after)
+    )
     return Comparison(
         before=before.archive,
         after=after.archive,

@@ -51,9 +51,14 @@ M = TypeVar("M", bound=Message)
 
 def inspect_archive(path: Path) -> Inspection:
     """Of a local tar. Raises BadArchive."""
+    with open_archive(path) as file:
+        return inspect_file(file, path.name)
+
+
+def open_archive(path: Path) -> IO[bytes]:
+    """Raises BadArchive if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return inspect_file(file, path.name)
+        return path.open("rb")
     except OSError as error:
         why = error.strerror or str(error)
         raise BadArchive(f"it cannot be read: {why}", subject=str(path), remedy="check the path and its permissions") from error

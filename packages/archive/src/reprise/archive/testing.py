@@ -10,10 +10,12 @@ from typing import Any
 from reprise.archive.criu import IMG_COMMON_MAGIC, IMG_SERVICE_MAGIC, PAGEMAP_MAGIC, STATS_MAGIC
 from reprise.archive.criu.pagemap_pb2 import pagemap_entry, pagemap_head
 from reprise.archive.criu.stats_pb2 import dump_stats_entry, stats_entry
+from reprise.archive.criu.tasks_pb2 import core_entry, pstree_entry, task_core_entry
 from reprise.archive.crypto import KeyUnavailable, Wrapped
+from reprise.archive.inspector import MAGICS
 from reprise.archive.memory import MemoryStore
 
-__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "stats"]
+__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "stats", "tasks"]
 
 
 def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
@@ -63,6 +65,17 @@ def members(container_id: str = "c1", name: str = "counter", pages: bytes = b"",
         "spec.dump": json.dumps({"annotations": annotations}).encode(),
         "bind.mounts": b"[]",
     }
+
+
+def tasks(*pids: int, name: str = "counter") -> dict[str, bytes]:
+    """CRIU's images that say which processes there are; members() has the pages of process 1."""
+    told = [pstree_entry(pid=pid, ppid=0, pgid=pid, sid=pid, threads=[pid]).SerializeToString() for pid in pids]
+    found = {"checkpoint/pstree.img": image((IMG_COMMON_MAGIC, MAGICS["pstree"]), *told)}
+    for pid in pids:
+        task = task_core_entry(task_state=1, exit_code=0, personality=0, flags=0, blk_sigset=0, comm=name.encode())
+        core = core_entry(mtype=1, tc=task).SerializeToString()
+        found[f"checkpoint/core-{pid}.img"] = image((IMG_COMMON_MAGIC, MAGICS["core"]), core)
+    return found
 
 
 def build(contents: dict[str, bytes] | None = None, extra: Iterable[tuple[str, bytes]] = ()) -> bytes:
