@@ -58,6 +58,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
     return made
 
 
+def unheaded(rows: Iterable[Sequence[Cell]]) -> Table:
+    """Names and values."""
+    made = table(("", ""), rows)
+    made.show_header = False
+    return made
+
+
 def say(text: str, style: str = "") -> None:
     """One remark to standard error."""
     stderr().print(Text(plain(text), style=style), soft_wrap=True)

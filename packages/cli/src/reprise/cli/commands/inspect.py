@@ -12,10 +12,9 @@ from reprise.archive.inspector import inspect_file
 from reprise.archive.manifest import Manifest
 from reprise.cli import archive_view as view
 from reprise.cli.archives import opened
-from reprise.cli.output import Format, Output, print_data, say, stdout, table, titled
+from reprise.cli.output import Format, Output, print_data, say, stdout, table, titled, unheaded
 from reprise.cli.progress import counting
 from reprise.cli.rendering import plain
-from rich.table import Table
 from rich.text import Text
 
 MOST = 25
@@ -56,7 +55,7 @@ def inspect(
 def _show(found: Inspection, manifest: Manifest | None, only: Collection[Section], *, everything: bool) -> None:
     out = stdout()
     if Section.facts in only:
-        out.print(_unheaded(view.facts(found, manifest)))
+        out.print(unheaded(view.facts(found, manifest)))
     tables: Sequence[tuple[Section, Sequence[str], Callable[[], view.Rows]]] = (
         (Section.processes, view.PROCESS_COLUMNS, lambda: view.processes(found)),
         (Section.memory, view.MEMORY_COLUMNS, lambda: view.memory(found, 1000 if everything else 8)),
@@ -74,12 +73,6 @@ def _show(found: Inspection, manifest: Manifest | None, only: Collection[Section
     if Section.log in only:
         lines = [Text(plain(cell.text), style=cell.style) for cell in view.log(found)]
         out.print(Text(""), Text("CRIU's log", style="bold"), *lines, sep="\n")
-
-
-def _unheaded(rows: view.Rows) -> Table:
-    made = table(("", ""), rows)
-    made.show_header = False
-    return made
 
 
 First = Annotated[str, typer.Argument(metavar="BEFORE", help="As for `inspect`.")]
