@@ -10,7 +10,6 @@ from reprise.archive.repository import Repository
 from reprise.cli.adapters.console import HttpConsole
 from reprise.cli.adapters.copies import FolderCopies
 from reprise.cli.adapters.store import open_store
-from reprise.cli.adapters.stream import NatsStream
 from reprise.cli.ports import Cluster, ClusterError, Console, Stream
 from reprise.cli.settings import Settings
 
@@ -74,6 +73,9 @@ class LazySession:
 
     @contextmanager
     def stream(self) -> Iterator[Stream]:
+        # Imported here: it takes half a second that other commands need not wait for.
+        from reprise.cli.adapters.stream import NatsStream
+
         told = self._settings
         if told.nats_url:
             yield NatsStream(told.nats_url, told.nats_url)
