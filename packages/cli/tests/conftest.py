@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members, tasks
 from reprise.cli.main import app
-from reprise.cli.ports import ClusterError, Console, Sent, Stream
+from reprise.cli.ports import Claimed, ClusterError, Console, NodeFacts, Objects, PodFacts, Sent, Stream
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
 
@@ -68,12 +68,62 @@ class FakeStream:
         yield from self._session.events
 
 
+class FakeObjects:
+    """A cluster with what a test puts there."""
+
+    def __init__(self) -> None:
+        self.claims: dict[tuple[str, str], Claimed] = {}
+        self.found: list[PodFacts] = []
+        self.written: list[tuple[str, dict[str, str | None]]] = []
+        self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
+
+    def add(self, name: str, kind: str = "Deployment", annotations: dict[str, str] | None = None, **spec: Any) -> Claimed:
+        workload = Workload.model_validate({"namespace": "shop", "kind": kind, "name": name})
+        made = {"containers": [{"name": "app", "image": "app:1", "livenessProbe": {"httpGet": {"path": "/"}}}]} | spec
+        self.claims[kind, name] = Claimed(workload, annotations or {}, made, 1, {"app": name})
+        return self.claims[kind, name]
+
+    def names(self, namespace: str) -> list[tuple[str, str]]:
+        return list(self.claims) if namespace == "shop" else []
+
+    def read(self, workload: Workload) -> Claimed:
+        return self.claims[workload.kind, workload.name]
+
+    def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
+        self.written.append((str(workload), dict(annotations)))
+
+    def pods(self, claimed: Claimed) -> list[PodFacts]:
+        return self.found
+
+    def nodes(self) -> list[NodeFacts]:
+        return list(self._answer("nodes"))
+
+    def configz(self, node: str) -> dict[str, Any]:
+        return dict(self._answer("configz"))
+
+    def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
+        return bool(self._answer("may"))
+
+    def running(self, namespace: str) -> list[tuple[str, str, bool]]:
+        return list(self._answer("running"))
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    def _answer(self, name: str) -> Any:
+        if isinstance(self.told[name], Exception):
+            raise self.told[name]
+        return self.told[name]
+
+
 class FakeSession:
     def __init__(self) -> None:
         self.store, self.held = MemoryStore(), MemoryCopies()
         self.rows: list[dict[str, Any]] = []
         self.asked: list[str | None] = []
         self.failures: list[Exception | None] = []
+        self.cluster = FakeObjects()
+        self.system_namespace = "reprise-system"
         self.tables: dict[str, list[dict[str, Any]]] = {}
         self.events: list[Sent] = []
         self.filters: dict[str, str] = {}
@@ -86,6 +136,9 @@ class FakeSession:
 
     def copies(self) -> Copies:
         return self.held
+
+    def objects(self) -> Objects:
+        return self.cluster
 
     @contextmanager
     def console(self) -> Iterator[Console]:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from reprise.cli.commands import events, store
 from reprise.cli.commands.history import history, trace
 from reprise.cli.commands.inspect import diff, inspect
+from reprise.cli.commands.protect import checkpoint, protect, unprotect
 from reprise.cli.commands.status import status
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
@@ -52,6 +53,9 @@ app = typer.Typer(
     help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 damage.",
 )  # fmt: skip
 app.command()(status)
+app.command()(protect)
+app.command()(unprotect)
+app.command()(checkpoint)
 app.command()(history)
 app.command()(trace)
 app.command()(inspect)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from reprise.archive.checker import Copies
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import RepriseError
+from reprise.contracts.model import Workload
 
 
 class ClusterError(RepriseError):
@@ -37,6 +38,83 @@ class Cluster(Protocol):
 
     def copies(self, namespace: str) -> Copies:
         """Packs that the nodes' transfer pods still hold."""
+        ...
+
+    def objects(self) -> "Objects": ...
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A workload as it is in the cluster. spec: its pods', as JSON; selector: their labels."""
+
+    workload: Workload
+    annotations: dict[str, str]
+    spec: dict[str, Any]
+    replicas: int
+    selector: dict[str, str]
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        return list(self.spec.get("containers") or [])
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod that is not being deleted. ready, image_ids, images: by container."""
+
+    name: str
+    uid: str
+    node: str
+    phase: str
+    ready: dict[str, bool]
+    image_ids: dict[str, str]
+    images: dict[str, str]
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What a node says of itself. runtime: such as `cri-o://1.34.0`."""
+
+    name: str
+    ready: bool
+    kubelet: str
+    runtime: str
+    kernel: str
+    architecture: str
+    os: str
+
+
+class Objects(Protocol):
+    """Workloads, pods and nodes, with the user's rights. Raises ClusterError."""
+
+    def names(self, namespace: str) -> list[tuple[str, str]]:
+        """Kind and name of all that can be protected."""
+        ...
+
+    def read(self, workload: Workload) -> Claimed: ...
+
+    def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
+        """None removes one."""
+        ...
+
+    def pods(self, claimed: Claimed) -> list[PodFacts]: ...
+
+    def nodes(self) -> list[NodeFacts]: ...
+
+    def configz(self, node: str) -> dict[str, Any]:
+        """The kubelet's configuration; needs the right to get nodes/proxy."""
+        ...
+
+    def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
+        """Whether a service account has a right; needs the right to create subjectaccessreviews."""
+        ...
+
+    def running(self, namespace: str) -> list[tuple[str, str, bool]]:
+        """Reprise's pods: service, node, whether it is ready."""
+        ...
+
+    def now(self) -> datetime:
+        """By the cluster's clock."""
         ...
 
 
@@ -79,9 +157,16 @@ class Session(Protocol):
 
     def copies(self) -> Copies: ...
 
+    def objects(self) -> Objects: ...
+
     def console(self) -> AbstractContextManager[Console]: ...
 
     def stream(self) -> AbstractContextManager[Stream]: ...
+
+    @property
+    def system_namespace(self) -> str:
+        """Where Reprise is deployed."""
+        ...
 
     def namespace(self) -> str:
         """The one that is meant when none is named."""

@@ -10,7 +10,7 @@ from reprise.archive.repository import Repository
 from reprise.cli.adapters.console import HttpConsole
 from reprise.cli.adapters.copies import FolderCopies
 from reprise.cli.adapters.store import open_store
-from reprise.cli.ports import Cluster, ClusterError, Console, Stream
+from reprise.cli.ports import Cluster, ClusterError, Console, Objects, Stream
 from reprise.cli.settings import Settings
 
 STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
@@ -82,6 +82,13 @@ class LazySession:
             return
         with self._cluster.forward(told.system_namespace, NATS_SERVICE, NATS_PORT) as address:
             yield NatsStream(f"nats://{address}", f"NATS in {told.system_namespace}")
+
+    def objects(self) -> Objects:
+        return self._cluster.objects()
+
+    @property
+    def system_namespace(self) -> str:
+        return self._settings.system_namespace
 
     def namespace(self) -> str:
         if self._settings.console_url:

@@ -14,6 +14,7 @@ from kubernetes.client.exceptions import ApiException
 from reprise.archive.checker import Copies
 from reprise.cli.adapters.copies import NodeCopies
 from reprise.cli.adapters.forward import Forward
+from reprise.cli.adapters.objects import KubeObjects
 from reprise.cli.ports import ClusterError
 
 TIMEOUT_S = (5, 20)  # connect, read
@@ -70,6 +71,9 @@ class KubeCluster:
     def copies(self, namespace: str) -> Copies:
         pods = self._pods(namespace, "app.kubernetes.io/name=transfer", "the pods of transfer")
         return NodeCopies(self._api.configuration, namespace, [pod.metadata.name for pod in pods])
+
+    def objects(self) -> KubeObjects:
+        return KubeObjects(self._api, self._ask)
 
     def _behind(self, namespace: str, service: str, port: int) -> tuple[str, int]:
         """A ready pod of the service, and its own number for the service's port."""
