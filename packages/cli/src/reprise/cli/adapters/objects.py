@@ -41,7 +41,7 @@ class KubeObjects:
             "Pod": self._core.read_namespaced_pod,
         }[workload.kind]  # fmt: skip
         found = self._ask(str(workload), lambda: read(workload.name, workload.namespace, _request_timeout=TIMEOUT_S))
-        pod, as_json = workload.kind == "Pod", cast(Callable[[Any], Any], self._api.sanitize_for_serialization)
+        pod, as_json = workload.kind == "Pod", cast(Any, self._api).sanitize_for_serialization
         return Claimed(
             workload=workload,
             annotations=dict(found.metadata.annotations or {}),
