@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from reprise.cli.commands import events, store
+from reprise.cli.commands.doctor import doctor
 from reprise.cli.commands.history import history, trace
 from reprise.cli.commands.inspect import diff, inspect
 from reprise.cli.commands.protect import checkpoint, protect, unprotect
@@ -56,6 +57,7 @@ app.command()(status)
 app.command()(protect)
 app.command()(unprotect)
 app.command()(checkpoint)
+app.command()(doctor)
 app.command()(history)
 app.command()(trace)
 app.command()(inspect)
