@@ -71,6 +71,14 @@ def test_what_may_not_be_seen_is_said_and_is_no_error(reprise: Run, session: Any
     assert "not seen: console: it does not answer" in told.stderr
 
 
+def test_who_may_not_see_nodes_is_told_of_the_workload(reprise: Run, session: Any) -> None:
+    session.cluster.told["nodes"] = ClusterError("nodes is forbidden", subject="nodes")
+    told = reprise("doctor", "shop/cart")
+    assert told.exit_code == 0, told.output
+    assert "not seen: nodes: nodes is forbidden" in told.stderr
+    assert "name a workload" in reprise("doctor").stderr
+
+
 def test_deep_reads_the_newest_checkpoint(reprise: Run, session: Any, write: Callable[..., Manifest]) -> None:
     from reprise.contracts.model import Workload
 

@@ -9,7 +9,7 @@ from reprise.archive.inspector import inspect_file
 from reprise.cli.archives import opened
 from reprise.cli.claims import claimed
 from reprise.cli.doctor.evidence import Evidence
-from reprise.cli.ports import Claimed, Console, NodeFacts, PodFacts, Session
+from reprise.cli.ports import Claimed, ClusterError, Console, NodeFacts, PodFacts, Session
 from reprise.contracts.annotations import parse
 from reprise.contracts.errors import RepriseError
 
@@ -23,10 +23,12 @@ class Gatherer:
     def __init__(self, session: Session, *, deep: bool) -> None:
         self._session, self._deep = session, deep
         self._objects, self._hidden = session.objects(), dict[str, str]()
-        self._nodes = {node.name: node for node in self._objects.nodes()}
+        self._nodes = {node.name: node for node in self._seen("nodes", self._objects.nodes) or []}
 
     def about(self, subject: str, namespace: str) -> list[Evidence]:
         """subject: a node, a workload, or empty for all nodes. One piece for each node in question."""
+        if not subject and not self._nodes:
+            raise ClusterError("no node can be seen", subject="nodes", remedy="name a workload: `reprise doctor NAMESPACE/NAME`")
         if not subject:
             return [self._of_node(node) for node in self._nodes.values()]
         if subject in self._nodes:
