@@ -1,7 +1,8 @@
 """A session over an in-memory store and a console that is told what to answer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from reprise.archive.checker import Copies
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
-from reprise.archive.testing import FixedKeys, MemoryStore, build
+from reprise.archive.testing import FixedKeys, MemoryStore, build, members, tasks
 from reprise.cli.main import app
-from reprise.cli.ports import ClusterError, Hosted, Mover, Told, Workloads
+from reprise.cli.ports import Claimed, ClusterError, Console, Hosted, Mover, NodeFacts, Objects, PodFacts, Sent, Stream, Told
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
+
+COUNTER = Workload(namespace="default", name="counter")
 
 
 class MemoryCopies:
@@ -62,13 +65,107 @@ class MemoryMover:
             self.pods = [Hosted("ns", "counter", "counter-mv", "n2")]
 
 
+class FakeConsole:
+    """Answers what it is told to; remembers what was asked."""
+
+    def __init__(self, session: "FakeSession") -> None:
+        self._session = session
+
+    def workloads(self, namespace: str | None) -> list[dict[str, Any]]:
+        self._fail()
+        self._session.asked.append(namespace)
+        return self._session.rows
+
+    def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
+        self._fail()
+        self._session.filters = dict(filters)
+        return self._session.tables.get(table, [])[:most]
+
+    def tail(self, filters: Mapping[str, str], after: str = "") -> Iterator[Sent]:
+        self._fail()
+        self._session.filters, self._session.after = dict(filters), [*self._session.after, after]
+        yield from self._session.events
+        self._fail()
+        raise KeyboardInterrupt
+
+    def _fail(self) -> None:
+        if self._session.failures:
+            failure = self._session.failures.pop(0)
+            if failure:
+                raise failure
+
+
+class FakeStream:
+    def __init__(self, session: "FakeSession") -> None:
+        self._session = session
+
+    def replay(self, subject: str, since: datetime) -> Iterator[Sent]:
+        self._session.subject, self._session.since = subject, since
+        yield from self._session.events
+
+
+class FakeObjects:
+    """A cluster with what a test puts there."""
+
+    def __init__(self) -> None:
+        self.claims: dict[tuple[str, str], Claimed] = {}
+        self.found: list[PodFacts] = []
+        self.written: list[tuple[str, dict[str, str | None]]] = []
+        self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
+
+    def add(self, name: str, kind: str = "Deployment", annotations: dict[str, str] | None = None, **spec: Any) -> Claimed:
+        workload = Workload.model_validate({"namespace": "shop", "kind": kind, "name": name})
+        made = {"containers": [{"name": "app", "image": "app:1", "livenessProbe": {"httpGet": {"path": "/"}}}]} | spec
+        self.claims[kind, name] = Claimed(workload, annotations or {}, made, 1, {"app": name})
+        return self.claims[kind, name]
+
+    def names(self, namespace: str) -> list[tuple[str, str]]:
+        return list(self.claims) if namespace == "shop" else []
+
+    def read(self, workload: Workload) -> Claimed:
+        return self.claims[workload.kind, workload.name]
+
+    def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
+        self.written.append((str(workload), dict(annotations)))
+
+    def pods(self, claimed: Claimed) -> list[PodFacts]:
+        return self.found
+
+    def nodes(self) -> list[NodeFacts]:
+        return list(self._answer("nodes"))
+
+    def configz(self, node: str) -> dict[str, Any]:
+        return dict(self._answer("configz"))
+
+    def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
+        return bool(self._answer("may"))
+
+    def running(self, namespace: str) -> list[tuple[str, str, bool]]:
+        return list(self._answer("running"))
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+    def _answer(self, name: str) -> Any:
+        if isinstance(self.told[name], Exception):
+            raise self.told[name]
+        return self.told[name]
+
+
 class FakeSession:
     def __init__(self) -> None:
         self.store, self.held = MemoryStore(), MemoryCopies()
         self.rows: list[dict[str, Any]] = []
         self.asked: list[str | None] = []
-        self.failures: list[Exception] = []
         self.moving = MemoryMover()
+        self.failures: list[Exception | None] = []
+        self.cluster = FakeObjects()
+        self.system_namespace = "reprise-system"
+        self.tables: dict[str, list[dict[str, Any]]] = {}
+        self.events: list[Sent] = []
+        self.filters: dict[str, str] = {}
+        self.after: list[str] = []
+        self.subject, self.since = "", datetime.min
 
     @contextmanager
     def repository(self, *, keys: bool = False) -> Iterator[Repository]:
@@ -77,15 +174,16 @@ class FakeSession:
     def copies(self) -> Copies:
         return self.held
 
-    @contextmanager
-    def console(self) -> Iterator[Workloads]:
-        def workloads(namespace: str | None) -> list[dict[str, Any]]:
-            if self.failures:
-                raise self.failures.pop(0)
-            self.asked.append(namespace)
-            return self.rows
+    def objects(self) -> Objects:
+        return self.cluster
 
-        yield workloads
+    @contextmanager
+    def console(self) -> Iterator[Console]:
+        yield FakeConsole(self)
+
+    @contextmanager
+    def stream(self) -> Iterator[Stream]:
+        yield FakeStream(self)
 
     def mover(self) -> Mover:
         return self.moving
@@ -110,14 +208,14 @@ def reprise(session: FakeSession) -> Callable[..., Result]:
 
 
 @pytest.fixture
-def write(session: FakeSession, tmp_path: Path) -> Callable[[str], Manifest]:
+def write(session: FakeSession, tmp_path: Path) -> Callable[..., Manifest]:
     """Store an archive under this id."""
 
-    def write(checkpoint_id: str) -> Manifest:
+    def write(checkpoint_id: str, workload: Workload = COUNTER) -> Manifest:
         path = tmp_path / f"checkpoint-{checkpoint_id}.tar"
-        path.write_bytes(build())
+        path.write_bytes(build(members() | tasks(1)))
         return Repository(session.store, FixedKeys()).write_archive(
-            path, checkpoint_id=checkpoint_id, workload=Workload(namespace="default", name="counter"), trigger="interval",
+            path, checkpoint_id=checkpoint_id, workload=workload, trigger="interval",
             target=Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1"),
         )  # fmt: skip
 

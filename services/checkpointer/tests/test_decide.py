@@ -34,9 +34,9 @@ def test_each_cause_is_told_apart_and_carries_a_remedy(status: int, body: str, l
 
 
 def test_only_what_passes_by_itself_is_tried_again_at_once() -> None:
-    assert explain(500, CRIU_BODY, "In-flight connection").retry
+    assert explain(500, CRIU_BODY, "Error (criu/sk-inet.c:206): inet: In-flight connection (l) for 1f").retry
     assert explain(500, "failed to pause container").retry
-    assert not explain(500, CRIU_BODY, "Unsupported proto 262").retry
+    assert not explain(500, CRIU_BODY, "Error: Unsupported proto 262").retry
     assert not explain(403, "Forbidden").retry
 
 

@@ -8,7 +8,11 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from reprise.cli.commands import moves, store
+from reprise.cli.commands import events, moves, store
+from reprise.cli.commands.doctor import doctor
+from reprise.cli.commands.history import history, trace
+from reprise.cli.commands.inspect import diff, inspect
+from reprise.cli.commands.protect import checkpoint, protect, unprotect
 from reprise.cli.commands.status import status
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
@@ -50,7 +54,17 @@ app = typer.Typer(
     help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 damage.",
 )  # fmt: skip
 app.command()(status)
-app.command()(moves.move), app.command()(moves.drain)
+app.command()(protect)
+app.command()(unprotect)
+app.command()(checkpoint)
+app.command()(doctor)
+app.command()(moves.move)
+app.command()(moves.drain)
+app.command()(history)
+app.command()(trace)
+app.command()(inspect)
+app.command()(diff)
+app.add_typer(events.app, name="events")
 app.add_typer(store.app, name="store")
 
 

@@ -1,12 +1,15 @@
 """What the commands need of the world."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from reprise.archive.checker import Copies
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import RepriseError
+from reprise.contracts.model import Workload
 
 
 class ClusterError(RepriseError):
@@ -38,6 +41,8 @@ class Cluster(Protocol):
         ...
 
     def mover(self) -> "Mover": ...
+
+    def objects(self) -> "Objects": ...
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,109 @@ class Mover(Protocol):
         ...
 
 
-class Workloads(Protocol):
-    """The console's answer. Raises ConsoleError."""
+@dataclass(frozen=True)
+class Claimed:
+    """A workload as it is in the cluster. spec: its pods', as JSON; selector: their labels."""
 
-    def __call__(self, namespace: str | None) -> list[dict[str, Any]]: ...
+    workload: Workload
+    annotations: dict[str, str]
+    spec: dict[str, Any]
+    replicas: int
+    selector: dict[str, str]
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        return list(self.spec.get("containers") or [])
+
+
+@dataclass(frozen=True)
+class PodFacts:
+    """A pod that is not being deleted. ready, image_ids, images: by container."""
+
+    name: str
+    uid: str
+    node: str
+    phase: str
+    ready: dict[str, bool]
+    image_ids: dict[str, str]
+    images: dict[str, str]
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What a node says of itself. runtime: such as `cri-o://1.34.0`."""
+
+    name: str
+    ready: bool
+    kubelet: str
+    runtime: str
+    kernel: str
+    architecture: str
+    os: str
+
+
+class Objects(Protocol):
+    """Workloads, pods and nodes, with the user's rights. Raises ClusterError."""
+
+    def names(self, namespace: str) -> list[tuple[str, str]]:
+        """Kind and name of all that can be protected."""
+        ...
+
+    def read(self, workload: Workload) -> Claimed: ...
+
+    def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
+        """None removes one."""
+        ...
+
+    def pods(self, claimed: Claimed) -> list[PodFacts]: ...
+
+    def nodes(self) -> list[NodeFacts]: ...
+
+    def configz(self, node: str) -> dict[str, Any]:
+        """The kubelet's configuration; needs the right to get nodes/proxy."""
+        ...
+
+    def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
+        """Whether a service account has a right; needs the right to create subjectaccessreviews."""
+        ...
+
+    def running(self, namespace: str) -> list[tuple[str, str, bool]]:
+        """Reprise's pods: service, node, whether it is ready."""
+        ...
+
+    def now(self) -> datetime:
+        """By the cluster's clock."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An event as it was sent. place: its sequence in the stream, to go on after it; event: the CloudEvent."""
+
+    place: str
+    event: dict[str, Any]
+
+
+class Console(Protocol):
+    """The console's answers. Filters that are empty are any. Raises ConsoleError."""
+
+    def workloads(self, namespace: str | None) -> list[dict[str, Any]]: ...
+
+    def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
+        """The newest first. table: checkpoints, failovers or events."""
+        ...
+
+    def tail(self, filters: Mapping[str, str], after: str = "") -> Iterator[Sent]:
+        """Events as they happen, after that place; ends only by raising."""
+        ...
+
+
+class Stream(Protocol):
+    """The event stream itself. Raises ClusterError."""
+
+    def replay(self, subject: str, since: datetime) -> Iterator[Sent]:
+        """What it holds since then, oldest first; ends with what is the last one now."""
+        ...
 
 
 class Session(Protocol):
@@ -96,7 +200,16 @@ class Session(Protocol):
 
     def copies(self) -> Copies: ...
 
-    def console(self) -> AbstractContextManager[Workloads]: ...
+    def objects(self) -> Objects: ...
+
+    def console(self) -> AbstractContextManager[Console]: ...
+
+    def stream(self) -> AbstractContextManager[Stream]: ...
+
+    @property
+    def system_namespace(self) -> str:
+        """Where Reprise is deployed."""
+        ...
 
     def mover(self) -> Mover: ...
 

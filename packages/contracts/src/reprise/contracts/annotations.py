@@ -6,8 +6,10 @@ unchanged; where both are set, ours wins. A bad value is a Problem, and the last
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
+from pydantic import AwareDatetime
 from reprise.contracts.model import Frozen
 
 PREFIX = "reprise.dev/"
@@ -16,6 +18,8 @@ MOVE_ID, MOVE_TO = PREFIX + "move-id", PREFIX + "move-to"
 """On a Deployment: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
 GUARD_LABEL = PREFIX + "guard"
 """On a PodDisruptionBudget that Reprise made, and manages."""
+CHECKPOINT_NOW = PREFIX + "checkpoint-now"
+"""The moment at which the owner wants one checkpoint besides those of the interval; it is what names it, too."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
 MAX_INTERVAL_S = 7 * 86400.0
 
@@ -40,6 +44,8 @@ class Policy(Frozen):
 
     guard: bool = True
     """Whether evictions wait until it has been moved off a cordoned node."""
+    checkpoint_at: AwareDatetime | None = None
+    """When its owner wants a checkpoint besides those of the interval; None: never asked."""
 
     @property
     def protects(self) -> bool:
@@ -102,6 +108,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
         guard=read(((PREFIX + "guard", _switch),), True, base.guard),
+        checkpoint_at=read(((CHECKPOINT_NOW, _moment),), None, base.checkpoint_at),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     return Parsed(policy=policy, problems=tuple(problems))
@@ -160,6 +167,14 @@ def _switch(text: str) -> bool:
         case "off" | "false":
             return False
     raise ValueError("use on or off")
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        told = datetime.fromisoformat(text.strip())
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("not a moment: write it as 2026-11-24T20:14:33Z (RFC 3339)") from error
 
 
 def _containers(text: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """What a kubelet's answer means, pure: the reason, and what the user can do."""
 
-import re
 from dataclasses import dataclass
 
+from reprise.contracts.causes import error_lines, of_log
 from reprise.contracts.events import Trigger
 
 LEAST_OF_INTERVAL = 0.25
@@ -35,29 +35,6 @@ RUNTIME_CAUSES = (
     ("not running", "NotRunning", "the container ended meanwhile; the next checkpoint is of its successor"),
 )  # fmt: skip
 
-# (pattern in CRIU's own log, reason, what it is, remedy)
-CRIU_CAUSES = (
-    (r"Unsupported proto 262", "MptcpSocket", "the process has an MPTCP socket, which CRIU cannot dump",
-     "servers built with Go >= 1.24 listen with MPTCP: set env GODEBUG=multipathtcp=0 on the container"),
-    (r"In-flight connection", "InFlightConnection", "a client was between SYN and accept",
-     "add `skip-in-flight` to /etc/criu/runc.conf on the node"),
-    (r"Connected TCP socket|tcp-established", "TcpConnection", "the process has an open TCP connection",
-     "add `tcp-close` (or `tcp-established`) to /etc/criu/runc.conf on the node"),
-    (r"file lock|--file-locks|Some file locks are hold", "FileLocks", "the process holds file locks",
-     "add `file-locks` to /etc/criu/runc.conf on the node"),
-    (r"io_uring", "IoUring", "the process uses io_uring, which CRIU cannot dump",
-     "switch io_uring off in the app (libuv: UV_USE_IO_URING=0)"),
-    (r"ghost file.*(limit|too big)|Can't dump ghost file", "GhostFile", "a deleted file that is open is too large",
-     "raise `ghost-limit` in /etc/criu/runc.conf on the node"),
-    (r"Can't lookup mount|doesn't have a proper root mount|mount .* is not supported|unsupported mount", "Mount",
-     "a mount of the container cannot be dumped", "leave this volume type out of the pod"),
-    (r"Can't dump.*(/dev/nvidia|/dev/dri)|chardev", "Device", "the process has a device open",
-     "CRIU needs a plugin for this device"),
-    (r"Can't get rlimit", "NoSysResource", "CRIU may not read the limits of a process of another user",
-     "give the container runtime CAP_SYS_RESOURCE, or run the container as root"),
-    (r"vdso", "Vdso", "this CRIU does not know this kernel's vdso", "install criu >= 4.1 on the node"),
-)  # fmt: skip
-
 
 def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> bool:
     """Whether a due checkpoint is not worth taking: several that waited for this node come all at once, and one makes up for
@@ -66,7 +43,7 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
     own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
     """
-    if since_last_s is None or trigger in ("demand", "drain"):
+    if since_last_s is None or trigger in ("demand", "drain", "move"):
         return False
     return since_last_s < interval_s * LEAST_OF_INTERVAL
 
@@ -99,9 +76,9 @@ def _criu(text: str, criu_log: str | None) -> Failure:
         return Failure("CriuFailed", f"CRIU failed, and its log could not be read: {text}",
                        "read dump.log in the container's userdata folder on the node; mount it at "
                        "REPRISE_CRIU_LOG_DIR to have it read here")  # fmt: skip
-    for pattern, reason, what, remedy in CRIU_CAUSES:
-        if re.search(pattern, criu_log):
-            return Failure(reason, what, remedy, retry=reason == "InFlightConnection")
-    errors = [line.strip() for line in criu_log.splitlines() if "Error" in line]
+    cause = of_log(criu_log)
+    if cause:
+        return Failure(cause.reason, cause.what, cause.remedy, retry=cause.passes)
+    errors = error_lines(criu_log)
     last = "; ".join(errors[-3:]) or text
     return Failure("CriuFailed", f"CRIU failed: {last}"[:900], "see https://criu.org/What_cannot_be_checkpointed")

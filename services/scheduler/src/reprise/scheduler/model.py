@@ -16,6 +16,8 @@ class Slot(BaseModel):
     number: int
     checkpoint_id: str = ""
     """What was emitted; empty in a record of an older version."""
+    demand_s: float = 0.0
+    """The owner's last demand that was served, in seconds since the epoch."""
 
 
 class Harm(BaseModel):

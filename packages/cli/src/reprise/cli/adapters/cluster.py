@@ -15,6 +15,7 @@ from reprise.archive.checker import Copies
 from reprise.cli.adapters.copies import NodeCopies
 from reprise.cli.adapters.forward import Forward
 from reprise.cli.adapters.mover import KubeMover
+from reprise.cli.adapters.objects import KubeObjects
 from reprise.cli.ports import ClusterError
 
 TIMEOUT_S = (5, 20)  # connect, read
@@ -74,6 +75,9 @@ class KubeCluster:
 
     def mover(self) -> "KubeMover":
         return KubeMover(self._api, self._ask)
+
+    def objects(self) -> KubeObjects:
+        return KubeObjects(self._api, self._ask)
 
     def _behind(self, namespace: str, service: str, port: int) -> tuple[str, int]:
         """A ready pod of the service, and its own number for the service's port."""

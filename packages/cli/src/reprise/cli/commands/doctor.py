@@ -1,0 +1,76 @@
+"""`reprise doctor`: whether checkpoints can work, and why they did not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from reprise.cli.doctor.causes import Finding, State, Verdict, diagnose
+from reprise.cli.doctor.evidence import Evidence
+from reprise.cli.doctor.gather import Gatherer
+from reprise.cli.output import FINDINGS, Format, Output, print_data, say, stdout, table, titled
+from reprise.cli.ports import Session
+from reprise.cli.rendering import Cell
+from reprise.contracts.causes import error_lines, of_log
+
+STYLES: dict[State, str] = {"ok": "green", "problem": "bold red", "warning": "yellow", "unknown": "dim"}
+COLUMNS = ("CHECK", "STATE", "SEEN", "WHAT TO DO")
+MAX_LOG = 64 << 20
+
+Subject = Annotated[
+    str, typer.Argument(metavar="[NODE|WORKLOAD]", help="A node's name or [NAMESPACE/][KIND/]NAME; all nodes if not given.")
+]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
+Deep = Annotated[bool, typer.Option("--deep", help="Read its newest checkpoint too: sockets, locks, CRIU's version.")]
+Log = Annotated[
+    Path | None, typer.Option("--log", exists=True, dir_okay=False, help="Explain this dump.log of CRIU's, and nothing else.")
+]
+
+
+def doctor(
+    context: typer.Context, subject: Subject = "", namespace: Namespace = "", deep: Deep = False, log: Log = None,
+    output: Output = Format.table,
+) -> None:  # fmt: skip
+    """Whether checkpoints can work, or why they did not: known causes, what is seen, what to do. Exits with 3 on a problem."""
+    if log:
+        found = [("CRIU's log", explained(log.read_bytes()[-MAX_LOG:].decode(errors="replace")))]
+    else:
+        session: Session = context.obj
+        gatherer = Gatherer(session, deep=deep)
+        found = [(_title(each), diagnose(each)) for each in gatherer.about(subject, namespace)]
+        for what, why in gatherer.hidden.items():
+            say(f"not seen: {what}: {why}", "dim")
+    if output.is_data:
+        print_data([_as_data(title, finding) for title, findings in found for finding in findings], output)
+    else:
+        for title, findings in found:
+            _show(title, findings)
+    if any(finding.verdict.state == "problem" for _, findings in found for finding in findings):
+        raise typer.Exit(FINDINGS)
+
+
+def explained(log: str) -> list[Finding]:
+    """Of a dump.log: its cause if it is known, else what CRIU complained of last."""
+    cause, errors = of_log(log), error_lines(log)
+    if cause:
+        return [Finding(cause.reason, Verdict("problem", cause.what, cause.remedy))]
+    if "Dumping finished successfully" in log:
+        return [Finding("dump", Verdict("ok", "it succeeded"))]
+    last = "; ".join(errors[-3:]) or "no error is in it"
+    return [Finding("dump", Verdict("problem", last, "see https://criu.org/What_cannot_be_checkpointed"))]
+
+
+def _title(evidence: Evidence) -> str:
+    parts = [str(evidence.workload.workload)] if evidence.workload else []
+    return " on ".join([*parts, *([f"node {evidence.node.name}"] if evidence.node else [])])
+
+
+def _as_data(title: str, finding: Finding) -> dict[str, str]:
+    told = finding.verdict
+    return {"subject": title, "check": finding.check, "state": told.state, "seen": told.seen, "remedy": told.remedy}
+
+
+def _show(title: str, findings: Sequence[Finding]) -> None:
+    told = [(each.check, each.verdict) for each in findings]
+    rows = [[Cell(name, "bold"), Cell(v.state, STYLES[v.state]), Cell(v.seen), Cell(v.remedy)] for name, v in told]
+    stdout().print(titled(title, table(COLUMNS, rows)))

@@ -1,0 +1,173 @@
+"""`reprise protect`, `unprotect` and `checkpoint`: what a workload's owner asks of Reprise, written as annotations."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from reprise.cli.claims import claimed
+from reprise.cli.output import ERROR, Format, Output, print_data, say, stderr
+from reprise.cli.ports import Claimed, ClusterError, Objects, Session
+from reprise.cli.protection import annotations, consequences, unprotected, warnings
+from reprise.cli.rendering import duration, size
+from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
+from reprise.contracts.model import checkpoint_id
+
+POLL_S = 0.5
+
+Name = Annotated[str, typer.Argument(metavar="WORKLOAD", help="[NAMESPACE/][KIND/]NAME; your context's namespace if not named.")]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
+Interval = Annotated[str, typer.Option("--interval", help="How old its newest checkpoint may get: 10s, 1m30s, 2h (60s).")]
+Keep = Annotated[str, typer.Option("--keep", help="How many checkpoints to keep (3).")]
+Containers = Annotated[str, typer.Option("--containers", help="Which, by comma; its first one if not given.")]
+Arm = Annotated[str, typer.Option("--arm", help="first-checkpoint, on-failure or never: how a crash is restored.")]
+Prestage = Annotated[str, typer.Option("--prestage", help="auto, image, chunks or none: what lies ready on the standby.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written and what would happen.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until it is stored.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")]
+
+
+def protect(
+    context: typer.Context, workload: Name, namespace: Namespace = "", interval: Interval = "", keep: Keep = "",
+    containers: Containers = "", arm: Arm = "", prestage: Prestage = "", dry_run: DryRun = False, output: Output = Format.table,
+) -> None:  # fmt: skip
+    """Protect a workload from now on, and say what will happen. Given again, it changes only what is named."""
+    chosen = {"interval": interval, "keep": keep, "containers": containers, "arm": arm, "prestage": prestage}
+    made = annotations(chosen)
+    found = claimed(context.obj, workload, namespace)
+    policy = parse(found.annotations | made).policy
+    wrong = warnings(policy, [container["name"] for container in found.containers])
+    if wrong:
+        raise ClusterError(wrong[0], subject=str(found.workload), remedy="correct --containers; nothing was changed")
+    _write(context.obj, found, made, dry_run=dry_run)
+    _tell(found, made, _consequences(found, policy), output, dry_run=dry_run)
+
+
+def unprotect(
+    context: typer.Context, workload: Name, namespace: Namespace = "", dry_run: DryRun = False, output: Output = Format.table
+) -> None:
+    """Take no more checkpoints of a workload, and restore it no more. What is stored is kept."""
+    found = claimed(context.obj, workload, namespace)
+    if not parse(found.annotations).policy.protects:
+        say(f"{found.workload} is not protected: nothing to do.")
+        return
+    told = [
+        "no more checkpoints are taken of it, and it is not moved when its node is lost",
+        "what is stored is kept: `reprise protect` goes on from there",
+        "a pod that was armed runs from its checkpoint's image until it is replaced, as `kubectl rollout restart` does",
+    ]
+    _write(context.obj, found, unprotected(), dry_run=dry_run)
+    _tell(found, unprotected(), told, output, dry_run=dry_run)
+
+
+def _write(session: Session, found: Claimed, made: dict[str, str], *, dry_run: bool) -> None:
+    if not dry_run:
+        session.objects().annotate(found.workload, made)
+
+
+def _consequences(found: Claimed, policy: Policy) -> list[str]:
+    names = [container["name"] for container in found.containers]
+    chosen = policy.containers or tuple(names[:1])
+    probed = all(container.get("livenessProbe") for container in found.containers if container["name"] in chosen)
+    return consequences(policy, names, found.replicas, probed=probed, kind=found.workload.kind)
+
+
+def _tell(found: Claimed, made: dict[str, str], told: list[str], output: Format, *, dry_run: bool) -> None:
+    if output.is_data:
+        workload = found.workload.model_dump(mode="json")
+        print_data({"workload": workload, "annotations": made, "written": not dry_run, "consequences": told}, output)
+        return
+    written = ", ".join(f"{name}={value}" for name, value in made.items())
+    say(f"{found.workload}: {'would write' if dry_run else 'wrote'} {written}", "" if dry_run else "green")
+    for line in told:
+        say(f"  - {line}")
+
+
+def checkpoint(
+    context: typer.Context, workload: Name, namespace: Namespace = "", timeout: Timeout = 120, no_wait: NoWait = False,
+    output: Output = Format.table,
+) -> None:  # fmt: skip
+    """Take a checkpoint of a protected workload now, and wait until it is stored."""
+    session: Session = context.obj
+    found = claimed(session, workload, namespace)
+    objects = session.objects()
+    wanted = _wanted(found, objects)
+    moment = objects.now() + timedelta(milliseconds=int(time.time() * 1000) % 1000)
+    objects.annotate(found.workload, {CHECKPOINT_NOW: moment.isoformat(timespec="milliseconds")})
+    ids = {checkpoint_id(uid, container, moment): pod for (uid, container), pod in wanted.items()}
+    if no_wait:
+        say(f"asked for {', '.join(ids)}")
+        return
+    with _waiting(f"waiting until {len(ids)} checkpoint{'s are' if len(ids) > 1 else ' is'} stored"):
+        rows = _outcomes(session, found, set(ids), timeout)
+    _tell_outcomes(rows, ids, output, found, timeout)
+
+
+def _wanted(found: Claimed, objects: Objects) -> dict[tuple[str, str], str]:
+    """Pod by its uid and protected container. Raises ClusterError where nothing can be checkpointed."""
+    policy = parse(found.annotations).policy
+    what = str(found.workload)
+    if not policy.protects:
+        raise ClusterError("it is not protected", subject=what, remedy=f"`reprise protect {_address(found)}` protects it")
+    names = policy.containers or tuple(container["name"] for container in found.containers[:1])
+    pods = [pod for pod in objects.pods(found) if pod.phase == "Running"]
+    ready = {(pod.uid, name): pod.name for pod in pods for name in names if pod.ready.get(name)}
+    if not ready:
+        raise ClusterError(
+            "none of its pods is ready: only what is healthy is checkpointed", subject=what,
+            remedy=f"`kubectl -n {found.workload.namespace} get pods` shows why",
+        )  # fmt: skip
+    return ready
+
+
+def _address(found: Claimed) -> str:
+    return f"{found.workload.namespace}/{found.workload.name}"
+
+
+def _outcomes(session: Session, found: Claimed, ids: set[str], timeout_s: float) -> dict[str, dict[str, Any]]:
+    """The rows of these checkpoints, as far as they are known at the end: stored, failed, or too late."""
+    filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
+    end, rows = time.monotonic() + timeout_s, dict[str, dict[str, Any]]()
+    with session.console() as console:
+        while True:
+            rows |= {row["checkpoint_id"]: row for row in console.rows("checkpoints", filters, 50) if row["checkpoint_id"] in ids}
+            ended = {name for name, row in rows.items() if row["state"] in ("stored", "failed", "pruned")}
+            if ended == ids or time.monotonic() >= end:
+                return rows
+            time.sleep(POLL_S)
+
+
+def _tell_outcomes(
+    rows: dict[str, dict[str, Any]], ids: dict[str, str], output: Format, found: Claimed, timeout_s: float
+) -> None:
+    if output.is_data:
+        print_data([rows.get(name, {"checkpoint_id": name, "state": "unknown"}) for name in ids], output)
+    late = [name for name in ids if rows.get(name, {}).get("state") not in ("stored", "failed", "pruned")]
+    failed = [name for name in ids if rows.get(name, {}).get("state") == "failed"]
+    for name in ids.keys() - set(late) - set(failed):
+        row = rows[name]
+        took = "" if row.get("frozen_time_us") is None else f", it stood still for {row['frozen_time_us'] / 1000:.0f} ms"
+        say(f"stored {name} of pod {ids[name]}: {size(row.get('size_bytes'))}{took}", "green")
+    for name in failed:
+        row = rows[name]
+        say(f"failed {name} of pod {ids[name]}: {row['reason']}: {row['message']} ({row['remedy']})", "red")
+    for name in late:
+        state = rows.get(name, {}).get("state", "not begun")
+        say(
+            f"{name} of pod {ids[name]}: {state} after {duration(timeout_s)} (`reprise doctor {_address(found)}` tells why)",
+            "red",
+        )
+    if late or failed:
+        raise typer.Exit(ERROR)
+
+
+@contextmanager
+def _waiting(what: str) -> Iterator[None]:
+    console = stderr()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield

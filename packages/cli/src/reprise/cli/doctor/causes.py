@@ -1,0 +1,392 @@
+"""The table of known causes: for each, what is seen, and what to do about it. Pure: evidence in, verdicts out.
+
+A check returns None where its question does not arise, as those about a workload for a node alone.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from reprise.cli.doctor.evidence import Evidence
+
+State = Literal["ok", "problem", "warning", "unknown"]
+LEAST_CRIU = (4, 1)
+DEFAULT_KUBELET = (1, 30)
+NEEDED = ("checkpointer", "transfer", "health-watcher")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """seen: what is so; remedy: what to do, empty if nothing."""
+
+    state: State
+    seen: str
+    remedy: str = ""
+
+
+Check = Callable[[Evidence], Verdict | None]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """reasons: of `checkpoint.failed` that mean this cause."""
+
+    name: str
+    check: Check
+    reasons: tuple[str, ...] = ()
+
+    def verdict(self, evidence: Evidence) -> Verdict | None:
+        """A checkpoint that failed of it since the last good one counts more than what is seen now."""
+        failed = evidence.failure(*self.reasons)
+        if failed:
+            return Verdict("problem", f"{failed['reason']}: {failed['message']}", failed.get("remedy") or "")
+        return self.check(evidence)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cause and its verdict."""
+
+    check: str
+    verdict: Verdict
+
+
+def diagnose(evidence: Evidence) -> list[Finding]:
+    """Every cause that is in question, problems first."""
+    found = [Finding(cause.name, verdict) for cause in CAUSES if (verdict := cause.verdict(evidence))]
+    known = {reason for cause in CAUSES for reason in cause.reasons}
+    found += [
+        Finding("checkpoint", Verdict("problem", f"{row['reason']}: {row['message']}", row.get("remedy") or ""))
+        for row in evidence.failures[:1]
+        if row.get("reason") not in known
+    ]
+    return sorted(found, key=lambda each: ORDER.index(each.verdict.state))
+
+
+ORDER = ("problem", "warning", "unknown", "ok")
+
+
+def version(text: str) -> tuple[int, ...]:
+    """The numbers of `v1.34.0` or `cri-o://1.34.0`; empty if there are none."""
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in match.groups() if part is not None) if match else ()
+
+
+def node_ready(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if not e.node.ready:
+        return Verdict("problem", f"{e.node.name} is not Ready", f"`kubectl describe node {e.node.name}` shows why")
+    return Verdict("ok", f"{e.node.name} is Ready, kernel {e.node.kernel}, {e.node.architecture}")
+
+
+def kubelet_feature(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    gate = ((e.kubelet or {}).get("featureGates") or {}).get("ContainerCheckpoint")
+    remedy = "set featureGates.ContainerCheckpoint: true in the kubelet's configuration, and restart it"
+    told = f"kubelet {e.node.kubelet}"
+    if gate is False:
+        return Verdict("problem", f"{told}: the feature gate ContainerCheckpoint is off", remedy)
+    if gate or e.good:
+        return Verdict("ok", f"{told}: ContainerCheckpoint is on")
+    if version(e.node.kubelet) < DEFAULT_KUBELET:
+        return Verdict(
+            "problem", f"{told}: ContainerCheckpoint is off unless it is set, or missing", f"{remedy}; or upgrade to 1.30"
+        )
+    if e.kubelet is None:
+        return Verdict("unknown", f"{told}: on by default; {e.hidden.get('kubelet', 'its configuration was not read')}")
+    return Verdict("ok", f"{told}: ContainerCheckpoint is on by default")
+
+
+def rights(e: Evidence) -> Verdict | None:
+    remedy = "`kubectl apply -k deploy/base` grants `create` on `nodes/checkpoint` to reprise-checkpointer"
+    if e.rights is None:
+        if e.good:
+            return Verdict("ok", "checkpointer was let in when it took the last one")
+        return Verdict("unknown", e.hidden.get("rights", "not asked"), "")
+    if not e.rights:
+        return Verdict("problem", "checkpointer may not create nodes/checkpoint", remedy)
+    return Verdict("ok", "checkpointer may create nodes/checkpoint")
+
+
+def reprise_services(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if e.services is None:
+        return Verdict("unknown", e.hidden.get("services", "not seen"))
+    missing = [name for name in NEEDED if not e.services.get(name)]
+    if missing:
+        return Verdict(
+            "problem", f"not ready on {e.node.name}: {', '.join(missing)}",
+            "`kubectl -n reprise-system get pods -o wide` shows where and `describe` why; a taint may keep them away",
+        )  # fmt: skip
+    return Verdict("ok", f"{', '.join(NEEDED)} are ready on {e.node.name}")
+
+
+def runtime(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    name, _, text = e.node.runtime.partition("://")
+    if name == "cri-o":
+        return Verdict("ok", f"CRI-O {text}")
+    if name == "containerd":
+        return _containerd(text)
+    return Verdict("problem", f"{e.node.runtime} has no checkpoints", "use CRI-O, or containerd 2")
+
+
+def _containerd(text: str) -> Verdict:
+    number = version(text)
+    if not (2, 0) <= number < (2, 4):
+        return Verdict("problem", f"containerd {text} restores no checkpoint image: 2.0 to 2.3 do", "use CRI-O")
+    if (2, 2, 7) <= number < (2, 3) or number >= (2, 3, 4):
+        return Verdict(
+            "warning", f"containerd {text}: restoring is off by default",
+            "set enable_experimental_restore_via_create = true in the CRI plugin's configuration",
+        )  # fmt: skip
+    return Verdict("warning", f"containerd {text}: tried by hand, not in this version's tests", "CRI-O is what is tested")
+
+
+def runtime_setting(e: Evidence) -> Verdict | None:
+    if e.node is None or e.good:
+        return Verdict("ok", "the runtime took the last checkpoint") if e.good else None
+    if e.node.runtime.startswith("cri-o"):
+        return Verdict(
+            "unknown", "told by the first checkpoint",
+            "CRI-O needs enable_criu_support = true in [crio.runtime]; newer ones container_level_enabled = "
+            '"checkpoint_restore" in [crio.checkpoint_restore] too',
+        )  # fmt: skip
+    return Verdict("unknown", "told by the first checkpoint")
+
+
+def criu(e: Evidence) -> Verdict | None:
+    told = e.inspection.facts.criu_version if e.inspection else ""
+    if told and version(told) < LEAST_CRIU:
+        return Verdict("warning", f"CRIU {told}", "install criu >= 4.1 on the node: older ones fail on newer kernels")
+    if told or e.good:
+        return Verdict("ok", f"CRIU {told or 'took the last checkpoint'}")
+    return Verdict("unknown", "told by the first checkpoint", "`criu --version` on the node is to say 4.1 or later")
+
+
+def criu_check(e: Evidence) -> Verdict | None:
+    if e.good:
+        return Verdict("ok", "CRIU dumped this process")
+    return Verdict("unknown", "told by the first checkpoint", "`criu check` on the node is to say `Looks good.`")
+
+
+def base_image(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    ids = {pod.image_ids.get(each["name"], "") for pod in e.pods for each in e.containers} - {""}
+    if not ids:
+        return Verdict("unknown", "no pod of it runs")
+    by_digest = [name for name in ids if "@sha256:" in name]
+    if e.node and e.node.runtime.startswith("containerd") and len(by_digest) < len(ids):
+        return Verdict(
+            "problem", f"{min(ids - set(by_digest))} has no digest of a registry: containerd pulls it anew to restore",
+            "push the image to a registry that every node reaches without credentials",
+        )  # fmt: skip
+    restored = [pod.name for pod in e.pods if any(image.startswith("localhost:5797/") for image in pod.images.values())]
+    if restored:
+        return Verdict("ok", f"{restored[0]} runs from a checkpoint; its base image is on its node")
+    if any(image.startswith("localhost/") for pod in e.pods for image in pod.images.values()):
+        return Verdict("warning", "its image is of no registry", "load it into every node: it is found there by its id")
+    return Verdict("ok", min(ids)[-80:])
+
+
+def freezer(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    watching = (e.services or {}).get("health-watcher")
+    if watching:
+        return Verdict("ok", "health-watcher runs; it warns in its log where it cannot freeze")
+    return Verdict("unknown", "health-watcher does not run there, or is not seen")
+
+
+def standby(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    row = e.row or {}
+    held, refused = row.get("standby"), row.get("refused")
+    if held and held.get("warm"):
+        return Verdict("ok", f"{held['node']} holds checkpoint {held['checkpoint_id']}")
+    if refused:
+        why = f"{refused['reason']}: {refused['message']}"
+        return Verdict("problem", f"{refused['node']} refused: {why}", refused.get("remedy") or "")
+    if e.workload.workload.kind != "Deployment":
+        return Verdict("warning", f"a {e.workload.workload.kind} is not moved in this version", "its node's loss is waited for")
+    return Verdict("unknown", "none holds its checkpoint yet")
+
+
+def probe(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    unprobed = [each["name"] for each in e.containers if not each.get("livenessProbe")]
+    if unprobed:
+        return Verdict(
+            "warning", f"container {', '.join(unprobed)} has no livenessProbe", "add one: without it no hang is noticed",
+        )  # fmt: skip
+    for each in e.containers:
+        told = each["livenessProbe"]
+        patience_s = float(told.get("periodSeconds") or 10) * float(told.get("failureThreshold") or 3)
+        if e.pause_s is not None and e.pause_s >= patience_s:
+            return Verdict(
+                "problem", f"it stands still for {e.pause_s:.1f} s, and its livenessProbe gives up after {patience_s:g} s",
+                "raise failureThreshold or periodSeconds, so that their product outlasts the pause",
+            )  # fmt: skip
+        if patience_s < 2:
+            return Verdict(
+                "warning",
+                f"its livenessProbe gives up after {patience_s:g} s",
+                "a pause of a checkpoint may outlast it: raise it",
+            )
+    pause = f", the pause was {e.pause_s:.2f} s" if e.pause_s is not None else ""
+    return Verdict("ok", f"its livenessProbe outlasts the pause{pause}" if pause else "it has a livenessProbe")
+
+
+def checkpoints_paused(e: Evidence) -> Verdict | None:
+    if e.paused is None:
+        return None
+    data = e.paused.get("data") or {}
+    return Verdict("problem", f"{data.get('reason')}: {data.get('message')}", str(data.get("remedy") or ""))
+
+
+def mptcp(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if e.inspection and any(socket.protocol == "mptcp" for socket in e.inspection.sockets):
+        return Verdict("problem", "the last checkpoint has an MPTCP socket", "set env GODEBUG=multipathtcp=0 on the container")
+    return dumped(e, "none, or none that hindered", "servers built with Go >= 1.24 listen with MPTCP: env GODEBUG=multipathtcp=0")
+
+
+def connections(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if e.inspection is None:
+        return dumped(e, "the last checkpoint stood them", "open connections need `tcp-close` or `tcp-established` in runc.conf")
+    peers = {(socket.local, socket.remote) for socket in e.inspection.sockets if socket.connected}
+    if not peers:
+        return Verdict("ok", "none was open")
+    if e.inspection.tcp_closed:
+        return Verdict("ok", f"{len(peers)} were open; a restore closes them, and the app is to connect again")
+    told = f"{len(peers)} were open, and are kept: a restore needs their addresses"
+    return Verdict("warning", told, "add `tcp-close` to /etc/criu/runc.conf on the node")
+
+
+def devices(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    asked = {
+        name for each in e.containers for name in (each.get("resources") or {}).get("limits") or {}
+        if "/" in name and not name.startswith(("hugepages-", "kubernetes.io/"))
+    }  # fmt: skip
+    paths = {path for volume in e.workload.spec.get("volumes") or [] if (path := _host_path(volume)).startswith("/dev")}
+    if asked or paths:
+        return Verdict(
+            "problem", f"the pod has devices: {', '.join(sorted(asked | paths))}",
+            "CRIU needs a plugin for a device: leave it out, or the workload unprotected",
+        )  # fmt: skip
+    return Verdict("ok", "the pod asks for none")
+
+
+def io_uring(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    return dumped(e, "not used, or CRIU would have failed", "CRIU cannot dump it: libuv takes UV_USE_IO_URING=0")
+
+
+def file_locks(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if e.inspection and e.inspection.locks:
+        return Verdict("ok", f"{len(e.inspection.locks)} were held, and are restored")
+    return dumped(e, "none, or dumped with the rest", "locks need `file-locks` in runc.conf")
+
+
+def deleted_files(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    return dumped(e, "none that is too large", "a deleted file that is open must not exceed `ghost-limit` in runc.conf")
+
+
+def mounts(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    local = [volume["name"] for volume in e.workload.spec.get("volumes") or [] if _host_path(volume)]
+    if local:
+        return Verdict("warning", f"of the node's own disk: {', '.join(local)}", "what is on it is not on another node")
+    return Verdict("ok", "none of the node's own disk")
+
+
+def _host_path(volume: dict[str, object]) -> str:
+    told = volume.get("hostPath")
+    return str(told.get("path") or "/") if isinstance(told, dict) else ""
+
+
+def shared_namespaces(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    shared = [name for name in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace") if e.workload.spec.get(name)]
+    if shared:
+        return Verdict("problem", f"the pod has {', '.join(shared)}", "a container needs namespaces of its own: do without")
+    return Verdict("ok", "of its own")
+
+
+def terminal(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    told = [each["name"] for each in e.containers if each.get("tty")]
+    if told:
+        return Verdict("warning", f"container {', '.join(told)} has a terminal", "run it without `tty: true`")
+    return Verdict("ok", "none")
+
+
+def protected(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if not e.policy.protects:
+        name = f"{e.workload.workload.namespace}/{e.workload.workload.name}"
+        return Verdict("warning", "it is not protected yet", f"`reprise protect {name}`")
+    if e.good:
+        return Verdict("ok", f"its newest good checkpoint is {e.good['checkpoint_id']}")
+    return Verdict("warning", "it is protected, and no checkpoint is stored yet", "`reprise checkpoint` takes one now")
+
+
+def dumped(e: Evidence, well: str, advice: str) -> Verdict:
+    """Of what only CRIU can tell: a good checkpoint says that it did not hinder."""
+    return Verdict("ok", well) if e.good else Verdict("unknown", "told by the first checkpoint", advice)
+
+
+def passing(e: Evidence) -> Verdict | None:
+    """Only known by failures."""
+    return None
+
+
+CAUSES = (
+    Cause("protection", protected),
+    Cause("checkpoints paused", checkpoints_paused, ("PauseOutlastsProbe",)),
+    Cause("node", node_ready, ("KubeletUnreachable", "KubeletTimeout", "KubeletError")),
+    Cause("Reprise on the node", reprise_services),
+    Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",)),
+    Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate")),
+    Cause("runtime", runtime),
+    Cause("runtime setting", runtime_setting, ("RuntimeDisabled",)),
+    Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso")),
+    Cause("criu check", criu_check, ("NoSysResource", "NetworkLock", "DiskFull")),
+    Cause("base image", base_image),
+    Cause("freezer", freezer, ("Frozen",)),
+    Cause("standby", standby),
+    Cause("livenessProbe", probe, ("UnhealthyAfter", "UnhealthyBefore")),
+    Cause("MPTCP", mptcp, ("MptcpSocket",)),
+    Cause("TCP connections", connections, ("TcpConnection",)),
+    Cause("in-flight connection", passing, ("InFlightConnection",)),
+    Cause("devices", devices, ("Device",)),
+    Cause("io_uring", io_uring, ("IoUring",)),
+    Cause("file locks", file_locks, ("FileLocks",)),
+    Cause("deleted files", deleted_files, ("GhostFile",)),
+    Cause("other files", passing, ("UnsupportedFile", "ExternalUnixSocket")),
+    Cause("mounts", mounts, ("Mount",)),
+    Cause("namespaces", shared_namespaces),
+    Cause("terminal", terminal, ("Terminal",)),
+)

@@ -1,0 +1,46 @@
+"""What doctor knows of one workload on one node, or of a node alone. Pure data; None: it could not be seen."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from reprise.archive.inspection import Inspection
+from reprise.cli.ports import Claimed, NodeFacts, PodFacts
+from reprise.contracts.annotations import Policy
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """kubelet: its configuration. rights: whether checkpointer may call the kubelet. services: Reprise's on this node, and
+    whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first.
+    hidden: why something could not be seen.
+    """
+
+    node: NodeFacts | None = None
+    kubelet: dict[str, Any] | None = None
+    rights: bool | None = None
+    services: dict[str, bool] | None = None
+    workload: Claimed | None = None
+    policy: Policy = field(default_factory=Policy)
+    pods: tuple[PodFacts, ...] = ()
+    row: dict[str, Any] | None = None
+    good: dict[str, Any] | None = None
+    failures: tuple[dict[str, Any], ...] = ()
+    paused: dict[str, Any] | None = None
+    inspection: Inspection | None = None
+    hidden: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def containers(self) -> list[dict[str, Any]]:
+        """The protected ones, or the first."""
+        every = self.workload.containers if self.workload else []
+        return [each for each in every if each["name"] in self.policy.containers] or every[:1]
+
+    def failure(self, *reasons: str) -> dict[str, Any] | None:
+        """The newest failure of these reasons since the last good checkpoint."""
+        return next((row for row in self.failures if row.get("reason") in reasons), None)
+
+    @property
+    def pause_s(self) -> float | None:
+        """How long the last good checkpoint held the process still."""
+        frozen_us = (self.good or {}).get("frozen_time_us")
+        return None if frozen_us is None else frozen_us / 1e6

@@ -1,0 +1,117 @@
+"""Collects the evidence, as far as the user's rights reach: what may not be seen is told as such, and is no error."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from reprise.archive.inspection import Inspection
+from reprise.archive.inspector import inspect_file
+from reprise.cli.archives import opened
+from reprise.cli.claims import claimed
+from reprise.cli.doctor.evidence import Evidence
+from reprise.cli.ports import Claimed, ClusterError, Console, NodeFacts, PodFacts, Session
+from reprise.contracts.annotations import parse
+from reprise.contracts.errors import RepriseError
+
+CHECKPOINTS = 200
+T = TypeVar("T")
+
+
+class Gatherer:
+    """deep: read the newest checkpoint too, for its sockets, locks and devices."""
+
+    def __init__(self, session: Session, *, deep: bool) -> None:
+        self._session, self._deep = session, deep
+        self._objects, self._hidden = session.objects(), dict[str, str]()
+        self._nodes = {node.name: node for node in self._seen("nodes", self._objects.nodes) or []}
+
+    def about(self, subject: str, namespace: str) -> list[Evidence]:
+        """subject: a node, a workload, or empty for all nodes. One piece for each node in question."""
+        if not subject and not self._nodes:
+            raise ClusterError("no node can be seen", subject="nodes", remedy="name a workload: `reprise doctor NAMESPACE/NAME`")
+        if not subject:
+            return [self._of_node(node) for node in self._nodes.values()]
+        if subject in self._nodes:
+            return [self._of_node(self._nodes[subject])]
+        return self._of_workload(claimed(self._session, subject, namespace))
+
+    def _of_node(self, node: NodeFacts) -> Evidence:
+        return Evidence(
+            node=node, kubelet=self._seen("kubelet", lambda: self._objects.configz(node.name)),
+            rights=self._rights(), services=self._services(node), hidden=self._hidden,
+        )  # fmt: skip
+
+    def _rights(self) -> bool | None:
+        system = self._session.system_namespace
+        return self._seen("rights", lambda: self._objects.may("reprise-checkpointer", system, "create", "nodes", "checkpoint"))
+
+    def _services(self, node: NodeFacts) -> dict[str, bool] | None:
+        running = self._seen("services", lambda: self._objects.running(self._session.system_namespace))
+        return None if running is None else {name: ready for name, where, ready in running if where == node.name}
+
+    def _of_workload(self, found: Claimed) -> list[Evidence]:
+        pods = self._objects.pods(found)
+        told = self._told(found)
+        inspection = self._inspection(found) if self._deep and told.get("good") else None
+        nodes = sorted({pod.node for pod in pods if pod.node in self._nodes})
+        made = [self._joined(found, pods, told, inspection, self._nodes[name]) for name in nodes]
+        return made or [self._joined(found, pods, told, inspection, None)]
+
+    def _joined(
+        self, found: Claimed, pods: list[PodFacts], told: dict[str, Any], inspection: Inspection | None, node: NodeFacts | None
+    ) -> Evidence:
+        of = self._of_node(node) if node else Evidence(hidden=self._hidden)
+        return Evidence(
+            node=node, kubelet=of.kubelet, rights=of.rights, services=of.services, workload=found,
+            policy=parse(found.annotations).policy, pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
+            inspection=inspection, hidden=self._hidden, **told,
+        )  # fmt: skip
+
+    def _told(self, found: Claimed) -> dict[str, Any]:
+        """By the console; nothing if it does not answer."""
+
+        def ask() -> dict[str, Any]:
+            with self._session.console() as console:
+                return _history(console, found)
+
+        return self._seen("console", ask) or {}
+
+    def _inspection(self, found: Claimed) -> Inspection | None:
+        workload = found.workload
+
+        def read() -> Inspection:
+            with opened(self._session, f"{workload.namespace}/{workload.kind.lower()}/{workload.name}", "") as archive:
+                return inspect_file(archive.file, archive.name)
+
+        return self._seen("checkpoint", read)
+
+    def _seen(self, what: str, look: Callable[[], T]) -> T | None:
+        if what in self._hidden:
+            return None
+        try:
+            return look()
+        except RepriseError as error:
+            self._hidden[what] = f"{error.message}"[:120]
+            return None
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """What could not be seen, and why."""
+        return dict(self._hidden)
+
+
+def _history(console: Console, found: Claimed) -> dict[str, Any]:
+    workload = found.workload
+    filters = {"namespace": workload.namespace, "workload": workload.name, "kind": workload.kind}
+    rows = console.rows("checkpoints", filters, CHECKPOINTS)
+    good = next((at for at, row in enumerate(rows) if row.get("state") == "stored"), None)
+    failures = [row for row in rows[:good] if row.get("state") == "failed"]
+    told: dict[str, Any] = {"good": None if good is None else rows[good], "failures": tuple(failures)}
+    with suppress(RepriseError):
+        every = console.workloads(workload.namespace)
+        whose = (workload.kind, workload.name)
+        told["row"] = next((row for row in every if (row.get("kind"), row.get("workload")) == whose), None)
+    paused = console.rows("events", {"type": "checkpoint.paused", "namespace": workload.namespace, "workload": workload.name}, 1)
+    newest = rows[good]["at"] if good is not None else ""
+    told["paused"] = next((event for event in paused if str(event.get("at")) > str(newest)), None)
+    return told

@@ -1,0 +1,106 @@
+"""`reprise doctor`, over a cluster and a console that are told what to answer."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reprise.archive.manifest import Manifest
+from reprise.cli.ports import ClusterError, ConsoleError, NodeFacts, PodFacts
+from typer.testing import Result
+
+Run = Callable[..., Result]
+NODE = NodeFacts("n1", True, "v1.34.1", "cri-o://1.34.0", "6.18.0", "amd64", "linux")
+POD = PodFacts("cart-1", "u1", "n1", "Running", {"app": True}, {"app": "r/app@sha256:1"}, {"app": "r/app:1"})
+RUNNING = [(name, "n1", True) for name in ("checkpointer", "transfer", "health-watcher")]
+GOOD = {"checkpoint_id": "ck1", "state": "stored", "at": "2026-11-24T10:00:00Z", "frozen_time_us": 1000}
+FAILED = {
+    "checkpoint_id": "ck2", "state": "failed", "at": "2026-11-24T10:00:10Z", "reason": "MptcpSocket", "message": "it has one",
+    "remedy": "set GODEBUG",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def cluster(session: Any) -> None:
+    session.cluster.told |= {"nodes": [NODE], "running": RUNNING}
+    session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"})
+    session.cluster.found = [POD]
+    session.tables = {"checkpoints": [GOOD]}
+
+
+def checks(told: Result) -> dict[str, dict[str, str]]:
+    return {each["check"]: each for each in json.loads(told.stdout)}
+
+
+def test_where_all_is_well_it_exits_with_0(reprise: Run) -> None:
+    told = reprise("doctor", "shop/cart")
+    assert told.exit_code == 0, told.output
+    assert "deployment/cart in shop on node n1" in told.stdout
+    assert "problem" not in told.stdout
+
+
+def test_a_failure_since_the_last_good_checkpoint_is_a_problem_first_of_all(reprise: Run, session: Any) -> None:
+    session.tables = {"checkpoints": [FAILED, GOOD]}
+    told = reprise("doctor", "shop/cart", "-o", "json")
+    assert told.exit_code == 3
+    first = json.loads(told.stdout)[0]
+    assert (first["check"], first["state"], first["seen"], first["remedy"]) == (
+        "MPTCP", "problem", "MptcpSocket: it has one", "set GODEBUG",
+    )  # fmt: skip
+
+
+def test_a_failure_before_the_last_good_checkpoint_is_over(reprise: Run, session: Any) -> None:
+    session.tables = {"checkpoints": [GOOD, FAILED]}
+    assert reprise("doctor", "shop/cart").exit_code == 0
+
+
+def test_a_node_alone_and_all_nodes(reprise: Run) -> None:
+    one, every = reprise("doctor", "n1", "-o", "json"), reprise("doctor", "-o", "json")
+    assert checks(one) == checks(every)
+    assert "livenessProbe" not in checks(one)
+
+
+def test_what_may_not_be_seen_is_said_and_is_no_error(reprise: Run, session: Any) -> None:
+    refused = ClusterError("nodes/proxy is forbidden", subject="configuration")
+    session.cluster.told |= {"configz": refused, "may": refused}
+    session.failures = [ConsoleError("it does not answer", subject="console")]
+    told = reprise("doctor", "shop/cart")
+    assert told.exit_code == 0, told.output
+    assert "not seen: kubelet: nodes/proxy is forbidden" in told.stderr
+    assert "not seen: console: it does not answer" in told.stderr
+
+
+def test_who_may_not_see_nodes_is_told_of_the_workload(reprise: Run, session: Any) -> None:
+    session.cluster.told["nodes"] = ClusterError("nodes is forbidden", subject="nodes")
+    told = reprise("doctor", "shop/cart")
+    assert told.exit_code == 0, told.output
+    assert "not seen: nodes: nodes is forbidden" in told.stderr
+    assert "name a workload" in reprise("doctor").stderr
+
+
+def test_deep_reads_the_newest_checkpoint(reprise: Run, session: Any, write: Callable[..., Manifest]) -> None:
+    from reprise.contracts.model import Workload
+
+    write("ck1", workload=Workload(namespace="shop", name="cart"))
+    assert checks(reprise("doctor", "shop/cart", "--deep", "-o", "json"))["CRIU"]["seen"] == "CRIU 4.1.1"
+
+
+def test_a_workload_that_is_not_there_suggests_near_names(reprise: Run) -> None:
+    assert "did you mean cart?" in reprise("doctor", "shop/crat").stderr
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "said"),
+    [
+        ("(00.05) Error (criu/netfilter.c:105): Iptables configuration failed\n", 3, "install iptables"),
+        ("(00.05) Error (criu/new.c:1): something new\n", 3, "something new"),
+        ("(00.10) Dumping finished successfully\n", 0, "it succeeded"),
+    ],
+)
+def test_a_dump_log_is_explained(reprise: Run, tmp_path: Path, log: str, code: int, said: str) -> None:
+    path = tmp_path / "dump.log"
+    path.write_text(log)
+    told = reprise("doctor", "--log", str(path))
+    assert told.exit_code == code
+    assert said in told.stdout

@@ -1,0 +1,147 @@
+"""`reprise protect`, `unprotect` and `checkpoint`: what they write, what they say, and what they refuse."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from reprise.cli.ports import PodFacts
+from reprise.cli.protection import annotations
+from reprise.contracts.annotations import parse
+from reprise.contracts.model import checkpoint_id
+from typer.testing import Result
+
+Run = Callable[..., Result]
+POD = PodFacts("cart-1", "u1", "n1", "Running", {"app": True}, {"app": "sha256:1"}, {"app": "app:1"})
+
+
+def test_protect_writes_what_reprise_reads_and_says_what_will_happen(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    told = reprise("protect", "shop/cart", "--interval", "10s", "--keep", "5", "--arm", "never")
+    assert told.exit_code == 0, told.output
+    [(whose, written)] = session.cluster.written
+    policy = parse(written).policy
+    assert (whose, policy.mode, policy.interval_s, policy.keep, policy.arm) == (
+        "deployment/cart in shop", "criu", 10, 5, "never",
+    )  # fmt: skip
+    assert "container app of its pod is checkpointed every 10 s" in told.stderr
+    assert "a crash starts it blank" in told.stderr
+
+
+def test_protect_again_leaves_what_is_not_named(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart", annotations={"reprise.dev/mode": "criu", "reprise.dev/interval": "5s"})
+    told = json.loads(reprise("protect", "shop/cart", "--keep", "9", "-o", "json").stdout)
+    assert told["annotations"] == {"reprise.dev/mode": "criu", "reprise.dev/keep": "9"}
+    assert "every 5 s" in told["consequences"][0]
+
+
+def test_a_dry_run_writes_nothing(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    assert "would write" in reprise("protect", "shop/cart", "--dry-run").stderr
+    assert session.cluster.written == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--interval", "0s"), "reprise: --interval: '0s': an interval is at least 1 s"),
+        (("--keep", "none"), "--keep: 'none'"),
+        (("--arm", "always"), "use first-checkpoint, on-failure or never"),
+        (("--containers", "web"), "the pod has no container web: it has app"),
+    ],
+)
+def test_what_reprise_would_not_accept_is_not_written(reprise: Run, session: Any, words: tuple[str, ...], said: str) -> None:
+    session.cluster.add("cart")
+    told = reprise("protect", "shop/cart", *words)
+    assert told.exit_code == 1
+    assert said in told.stderr
+    assert "nothing was changed" in told.stderr
+    assert session.cluster.written == []
+
+
+def test_a_missing_probe_and_a_kind_that_is_not_moved_are_said(reprise: Run, session: Any) -> None:
+    session.cluster.add("db", kind="StatefulSet", containers=[{"name": "db"}])
+    told = reprise("protect", "shop/sts/db").stderr
+    assert "no livenessProbe" in told
+    assert "StatefulSet is not moved" in told
+
+
+def test_a_workload_that_is_not_there_suggests_near_names(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    told = reprise("protect", "shop/crat")
+    assert told.exit_code == 1
+    assert "shop/crat: there is no such workload (did you mean cart?)" in told.stderr
+
+
+def test_two_of_a_name_have_to_be_told_apart(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    session.cluster.add("cart", kind="StatefulSet")
+    assert "shop/deployment/cart or shop/statefulset/cart" in reprise("protect", "shop/cart").stderr
+
+
+def test_unprotect_switches_off_whatever_family_switched_on(reprise: Run, session: Any) -> None:
+    found = session.cluster.add("cart", annotations={"hitachienergy.com/cr_mode": "cr"})
+    assert reprise("unprotect", "shop/cart").exit_code == 0
+    [(_, written)] = session.cluster.written
+    assert not parse(found.annotations | written).policy.protects
+
+
+def test_unprotect_of_what_is_not_protected_does_nothing(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    assert "nothing to do" in reprise("unprotect", "shop/cart").stderr
+    assert session.cluster.written == []
+
+
+def test_annotations_are_checked_by_the_rule_that_reads_them() -> None:
+    assert parse(annotations({"interval": "1m30s", "keep": ""})).policy.interval_s == 90
+
+
+@pytest.fixture
+def protected(session: Any) -> None:
+    session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"})
+    session.cluster.found = [POD]
+
+
+@pytest.fixture
+def asked(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the checkpoint that is asked for."""
+    monkeypatch.setattr("reprise.cli.commands.protect.time.time", lambda: 7.25)
+    monkeypatch.setattr("reprise.cli.commands.protect.time.sleep", lambda _: None)
+    return checkpoint_id("u1", "app", datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC))
+
+
+@pytest.mark.usefixtures("protected")
+def test_a_checkpoint_is_asked_for_and_waited_for(reprise: Run, session: Any, asked: str) -> None:
+    session.tables["checkpoints"] = [{"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "frozen_time_us": 31_000}]
+    told = reprise("checkpoint", "shop/cart")
+    assert told.exit_code == 0, told.output
+    assert f"stored {asked} of pod cart-1: 1.0 KiB, it stood still for 31 ms" in told.stderr
+    [(_, written)] = session.cluster.written
+    assert parse(written).policy.checkpoint_at == datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+@pytest.mark.usefixtures("protected")
+def test_a_checkpoint_that_fails_says_why_and_what_to_do(reprise: Run, session: Any, asked: str) -> None:
+    row = {"checkpoint_id": asked, "state": "failed", "reason": "MptcpSocket", "message": "it has one", "remedy": "set GODEBUG"}
+    session.tables["checkpoints"] = [row]
+    told = reprise("checkpoint", "shop/cart")
+    assert told.exit_code == 1
+    assert "MptcpSocket: it has one (set GODEBUG)" in told.stderr
+
+
+@pytest.mark.usefixtures("protected", "asked")
+def test_a_checkpoint_that_does_not_come_leads_to_doctor(reprise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr("reprise.cli.commands.protect.time.monotonic", lambda: next(ticks))
+    told = reprise("checkpoint", "shop/cart", "--timeout", "5")
+    assert told.exit_code == 1
+    assert "not begun after 5.0s (`reprise doctor shop/cart` tells why)" in told.stderr
+
+
+def test_what_cannot_be_checkpointed_is_told_before_anything_is_written(reprise: Run, session: Any) -> None:
+    session.cluster.add("plain")
+    session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"})
+    assert "`reprise protect shop/plain`" in reprise("checkpoint", "shop/plain").stderr
+    assert "none of its pods is ready" in reprise("checkpoint", "shop/cart").stderr
+    assert session.cluster.written == []
