@@ -8,6 +8,8 @@ import httpx
 import pytest
 from conftest import console, free_port, nats_server, wait
 from reprise.console.app import app
+from reprise.console.asking import Asking
+from reprise.console.gate import Gate
 from reprise.console.ledger import Ledger
 from reprise.console.stream import Tails
 from reprise.console.web.rendering import Pages
@@ -20,7 +22,8 @@ pytestmark = pytest.mark.component
 async def test_without_a_database_pages_and_rest_say_so(tmp_path: Path) -> None:
     ledger = Ledger(f"host={tmp_path}")
     await ledger.open()
-    made = app(ledger, Tails(Bus("", "test")), Pages(lambda: True, ""))
+    gate = Gate(None, anonymous=True)
+    made = app(ledger, Tails(Bus("", "test")), Pages(lambda: True, ""), gate, Asking(gate, ledger, None))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://console", timeout=30) as client:
         page, rest = await client.get("/"), await client.get("/api/v1/events")
         stream = await client.get("/api/v1/events/stream")
