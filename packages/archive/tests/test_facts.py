@@ -57,9 +57,9 @@ def test_garbage_statistics_are_no_error(data: bytes) -> None:
     read_stats(stats()[:12] + data)
 
 
-@given(st.lists(st.tuples(st.integers(0, 2**63), st.integers(1, 2**31)), max_size=30), st.integers(0, 2**31))
-def test_a_pagemap_is_read_as_it_was_written(runs: list[tuple[int, int]], pages_id: int) -> None:
-    assert read_pagemap(pagemap(runs, pages_id)) == (pages_id, [PageRun(*run) for run in runs])
+@given(st.lists(st.tuples(st.integers(0, 2**63), st.integers(1, 2**31)), max_size=30), st.integers(0, 2**31), st.booleans())
+def test_a_pagemap_is_read_as_criu_before_and_since_4_2_writes_it(runs: list[tuple[int, int]], pages_id: int, wide: bool) -> None:
+    assert read_pagemap(pagemap(runs, pages_id, wide=wide)) == (pages_id, [PageRun(*run) for run in runs])
 
 
 @given(st.binary(max_size=300))

@@ -125,7 +125,16 @@ def test_zero_pages_cost_nothing(write: Write) -> None:
 
 @pytest.mark.parametrize(
     "lie",
-    [b"", b"garbage", pagemap([(0, 1 << 30)]), pagemap([(0, 1)]), pagemap([(2**63, 0)] * 50), pagemap([(0, 16)], pages_id=9)],
+    [
+        b"",
+        b"garbage",
+        pagemap([(0, 1 << 30)]),
+        pagemap([(0, 1 << 44)]),
+        pagemap([(0, 1 << 60)]),
+        pagemap([(0, 1)]),
+        pagemap([(2**63, 0)] * 50),
+        pagemap([(0, 16)], pages_id=9),
+    ],
 )
 def test_a_pagemap_that_lies_does_not_change_what_is_read_back(repository: Repository, write: Write, lie: bytes) -> None:
     data = build(members(pages=pages(*range(1, 17))) | {"checkpoint/pagemap-1.img": lie})

@@ -39,7 +39,7 @@ def test_json_is_the_consoles_answer(reprise: Run, session: Any) -> None:
 def test_nothing_protected_says_how_to_protect(reprise: Run) -> None:
     told = reprise("status")
     assert (told.exit_code, told.stdout) == (0, "")
-    assert "kubectl annotate" in told.stderr
+    assert "reprise protect" in told.stderr
 
 
 @pytest.mark.parametrize("words", [("-n", "a", "-A"), ("--watch", "-o", "json"), ("-o", "xml"), ("--nothing",)])

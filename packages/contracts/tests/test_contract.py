@@ -124,3 +124,11 @@ class TestNames:
         assert images.parse_live(images.live_reference("ns", "uid", "app")) == ("ns", "uid", "app")
         assert images.parse_live("localhost:5797/ns/uid/app@sha256:00") is None
         assert images.parse_live("docker.io/library/nginx:live") is None
+
+
+def test_an_owner_asks_for_a_checkpoint_by_its_moment() -> None:
+    asked = parse({"reprise.dev/mode": "criu", "reprise.dev/checkpoint-now": "2026-11-24T21:14:33.250+01:00"})
+    assert asked.policy.checkpoint_at == datetime(2026, 11, 24, 20, 14, 33, 250_000, tzinfo=UTC)
+    wrong = parse({"reprise.dev/checkpoint-now": "now"}, asked.policy)
+    assert wrong.policy.checkpoint_at == asked.policy.checkpoint_at
+    assert "RFC 3339" in wrong.problems[0].message

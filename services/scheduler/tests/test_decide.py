@@ -2,7 +2,8 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.scheduler.decide import Due, Wait, grid, next_act
+from reprise.scheduler.decide import DEMAND_TTL_S, Due, Grid, Wait, at, grid, next_act
+from reprise.scheduler.decide import remembered as after
 from reprise.scheduler.model import Slot
 
 NOW = 1_790_000_000.0
@@ -71,3 +72,60 @@ def test_slots_are_emitted_in_order_and_never_twice(steps: list[float], interval
             seen.append(act.slot)
             last = Slot(pod_uid="u1", container="c", interval_s=interval_s, number=act.slot)
     assert seen == sorted(set(seen))
+
+
+def demanded(of: Grid, last: Slot | None, demand_s: float, now_s: float = NOW, ready_since_s: float = NOW - 600) -> Due | Wait:
+    return next_act(of, last, now_s, ready_since_s, 3, demand_s)
+
+
+def test_a_demand_is_served_at_once_and_once() -> None:
+    of = grid("u1", "c", 3600)
+    last = remembered(of.slot(NOW), 3600)
+    act = demanded(of, last, NOW - 1)
+    assert act == Due(of.slot(NOW), at(NOW - 1), "demand")
+    assert demanded(of, after(last, act, "u1", "c", 3600), NOW - 1) == Wait(of.due_s(of.slot(NOW) + 1))
+
+
+def test_a_demand_comes_before_the_first_checkpoint_has_settled() -> None:
+    of = grid("u1", "c", 10)
+    act = demanded(of, None, NOW, ready_since_s=NOW - 1)
+    assert isinstance(act, Due)
+    assert act.trigger == "demand"
+
+
+def test_a_demand_that_is_as_old_as_its_pod_or_older_is_of_the_pod_before() -> None:
+    of = grid("u1", "c", 3600)
+    last = remembered(of.slot(NOW), 3600)
+    assert isinstance(demanded(of, last, NOW - 5, ready_since_s=NOW - 4), Wait)
+    assert isinstance(demanded(of, last, NOW - DEMAND_TTL_S - 1), Wait)
+
+
+def test_a_demand_for_later_is_due_then_and_holds_nothing_up() -> None:
+    of = grid("u1", "c", 10)
+    last = remembered(of.slot(NOW))
+    act = demanded(of, last, NOW + 3)
+    assert act == Wait(min(NOW + 3, of.due_s(of.slot(NOW) + 1)))
+    assert isinstance(demanded(of, last, NOW + 3, now_s=NOW + 3), Due)
+
+
+def test_two_replicas_name_a_demanded_checkpoint_alike() -> None:
+    of = grid("u1", "c", 3600)
+    one, other = (demanded(of, None, NOW - 2, now_s=now_s) for now_s in (NOW, NOW + 1.5))
+    assert isinstance(one, Due)
+    assert isinstance(other, Due)
+    assert one.due_at == other.due_at
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 30), st.booleans()), min_size=1, max_size=60))
+def test_demands_cost_the_interval_no_slot_and_double_none(steps: list[tuple[float, bool]]) -> None:
+    of, now_s, last, demand_s, ids = grid("u1", "c", 10), NOW, remembered(grid("u1", "c", 10).slot(NOW)), None, []
+    for step, demand in steps:
+        now_s += step
+        demand_s = now_s if demand else demand_s
+        for _ in range(2):
+            if isinstance(act := next_act(of, last, now_s, NOW - 100, 3, demand_s), Due):
+                ids.append(act.due_at)
+                last = after(last, act, "u1", "c", 10.0)
+        assert isinstance(next_act(of, last, now_s, NOW - 100, 3, demand_s), Wait)
+        assert last.number >= of.slot(now_s), "the slot that now is in has had one"
+    assert len(ids) == len(set(ids))

@@ -8,7 +8,7 @@ internal/lib/checkpoint.go, checkpointctl's lib/metadata.go.
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from reprise.archive.criu import read_stats
@@ -43,32 +43,37 @@ class ArchiveFacts(BaseModel):
 
 def read_facts(path: Path, members: list[Member]) -> ArchiveFacts:
     """Read the archive's few documents. Raises BadArchive saying what is wrong."""
-    name, by_path = path.name, {member.path: member for member in members}
+    with path.open("rb") as file:
+        return facts_of(file, path.name, members)
+
+
+def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
+    """The same of an open file that can seek."""
+    by_path = {member.path: member for member in members}
     missing = [wanted for wanted in REQUIRED if wanted not in by_path or not by_path[wanted].regular]
     if missing:
         raise BadArchive(f"it lacks {', '.join(missing)}", subject=name)
-    documents = {wanted: _document(path, by_path[wanted]) for wanted in DOCUMENTS}
+    documents = {wanted: _document(file, name, by_path[wanted]) for wanted in DOCUMENTS}
     log = by_path.get("dump.log")
-    version = CRIU_VERSION.search(read_member(path, log, LOG_HEAD)) if log else None
+    version = CRIU_VERSION.search(read_member(file, log, LOG_HEAD)) if log else None
     return _facts(documents, name, len(members), version[1].decode() if version else "")
 
 
-def read_member(path: Path, member: Member, most: int) -> bytes:
+def read_member(file: IO[bytes], member: Member, most: int) -> bytes:
     """The member's first bytes, `most` at most."""
-    with path.open("rb") as file:
-        file.seek(member.offset)
-        return file.read(min(member.size, most))
+    file.seek(member.offset)
+    return file.read(min(member.size, most))
 
 
-def _document(path: Path, member: Member) -> bytes:
+def _document(file: IO[bytes], name: str, member: Member) -> bytes:
     if member.size > MAX_DOCUMENT:
-        raise BadArchive(f"{member.path} is no file of at most {MAX_DOCUMENT} bytes", subject=path.name)
-    return read_member(path, member, MAX_DOCUMENT)
+        raise BadArchive(f"{member.path} is no file of at most {MAX_DOCUMENT} bytes", subject=name)
+    return read_member(file, member, MAX_DOCUMENT)
 
 
 def _facts(documents: dict[str, bytes], name: str, count: int, criu_version: str) -> ArchiveFacts:
-    config = _json(documents["config.dump"], "config.dump", name)
-    spec = _json(documents["spec.dump"], "spec.dump", name)
+    config = json_object(documents["config.dump"], "config.dump", name)
+    spec = json_object(documents["spec.dump"], "spec.dump", name)
     annotations = spec.get("annotations") if isinstance(spec.get("annotations"), dict) else {}
     crio = any(str(key).startswith("io.kubernetes.cri-o.") for key in annotations or {})
 
@@ -88,7 +93,8 @@ def _facts(documents: dict[str, bytes], name: str, count: int, criu_version: str
     )
 
 
-def _json(data: bytes, member: str, name: str) -> dict[str, Any]:
+def json_object(data: bytes, member: str, name: str) -> dict[str, Any]:
+    """Raises BadArchive, naming the member."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:

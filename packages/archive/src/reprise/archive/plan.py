@@ -93,7 +93,8 @@ def read_pagemaps(path: Path, members: Iterable[Member]) -> dict[int, list[PageR
         if PAGEMAP.fullmatch(member.path) and member.regular and member.size <= budget:
             budget -= member.size
             try:
-                number, runs = read_pagemap(read_member(path, member, member.size))
+                with path.open("rb") as file:
+                    number, runs = read_pagemap(read_member(file, member, member.size))
             except BadImage:
                 continue
             found[number] = [] if number in found else runs

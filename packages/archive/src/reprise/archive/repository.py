@@ -107,6 +107,12 @@ class Repository:
                 found.append(manifest)
         return found
 
+    def lineages(self, namespace: str) -> list[Lineage]:
+        """Of what anything is stored in this namespace."""
+        prefix = "archives/"
+        keys = (entry.key.removeprefix(prefix).split("/") for entry in self.store.list(f"{prefix}{namespace}/"))
+        return [Lineage(*found) for found in sorted({(key[0], key[1], key[2]) for key in keys if len(key) > 3})]
+
     def publish_image(self, manifest: Manifest, live_id: str) -> ImageRef:
         """Make the checkpoint an image and let the live reference show it; it never moves back in time."""
         return images.publish(self.store, manifest, live_id)

@@ -69,15 +69,20 @@ class _Headers(io.RawIOBase):
 def index_tar(path: Path) -> list[Member]:
     """Every member, in the tar's order. Raises BadArchive, naming the archive and what is wrong with it."""
     with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        if size < 2 * BLOCK or size % BLOCK:
-            raise BadArchive(f"it is cut off or no tar ({size} bytes)", subject=path.name)
-        try:
-            members, end = _members(file, size, path.name)
-        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, IndexError) as error:
-            raise BadArchive(f"not a whole tar: {error}", subject=path.name) from error
-        _require_end(file, end, size, path.name)
+        return index_file(file, path.name)
+
+
+def index_file(file: IO[bytes], name: str) -> list[Member]:
+    """The same of an open file that can seek."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if size < 2 * BLOCK or size % BLOCK:
+        raise BadArchive(f"it is cut off or no tar ({size} bytes)", subject=name)
+    try:
+        members, end = _members(file, size, name)
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, RecursionError, IndexError) as error:
+        raise BadArchive(f"not a whole tar: {error}", subject=name) from error
+    _require_end(file, end, size, name)
     return members
 
 

@@ -10,10 +10,12 @@ from typing import Any
 from reprise.archive.criu import IMG_COMMON_MAGIC, IMG_SERVICE_MAGIC, PAGEMAP_MAGIC, STATS_MAGIC
 from reprise.archive.criu.pagemap_pb2 import pagemap_entry, pagemap_head
 from reprise.archive.criu.stats_pb2 import dump_stats_entry, stats_entry
+from reprise.archive.criu.tasks_pb2 import core_entry, pstree_entry, task_core_entry
 from reprise.archive.crypto import KeyUnavailable, Wrapped
+from reprise.archive.inspector import MAGICS
 from reprise.archive.memory import MemoryStore
 
-__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "stats"]
+__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "stats", "tasks"]
 
 
 def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
@@ -22,9 +24,17 @@ def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
     return head + b"".join(struct.pack("<I", len(message)) + message for message in messages)
 
 
-def pagemap(runs: Iterable[tuple[int, int]], pages_id: int = 1) -> bytes:
-    """pagemap-*.img of these (virtual address, number of pages), all present in pages-<pages_id>.img."""
-    entries = [pagemap_entry(vaddr=vaddr, nr_pages=nr, flags=4).SerializeToString() for vaddr, nr in runs]
+def pagemap(runs: Iterable[tuple[int, int]], pages_id: int = 1, *, wide: bool = True) -> bytes:
+    """pagemap-*.img of these (virtual address, number of pages), all present in pages-<pages_id>.img.
+
+    wide: as CRIU 4.2 and later write it.
+    """
+    entries = []
+    for vaddr, nr in runs:
+        entry = pagemap_entry(vaddr=vaddr, compat_nr_pages=0 if wide else nr, flags=4)
+        if wide:
+            entry.nr_pages = nr
+        entries.append(entry.SerializeToString())
     return image((IMG_COMMON_MAGIC, PAGEMAP_MAGIC), pagemap_head(pages_id=pages_id).SerializeToString(), *entries)
 
 
@@ -47,7 +57,7 @@ def members(container_id: str = "c1", name: str = "counter", pages: bytes = b"",
     return {
         "stats-dump": stats(),
         "dump.log": b"(00.000000) Version: 4.1.1 (gitid 0)\n(00.000001) dumping\n",
-        "checkpoint/inventory.img": image((IMG_COMMON_MAGIC, 0x58313116), b"\x08\x02"),
+        "checkpoint/inventory.img": image((0x58313116,), b"\x08\x02"),
         "checkpoint/pagemap-1.img": pagemap([(0x400000, len(pages) // 4096)]),
         "checkpoint/pages-1.img": pages,
         **({} if crio else {"status": b"{}"}),
@@ -55,6 +65,17 @@ def members(container_id: str = "c1", name: str = "counter", pages: bytes = b"",
         "spec.dump": json.dumps({"annotations": annotations}).encode(),
         "bind.mounts": b"[]",
     }
+
+
+def tasks(*pids: int, name: str = "counter") -> dict[str, bytes]:
+    """CRIU's images that say which processes there are; members() has the pages of process 1."""
+    told = [pstree_entry(pid=pid, ppid=0, pgid=pid, sid=pid, threads=[pid]).SerializeToString() for pid in pids]
+    found = {"checkpoint/pstree.img": image((IMG_COMMON_MAGIC, MAGICS["pstree"]), *told)}
+    for pid in pids:
+        task = task_core_entry(task_state=1, exit_code=0, personality=0, flags=0, blk_sigset=0, comm=name.encode())
+        core = core_entry(mtype=1, tc=task).SerializeToString()
+        found[f"checkpoint/core-{pid}.img"] = image((IMG_COMMON_MAGIC, MAGICS["core"]), core)
+    return found
 
 
 def build(contents: dict[str, bytes] | None = None, extra: Iterable[tuple[str, bytes]] = ()) -> bytes:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
-from reprise.cli.commands import store
+from reprise.cli.commands import events, store
+from reprise.cli.commands.history import history, trace
+from reprise.cli.commands.inspect import diff, inspect
 from reprise.cli.commands.status import status
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
@@ -50,6 +52,11 @@ app = typer.Typer(
     help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 damage.",
 )  # fmt: skip
 app.command()(status)
+app.command()(history)
+app.command()(trace)
+app.command()(inspect)
+app.command()(diff)
+app.add_typer(events.app, name="events")
 app.add_typer(store.app, name="store")
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 import yaml
-from reprise.cli.rendering import Cell
-from rich.console import Console
+from reprise.cli.rendering import Cell, plain
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
@@ -54,10 +54,23 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:
     for name in columns:
         made.add_column(name, overflow="fold")
     for row in rows:
-        made.add_row(*(Text(cell.text, style=cell.style) for cell in row))
+        made.add_row(*(Text(plain(cell.text), style=cell.style) for cell in row))
+    return made
+
+
+def unheaded(rows: Iterable[Sequence[Cell]]) -> Table:
+    """Names and values."""
+    made = table(("", ""), rows)
+    made.show_header = False
     return made
 
 
 def say(text: str, style: str = "") -> None:
     """One remark to standard error."""
-    stderr().print(Text(text, style=style), soft_wrap=True)
+    stderr().print(Text(plain(text), style=style), soft_wrap=True)
+
+
+def titled(title: str, body: Table, note: str = "") -> Group:
+    """A table under its title; note: below it."""
+    below = [Text(plain(note), style="dim")] if note else []
+    return Group(Text(""), Text(title, style="bold"), body, *below)

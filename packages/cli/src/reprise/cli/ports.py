@@ -1,6 +1,9 @@
 """What the commands need of the world."""
 
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 from reprise.archive.checker import Copies
@@ -37,10 +40,34 @@ class Cluster(Protocol):
         ...
 
 
-class Workloads(Protocol):
-    """The console's answer. Raises ConsoleError."""
+@dataclass(frozen=True)
+class Sent:
+    """An event as it was sent. place: its sequence in the stream, to go on after it; event: the CloudEvent."""
 
-    def __call__(self, namespace: str | None) -> list[dict[str, Any]]: ...
+    place: str
+    event: dict[str, Any]
+
+
+class Console(Protocol):
+    """The console's answers. Filters that are empty are any. Raises ConsoleError."""
+
+    def workloads(self, namespace: str | None) -> list[dict[str, Any]]: ...
+
+    def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
+        """The newest first. table: checkpoints, failovers or events."""
+        ...
+
+    def tail(self, filters: Mapping[str, str], after: str = "") -> Iterator[Sent]:
+        """Events as they happen, after that place; ends only by raising."""
+        ...
+
+
+class Stream(Protocol):
+    """The event stream itself. Raises ClusterError."""
+
+    def replay(self, subject: str, since: datetime) -> Iterator[Sent]:
+        """What it holds since then, oldest first; ends with what is the last one now."""
+        ...
 
 
 class Session(Protocol):
@@ -52,7 +79,9 @@ class Session(Protocol):
 
     def copies(self) -> Copies: ...
 
-    def console(self) -> AbstractContextManager[Workloads]: ...
+    def console(self) -> AbstractContextManager[Console]: ...
+
+    def stream(self) -> AbstractContextManager[Stream]: ...
 
     def namespace(self) -> str:
         """The one that is meant when none is named."""

@@ -1,6 +1,6 @@
 """A progress bar over what a store reads; only on a terminal, and gone at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from reprise.archive.repository import Repository
@@ -9,6 +9,19 @@ from reprise.cli.output import stderr
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 PACKS, ARCHIVES = "packs/", "archives/"
+COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Tell the given function of each piece's bytes; total: all of them."""
+    console = stderr()
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with Progress(*COLUMNS, TimeElapsedColumn(), console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda count: progress.advance(task, count)
 
 
 @contextmanager
@@ -19,8 +32,7 @@ def watching(repository: Repository, what: str, *, by_bytes: bool = False) -> It
         yield
         return
     store, seen = repository.store, set[str]()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as progress:
+    with Progress(*COLUMNS, TimeElapsedColumn(), console=console, transient=True) as progress:
         task = progress.add_task(what, total=None)
 
         def on_read(key: str, count: int) -> None:

@@ -1,5 +1,6 @@
 """What people read, pure: ages, sizes, and the rows of the tables. No terminal, no clock."""
 
+import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,13 @@ class Cell:
 
     text: str
     style: str = ""
+
+
+def plain(text: str) -> str:
+    """What a terminal would obey, or turn around, made visible: names come from whoever wrote the program."""
+    if text.isprintable():
+        return text
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] != "C" else c.encode("unicode_escape").decode() for c in text)
 
 
 def age(seconds: float | None) -> str:

@@ -7,15 +7,16 @@ from functools import cached_property
 from reprise.archive.checker import Copies
 from reprise.archive.crypto import FetchedKeys, KeyWrapper, SecretKeys
 from reprise.archive.repository import Repository
-from reprise.cli.adapters.console import HttpWorkloads
+from reprise.cli.adapters.console import HttpConsole
 from reprise.cli.adapters.copies import FolderCopies
 from reprise.cli.adapters.store import open_store
-from reprise.cli.ports import Cluster, ClusterError, Workloads
+from reprise.cli.ports import Cluster, ClusterError, Console, Stream
 from reprise.cli.settings import Settings
 
 STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
 STORE_SERVICE, STORE_PORT = "minio", 9000
 CONSOLE_SERVICE, CONSOLE_PORT = "console", 8080
+NATS_SERVICE, NATS_PORT = "nats", 4222
 
 
 class LazySession:
@@ -58,17 +59,29 @@ class LazySession:
         return self._cluster.copies(told.system_namespace)
 
     @contextmanager
-    def console(self) -> Iterator[Workloads]:
+    def console(self) -> Iterator[Console]:
         told = self._settings
         if told.console_url:
-            with HttpWorkloads(told.console_url) as workloads:
-                yield workloads
+            with HttpConsole(told.console_url, token=told.console_token) as console:
+                yield console
             return
         with (
             self._cluster.forward(told.system_namespace, CONSOLE_SERVICE, CONSOLE_PORT) as address,
-            HttpWorkloads(f"http://{address}", name=f"console in {told.system_namespace}") as workloads,
+            HttpConsole(f"http://{address}", f"console in {told.system_namespace}", told.console_token) as console,
         ):
-            yield workloads
+            yield console
+
+    @contextmanager
+    def stream(self) -> Iterator[Stream]:
+        # Imported here: it takes half a second that other commands need not wait for.
+        from reprise.cli.adapters.stream import NatsStream
+
+        told = self._settings
+        if told.nats_url:
+            yield NatsStream(told.nats_url, told.nats_url)
+            return
+        with self._cluster.forward(told.system_namespace, NATS_SERVICE, NATS_PORT) as address:
+            yield NatsStream(f"nats://{address}", f"NATS in {told.system_namespace}")
 
     def namespace(self) -> str:
         if self._settings.console_url:

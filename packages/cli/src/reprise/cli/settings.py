@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """store_endpoint set: the store is talked to directly, and no cluster is needed. So for console_url."""
+    """store_endpoint set: the store is talked to directly, and no cluster is needed. So for console_url and nats_url."""
 
     model_config = SettingsConfigDict(env_prefix="REPRISE_", frozen=True)
 
@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     """A node's copies of packs, if this runs on that node."""
     console_url: str = ""
+    console_token: str = ""
+    """A bearer token, where the console asks for one."""
+    nats_url: str = ""
+    """`nats://host:port` of the event stream."""
     system_namespace: str = "reprise-system"
     """Where Reprise is deployed."""
     debug: bool = False

@@ -6,12 +6,16 @@ unchanged; where both are set, ours wins. A bad value is a Problem, and the last
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
+from pydantic import AwareDatetime
 from reprise.contracts.model import Frozen
 
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
+CHECKPOINT_NOW = PREFIX + "checkpoint-now"
+"""The moment at which the owner wants one checkpoint besides those of the interval; it is what names it, too."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
 MAX_INTERVAL_S = 7 * 86400.0
 
@@ -31,6 +35,9 @@ class Policy(Frozen):
     keep: int = 3
     prestage: Prestaging = "auto"
     """What of each checkpoint lies ready on the standby; auto: by its size and interval."""
+
+    checkpoint_at: AwareDatetime | None = None
+    """When its owner wants a checkpoint besides those of the interval; None: never asked."""
 
     @property
     def protects(self) -> bool:
@@ -92,6 +99,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
+        checkpoint_at=read(((CHECKPOINT_NOW, _moment),), None, base.checkpoint_at),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     return Parsed(policy=policy, problems=tuple(problems))
@@ -141,6 +149,14 @@ def _prestage(text: str) -> Prestaging:
         case "auto" | "image" | "chunks" | "none" as prestage:
             return prestage
     raise ValueError("use auto, image, chunks or none")
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        told = datetime.fromisoformat(text.strip())
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError("not a moment: write it as 2026-11-24T20:14:33Z (RFC 3339)") from error
 
 
 def _containers(text: str) -> tuple[str, ...]:

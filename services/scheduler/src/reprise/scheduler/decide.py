@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from reprise.contracts.events import Trigger
 from reprise.scheduler.model import Harm, Slot
 
+DEMAND_TTL_S = 20.0
+"""A demand that could not be served for so long is forgotten: whoever made it has gone on, and the checkpointer would find it
+stale."""
 HARMED_AT_MOST = 3
 """In a row: one that crashes by itself while it is checkpointed looks the same."""
 HARMS = ("UnhealthyAfter",)
@@ -58,16 +61,21 @@ class Wait:
     until_s: float
 
 
-def next_act(of: Grid, last: Slot | None, now_s: float, ready_since_s: float | None, settle_s: float) -> Due | Wait:
+def next_act(
+    of: Grid, last: Slot | None, now_s: float, ready_since_s: float | None, settle_s: float, demand_s: float | None = None
+) -> Due | Wait:
     """What to do about one running container.
 
-    last: the newest slot emitted of it, if any. ready_since_s: when it started, if it is ready now, else None.
+    last: the newest slot emitted of it, if any. ready_since_s: when it started, if it is ready now, else None. demand_s: when
+    its owner wants one besides the grid's, if ever.
     Missed slots are made up for by one checkpoint, not by one each. A clock that was set back starts the grid anew
     instead of waiting for the old time to come.
     """
     if ready_since_s is None:
         return Wait(now_s + 1.0)
     current = of.slot(now_s)
+    if demand_s is not None and _unserved(last, now_s, ready_since_s, demand_s):
+        return Due(current, at(demand_s), "demand") if demand_s <= now_s else Wait(min(demand_s, of.due_s(current + 1)))
     if last is None:
         settled_s = ready_since_s + settle_s
         if now_s < settled_s:
@@ -78,6 +86,20 @@ def next_act(of: Grid, last: Slot | None, now_s: float, ready_since_s: float | N
     if newest < current:
         return Due(current, at(of.due_s(current)), "interval")
     return Wait(of.due_s(newest + 1))
+
+
+def _unserved(last: Slot | None, now_s: float, ready_since_s: float, demand_s: float) -> bool:
+    """A demand is of the containers that ran when it was made: a later pod of the workload finds it written there still."""
+    # In whole milliseconds, as checkpoints are named: a moment does not come back from a float as the same microsecond.
+    served_ms = round(last.demand_s * 1000) if last else 0
+    return round(demand_s * 1000) > served_ms and demand_s >= math.floor(ready_since_s) and now_s - demand_s <= DEMAND_TTL_S
+
+
+def remembered(last: Slot | None, due: Due, pod_uid: str, container: str, interval_s: float) -> Slot:
+    """What to remember once it was emitted. A demanded checkpoint does for its slot too: the next one is due in the next slot."""
+    number = max(due.slot, last.number) if last and last.interval_s == interval_s and last.number <= due.slot + 1 else due.slot
+    demand_s = due.due_at.timestamp() if due.trigger == "demand" else last.demand_s if last else 0.0
+    return Slot(pod_uid=pod_uid, container=container, interval_s=interval_s, number=number, demand_s=demand_s)
 
 
 def counted(harm: Harm, checkpoint_id: str, reason: str) -> Harm:

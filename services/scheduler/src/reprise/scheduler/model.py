@@ -10,6 +10,8 @@ class Slot(BaseModel):
     container: str
     interval_s: float
     number: int
+    demand_s: float = 0.0
+    """The owner's last demand that was served, in seconds since the epoch."""
 
 
 class Harm(BaseModel):

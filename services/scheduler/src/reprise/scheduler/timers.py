@@ -14,7 +14,7 @@ from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
-from reprise.scheduler.decide import Due, Wait, grid, next_act, paused
+from reprise.scheduler.decide import Due, Wait, grid, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
@@ -94,12 +94,14 @@ class Timers:
             last, revision = self._known[name]
             ready_since = container.started_at.timestamp() if container.ready and container.started_at else None
             now_s, of = time.time(), grid(*name, pod.policy.interval_s)
-            act = next_act(of, last, now_s, ready_since, self._settle_s)
+            wanted = pod.policy.checkpoint_at
+            act = next_act(of, last, now_s, ready_since, self._settle_s, wanted.timestamp() if wanted else None)
             if isinstance(act, Due) and await self._paused(name):
                 self._push(name, pod.policy.interval_s)
             elif isinstance(act, Due):
                 await self._emit(pod, container, act)
-                await self._remember(name, pod, act, revision)
+                value = remembered(last, act, *name, pod.policy.interval_s)
+                await self._remember(name, value, revision)
                 self._push(name, max(0.01, of.due_s(act.slot + 1) - time.time()))
             elif isinstance(act, Wait):
                 self._push(name, max(0.01, act.until_s - now_s))
@@ -122,8 +124,7 @@ class Timers:
             await self._bus.publish(event, dedup_id=f"due-{name}", timeout_s=2)
         DUE.labels(due.trigger).inc()
 
-    async def _remember(self, name: Key, pod: ProtectedPod, due: Due, revision: int) -> None:
-        value = Slot(pod_uid=name[0], container=name[1], interval_s=pod.policy.interval_s, number=due.slot)
+    async def _remember(self, name: Key, value: Slot, revision: int) -> None:
         if revision:
             written = await self._slots.update(key(*name), value, revision)
         else:

@@ -18,6 +18,7 @@ IMG_SERVICE_MAGIC = 0x55105940
 PAGEMAP_MAGIC = 0x56084025
 STATS_MAGIC = 0x57093306
 MAX_MESSAGE = 1 << 20
+MAX_PAGES = 1 << 45
 PE_PRESENT = 4
 """pagemap_entry.flags: the pages are in this image's pages file (criu/include/pagemap.h)."""
 
@@ -28,8 +29,8 @@ class BadImage(ValueError):
     """Not an image of the expected kind; the message says what is wrong."""
 
 
-def messages(data: bytes, *magics: int) -> Iterator[bytes]:
-    """The raw messages of an image whose first magics are these. Raises BadImage."""
+def messages(data: bytes, *magics: int, most: int = MAX_MESSAGE) -> Iterator[bytes]:
+    """The raw messages, of `most` bytes each at most, of an image whose first magics are these. Raises BadImage."""
     head = struct.pack(f"<{len(magics)}I", *magics)
     if data[: len(head)] != head:
         raise BadImage("another magic")
@@ -39,13 +40,14 @@ def messages(data: bytes, *magics: int) -> Iterator[bytes]:
             raise BadImage("cut off in a length")
         (size,) = struct.unpack_from("<I", data, at)
         at += 4
-        if size > MAX_MESSAGE or at + size > len(data):
+        if size > most or at + size > len(data):
             raise BadImage(f"a message of {size} bytes is longer than the image")
         yield data[at : at + size]
         at += size
 
 
-def _parse(message: M, data: bytes) -> M:
+def parse(message: M, data: bytes) -> M:
+    """Fills the message. Raises BadImage."""
     try:
         message.ParseFromString(data)
     except DecodeError as error:
@@ -65,20 +67,24 @@ class PageRun(NamedTuple):
 def read_pagemap(data: bytes) -> tuple[int, list[PageRun]]:
     """(N of pages-N.img, the runs whose pages are in it, in file order). Raises BadImage."""
     found = messages(data, IMG_COMMON_MAGIC, PAGEMAP_MAGIC)
-    head = _parse(pagemap_head(), next(found, b""))
+    head = parse(pagemap_head(), next(found, b""))
     runs = []
     for message in found:
-        entry = _parse(pagemap_entry(), message)
+        entry = parse(pagemap_entry(), message)
         present = entry.flags & PE_PRESENT if entry.HasField("flags") else not entry.in_parent
+        # CRIU 4.2 and later write nr_pages, of 64 bits, and 0 into the field that all others read.
+        count = entry.nr_pages if entry.HasField("nr_pages") else entry.compat_nr_pages
+        if count > MAX_PAGES:
+            raise BadImage(f"a run of {count} pages is longer than any address space")
         if present:
-            runs.append(PageRun(entry.vaddr, entry.nr_pages))
+            runs.append(PageRun(entry.vaddr, count))
     return head.pages_id, runs
 
 
 def read_stats(data: bytes) -> CriuStats:
     """A stats-dump. Statistics that cannot be read are all zero: they are told to people and decide nothing."""
     try:
-        entry = _parse(stats_entry(), next(messages(data, IMG_SERVICE_MAGIC, STATS_MAGIC), b""))
+        entry = parse(stats_entry(), next(messages(data, IMG_SERVICE_MAGIC, STATS_MAGIC), b""))
     except BadImage:
         return CriuStats()
     dump = entry.dump

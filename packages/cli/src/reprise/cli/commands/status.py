@@ -37,8 +37,8 @@ def status(
     if watch:
         _watch(session, chosen, output)
         return
-    with session.console() as workloads:
-        rows = workloads(chosen)
+    with session.console() as console:
+        rows = console.workloads(chosen)
     if output.is_data:
         print_data(rows, output)
     elif not rows:
@@ -58,7 +58,7 @@ def _view(rows: list[dict[str, Any]], namespace: str | None, output: Format, not
 
 def _nothing(namespace: str | None) -> str:
     where = "in any namespace" if namespace is None else f"in namespace {namespace} (-A shows all)"
-    return f"No protected workload {where}. `kubectl annotate deployment NAME reprise.dev/mode=criu` protects one."
+    return f"No protected workload {where}. `reprise protect NAME` protects one."
 
 
 def _watch(session: Session, namespace: str | None, output: Format) -> None:
@@ -77,9 +77,9 @@ def _polled(session: Session, namespace: str | None) -> Iterator[tuple[list[dict
     rows: list[dict[str, Any]] | None = None
     while True:
         try:
-            with session.console() as workloads:
+            with session.console() as console:
                 while True:
-                    rows = workloads(namespace)
+                    rows = console.workloads(namespace)
                     yield rows, ""
         except RepriseError as error:
             if rows is None:

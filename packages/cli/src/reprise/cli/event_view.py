@@ -1,0 +1,175 @@
+"""Events, checkpoints and failovers as lines for people, pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from reprise.cli.rendering import Cell, duration, size
+from reprise.contracts import subjects
+from reprise.contracts.envelope import TYPE_PREFIX
+from reprise.contracts.events import VERSION
+
+EVENT_COLUMNS = ("TIME", "EVENT", "WORKLOAD", "NODE", "WHAT")
+HISTORY_COLUMNS = ("TIME", "WHAT", "STATE", "NODE", "DETAIL")
+BAD = ("failed", "abandoned", "lost", "isolated", "refused", "paused", "delayed")
+GOOD = ("stored", "completed", "returned")
+TELLING = ("message", "why", "detail", "how", "reference", "archive_path")
+WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events; empty: any. type: such as `failover.completed`."""
+
+    type: str = ""
+    namespace: str = ""
+    workload: str = ""
+    node: str = ""
+
+    @property
+    def filters(self) -> dict[str, str]:
+        return {"type": self.type, "namespace": self.namespace, "workload": self.workload, "node": self.node}
+
+    @property
+    def subject(self) -> str:
+        place = (self.node, self.namespace, self.workload)
+        return ".".join((subjects.ROOT, self.type or "*.*", *(subjects.token(each) if each else "*" for each in place)))
+
+    def takes(self, event: Mapping[str, Any]) -> bool:
+        """Two names can have the same subject. event: a CloudEvent."""
+        data = event.get("data") or {}
+        workload = data.get("workload") or {}
+        told = {
+            "type": event_type(event), "namespace": workload.get("namespace"), "workload": workload.get("name"),
+            "node": data.get("node"),
+        }  # fmt: skip
+        return all(not want or want == told[name] for name, want in self.filters.items())
+
+
+def event_type(event: Mapping[str, Any]) -> str:
+    """`failover.completed`; of another version the whole type."""
+    return str(event.get("type", "")).removeprefix(f"{TYPE_PREFIX}{VERSION}.")
+
+
+def event_row(event: Mapping[str, Any]) -> list[Cell]:
+    """event: a CloudEvent of any version: what it lacks is left out."""
+    data = event.get("data") or {}
+    workload = data.get("workload") or {}
+    name = event_type(event)
+    whose = f"{workload.get('namespace', '-')}/{workload.get('name', '-')}"
+    return [
+        Cell(clock(str(event.get("time", ""))), "dim"), Cell(name, _style(name.rpartition(".")[2])),
+        Cell("" if whose.startswith("-/") else whose, "bold"), Cell(str(data.get("node") or "")), Cell(gist(data)),
+    ]  # fmt: skip
+
+
+def gist(data: Mapping[str, Any]) -> str:
+    """What an event says, in half a line."""
+    parts = [str(data[name]) for name in ("cause", "path", "reason") if data.get(name)]
+    if data.get("total_s") is not None:
+        parts.append(f"in {duration(data['total_s'])}")
+    if data.get("size") is not None:
+        parts.append(size(data["size"]))
+    if data.get("role"):
+        parts.append(f"{data['role']}{'' if data.get('warm', True) else ', cold'}")
+    said = next((str(data[name]) for name in TELLING if data.get(name)), "")
+    named = next((str(data[name]) for name in ("failover_id", "checkpoint_id") if data.get(name)), "")
+    told = " ".join(parts)
+    return "  ".join(part for part in (named, f"{told}: {said}" if told and said else told or said) if part)
+
+
+def clock(moment: str) -> str:
+    """In this machine's zone, with milliseconds; as it is if it cannot be read."""
+    try:
+        return datetime.fromisoformat(moment).astimezone().strftime("%m-%d %H:%M:%S.%f")[:-3]
+    except ValueError:
+        return moment
+
+
+def _style(verb: str) -> str:
+    return "red" if verb in BAD else "green" if verb in GOOD else ""
+
+
+def history_rows(checkpoints: Sequence[dict[str, Any]], failovers: Sequence[dict[str, Any]]) -> list[list[Cell]]:
+    """Newest first."""
+    told = [(row["at"], _checkpoint(row)) for row in checkpoints] + [(row["at"], _failover(row)) for row in failovers]
+    return [cells for _, cells in sorted(told, key=lambda each: datetime.fromisoformat(each[0]), reverse=True)]
+
+
+def _checkpoint(row: dict[str, Any]) -> list[Cell]:
+    figures = [
+        f"{size(row['size_bytes'])}" if row.get("size_bytes") is not None else "",
+        f"{size(row['new_bytes'])} new" if row.get("new_bytes") is not None else "",
+        f"paused {row['frozen_time_us'] / 1000:.0f} ms" if row.get("frozen_time_us") is not None else "",
+        f"stored in {duration(row['transfer_s'])}" if row.get("transfer_s") is not None else "",
+        f"ready on {row['staged_on']}" if row.get("staged_on") else "",
+    ]
+    why = f"{row['reason']}: {row['message']}; {row['remedy']}" if row.get("state") == "failed" else ""
+    detail = why or ", ".join(figure for figure in figures if figure)
+    return [*_when_and_what(row, f"checkpoint {row['checkpoint_id']}"), Cell(detail)]
+
+
+def _failover(row: dict[str, Any]) -> list[Cell]:
+    where = f" to {row['standby']}" if row.get("standby") and row["standby"] != row.get("node") else ""
+    took = f" in {duration(row['total_s'])}" if row.get("total_s") is not None else ""
+    path = f" {row['path']}{where}" if row.get("path") else ""
+    detail = f"{row.get('cause') or '?'}:{path}{took}" if path or took else str(row.get("cause") or "?")
+    why = row.get("message") if row.get("state") == "abandoned" else row.get("why") or row.get("detail")
+    cells = _when_and_what(row, f"failover {row['failover_id']}")
+    return [*cells, Cell(f"{detail}{f' ({why})' if why else ''}")]
+
+
+def _when_and_what(row: dict[str, Any], what: str) -> list[Cell]:
+    state = str(row.get("state", "?"))
+    return [Cell(clock(row["at"]), "dim"), Cell(what, "bold"), Cell(state, _style(state)), Cell(row.get("node") or "-")]
+
+
+@dataclass(frozen=True)
+class Step:
+    """begin and end in seconds since the failover was noticed at the latest."""
+
+    name: str
+    begin: float
+    end: float
+    note: str = ""
+
+
+def steps(row: Mapping[str, Any]) -> list[Step]:
+    """A failover's steps by the moments that the console knows; a step without its end is left out."""
+    marks = (
+        ("plan", "declared_at", "started_at", row.get("why")), ("fence", "started_at", "fenced_at", row.get("fenced_how")),
+        ("place, verify", "fenced_at", "restored_at", row.get("standby")), ("adopt", "restored_at", "ended_at", row.get("state")),
+    )  # fmt: skip
+    if not row.get("declared_at"):
+        return []
+    noticed = float(row.get("noticed_after_s") or 0)
+    start = datetime.fromisoformat(row["declared_at"])
+    found = [Step("notice", 0.0, noticed, str(row.get("detail") or ""))]
+    last = start
+    for name, begin, end, note in marks:
+        if row.get(end):
+            ended = datetime.fromisoformat(row[end])
+            begun = datetime.fromisoformat(row[begin]) if row.get(begin) else last
+            found.append(Step(name, noticed + _since(start, begun), noticed + _since(start, ended), str(note or "")))
+            last = ended
+    return found
+
+
+def _since(start: datetime, moment: datetime) -> float:
+    return max(0.0, (moment - start).total_seconds())  # the clocks of several nodes wrote them
+
+
+def waterfall(found: Sequence[Step]) -> list[list[Cell]]:
+    """Each step's name, bar, and how long it took."""
+    total = max((step.end for step in found), default=0.0)
+    scale = WIDTH / total if total else 0.0
+    rows = []
+    for step in found:
+        begin = min(round(step.begin * scale), WIDTH - 1)
+        length = max(1, round(step.end * scale) - begin)
+        bar = " " * begin + "█" * min(length, WIDTH - begin)
+        rows.append(
+            [Cell(step.name), Cell(bar.ljust(WIDTH), "cyan"), Cell(f"{step.end - step.begin:.3f} s"), Cell(step.note, "dim")]
+        )
+    return rows
