@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from reprise.console.asking import Asking, NodeName, Part, new_id
+from reprise.console.asking import Asking, NodeName, Part
+from reprise.console.model import new_id
 
 REFUSED: dict[int | str, dict[str, object]] = {
     401: {"description": "this needs a token"}, 403: {"description": "the token's owner may not, or a browser was tricked"},

@@ -12,17 +12,12 @@ from reprise.console.operations import Operations
 from reprise.console.ports import OperationError
 from reprise.contracts.events import Operation, node_subject
 from reprise.contracts.model import Workload
-from ulid import ULID
 
 KINDS = {kind.lower(): kind for kind in ("Deployment", "StatefulSet", "Pod")}
+MOVABLE = "Deployment"
 Part = Annotated[str, Path(max_length=253, pattern=r"^[^\x00]*$")]
 NodeName = Annotated[str, Path(max_length=253, pattern=r"^[a-z0-9][a-z0-9.-]*$")]
-ID = r"op-[0-9a-z]{26}"
-
-
-def new_id() -> str:
-    """Of an operation: one that is asked for twice under the same id is done once."""
-    return f"op-{str(ULID()).lower()}"
+ID = r"op-[0-7][0-9a-hjkmnp-tv-z]{25}"
 
 
 class Asking:
@@ -51,6 +46,8 @@ class Asking:
         self, request: Request, operation: Operation, row: dict[str, Any], operation_id: str, to: str = ""
     ) -> None:
         """row: of one of its containers, as workload() gives them. Raises HTTPException 409, 503."""
+        if operation == "move" and row["kind"] != MOVABLE:
+            raise HTTPException(409, f"a {row['kind']} cannot be moved in this version; run it as a {MOVABLE}")
         workload = Workload.model_validate({"namespace": row["namespace"], "kind": row["kind"], "name": row["workload"]})
         await self._ask(Asked(operation_id, operation, workload, row["node"] or "-", request.state.who.user, to))
 

@@ -7,11 +7,12 @@ from collections.abc import Awaitable
 from typing import Any
 
 from kubernetes.aio import client
+from reprise.console.model import asked_at
 from reprise.console.ports import OperationError
-from reprise.contracts.annotations import PREFIX
+from reprise.contracts.annotations import CHECKPOINT_NOW, PREFIX
 from reprise.contracts.model import Workload
 
-CHECKPOINT_NOW, MOVE_TO, MOVE_ID = PREFIX + "checkpoint-now", PREFIX + "move-to", PREFIX + "move-id"
+MOVE_TO, MOVE_ID = PREFIX + "move-to", PREFIX + "move-id"
 ANY = "any"
 TIMEOUT_S = 5
 MERGE = "application/merge-patch+json"
@@ -25,7 +26,7 @@ class KubernetesCluster:
         self._apps: Any = client.AppsV1Api(api)
 
     async def checkpoint_now(self, workload: Workload, operation_id: str) -> None:
-        await self._annotate(workload, {CHECKPOINT_NOW: operation_id})
+        await self._annotate(workload, {CHECKPOINT_NOW: asked_at(operation_id).isoformat(timespec="milliseconds")})
 
     async def move(self, workload: Workload, to: str, operation_id: str) -> None:
         await self._annotate(workload, {MOVE_TO: to or ANY, MOVE_ID: operation_id})

@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from reprise.console.asking import ID, Asking, NodeName, Part, new_id
+from reprise.console.asking import ID, Asking, NodeName, Part
 from reprise.console.ledger import Ledger
+from reprise.console.model import new_id
 from reprise.console.web import asks
 from reprise.console.web.pages import Views, node_list, workload_address
 from reprise.console.web.rendering import Pages
