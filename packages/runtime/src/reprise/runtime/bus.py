@@ -43,13 +43,14 @@ Handler = Callable[[Any], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Subscription:
-    """A durable consumer: its name, what it takes, and at most how many at once."""
+    """A durable consumer: its name, what it takes, at most how many at once, and how many are fetched together."""
 
     consumer: str
     events: tuple[type[Event], ...]
     handler: Handler
     node: str = "*"
     concurrency: int = 4
+    batch: int = 1
 
 
 class Bus:
@@ -135,10 +136,13 @@ class Bus:
         *,
         node: str = "*",
         concurrency: int = 4,
+        batch: int = 1,
     ) -> None:
-        """Register a durable consumer; run() serves it. node: only events about that node."""
+        """Register a durable consumer; run() serves it. node: only events about that node. batch: fetched together, where
+        the way to NATS and back would take longer than handling one.
+        """
         types = events if isinstance(events, tuple) else (events,)
-        self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency))
+        self._subscriptions.append(Subscription(subjects.token(consumer), types, handler, node, concurrency, batch))
 
     async def rewind(self, consumer: str) -> None:
         """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
@@ -187,23 +191,25 @@ class Bus:
         quiet = 0
         try:
             while True:
-                await slots.acquire()
+                free = await _take(slots, subscription.batch)
                 try:
-                    messages = await pull.fetch(1, timeout=5)
+                    messages = await pull.fetch(free, timeout=5)  # whatever there is, without waiting for more
                 except TimeoutError:
-                    slots.release()
+                    _release(slots, free)
                     quiet += 1
                     if quiet % 6 == 0:  # a consumer that vanished with its stream would be silent for ever
                         await js.consumer_info(subjects.STREAM, subscription.consumer)
                     continue
                 except BaseException:
-                    slots.release()
+                    _release(slots, free)
                     raise
                 quiet = 0
-                task = asyncio.create_task(self._handle(subscription, messages[0]))
-                self._active.add(task)
-                task.add_done_callback(self._active.discard)
-                task.add_done_callback(lambda _: slots.release())
+                _release(slots, free - len(messages))
+                for message in messages:
+                    task = asyncio.create_task(self._handle(subscription, message))
+                    self._active.add(task)
+                    task.add_done_callback(self._active.discard)
+                    task.add_done_callback(lambda _: slots.release())
         finally:
             with contextlib.suppress(Exception):
                 await pull.unsubscribe()
@@ -255,6 +261,21 @@ class Bus:
         await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
         await message.term()
         return "dead-letter"
+
+
+async def _take(slots: asyncio.Semaphore, most: int) -> int:
+    """One slot, once there is one, and as many more as are free."""
+    await slots.acquire()
+    taken = 1
+    while taken < most and not slots.locked():
+        await slots.acquire()
+        taken += 1
+    return taken
+
+
+def _release(slots: asyncio.Semaphore, count: int) -> None:
+    for _ in range(count):
+        slots.release()
 
 
 async def _keep_in_progress(message: Msg) -> None:

@@ -1,6 +1,6 @@
 """PostgreSQL: migrations, the projection's writes, retention, and the queries of the REST API and the pages."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from importlib import resources
 from typing import Any, Literal
 
@@ -70,24 +70,31 @@ class Ledger:
 
     async def record(self, event: Event, trace_id: str = "") -> None:
         """Store the event and its projection in one transaction. trace_id: empty if it came with none."""
+        await self.record_all([(event, trace_id)])
+
+    async def record_all(self, traced: list[tuple[Event, str]]) -> None:
+        """All of them in one transaction, or none."""
         try:
-            await self._record(event, trace_id)
-        except psycopg.errors.CheckViolation:  # the first of its day
+            await self._record(traced)
+        except psycopg.errors.CheckViolation:  # one is the first of its day
             async with self._pool.connection() as connection:
                 await connection.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-                await connection.execute("select events_partition(%s)", (event.at,))
-            await self._record(event, trace_id)
+                for day in {event.at.astimezone(UTC).date() for event, _ in traced}:
+                    await connection.execute("select events_partition(%s)", (datetime.combine(day, time(), UTC),))
+            await self._record(traced)
 
-    async def _record(self, event: Event, trace_id: str) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "insert into events (id, type, at, node, namespace, kind, workload, data, trace_id) "
-                "values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (event_id(event), event.TYPE, event.at, event.node, event.workload.namespace, event.workload.kind,
-                 event.workload.name, Jsonb(event.model_dump(mode="json")), trace_id or None),
-            )  # fmt: skip
-            for row in rows_of(event, trace_id):
-                await connection.execute(upsert(row).encode(), list(row.columns.values()))
+    async def _record(self, traced: list[tuple[Event, str]]) -> None:
+        """A pipeline: one way to the server and back, however many there are."""
+        async with self._pool.connection() as connection, connection.pipeline(), connection.cursor() as cursor:
+            for event, trace_id in traced:
+                await cursor.execute(
+                    "insert into events (id, type, at, node, namespace, kind, workload, data, trace_id) "
+                    "values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+                    (event_id(event), event.TYPE, event.at, event.node, event.workload.namespace, event.workload.kind,
+                     event.workload.name, Jsonb(event.model_dump(mode="json")), trace_id or None),
+                )  # fmt: skip
+                for row in rows_of(event, trace_id):
+                    await cursor.execute(upsert(row).encode(), list(row.columns.values()))
 
     async def forget(self, before: datetime) -> None:
         """Retention: whole days of events, what can no longer be restored, and workloads that nothing was heard of since."""

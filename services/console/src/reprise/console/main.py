@@ -56,9 +56,10 @@ async def main(settings: Settings) -> None:
     reviews = api is not None and settings.token_review
     service.app.mount("/", app(ledger, tails, rendering, gate, asking, settings.token_audience if reviews else ""))
     _parts(service, settings, ledger, handlers, api)
-    service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=8)
+    service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=256, batch=256)
     service.health.ready_when("postgres", lambda: ledger.migrated)
     service.on_stop(tails.close)
+    service.on_stop(handlers.writer.stop)
     service.on_stop(ledger.close)
     await service.run_async()
 
@@ -77,6 +78,7 @@ def _parts(service: Service, settings: Settings, ledger: Ledger, handlers: Handl
                     await ledger.forget(cutoff(datetime.now(UTC), settings.retain_days))
             await asyncio.sleep(3600 if ledger.migrated else 1)
 
+    service.part("ledger", handlers.writer.run)
     service.part("migrations", prepare)
     service.part("retention", forget)
     if api is None:
