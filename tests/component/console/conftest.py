@@ -83,16 +83,25 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
             process.wait()
 
 
+PROGRAM = str(Path(sys.executable).parent / "reprise-console")
+
+
+def environment(dsn: str, nats_port: int, port: int, **settings: str) -> dict[str, str]:
+    url = urlsplit(dsn)
+    return {
+        "REPRISE_NATS_URL": f"nats://127.0.0.1:{nats_port}", "REPRISE_HEALTH_HOST": "127.0.0.1", "REPRISE_HEALTH_PORT": str(port),
+        "REPRISE_POSTGRES_HOST": parse_qs(url.query)["host"][0], "REPRISE_POSTGRES_USER": url.username or "postgres",
+        "REPRISE_POSTGRES_DATABASE": url.path.lstrip("/"), "REPRISE_JAEGER_URL": "http://localhost:16686",
+        "REPRISE_CLUSTER": "false", **settings,
+    }  # fmt: skip
+
+
 @contextmanager
 def console(folder: Path, dsn: str, nats_port: int, **settings: str) -> Iterator[Console]:
     """Its process, ready."""
-    port, url = free_port(), urlsplit(dsn)
-    env = {
-        "REPRISE_NATS_URL": f"nats://127.0.0.1:{nats_port}", "REPRISE_HEALTH_HOST": "127.0.0.1", "REPRISE_HEALTH_PORT": str(port),
-        "REPRISE_POSTGRES_HOST": parse_qs(url.query)["host"][0], "REPRISE_POSTGRES_USER": url.username or "postgres",
-        "REPRISE_POSTGRES_DATABASE": url.path.lstrip("/"), "REPRISE_JAEGER_URL": "http://localhost:16686", **settings,
-    }  # fmt: skip
-    with running([str(Path(sys.executable).parent / "reprise-console")], folder / "console.log", env):
+    port = free_port()
+    env = environment(dsn, nats_port, port, **settings)
+    with running([PROGRAM], folder / "console.log", env):
         told = Console(f"http://127.0.0.1:{port}", env["REPRISE_NATS_URL"], dsn)
 
         def ready() -> bool:

@@ -1,5 +1,6 @@
 """The ledger is a projection: it can be lost, and comes back from the stream the same; and it forgets by the day."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 from conftest import console, free_port, nats_server, wait
 from reprise.console.ledger import Ledger, cutoff
+from reprise.console.writer import Writer
 from reprise.contracts.events import NodeLost, node_subject
 from world import World
 
@@ -53,6 +55,22 @@ def test_a_ledger_that_was_made_anew_while_the_console_was_down_is_filled(tmp_pa
         with console(tmp_path, database("second"), port) as again:
             wait(lambda: again.count() == len(events), 90)
             assert content(again.dsn) == before
+
+
+async def test_one_event_that_the_database_refuses_keeps_no_other_from_it(database: Callable[[str], str]) -> None:
+    ledger, now = Ledger(database("refused")), datetime.now(UTC)
+    await ledger.open()
+    writer = Writer(ledger, ledger.migrate)
+    told = ["fine", "text with a \0, which PostgreSQL has not", "fine too"]
+    events = [NodeLost(node="n1", workload=node_subject("n1"), at=now, detail=detail) for detail in told]
+    waiting = [asyncio.create_task(writer.write(event, "")) for event in events]
+    run = asyncio.create_task(writer.run())
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    run.cancel()
+    kept = await ledger.query("events", {}, 10)
+    await ledger.close()
+    assert [isinstance(outcome, psycopg.Error) for outcome in outcomes] == [False, True, False]
+    assert {row["data"]["detail"] for row in kept} == {"fine", "fine too"}
 
 
 async def test_whole_days_are_forgotten_and_what_can_be_restored_is_kept(database: Callable[[str], str]) -> None:

@@ -18,6 +18,10 @@ Outcome = Literal["cold", "hand-over", "step-aside"]
 or a node that came back made it needless."""
 
 
+Operation = Literal["checkpoint", "move", "drain", "undrain"]
+"""What a person can ask for. drain: that everything protected is moved off a node; undrain: that it takes pods again."""
+
+
 class Event(Frozen):
     """What all events have: the node it is about, and the workload."""
 
@@ -258,6 +262,29 @@ class FailoverDelayed(Event):
     remedy: str
 
 
+class OperationRequested(Event):
+    """Somebody asked for this; whoever does it names the operation by this id."""
+
+    TYPE: ClassVar[str] = "operation.requested"
+    operation_id: str
+    operation: Operation
+    user: str
+    to: str = ""
+    """Where it is to be moved; empty: wherever the planner chooses."""
+
+
+class OperationRefused(Event):
+    """What was asked for could not even be begun; why, and what to do."""
+
+    TYPE: ClassVar[str] = "operation.refused"
+    operation_id: str
+    operation: Operation
+    user: str
+    reason: str
+    message: str
+    remedy: str
+
+
 class NodeEvent(Event):
     """About a node as a whole; the workload fields name the node itself."""
 
@@ -314,6 +341,8 @@ ALL: tuple[type[Event], ...] = (
     FailoverCompleted,
     FailoverAbandoned,
     FailoverDelayed,
+    OperationRequested,
+    OperationRefused,
     NodeLost,
     NodeIsolated,
     NodeReturned,

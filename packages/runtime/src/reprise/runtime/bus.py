@@ -71,13 +71,14 @@ class Opened:
 
 @dataclass(frozen=True)
 class Subscription:
-    """A durable consumer: its name, what it takes, and at most how many at once."""
+    """A durable consumer: its name, what it takes, at most how many at once, and how many are fetched together."""
 
     consumer: str
     events: tuple[type[Event], ...]
     handler: Handler
     node: str = "*"
     concurrency: int = 4
+    batch: int = 1
     max_attempts: int = MAX_ATTEMPTS
 
     def config(self) -> ConsumerConfig:
@@ -112,6 +113,7 @@ class Relay:
     """Subjects below subjects.ROOT, with wildcards; none may overlap another."""
     handler: Callable[[Delivery], Awaitable[None]]
     concurrency: int = 4
+    batch: int = 1
     max_attempts: int = MAX_ATTEMPTS
 
     def config(self) -> ConsumerConfig:
@@ -234,10 +236,13 @@ class Bus:
         *,
         node: str = "*",
         concurrency: int = 4,
+        batch: int = 1,
     ) -> None:
-        """Register a durable consumer; run() serves it. node: only events about that node."""
+        """Register a durable consumer; run() serves it. node: only events about that node. batch: fetched together, where
+        the way to NATS and back would take longer than handling one.
+        """
         types = events if isinstance(events, tuple) else (events,)
-        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency)
+        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency, batch)
         self._subscriptions.append(subscription)
         for outcome in OUTCOMES:  # a counter that appears with its first event shows no increase
             HANDLED.labels(subscription.consumer, outcome)
@@ -335,23 +340,25 @@ class Bus:
         quiet = 0
         try:
             while True:
-                await slots.acquire()
+                free = await _take(slots, subscription.batch)
                 try:
-                    messages = await pull.fetch(1, timeout=5)
+                    messages = await pull.fetch(free, timeout=5)  # whatever there is, without waiting for more
                 except TimeoutError:
-                    slots.release()
+                    _release(slots, free)
                     quiet += 1
                     if quiet % 6 == 0:  # a consumer that vanished with its stream would be silent for ever
                         await js.consumer_info(subjects.STREAM, subscription.consumer)
                     continue
                 except BaseException:
-                    slots.release()
+                    _release(slots, free)
                     raise
                 quiet = 0
-                task = asyncio.create_task(self._handle(subscription, messages[0]))
-                self._active.add(task)
-                task.add_done_callback(self._active.discard)
-                task.add_done_callback(lambda _: slots.release())
+                _release(slots, free - len(messages))
+                for message in messages:
+                    task = asyncio.create_task(self._handle(subscription, message))
+                    self._active.add(task)
+                    task.add_done_callback(self._active.discard)
+                    task.add_done_callback(lambda _: slots.release())
         finally:
             with contextlib.suppress(Exception):
                 await pull.unsubscribe()
@@ -433,6 +440,21 @@ def _messaging(name: str, kind: str, event_name: str, subject: str) -> dict[str,
         "messaging.destination.template": f"{subjects.ROOT}.{event_name}.{{node}}.{{namespace}}.{{workload}}",
         "cloudevents.event_type": f"{envelope.TYPE_PREFIX}{VERSION}.{event_name}",
     }
+
+
+async def _take(slots: asyncio.Semaphore, most: int) -> int:
+    """One slot, once there is one, and as many more as are free."""
+    await slots.acquire()
+    taken = 1
+    while taken < most and not slots.locked():
+        await slots.acquire()
+        taken += 1
+    return taken
+
+
+def _release(slots: asyncio.Semaphore, count: int) -> None:
+    for _ in range(count):
+        slots.release()
 
 
 async def _keep_in_progress(message: Msg) -> None:

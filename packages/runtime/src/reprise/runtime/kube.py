@@ -104,6 +104,11 @@ class ProtectedPods:
     def synced(self) -> bool:
         return len(self._listed) == 3
 
+    @property
+    def protected(self) -> dict[Workload, tuple[str, ...]]:
+        """Every workload whose policy protects it, with or without a pod; and the containers that the policy names."""
+        return {workload: policy.containers for workload, policy in self._policies.items() if policy.protects}
+
     def on_change(self, callback: OnChange) -> None:
         """callback(before, after): None before means new, None after means gone or no longer protected."""
         self._callbacks.append(callback)
@@ -151,6 +156,8 @@ class ProtectedPods:
         if kind == "Pod":
             if gone:
                 self._raw_pods.pop(item.metadata.uid, None)
+                bare = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
+                self._policies.pop(bare, None)
             else:
                 self._raw_pods[item.metadata.uid] = item
             self._refresh(item.metadata.uid)

@@ -1,4 +1,4 @@
-"""The read-only REST API. A page of rows is a list; the next page's address is in its `Link` header (RFC 8288)."""
+"""REST that reads. A page of rows is a list; the next page's address is in its `Link` header (RFC 8288)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from reprise.console.export import lines
 from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
-from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, WorkloadRow
+from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, OperationRow, WorkloadRow
 from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
 from reprise.contracts.events import BY_TYPE
@@ -29,7 +29,11 @@ else:
     Type = Literal["", *sorted(BY_TYPE)]
 MOST_ROWS, BATCH = 1_000_000, 1000
 
-AWAY: dict[int | str, dict[str, Any]] = {503: {"description": "the database or NATS does not answer; nothing is lost meanwhile"}}
+AWAY: dict[int | str, dict[str, Any]] = {
+    401: {"description": "the token does not count; or there is none, and this console wants one"},
+    403: {"description": "the token's owner may not read"},
+    503: {"description": "the database, NATS or who vouches for tokens does not answer; nothing is lost meanwhile"},
+}
 
 
 def _paged(model: type[BaseModel]) -> dict[str, Any]:
@@ -76,10 +80,23 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
         filters = {"namespace": namespace, "kind": kind, "workload": workload, "cause": cause, "state": state}
         return await rows.answer("failovers", FailoverRow, request, response, filters, Span(since, until), limit, after, format)
 
+    @api.get("/operations", **_paged(OperationRow))
+    async def operations(
+        request: Request, response: Response, namespace: Name = "", workload: Name = "", since: Moment = None,
+        until: Moment = None, limit: Limit = 100, after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
+        """What people asked for, newest first."""
+        filters = {"namespace": namespace, "workload": workload}
+        return await rows.answer("operations", OperationRow, request, response, filters, Span(since, until), limit, after, format)
+
     @api.get("/workloads", responses=AWAY)
-    async def workloads(namespace: Name = "", limit: Limit = 1000) -> list[WorkloadRow]:
-        """Every protected container: health, recovery point, standby, expected recovery time, last failover."""
-        return [WorkloadRow.model_validate(status(row)) for row in await ledger.workloads(namespace or None, limit)]
+    async def workloads(namespace: Name = "", limit: Limit = 1000, gone: bool = False) -> list[WorkloadRow]:
+        """Every protected container: health, recovery point, standby, expected recovery time, last failover.
+
+        gone: those that were protected once, instead.
+        """
+        found = await ledger.workloads(namespace or None, limit, gone=gone)
+        return [WorkloadRow.model_validate(status(row)) for row in found]
 
     if tails:
         _stream(api, tails)

@@ -1,25 +1,38 @@
 """The console's web application: pages, REST API, its OpenAPI document."""
 
+from urllib.parse import urlencode
+
 import psycopg
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.security import HTTPBearer
 from psycopg_pool import PoolTimeout
-from reprise.console import api
+from reprise.console import acts, api
+from reprise.console.asking import Asking
+from reprise.console.gate import SAFE, Gate
 from reprise.console.ledger import Ledger
 from reprise.console.stream import Tails
-from reprise.console.web import pages
+from reprise.console.web import asked, pages, session
 from reprise.console.web.rendering import Pages
 from starlette.exceptions import HTTPException
 
 AWAY = "the database does not answer; events wait in the stream meanwhile, none is lost"
+TOLD = HTTPBearer(auto_error=False, description="a token of a Kubernetes service account, or of the OpenID Connect issuer")
+"""For the OpenAPI document; the gate reads the header by itself."""
 
 
-def app(ledger: Ledger, tails: Tails, rendering: Pages) -> FastAPI:
-    """Nothing that changes state is in it, so it asks for no token."""
+def app(ledger: Ledger, tails: Tails, rendering: Pages, gate: Gate, asking: Asking, audience: str = "") -> FastAPI:
+    """audience: of the tokens that Kubernetes vouches for; empty if it does not."""
     made = FastAPI(title="Reprise console", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
-    made.include_router(api.router(ledger, tails))
-    made.include_router(pages.router(ledger, rendering))
+    reading = [Depends(gate.reader)] if gate.anonymous else [Depends(TOLD), Depends(gate.reader)]
+    made.include_router(api.router(ledger, tails), dependencies=reading)
+    made.include_router(pages.router(ledger, rendering), dependencies=[Depends(gate.reader)])
+    made.include_router(acts.router(asking), dependencies=[Depends(TOLD), Depends(gate.reader)])
+    made.include_router(asked.router(ledger, rendering, asking), dependencies=[Depends(gate.reader)])
+    made.include_router(pages.statics())
+    made.include_router(session.router(gate, rendering, audience))
 
     @made.exception_handler(psycopg.OperationalError)
     @made.exception_handler(psycopg.errors.UndefinedTable)
@@ -31,14 +44,17 @@ def app(ledger: Ledger, tails: Tails, rendering: Pages) -> FastAPI:
     async def refused(request: Request, error: HTTPException) -> Response:
         if _is_api(request):
             return await http_exception_handler(request, error)
-        return rendering.render("error.html", error.status_code, code=error.status_code, detail=error.detail)
+        if error.status_code == 401 and request.method in SAFE:
+            following = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?{urlencode({'next': following})}", 303)
+        return rendering.render("error.html", request, error.status_code, code=error.status_code, detail=error.detail)
 
     @made.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
         if _is_api(request):
             return await request_validation_exception_handler(request, error)
         told = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
-        return rendering.render("error.html", 422, code=422, detail=told)
+        return rendering.render("error.html", request, 422, code=422, detail=told)
 
     return made
 

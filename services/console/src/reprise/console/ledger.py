@@ -1,6 +1,6 @@
 """PostgreSQL: migrations, the projection's writes, retention, and the queries of the REST API and the pages."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from importlib import resources
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from reprise.console.paging import Cursor
 from reprise.console.projection import event_id, rows_of
 from reprise.console.upsert import upsert
 from reprise.contracts.events import Event
+from reprise.contracts.model import Workload
 
 MIGRATION_LOCK = 0x5245_5052
-Table = Literal["events", "checkpoints", "failovers"]
-KEY: dict[Table, str] = {"events": "id", "checkpoints": "checkpoint_id", "failovers": "failover_id"}
+Table = Literal["events", "checkpoints", "failovers", "operations"]
+KEY: dict[Table, str] = {"events": "id", "checkpoints": "checkpoint_id", "failovers": "failover_id", "operations": "operation_id"}
 SQL = resources.files("reprise.console").joinpath("sql")
 
 
@@ -24,7 +25,9 @@ def named(name: str) -> bytes:
     return SQL.joinpath(f"queries/{name}.sql").read_text().encode()
 
 
-WORKLOADS, HISTORY, ATTEMPTS = named("workloads"), named("history"), named("attempts")
+WORKLOADS, HISTORY, ATTEMPTS, PROTECTED = named("workloads"), named("history"), named("attempts"), named("protected")
+SETTLE_S = 30.0
+"""Who was heard of within it is not called gone: what the cluster tells may be that much behind."""
 
 
 class Ledger:
@@ -67,24 +70,31 @@ class Ledger:
 
     async def record(self, event: Event, trace_id: str = "") -> None:
         """Store the event and its projection in one transaction. trace_id: empty if it came with none."""
+        await self.record_all([(event, trace_id)])
+
+    async def record_all(self, traced: list[tuple[Event, str]]) -> None:
+        """All of them in one transaction, or none."""
         try:
-            await self._record(event, trace_id)
-        except psycopg.errors.CheckViolation:  # the first of its day
+            await self._record(traced)
+        except psycopg.errors.CheckViolation:  # one is the first of its day
             async with self._pool.connection() as connection:
                 await connection.execute("select pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
-                await connection.execute("select events_partition(%s)", (event.at,))
-            await self._record(event, trace_id)
+                for day in {event.at.astimezone(UTC).date() for event, _ in traced}:
+                    await connection.execute("select events_partition(%s)", (datetime.combine(day, time(), UTC),))
+            await self._record(traced)
 
-    async def _record(self, event: Event, trace_id: str) -> None:
-        async with self._pool.connection() as connection:
-            await connection.execute(
-                "insert into events (id, type, at, node, namespace, kind, workload, data, trace_id) "
-                "values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (event_id(event), event.TYPE, event.at, event.node, event.workload.namespace, event.workload.kind,
-                 event.workload.name, Jsonb(event.model_dump(mode="json")), trace_id or None),
-            )  # fmt: skip
-            for row in rows_of(event, trace_id):
-                await connection.execute(upsert(row).encode(), list(row.columns.values()))
+    async def _record(self, traced: list[tuple[Event, str]]) -> None:
+        """A pipeline: one way to the server and back, however many there are."""
+        async with self._pool.connection() as connection, connection.pipeline(), connection.cursor() as cursor:
+            for event, trace_id in traced:
+                await cursor.execute(
+                    "insert into events (id, type, at, node, namespace, kind, workload, data, trace_id) "
+                    "values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+                    (event_id(event), event.TYPE, event.at, event.node, event.workload.namespace, event.workload.kind,
+                     event.workload.name, Jsonb(event.model_dump(mode="json")), trace_id or None),
+                )  # fmt: skip
+                for row in rows_of(event, trace_id):
+                    await cursor.execute(upsert(row).encode(), list(row.columns.values()))
 
     async def forget(self, before: datetime) -> None:
         """Retention: whole days of events, what can no longer be restored, and workloads that nothing was heard of since."""
@@ -98,6 +108,7 @@ class Ledger:
                     await connection.execute(sql.SQL("drop table {}").format(sql.Identifier(name)))
             await connection.execute("delete from checkpoints where at < %s and state <> 'stored'", (before,))
             await connection.execute("delete from failovers where at < %s", (before,))
+            await connection.execute("delete from operations where at < %s", (before,))
             await connection.execute("delete from workloads where coalesce(seen_at, due_at, refused_at) < %s", (before,))
 
     async def query(
@@ -127,13 +138,30 @@ class Ledger:
         )
         return await self._rows(statement, None)
 
-    async def workloads(self, namespace: str | None, limit: int) -> list[dict[str, Any]]:
-        """Each protected container with its newest checkpoint, standby and failover, as workloads.sql joins them."""
-        return await self._rows(WORKLOADS, {"namespace": namespace, "kind": None, "workload": None, "limit": limit})
+    async def workloads(self, namespace: str | None, limit: int, *, gone: bool = False) -> list[dict[str, Any]]:
+        """Each protected container with its newest checkpoint, standby and failover, as workloads.sql joins them.
+
+        gone: those that were protected once, instead.
+        """
+        values = {"namespace": namespace, "kind": None, "workload": None, "limit": limit, "gone": gone}
+        return await self._rows(WORKLOADS, values)
 
     async def workload(self, namespace: str, kind: str, name: str) -> list[dict[str, Any]]:
-        """The same, of one workload's containers."""
-        return await self._rows(WORKLOADS, {"namespace": namespace, "kind": kind, "workload": name, "limit": 100})
+        """The same, of one workload's containers; of those that are gone too."""
+        values = {"namespace": namespace, "kind": kind, "workload": name, "limit": 100, "gone": None}
+        return await self._rows(WORKLOADS, values)
+
+    async def protected(self, told: dict[Workload, tuple[str, ...]]) -> None:
+        """All that the cluster says is protected: what else the ledger lists is gone, since now; what came back is not.
+
+        told: the containers that each one's policy names; empty if it names none.
+        """
+        rows = [
+            {"namespace": each.namespace, "kind": each.kind, "name": each.name, "containers": list(names) or None}
+            for each, names in told.items()
+        ]
+        async with self._pool.connection() as connection:
+            await connection.execute(PROTECTED, {"protected": Jsonb(rows), "settle_s": SETTLE_S})
 
     async def history(self, container: dict[str, Any], since: datetime, until: datetime, bins: int) -> list[dict[str, Any]]:
         """What its checkpoints were like, in this many equal spans of time; a span without any has no row.

@@ -2,22 +2,36 @@
 
 import asyncio
 import contextlib
+import ssl
 from datetime import UTC, datetime
 
+import httpx
 import psycopg
+from kubernetes.aio import client
 from nats.errors import Error as NatsError
 from psycopg_pool import PoolTimeout
+from reprise.console.access import Role
+from reprise.console.accounts import Issuers, Remembering
+from reprise.console.adapters.cluster import KubernetesCluster
+from reprise.console.adapters.oidc import OidcAccounts
+from reprise.console.adapters.reviews import ReviewedAccounts
 from reprise.console.app import app
+from reprise.console.asking import Asking
+from reprise.console.gate import Gate
 from reprise.console.handlers import Handlers
 from reprise.console.ledger import Ledger, cutoff
+from reprise.console.operations import Operations
+from reprise.console.ports import Accounts
 from reprise.console.settings import Settings
 from reprise.console.stream import Tails
 from reprise.console.web.rendering import Pages
-from reprise.contracts.events import ALL
+from reprise.contracts.events import ALL, Event
+from reprise.runtime import kube
 from reprise.runtime.service import Service
 
 CONSUMER = "console"
 AWAY = (psycopg.OperationalError, PoolTimeout, NatsError, OSError, TimeoutError)
+LOOK_S = 10.0
 
 
 def run() -> None:
@@ -31,7 +45,26 @@ async def main(settings: Settings) -> None:
     await ledger.open()
     tails = Tails(service.bus)
     handlers = Handlers(ledger, lambda: service.bus.rewind(CONSUMER))
+    api = await kube.connect() if settings.cluster else None
+    gate = Gate(accounts(settings, api), settings.anonymous == "read")
 
+    async def publish(event: Event, name: str) -> None:
+        await service.bus.publish(event, dedup_id=name)
+
+    asking = Asking(gate, ledger, Operations(publish, KubernetesCluster(api)) if api else None)
+    rendering = Pages(lambda: service.bus.connected, settings.jaeger_url, operable=asking.able)
+    reviews = api is not None and settings.token_review
+    service.app.mount("/", app(ledger, tails, rendering, gate, asking, settings.token_audience if reviews else ""))
+    _parts(service, settings, ledger, handlers, api)
+    service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=256, batch=256)
+    service.health.ready_when("postgres", lambda: ledger.migrated)
+    service.on_stop(tails.close)
+    service.on_stop(handlers.writer.stop)
+    service.on_stop(ledger.close)
+    await service.run_async()
+
+
+def _parts(service: Service, settings: Settings, ledger: Ledger, handlers: Handlers, api: client.ApiClient | None) -> None:
     async def prepare() -> None:
         while True:
             with contextlib.suppress(*AWAY):
@@ -45,11 +78,40 @@ async def main(settings: Settings) -> None:
                     await ledger.forget(cutoff(datetime.now(UTC), settings.retain_days))
             await asyncio.sleep(3600 if ledger.migrated else 1)
 
-    service.app.mount("/", app(ledger, tails, Pages(lambda: service.bus.connected, settings.jaeger_url)))
+    service.part("ledger", handlers.writer.run)
     service.part("migrations", prepare)
     service.part("retention", forget)
-    service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=8)
-    service.health.ready_when("postgres", lambda: ledger.migrated)
-    service.on_stop(tails.close)
-    service.on_stop(ledger.close)
-    await service.run_async()
+    if api is None:
+        return
+    pods = kube.ProtectedPods(api)
+
+    async def compare() -> None:
+        """The events do not tell of a workload that is deleted, or protected no more: the cluster does."""
+        while True:
+            if ledger.migrated and pods.synced:
+                with contextlib.suppress(*AWAY):
+                    await ledger.protected(pods.protected)
+            await asyncio.sleep(LOOK_S)
+
+    service.part("pods", pods.run)
+    service.part("protected", compare)
+
+
+def accounts(settings: Settings, api: client.ApiClient | None) -> Accounts | None:
+    """Who vouches for tokens; None if nobody does."""
+    named: dict[str, Accounts] = {}
+    if settings.oidc_issuer:
+        context = ssl.create_default_context(cafile=str(settings.oidc_ca) if settings.oidc_ca else None)
+        groups: dict[Role, frozenset[str]] = {
+            "read": _names(settings.oidc_read_groups), "operate": _names(settings.oidc_operate_groups),
+        }  # fmt: skip
+        named[settings.oidc_issuer] = OidcAccounts(
+            httpx.AsyncClient(verify=context, timeout=5), settings.oidc_issuer, settings.oidc_audience, groups,
+            settings.oidc_user_claim, settings.oidc_groups_claim,
+        )  # fmt: skip
+    others = ReviewedAccounts(api, settings.token_audience) if api and settings.token_review else None
+    return Remembering(Issuers(named, others)) if named or others else None
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(",") if name.strip())

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from reprise.console.rows import CheckpointState, FailoverState
+from reprise.console.rows import CheckpointState, FailoverState, OperationState
 from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
@@ -22,11 +22,14 @@ from reprise.contracts.events import (
     NodeEvent,
     NodeGuarded,
     NodeUnguarded,
+    OperationRefused,
+    OperationRequested,
     StandbyRefused,
 )
 
 CHECKPOINT_STATES = get_args(CheckpointState)
 FAILOVER_STATES = get_args(FailoverState)
+OPERATION_STATES = get_args(OperationState)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ def event_id(event: Event) -> str:
 
 def rows_of(event: Event, trace_id: str = "") -> tuple[Row, ...]:
     """The projections' rows for this event. trace_id: of its traceparent; empty if it had none."""
-    rows = (_checkpoint_row(event), _failover_row(event), _workload_row(event), _node_row(event))
+    rows = (_checkpoint_row(event), _failover_row(event), _workload_row(event), _node_row(event), _operation_row(event))
     return tuple(_traced(row, event, trace_id) for row in rows if row)
 
 
@@ -93,6 +96,23 @@ def _failover_row(event: Event) -> Row | None:
     if target := getattr(event, "target", None):
         place["node"] = target.node  # where it failed, whichever node tells of it
     return Row("failovers", "failover_id", place | columns, FAILOVER_STATES)
+
+
+def _operation_row(event: Event) -> Row | None:
+    if not isinstance(event, OperationRequested | OperationRefused):
+        return None
+    place = _place(event) | {"operation_id": event.operation_id, "operation": event.operation, "by_user": event.user}
+    if isinstance(event, OperationRefused):
+        told = {
+            "state": "refused",
+            "refused_at": event.at,
+            "reason": event.reason,
+            "message": event.message,
+            "remedy": event.remedy,
+        }
+        return Row("operations", "operation_id", place | told, OPERATION_STATES)
+    told = {"state": "requested", "requested_at": event.at, "to_node": event.to or None}
+    return Row("operations", "operation_id", place | told, OPERATION_STATES)
 
 
 def _node_row(event: Event) -> Row | None:

@@ -4,11 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
+from reprise.contracts.events import Operation
 
 CheckpointState = Literal["due", "taken", "failed", "stored", "pruned"]
 FailoverState = Literal["declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed"]
 """In order, as checkpoints' states are: a later one wins, whatever order the events come in."""
-Health = Literal["ok", "stale", "unprotected", "failing", "failing-over", "node-lost", "node-isolated", "state-lost"]
+OperationState = Literal["requested", "refused"]
+Health = Literal["ok", "stale", "unprotected", "failing", "failing-over", "node-lost", "node-isolated", "state-lost", "gone"]
 
 
 class EventRow(BaseModel):
@@ -102,6 +104,26 @@ class FailoverRow(BaseModel):
     trace_id: str | None
 
 
+class OperationRow(BaseModel):
+    """What a person asked for."""
+
+    operation_id: str
+    operation: Operation
+    by_user: str
+    at: datetime
+    state: Annotated[OperationState, Field(description="refused: it could not be begun")]
+    namespace: Annotated[str, Field(description="`-` for a node")]
+    kind: str
+    workload: str
+    node: str
+    to_node: Annotated[str | None, Field(description="null: wherever the planner chooses")]
+    requested_at: datetime | None
+    refused_at: datetime | None
+    reason: str | None
+    message: str | None
+    remedy: str | None
+
+
 class Newest(BaseModel):
     """The newest good checkpoint: the recovery point."""
 
@@ -162,3 +184,4 @@ class WorkloadRow(BaseModel):
     refused: Refusal | None
     expected_recovery_s: ExpectedRecovery
     last_failover: LastFailover | None
+    gone_at: Annotated[datetime | None, Field(description="since when it is not protected any more, or not there")] = None

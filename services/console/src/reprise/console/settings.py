@@ -1,5 +1,8 @@
 """Every knob of console; each is an environment variable with the prefix `REPRISE_`."""
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 from reprise.runtime.settings import RuntimeSettings
 
@@ -16,6 +19,25 @@ class Settings(RuntimeSettings):
     """How long events, failovers and what can no longer be restored are kept; the stream itself keeps seven days."""
     jaeger_url: str = ""
     """Where a reader's browser reaches Jaeger, e.g. http://localhost:16686; empty: pages tell only the trace's id."""
+
+    cluster: bool = True
+    """Whether it is in a Kubernetes cluster: else nothing can be asked of one, and no token be reviewed by one."""
+    anonymous: Literal["read", "none"] = "read"
+    """What needs no token. `read`: the ledger, which has names, sizes and failures, but nothing of any memory."""
+    token_review: bool = True
+    """Kubernetes vouches for tokens, and its RBAC says what each may do (deploy/README.md)."""
+    token_audience: str = "reprise-console"
+    """Whom a token must be meant for, so that one for here is none for the API server; empty: the API server itself."""
+    oidc_issuer: str = ""
+    """Of OpenID Connect, e.g. https://id.example.com/realms/main; empty: none."""
+    oidc_audience: str = "reprise-console"
+    oidc_ca: Path | None = None
+    """Certificates that the issuer's is checked with; None: the usual ones."""
+    oidc_user_claim: str = "sub"
+    oidc_groups_claim: str = "groups"
+    oidc_read_groups: str = ""
+    """Groups of the issuer with the role read, with commas between them; `*`: everybody with a token of it."""
+    oidc_operate_groups: str = ""
 
     @property
     def conninfo(self) -> str:

@@ -24,7 +24,7 @@ def status(row: dict[str, Any]) -> dict[str, Any]:
         "checkpoint": _checkpoint(row), "recovery_point_age_s": _rounded(row["recovery_point_age_s"]),
         "standby": standby, "refused": _refused(row),
         "expected_recovery_s": asdict(expected_recovery(row["size_bytes"], warm=warm, movable=is_movable(row))),
-        "last_failover": _failover(row),
+        "last_failover": _failover(row), "gone_at": row["gone_at"],
     }  # fmt: skip
 
 
@@ -33,8 +33,10 @@ def is_movable(row: dict[str, Any]) -> bool:
     return row["kind"] == "Deployment" and row["unguarded"] is None
 
 
-def health_of(row: dict[str, Any]) -> tuple[str, str]:
+def health_of(row: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 one return per state reads best
     """The worst that is so, and why in a few words."""
+    if row["gone_at"] is not None:
+        return "gone", "it is not protected any more, or not there"
     failing, reason = _failover_health(row)
     if failing:
         return failing, reason

@@ -78,6 +78,11 @@ def clock(moment: datetime | None, now: datetime | None = None) -> str:
     return f"{moment:%H:%M:%S}" if same_day else f"{moment:%b} {moment.day}, {moment:%H:%M:%S}"
 
 
+def short(user: str) -> str:
+    """A service account by its own name: `system:serviceaccount:default:me` is `me`."""
+    return user.rpartition(":")[2] if user.startswith("system:serviceaccount:") else user
+
+
 def plural(count: int, noun: str, many: str = "") -> str:
     return f"{count} {noun if count == 1 else many or noun + 's'}"
 

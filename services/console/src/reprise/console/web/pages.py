@@ -1,10 +1,12 @@
 """The pages' addresses: load, look at it, render."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Path, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from reprise.console.asking import KINDS, Part
 from reprise.console.filters import CursorText, FormMoment, Moment, Name, cursor, form_moment
 from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
@@ -22,9 +24,7 @@ RANGES = {
     "7d": timedelta(days=7),
 }  # fmt: skip
 RANGE_WORDS = {"15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-KINDS = {kind.lower(): kind for kind in ("Deployment", "StatefulSet", "Pod")}
-CHECKPOINTS, FAILOVERS, EVENTS = 20, 20, 100
-Part = Annotated[str, Path(max_length=253, pattern=r"^[^\x00]*$")]
+CHECKPOINTS, FAILOVERS, EVENTS, OPERATIONS = 20, 20, 100, 5
 
 
 def router(ledger: Ledger, pages: Pages) -> APIRouter:
@@ -32,11 +32,12 @@ def router(ledger: Ledger, pages: Pages) -> APIRouter:
     views = Views(ledger)
 
     @web.get("/")
-    async def overview(namespace: Name = "", q: Name = "", health: Name = "") -> Response:
-        return pages.render("overview.html", **await views.overview(namespace, q, health))
+    async def overview(request: Request, namespace: Name = "", q: Name = "", health: Name = "", gone: bool = False) -> Response:
+        return pages.render("overview.html", request, **await views.overview(namespace, q, health, gone))
 
     @web.get("/workloads/{namespace}/{kind}/{name}")
     async def workload(
+        request: Request,
         namespace: Part,
         kind: Part,
         name: Part,
@@ -46,27 +47,34 @@ def router(ledger: Ledger, pages: Pages) -> APIRouter:
         before: CursorText = "",
     ) -> Response:
         found = await views.workload(namespace, kind, name, container, range, until, before)
-        return pages.render("workload.html", **found)
+        return pages.render("workload.html", request, **found)
 
     @web.get("/failovers/{failover_id}")
-    async def failover(failover_id: Part) -> Response:
-        return pages.render("failover.html", **await views.failover(failover_id))
+    async def failover(request: Request, failover_id: Part) -> Response:
+        return pages.render("failover.html", request, **await views.failover(failover_id))
 
     @web.get("/nodes")
-    async def nodes() -> Response:
-        return pages.render("nodes.html", **await views.nodes())
+    async def nodes(request: Request) -> Response:
+        return pages.render("nodes.html", request, **await views.nodes())
 
     @web.get("/nodes/{name}")
-    async def node(name: Part) -> Response:
-        return pages.render("node.html", **await views.node(name))
+    async def node(request: Request, name: Part) -> Response:
+        return pages.render("node.html", request, **await views.node(name))
 
     @web.get("/events")
     async def events(
-        type: Name = "", namespace: Name = "", workload: Name = "", node: Name = "", since: FormMoment = "",
+        request: Request, type: Name = "", namespace: Name = "", workload: Name = "", node: Name = "", since: FormMoment = "",
         until: FormMoment = "", before: CursorText = "",
     ) -> Response:  # fmt: skip
         asked = {"type": type, "namespace": namespace, "workload": workload, "node": node}
-        return pages.render("events.html", **await views.events(asked, form_moment(since), form_moment(until), before))
+        return pages.render("events.html", request, **await views.events(asked, form_moment(since), form_moment(until), before))
+
+    return web
+
+
+def statics() -> APIRouter:
+    """What a page is drawn with: for anybody."""
+    web = APIRouter(include_in_schema=False)
 
     @web.get("/static/{name}")
     async def static(name: str) -> Response:
@@ -84,11 +92,12 @@ class Views:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    async def statuses(self) -> list[dict[str, Any]]:
-        return [status(row) for row in await self._ledger.workloads(None, MOST_WORKLOADS)]
+    async def statuses(self, *, gone: bool = False) -> list[dict[str, Any]]:
+        return [status(row) for row in await self._ledger.workloads(None, MOST_WORKLOADS, gone=gone)]
 
-    async def overview(self, namespace: str, q: str, health: str) -> dict[str, Any]:
-        every = await self.statuses()
+    async def overview(self, namespace: str, q: str, health: str, gone: bool) -> dict[str, Any]:
+        here, absent = await self.statuses(), await self.statuses(gone=True)
+        every = absent if gone else here
         rows = [
             row for row in every
             if (not namespace or row["namespace"] == namespace)
@@ -100,7 +109,7 @@ class Views:
         return {
             "nav": "workloads", "rows": rows, "every": every, "failovers": failovers, "namespace": namespace, "q": q,
             "health": health, "namespaces": sorted({row["namespace"] for row in every}), "most": MOST_WORKLOADS,
-            "nodes": node_list(every, await self._ledger.nodes()),
+            "gone": gone, "absent": len(absent), "nodes": node_list(here, await self._ledger.nodes()),
         }  # fmt: skip
 
     async def workload(
@@ -124,6 +133,7 @@ class Views:
             **history(now, window, rows, failovers), "span": span, "ranges": RANGE_WORDS, "until": until,
             "earlier": (end - RANGES[span]).isoformat(timespec="seconds"),
             "later": _later(until, RANGES[span]),
+            "operations": await self._ledger.query("operations", _who(now), OPERATIONS),
             **await self._checkpoints(now, before),
         }  # fmt: skip
 
@@ -146,7 +156,8 @@ class Views:
             raise HTTPException(404, f"no event has told of a node {name}")
         fates = [whatif.fate(row, _gone(every)) for row in found["runs"]]
         fates.sort(key=lambda told: ("bad warn ok".index(told.tone), told.workload["namespace"], told.workload["workload"]))
-        return {"nav": "nodes", "node": found, "fates": fates}
+        asked = await self._ledger.query("operations", {"namespace": "-", "workload": name}, OPERATIONS)
+        return {"nav": "nodes", "node": found, "fates": fates, "operations": asked}
 
     async def events(self, asked: dict[str, str], since: datetime | None, until: datetime | None, before: str) -> dict[str, Any]:
         filters = {name: value for name, value in asked.items() if value}
@@ -172,6 +183,11 @@ class Views:
         if row["checkpoint_id"] and all(c["checkpoint_id"] != row["checkpoint_id"] for c in attempts):
             attempts += await self._ledger.query("checkpoints", {"checkpoint_id": row["checkpoint_id"]}, 1)
         return tell(row, attempts, datetime.now(UTC))
+
+
+def workload_address(row: dict[str, Any]) -> str:
+    """Of its page."""
+    return "/workloads/" + "/".join(quote(each, safe="") for each in (row["namespace"], row["kind"].lower(), row["workload"]))
 
 
 def _who(row: dict[str, Any]) -> dict[str, str]:

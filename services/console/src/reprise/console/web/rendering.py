@@ -8,11 +8,12 @@ from importlib import resources
 from typing import Any
 from urllib.parse import urlencode
 
-from fastapi import Response
+from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
+from reprise.console.gate import ANONYMOUS
 from reprise.console.web import humane, words
 
 HEADERS = {
@@ -26,9 +27,9 @@ HEADERS = {
 
 
 class Pages:
-    """connected: whether events arrive. jaeger_url: empty if no browser reaches it."""
+    """connected: whether events arrive. jaeger_url: empty if no browser reaches it. operable: whether one can ask for things."""
 
-    def __init__(self, connected: Callable[[], bool], jaeger_url: str) -> None:
+    def __init__(self, connected: Callable[[], bool], jaeger_url: str, *, operable: bool = False) -> None:
         self._connected = connected
         self._templates = Environment(
             loader=PackageLoader("reprise.console.web"), autoescape=True, undefined=StrictUndefined,
@@ -37,16 +38,20 @@ class Pages:
         self._templates.filters |= {
             "size": humane.size, "seconds": humane.seconds, "us": humane.microseconds, "every": humane.every,
             "absolute": humane.absolute, "health": words.health, "time": _time, "clock": _clock, "exact": _exact,
+            "short": humane.short,
             "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False),
         }  # fmt: skip
         self._templates.globals |= {
             "words": words, "plural": humane.plural, "together": humane.together, "version": static_version(),
             "jaeger_url": jaeger_url.rstrip("/"), "query": query,
+            "operable": operable,
         }  # fmt: skip
 
-    def render(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-        """now, nav and connected are every template's."""
-        known = {"now": datetime.now(UTC), "nav": "", "connected": self._connected()}
+    def render(self, template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:
+        """now, nav, connected, who (empty: nobody signed in) and here are every template's."""
+        who = getattr(request.state, "who", ANONYMOUS)
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        known = {"now": datetime.now(UTC), "nav": "", "connected": self._connected(), "who": who.user, "here": here}
         return HTMLResponse(self._templates.get_template(template).render(known | values), status, headers=HEADERS)
 
 

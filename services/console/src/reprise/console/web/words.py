@@ -20,8 +20,9 @@ HEALTH = {
     "node-lost": Said("node lost", "bad"),
     "node-isolated": Said("node cut off", "bad"),
     "state-lost": Said("state lost", "bad"),
+    "gone": Said("not protected any more", "mute"),
 }
-ORDER = ("state-lost", "failing-over", "node-lost", "node-isolated", "failing", "unprotected", "stale", "ok")
+ORDER = ("state-lost", "failing-over", "node-lost", "node-isolated", "failing", "unprotected", "stale", "ok", "gone")
 """Worst first."""
 
 CAUSE = {
@@ -47,6 +48,8 @@ CHECKPOINT = {
     "failed": Said("failed", "bad"),
     "pruned": Said("removed", "mute"),
 }
+OPERATION = {"checkpoint": "checkpoint", "move": "move", "drain": "drain", "undrain": "end of the drain"}
+ASKED = {"requested": Said("asked for", "busy"), "refused": Said("refused", "bad")}
 PATH = {
     "in-place-armed": "in the same pod; the kubelet's own restart is the restore",
     "in-place-patch": "in the same pod, which was given the checkpoint as its image",
@@ -70,6 +73,8 @@ EVENT_TONE = {
     "failover.completed": "ok",
     "failover.delayed": "warn",
     "failover.abandoned": "bad",
+    "operation.requested": "busy",
+    "operation.refused": "bad",
     "node.lost": "bad",
     "node.isolated": "bad",
     "node.returned": "ok",
@@ -86,7 +91,14 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
     """One line of what the event says beyond its type and place."""
     said = data
     match kind:
-        case "checkpoint.failed" | "checkpoint.paused" | "failover.abandoned" | "failover.delayed" | "standby.refused":
+        case (
+            "checkpoint.failed"
+            | "checkpoint.paused"
+            | "failover.abandoned"
+            | "failover.delayed"
+            | "standby.refused"
+            | "operation.refused"
+        ):
             return f"{said.get('reason')}: {said.get('message')}"
         case "failover.declared":
             return f"{CAUSE.get(str(said.get('cause')), said.get('cause'))}: {said.get('detail')}"
@@ -98,6 +110,9 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
             return f"from {said.get('checkpoint_id')}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
+        case "operation.requested":
+            to = f" to {said['to']}" if said.get("to") else ""
+            return f"{OPERATION.get(str(said.get('operation')), said.get('operation'))}{to}, by {said.get('user')}"
         case "node.lost" | "node.isolated" | "node.returned" | "node.guarded" | "node.unguarded":
             return str(said.get("detail"))
     return str(said.get("checkpoint_id") or "")

@@ -1,6 +1,6 @@
--- One row per protected container. Each lateral join is one step in an index, however long the history is.
+-- One row per container that is protected, or was. Each lateral join is one step in an index, however long the history is.
 select
-    w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s,
+    w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s, w.gone_at,
     newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.frozen_time_us, newest.at as checkpoint_at,
     extract(epoch from now() - newest.at)::float8 as recovery_point_age_s,
     extract(epoch from now() - newest.stored_at)::float8 as stored_age_s,
@@ -50,5 +50,6 @@ left join lateral (
 left join nodes on nodes.node = w.node
 where (%(namespace)s::text is null or w.namespace = %(namespace)s)
     and (%(workload)s::text is null or (w.kind = %(kind)s and w.workload = %(workload)s))
+    and (%(gone)s::boolean is null or (w.gone_at is not null) = %(gone)s)
 order by w.namespace, w.workload, w.container
 limit %(limit)s

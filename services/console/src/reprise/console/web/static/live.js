@@ -86,6 +86,7 @@
     button.setAttribute("aria-pressed", "false");
   }
 
+  if (main().dataset.still !== undefined) return;  // a page that asks something: nothing moves under the reader's hands
   const on = () => button.getAttribute("aria-pressed") === "true";
   button.hidden = false;
   button.addEventListener("click", () => (on() ? stop() : (start(), soon(0))));

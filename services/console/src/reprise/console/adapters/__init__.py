@@ -1,0 +1,1 @@
+"""What the console talks to, beside its database and NATS."""

@@ -1,0 +1,35 @@
+"""What the console needs from outside, beside its database and NATS."""
+
+from typing import Protocol
+
+from reprise.console.access import Right, Who
+from reprise.contracts.errors import RepriseError
+from reprise.contracts.model import Workload
+
+
+class OperationError(RepriseError):
+    """What was asked for could not be begun."""
+
+
+class Accounts(Protocol):
+    """Whoever vouches for tokens. Raises access.Unavailable while it does not answer."""
+
+    async def identify(self, token: str) -> Who:
+        """Raises access.Denied."""
+        ...
+
+    async def allowed(self, who: Who, right: Right) -> bool: ...
+
+
+class Cluster(Protocol):
+    """The API server, where operations are asked for. Each is idempotent by its id. Raises OperationError."""
+
+    async def checkpoint_now(self, workload: Workload, operation_id: str) -> None: ...
+
+    async def move(self, workload: Workload, to: str, operation_id: str) -> None:
+        """to: a node's name; empty: any."""
+        ...
+
+    async def cordon(self, node: str, cordoned: bool) -> None:
+        """Whether it takes new pods."""
+        ...

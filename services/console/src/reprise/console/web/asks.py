@@ -1,0 +1,63 @@
+"""What an operation will do, in words, pure: its reader decides by them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from reprise.console.web.humane import microseconds, plural, seconds, size
+from reprise.contracts.events import Operation
+
+
+@dataclass(frozen=True)
+class Question:
+    """title: what is asked; will: what will happen, a sentence each; button: the word to agree with."""
+
+    title: str
+    will: tuple[str, ...]
+    button: str
+
+
+def about_workload(operation: Operation, rows: list[dict[str, Any]]) -> Question:
+    """rows: of its containers, as `GET /api/v1/workloads` tells them."""
+    return _checkpoint(rows) if operation == "checkpoint" else _move(rows)
+
+
+def _checkpoint(rows: list[dict[str, Any]]) -> Question:
+    name = rows[0]["workload"]
+    newest = [row["checkpoint"] for row in rows if row["checkpoint"]]
+    will = ["A checkpoint is taken at once, beside those that are taken on time."]
+    pauses = [each["frozen_time_us"] for each in newest if each["frozen_time_us"]]
+    how_long = f" for about {microseconds(max(pauses))}, as it did for the last one" if pauses else ""
+    will.append(f"{name} stands still{how_long} while its memory is dumped.")
+    if newest:
+        total = sum(each["size_bytes"] or 0 for each in newest)
+        will.append(f"It is verified and stored like every other ({size(total)} now; only what is new is sent).")
+    return Question(f"Take a checkpoint of {name} now", tuple(will), "Take a checkpoint")
+
+
+def _move(rows: list[dict[str, Any]]) -> Question:
+    row = rows[0]
+    name, here = row["workload"], row["node"] or "its node"
+    will = [
+        f"A last checkpoint of {name} is taken, and it stays stopped from then on; so nothing that it did is lost.",
+        f"It goes on from there on the other node, in a new pod. The pod on {here} is removed once the new one serves.",
+    ]
+    back_s = row["expected_recovery_s"]["crash"]
+    if back_s is not None:
+        will.append(f"It serves nobody meanwhile, for at least {seconds(back_s)}; connections to it are cut.")
+    will.append(f"If it does not come to life there, it goes on on {here}.")
+    return Question(f"Move {name} to another node", tuple(will), "Move it")
+
+
+def about_node(operation: Operation, name: str, rows: list[dict[str, Any]]) -> Question:
+    """rows: of what runs there."""
+    if operation == "undrain":
+        will = (f"{name} takes new pods again (it is uncordoned).", "What was moved away is not moved back.")
+        return Question(f"Let {name} take pods again", will, "Let it take pods")
+    told = [f"{name} takes no new pods from now on (it is cordoned), until you let it."]
+    if rows:
+        told.append(f"{plural(len(rows), 'protected container')} there {'is' if len(rows) == 1 else 'are'} moved to other nodes "
+                    "with all that they did: each is stopped, checkpointed, and goes on elsewhere.")  # fmt: skip
+    else:
+        told.append("Nothing that is protected runs there.")
+    told.append(f"What is not protected stays: `kubectl drain {name}` evicts it.")
+    return Question(f"Drain {name}", tuple(told), f"Drain {name}")
