@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import meddling
@@ -17,7 +17,7 @@ from minio.credentials.providers import StaticProvider
 from reprise.archive.settings import StoreSettings
 from reprise_lab import counter, faults, listing
 from reprise_lab.node import Node
-from reprise_lab.shell import kill, kubectl, pid_of, poll
+from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll
 from reprise_lab.stored import secret, store
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
@@ -33,7 +33,8 @@ def killed(service: str) -> Iterator[None]:
 
     def kill_for_ever() -> None:
         while not stop.wait(0.7):
-            faults.kill_service(service)
+            with suppress(LabError):  # the API server may not list its pods just now
+                faults.kill_service(service)
 
     faults.kill_service(service)
     thread = threading.Thread(target=kill_for_ever, daemon=True)

@@ -90,12 +90,11 @@ def test_one_instance_with_its_memory_or_told_why_not(
         counter.wait_reprise()
         told = [(way, *verdict_of(witness, began, way)) for way, witness in zip(cycle(ways), witnesses, strict=False)]
     except BaseException:
+        faults.power_on(NODE)  # it may be off: nothing can be removed from there then
         stall.clear()
         raise
-    finally:
-        if loses_node:
-            faults.power_on(NODE)
-            stall.clear()
+    if loses_node:
+        stall.clear()
     outcomes: dict[str, list[str]] = {}
     for way, outcome, broken in told:
         outcomes.setdefault(way, []).append("BROKEN" if broken else outcome)
