@@ -105,6 +105,7 @@ class World:
         self.cluster.run = self._shadow_starts  # type: ignore[method-assign]
         self.lease_versions = 0
         self.told: set[str] = set()
+        self.agent: isolation.Isolation | None = None
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -228,9 +229,11 @@ async def agent(world: World) -> None:
             lease, KvLeases(bus), world, Bucket(bus, "fences", Fence), world, world, pods, world, Announcer(bus), world.folder  # type: ignore[arg-type]
         )  # fmt: skip
         tasks = [asyncio.create_task(guarded.renew_for_ever()), asyncio.create_task(guarded.guard())]
+        world.agent = guarded
         world.note("n1's agent runs")
         while not world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
+        world.agent = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -269,6 +272,8 @@ async def kubelet(world: World) -> None:
                     world.old_runs, world.old_id = True, world.old_id + "'"
                     world.note("n1's kubelet started the old pod again")
                     world.check()
+                    if world.agent:  # the runtime's event
+                        await world.agent.on_started()
         await asyncio.sleep(0.2)
 
 
@@ -430,6 +435,7 @@ DIRECTED = [
     Scenario((Fault("cut", 5.0, 12.0), Fault("agent-restart", 6.0, 0.3))),
     Scenario((Fault("cut", 5.0, 12.0),), standby_from_s=20.0),
     Scenario((Fault("node-off", 5.0, 20.0),)),
+    Scenario((Fault("node-off", 2.0, 4.5),), message_delays_s=(4.0,)),
     Scenario((Fault("node-off", 5.0, 30.0),), standby_from_s=20.0),
     Scenario((Fault("agent-dead", 5.0, 20.0),)),
     Scenario((Fault("cut", 5.0, 12.0), Fault("restorer-dead", 9.0, 9.0))),
