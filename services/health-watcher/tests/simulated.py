@@ -118,6 +118,7 @@ class World:
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
+        self.agent: isolation.Isolation | None = None
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -257,9 +258,11 @@ async def agent(world: World) -> None:
         holding = holds.Holds(bus, Bucket(bus, "holds", HoldRecord), guarded)
         told = deliver(world, (FailoverHolding, CheckpointTaken, CheckpointFailed), holding.on_event)
         tasks = [asyncio.create_task(part) for part in (guarded.renew_for_ever(), guarded.guard(), told)]
+        world.agent = guarded
         world.note("n1's agent runs")
         while not world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
+        world.agent = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -380,6 +383,8 @@ async def kubelet(world: World) -> None:
                     world.old_runs, world.old_id = True, world.old_id + "'"
                     world.note("n1's kubelet started the old pod again")
                     world.check()
+                    if world.agent:  # the runtime's event
+                        await world.agent.on_started()
         await asyncio.sleep(0.2)
 
 

@@ -31,6 +31,7 @@ DIRECTED = [
     Scenario((Fault("cut", 5.0, 12.0), Fault("agent-restart", 6.0, 0.3))),
     Scenario((Fault("cut", 5.0, 12.0),), standby_from_s=20.0),
     Scenario((Fault("node-off", 5.0, 20.0),)),
+    Scenario((Fault("node-off", 2.0, 4.5),), message_delays_s=(4.0,)),
     Scenario((Fault("node-off", 5.0, 30.0),), standby_from_s=20.0),
     Scenario((Fault("agent-dead", 5.0, 20.0),)),
     Scenario((Fault("cut", 5.0, 12.0), Fault("restorer-dead", 9.0, 9.0))),

@@ -103,7 +103,10 @@ class Deaths:
         listed = {c.id: c for c in await self._cri.list_containers()}
         seen_at = time.monotonic() if self._known else None
         self._seen_at = {container_id: self._seen_at.get(container_id, seen_at) for container_id in listed}
+        born = any(c.state == "running" and c.id not in self._known for c in listed.values())
         self._known = listed
+        if born:  # where the runtime streams no events this is how it is noticed
+            await self.on_started()
         self._handled &= listed.keys()
         await self.on_listed(listed.values())
         for container in listed.values():
