@@ -34,9 +34,9 @@ class Handlers:
         self._standbys = standbys
 
     async def on_stored(self, event: CheckpointStored) -> None:
-        """Make a good checkpoint of a living pod its live image. A planned move's last one is the move's."""
-        if event.trigger == "move":
-            return
+        """Make a good checkpoint of a living pod its live image. A planned move's last one too: what its kubelet may end
+        while it stands still comes back with all that it had.
+        """
         pod = self._pods.pods.get(event.target.pod_uid)
         if pod is None or pod.deleting:
             log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
@@ -57,7 +57,8 @@ class Handlers:
             reference=reference, digest=digest,
         )  # fmt: skip
         await self._bus.publish(built, dedup_id=f"built-{event.checkpoint_id}")
-        await self._standbys.send(event, pod)
+        if event.trigger != "move":  # that is on its way already
+            await self._standbys.send(event, pod)
 
     async def on_staged(self, event: CheckpointStaged) -> None:
         """On its standby: it is noted. On the pod's own node: arm the pod, if it is not and its policy says so."""
