@@ -113,6 +113,14 @@ def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_
     assert armed_counter.runs(asked_at) == {before.run}
 
 
+def test_reprise_drain_waits_until_what_is_protected_has_left(armed_counter: Witness, uncordoned: None) -> None:
+    namespace, before = armed_counter.namespace, armed_counter.last()
+    done = cli("drain", "n1", "--timeout", "90")
+    assert (done.returncode, "protected pods moved off n1" in done.stderr) == (0, True), done.stderr
+    assert nodes_of(namespace) == ["n2"]
+    assert armed_counter.wait(before.run, time.monotonic(), 10).count > before.count
+
+
 def guard(namespace: str) -> str:
     jsonpath = "jsonpath={.items[*].spec.maxUnavailable}"
     return kubectl("-n", namespace, "get", "poddisruptionbudgets", "-l", "reprise.dev/guard", "-o", jsonpath)

@@ -79,6 +79,7 @@ class Scenario:
     misses: bool = False
     """The checkpointer notices the end of the dump too late."""
     stored_after_s: float = 0.1
+    hold_s: float = 20.0
     serves: bool = True
     """Whether what is restored elsewhere passes its probe."""
 
@@ -308,7 +309,7 @@ async def checkpointer(world: World) -> None:
                 return
             if not world.old_runs or world.old_frozen or event.target.container_id != world.old_id:
                 failed = CheckpointFailed(node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
-                                          reason="UnhealthyBefore", message="", remedy="")  # fmt: skip
+                                          reason="UnhealthyBefore", message="", remedy="", hold=True)  # fmt: skip
                 await bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
                 return
             world.told.add(event.checkpoint_id)
@@ -489,6 +490,7 @@ def simulated(scenario: Scenario, mutant: str) -> Iterator[pytest.MonkeyPatch]:
             return act(*args)
 
         patch.setattr(asyncio, "to_thread", inline)
+        patch.setattr(restorer_decide, "HOLD_S", scenario.hold_s)
         patch.setattr(isolation, "time", Clock(scenario.node_rate))
         patch.setattr(arbiter, "time", Clock(scenario.arbiter_rate))
         patch.setattr(arbiter, "protected_on", lambda api, node: protected_pods(api))
@@ -504,6 +506,8 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
         return False
 
     match mutant:
+        case "hold-first":
+            patch.setattr(isolation.Isolation, "confirm", lambda *_: True)
         case "margin":
             patch.setattr(decide, "margin_s", lambda _: -1.5)
         case "fence":

@@ -76,6 +76,8 @@ class CheckpointFailed(Event):
     remedy: str
     archive_path: str = ""
     """An archive that lies on the node all the same, for transfer to throw away; empty if there is none."""
+    hold: bool = False
+    """It was to be a planned move's last: its process may stand still for nothing."""
 
 
 class CheckpointPaused(Event):

@@ -195,6 +195,7 @@ class Handlers:
         failed = CheckpointFailed(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             reason=failure.reason, message=failure.message, remedy=failure.remedy, archive_path=failure.archive_path,
+            hold=event.hold,
         )  # fmt: skip
         await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
         message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"

@@ -29,7 +29,8 @@ class Holds:
                 await self._begin(event)
             case CheckpointTaken(trigger="move"):
                 await self._taken(event)
-            case CheckpointFailed():
+            case CheckpointFailed(hold=True):
+                self._isolation.let_go(event.target.container_id)  # a checkpointer that was killed may have left it frozen
                 await self._failed(event.checkpoint_id, event.reason, event.message, event.remedy)
 
     async def _begin(self, event: FailoverHolding) -> None:
@@ -61,6 +62,7 @@ class Holds:
         revision = await self._isolation.fence_revision(target.pod_uid)
         entry = await self._records.get(name)
         if not self._isolation.confirm(target.pod_uid, target.container_id, event.checkpoint_id):
+            self._isolation.let_go(target.container_id)
             await self._failed(event.checkpoint_id, "HoldEnded", "its node had let it run on already", "it is tried again")
             return
         if entry is None or entry.value.state != "begun":
@@ -69,7 +71,7 @@ class Holds:
         await self._records.update(name, held, entry.revision)
 
     async def _failed(self, checkpoint_id: str, reason: str, message: str, remedy: str) -> None:
-        """Isolation lets it go at its next look: it is no hold's any more."""
+        """Tell restorer; Isolation lets go of it at its next look, since its record says no more that it is to be held."""
         entry = await self._records.get(key(checkpoint_id))
         if entry and entry.value.state in ("wanted", "begun"):
             told = {"state": "failed", "reason": reason, "message": message, "remedy": remedy}

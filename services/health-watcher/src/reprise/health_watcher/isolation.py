@@ -266,6 +266,12 @@ class Isolation:
         self._save()
         return True
 
+    def let_go(self, container_id: str) -> None:
+        """It may be frozen, and no hold of ours knows why: it is asked about like all that is frozen."""
+        if container_id:
+            self._frozen.add(container_id)
+            self._save()
+
     async def fence_revision(self, pod_uid: str) -> int:
         entry = await self._fences.get(key(pod_uid))
         return entry.revision if entry else 0

@@ -35,10 +35,8 @@ class Handlers:
 
     async def on_stored(self, event: CheckpointStored) -> None:
         """Have the standby of a living pod stage it; and its own node, if that did not hold it before it told of it. A planned
-        move's last one is the move's.
+        move's last one too: what its kubelet may end while it stands still comes back with all that it had.
         """
-        if event.trigger == "move":
-            return
         pod = self._pods.pods.get(event.target.pod_uid)
         if pod is None or pod.deleting:
             log().info("checkpoint of a pod that is gone: no image is made", pod=event.target.pod)
@@ -49,7 +47,8 @@ class Handlers:
             return
         if event.live_id != pod.live_id:  # else its node holds it already, and told of it after that
             await self._show(event, pod.live_id)
-        await self._standbys.send(event, pod)
+        if event.trigger != "move":  # that is on its way already
+            await self._standbys.send(event, pod)
 
     async def _show(self, event: CheckpointStored, live_id: str) -> None:
         try:

@@ -351,16 +351,20 @@ class SagaRunner:
     async def _verify(self, saga: Saga) -> Saga:
         pod = shadow_name(saga.workload, saga.name) if saga.path == "shadow" else saga.target.pod
         loop = asyncio.get_running_loop()
-        end, look_at = loop.time() + self._verify_timeout_s, loop.time()
+        # What was moved stands still meanwhile, and can run on where it was: nobody waits for it longer than for its hold.
+        patience_s = min(self._verify_timeout_s, saga.hold_s) if saga.planned else self._verify_timeout_s
+        end, look_at = loop.time() + patience_s, loop.time()
         while True:
             if loop.time() >= look_at:
                 await self._look(saga)
+                if saga.planned and await self._cluster.adopted(saga.workload, saga.name) is None:
+                    raise Abandon(Stop("ShadowGone", "somebody removed the restored pod", "nothing", "step-aside"))
                 look_at = loop.time() + LOOK_S
             life = await self._cluster.life(saga.workload.namespace, pod, saga.target, saga.replaced)
             if life.healthy and await self._may_be_adopted(saga, pod):
                 break
             if loop.time() > end:
-                raise Abandon(decide.unverified(saga, pod, life, self._verify_timeout_s))
+                raise Abandon(decide.unverified(saga, pod, life, patience_s))
             await asyncio.sleep(POLL_S)
         await self._emit(
             FailoverRestored(node=saga.standby, workload=saga.workload, failover_id=saga.failover_id,
