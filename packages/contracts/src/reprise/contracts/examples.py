@@ -57,6 +57,11 @@ STORY: dict[str, Any] = {
     "armed": True,
     "lived_s": 3612.5,
     "total_s": 0.68,
+    "live_id": _UID,
+    "hold_s": 30.0,
+    "operation_id": "op-5d0c7e21aa",
+    "operation": "move",
+    "user": "alice@example.com",
 }  # fmt: skip
 
 APART: dict[str, dict[str, Any]] = {

@@ -9,6 +9,7 @@ handler works its message is kept in progress.
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import BadRequestError, NotFoundError
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Histogram
 from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import ContractError, RepriseError
@@ -54,12 +55,12 @@ class RetryLater(RepriseError):
 
 @dataclass(frozen=True)
 class Opened:
-    """A message that was understood: its attributes, its event's name, what handles it, and the span's attributes."""
+    """A message that was understood: its attributes, its event's name, what handles it, and the span around that."""
 
     received: envelope.Envelope
     name: str
     handle: Callable[[], Awaitable[None]]
-    about: dict[str, str]
+    within: AbstractContextManager[Span]
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,7 @@ class Subscription:
     def open(self, message: Msg) -> Opened:
         """Raises ContractError."""
         received, event = envelope.decode(message.data)
-        workload = f"{event.workload.namespace}/{event.workload.name}"
-        about = {"k8s_node_name": event.node, "reprise_workload": workload}
-        return Opened(received, event.TYPE, lambda: self.handler(event), about)
+        return Opened(received, event.TYPE, lambda: self.handler(event), processing(self.consumer, received, event))
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,8 @@ class Relay:
         received = envelope.attributes(message.data)
         delivery = Delivery(received, message.subject, message.data, message.metadata.num_delivered or 1)
         name = ".".join(message.subject.removeprefix(f"{subjects.ROOT}.").split(".")[:2])
-        return Opened(received, name, lambda: self.handler(delivery), {})
+        within = span(f"{self.consumer.partition('-')[0]} {name}", parent=received.traceparent, kind=SpanKind.CONSUMER)
+        return Opened(received, name, lambda: self.handler(delivery), within)
 
 
 def _durable(name: str, patterns: list[str], **more: Any) -> ConsumerConfig:
@@ -303,10 +303,8 @@ class Bus:
             return await self._bury(subscription, message, error.reason, str(error))
         delay_s: float = _DELAYS_S[min(attempt - 1, len(_DELAYS_S) - 1)]
         logger = log().bind(consumer=subscription.consumer, event=opened.name, event_id=opened.received.id)
-        name = f"{subscription.consumer.partition('-')[0]} {opened.name}"
         try:
-            with span(name, parent=opened.received.traceparent, kind=SpanKind.CONSUMER, messaging_system="nats",
-                      event_type=opened.name, **opened.about):  # fmt: skip
+            with opened.within:
                 await opened.handle()
         except RepriseError as error:
             if not error.retryable or attempt >= subscription.max_attempts:
@@ -331,6 +329,15 @@ class Bus:
         await self.jetstream.publish(subjects.dead_letter(subscription.consumer), message.data, headers=headers)
         await message.term()
         return "dead-letter"
+
+
+def processing(consumer: str, received: envelope.Envelope, event: Event) -> AbstractContextManager[Span]:
+    """The span of one event in its handler: it goes on with the trace of who published it."""
+    return span(
+        f"{consumer.partition('-')[0]} {event.TYPE}", parent=received.traceparent, kind=SpanKind.CONSUMER,
+        messaging_system="nats", event_type=event.TYPE, k8s_node_name=event.node,
+        reprise_workload=f"{event.workload.namespace}/{event.workload.name}",
+    )  # fmt: skip
 
 
 async def _keep_in_progress(message: Msg) -> None:

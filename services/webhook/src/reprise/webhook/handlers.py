@@ -48,9 +48,8 @@ class Handlers:
                 )  # fmt: skip
 
     async def _post(self, endpoint: Endpoint, delivery: Delivery) -> Answer:
-        about = {"http_request_method": "POST", "reprise_webhook": endpoint.name}
-        with span(f"POST {endpoint.name}", kind=SpanKind.CLIENT, **about) as sent:
-            sent.set_attribute("http.request.resend_count", delivery.attempt - 1)
+        with span(f"POST {endpoint.name}", kind=SpanKind.CLIENT) as sent:
+            sent.set_attributes({"http.request.method": "POST", "http.request.resend_count": delivery.attempt - 1})
             now = int(self._clock())
             headers = decide.headers(endpoint, delivery.attributes.id, now, delivery.payload, traceparent())
             with SECONDS.labels(endpoint.name).time():
