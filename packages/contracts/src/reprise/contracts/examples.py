@@ -57,8 +57,12 @@ STORY: dict[str, Any] = {
     "armed": True,
     "lived_s": 3612.5,
     "total_s": 0.68,
-    "hold_s": 60.0,
+    "live_id": _UID,
+    "hold_s": 30.0,
     "freeze_s": 0.04,
+    "operation_id": "op-5d0c7e21aa",
+    "operation": "move",
+    "user": "alice@example.com",
 }  # fmt: skip
 
 APART: dict[str, dict[str, Any]] = {
@@ -93,11 +97,8 @@ APART: dict[str, dict[str, Any]] = {
         "message": "no node can take it now: n2 has another instruction set",
         "remedy": "add a node like n1",
     },
-    "operation.requested": {"operation_id": "op-5d1c0f7a2b", "operation": "move", "user": "ada@example.com", "to": "n2"},
+    "operation.requested": {"to": "n2"},
     "operation.refused": {
-        "operation_id": "op-5d1c0f7a2b",
-        "operation": "move",
-        "user": "ada@example.com",
         "reason": "NotProtected",
         "message": "deployment shop/counter is not protected",
         "remedy": "protect it first: reprise protect shop/counter",
