@@ -12,7 +12,7 @@ from reprise.archive.crypto import SecretKeys
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.s3 import S3Store
-from reprise.archive.testing import build, members
+from reprise.archive.testing import build, members, tasks
 from reprise.cli.main import app
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
@@ -148,3 +148,19 @@ def test_what_the_store_refuses_is_one_line_and_makes_no_bucket(
     assert (told.exit_code, told.stdout, told.stderr.count("\n")) == (1, "", 1)
     assert said in told.stderr
     assert said in run("stats").stderr
+
+
+def test_a_stored_checkpoint_is_looked_into_and_compared(store: S3Store, tmp_path: Path) -> None:
+    repository = Repository(store, SecretKeys(tmp_path / "keys"))
+    path = tmp_path / "checkpoint-counter.tar"
+    for name, first in (("ck1", b"a"), ("ck2", b"b")):
+        pages = first * 4096 + os.urandom(4096 * 40)
+        path.write_bytes(build(members(pages=pages) | tasks(1)))
+        repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="interval")
+    shown = CliRunner().invoke(app, ["inspect", "default/counter@ck1", "-o", "json"])
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(shown.stdout)["manifest"]["checkpoint_id"] == "ck1"
+    compared = CliRunner().invoke(app, ["diff", "default/counter@ck2", str(path), "-o", "json"])
+    assert json.loads(compared.stdout)["totals"] == {"same": 41, "changed": 0, "added": 0, "removed": 0}
+    different = CliRunner().invoke(app, ["diff", "default/counter@ck1", "default/counter@ck2", "-o", "json"])
+    assert json.loads(different.stdout)["totals"]["changed"] == 41

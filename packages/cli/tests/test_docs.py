@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 from reprise.cli import output
-from reprise.cli.main import app
+from reprise.cli.main import app, complete
 
 TEXT = (Path(__file__).parents[3] / "docs/cli.md").read_text()
 EVERYWHERE = {"--output", "--help", "--kubeconfig", "--context", "--install-completion", "--show-completion"}
@@ -34,3 +34,14 @@ def test_a_command_is_documented_with_its_options(words: str, options: set[str])
 def test_every_exit_code_is_documented() -> None:
     for code in (output.OK, output.ERROR, output.USAGE, output.FINDINGS):
         assert f"\n| {code} | " in TEXT
+
+
+def test_kubectl_is_told_how_a_command_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("_REPRISE_COMPLETE", "COMP_WORDS", "COMP_CWORD"):
+        monkeypatch.setenv(name, "")
+    for words, expected in ((["ev"], {"events"}), (["events", ""], {"tail", "replay", "schema"})):
+        monkeypatch.setattr("sys.argv", ["kubectl_complete-reprise", *words])
+        with pytest.raises(SystemExit):
+            complete()
+        *found, directive = capsys.readouterr().out.split()
+        assert (set(found), directive) == (expected, ":4")

@@ -4,6 +4,9 @@ Exit codes: 0 done; 1 it could not be done; 2 not used as it is meant; 3 done, a
 """
 
 import logging
+import os
+import shlex
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -94,6 +97,20 @@ def _connect(kubeconfig: str, cluster: str) -> Cluster:
 def run() -> None:
     """The console scripts `reprise` and `kubectl-reprise`."""
     app()
+
+
+def complete() -> None:
+    """The console script `kubectl_complete-reprise`, which kubectl asks how `kubectl reprise ...` goes on.
+
+    It wants a word a line, then `:` and cobra's directive: 4, no files. The words are as for bash.
+    """
+    words = sys.argv[1:]
+    os.environ |= {"_REPRISE_COMPLETE": "complete_bash", "COMP_CWORD": str(len(words))}
+    os.environ["COMP_WORDS"] = shlex.join(["reprise", *words])
+    try:
+        app(prog_name="reprise")
+    finally:
+        typer.echo(":4")
 
 
 if __name__ == "__main__":

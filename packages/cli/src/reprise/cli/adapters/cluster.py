@@ -119,7 +119,9 @@ def _told(what: str, error: ApiException) -> ClusterError:
     remedy = {
         401: "your kubeconfig's credentials are not accepted: log in again",
         403: "ask for the right, or have somebody run this who has it",
-        404: "is Reprise deployed in this cluster? REPRISE_SYSTEM_NAMESPACE says where to look",
+        404: "is Reprise deployed in this cluster? REPRISE_SYSTEM_NAMESPACE says where to look"
+        if what.startswith(("service ", "Secret "))
+        else "it is gone: `kubectl get` shows what there is",
     }.get(error.status, "`kubectl cluster-info` tries the same connection")
     return ClusterError(message, subject=what, remedy=remedy, reason=reason, retryable=error.status >= 500)
 

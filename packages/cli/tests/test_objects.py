@@ -1,0 +1,148 @@
+"""Workloads, pods and nodes as a real API server words them, and what `protect` and `doctor` make of them."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+from reprise.cli.adapters.cluster import KubeCluster
+from reprise.cli.ports import ClusterError, Objects
+from reprise.contracts.model import Workload
+
+META: dict[str, Any] = {"name": "cart", "namespace": "shop", "annotations": {"reprise.dev/mode": "criu"}}
+OWNER = {"kind": "ReplicaSet", "name": "r", "apiVersion": "apps/v1", "uid": "r"}
+POD: dict[str, Any] = {
+    "metadata": {
+        "name": "cart-1",
+        "uid": "u1",
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "r", "apiVersion": "v1", "uid": "r"}],
+    },
+    "spec": {"nodeName": "n1", "containers": [{"name": "app", "image": "app:1"}]},
+    "status": {
+        "phase": "Running",
+        "containerStatuses": [
+            {"name": "app", "ready": True, "image": "app:1", "imageID": "sha256:1", "restartCount": 0, "started": True}
+        ],
+    },
+}
+BARE = POD | {"metadata": {"name": "bare", "uid": "b"}}
+GONE = POD | {"metadata": {"name": "cart-0", "uid": "u0", "deletionTimestamp": "2026-11-24T10:00:00Z"}}
+SPEC: dict[str, Any] = {
+    "replicas": 2, "selector": {"matchLabels": {"app": "cart"}},
+    "template": {"metadata": {}, "spec": {"hostNetwork": True, "containers": [{"name": "app", "image": "app:1", "tty": True}]}},
+}  # fmt: skip
+INFO = {
+    "kubeletVersion": "v1.34.1", "containerRuntimeVersion": "cri-o://1.34.0", "kernelVersion": "6.18", "architecture": "amd64",
+    "operatingSystem": "linux", "machineID": "", "systemUUID": "", "bootID": "", "osImage": "", "kubeProxyVersion": "",
+}  # fmt: skip
+NODE = {"metadata": {"name": "n1"}, "status": {"nodeInfo": INFO, "conditions": [{"type": "Ready", "status": "True"}]}}
+ANSWERS: dict[str, Any] = {
+    "GET /apis/apps/v1/namespaces/shop/deployments/cart": {"metadata": META, "spec": SPEC},
+    "PATCH /apis/apps/v1/namespaces/shop/deployments/cart": {"metadata": META, "spec": SPEC},
+    "GET /apis/apps/v1/namespaces/shop/deployments": {"items": [{"metadata": META, "spec": SPEC}]},
+    "GET /apis/apps/v1/namespaces/shop/statefulsets": {"items": []},
+    "GET /api/v1/namespaces/shop/pods": {"items": [POD, GONE, BARE]},
+    "GET /api/v1/nodes": {"items": [NODE]},
+    "GET /api/v1/nodes/n1/proxy/configz": {"kubeletconfig": {"featureGates": {"ContainerCheckpoint": True}}},
+    "POST /apis/authorization.k8s.io/v1/subjectaccessreviews": {"spec": {}, "status": {"allowed": True}},
+    "GET /version/": {
+        "major": "1", "minor": "34", "gitVersion": "v1", "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "",
+        "compiler": "", "platform": "",
+    },
+}  # fmt: skip
+
+
+class ApiServer(BaseHTTPRequestHandler):
+    sent: list[tuple[str, Any]]
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        length = int(self.headers.get("Content-Length") or 0)
+        self.sent.append((f"{self.command} {self.path}", json.loads(self.rfile.read(length) or "null")))
+        found = ANSWERS.get(f"{self.command} {path}")
+        body = json.dumps(found or {"kind": "Status", "reason": "NotFound", "message": f"{path} not found"}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_PATCH = do_POST = do_GET  # noqa: N815
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        return "Tue, 24 Nov 2026 12:00:00 GMT"
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def sent() -> list[tuple[str, Any]]:
+    """What the API server was asked, with bodies."""
+    return []
+
+
+@pytest.fixture
+def objects(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[Objects]:
+    server = HTTPServer(("127.0.0.1", 0), type("Handler", (ApiServer,), {"sent": sent}))
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    config = {
+        "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }  # fmt: skip
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    yield KubeCluster(str(tmp_path / "kubeconfig")).objects()
+    server.shutdown()
+    server.server_close()
+
+
+CART = Workload(namespace="shop", name="cart")
+
+
+def test_a_workload_with_its_pods(objects: Objects) -> None:
+    found = objects.read(CART)
+    assert (found.annotations, found.replicas, found.selector) == (META["annotations"], 2, {"app": "cart"})
+    assert (found.spec["hostNetwork"], found.containers[0]["tty"]) == (True, True)
+    pods = objects.pods(found)
+    assert [pod.name for pod in pods] == ["cart-1", "bare"]
+    assert (pods[0].node, pods[0].ready, pods[0].image_ids) == ("n1", {"app": True}, {"app": "sha256:1"})
+
+
+def test_a_pod_that_somebody_owns_is_not_what_is_annotated(objects: Objects) -> None:
+    names = objects.names("shop")
+    assert names[0] == ("Deployment", "cart")
+    assert ("Pod", "bare") in names
+    assert ("Pod", "cart-1") not in names
+
+
+def test_an_annotation_is_patched_and_nothing_else(objects: Objects, sent: list[tuple[str, Any]]) -> None:
+    objects.annotate(CART, {"reprise.dev/mode": "off", "reprise.dev/keep": None})
+    assert sent[-1] == (
+        "PATCH /apis/apps/v1/namespaces/shop/deployments/cart",
+        {"metadata": {"annotations": {"reprise.dev/mode": "off", "reprise.dev/keep": None}}},
+    )
+
+
+def test_a_node_its_kubelet_and_the_rights_of_a_service_account(objects: Objects, sent: list[tuple[str, Any]]) -> None:
+    [node] = objects.nodes()
+    assert (node.ready, node.runtime, node.kubelet) == (True, "cri-o://1.34.0", "v1.34.1")
+    assert objects.configz("n1") == {"featureGates": {"ContainerCheckpoint": True}}
+    assert objects.may("reprise-checkpointer", "reprise-system", "create", "nodes", "checkpoint")
+    spec = sent[-1][1]["spec"]
+    assert spec["user"] == "system:serviceaccount:reprise-system:reprise-checkpointer"
+    assert spec["resourceAttributes"] == {"verb": "create", "resource": "nodes", "subresource": "checkpoint"}
+
+
+def test_the_clock_is_the_clusters(objects: Objects) -> None:
+    assert objects.now() == datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def test_what_is_gone_is_told_as_such(objects: Objects) -> None:
+    with pytest.raises(ClusterError) as caught:
+        objects.read(Workload(namespace="shop", kind="StatefulSet", name="db"))
+    assert "it is gone" in caught.value.remedy
