@@ -159,6 +159,7 @@ class TestTemplate:
             ("quay.io/a@sha256:1", "quay.io/a@sha256:2", False),
             ("quay.io/a@sha256:1", "quay.io/a:7", True),
             ("", "quay.io/a:7", True),
+            ("ab" * 32, "quay.io/a:7", True),
         ],
     )
     def test_names_that_may_mean_one_image(self, one: str, other: str, may: bool) -> None:

@@ -6,10 +6,13 @@ Source: Kubernetes pkg/scheduler/framework/plugins (nodeaffinity, tainttoleratio
 staging/src/k8s.io/component-helpers/scheduling/corev1; preferences are left to whoever chooses among what is possible.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 Labels = tuple[tuple[str, str], ...]
+IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
+"""CRI-O restores by the base image's id, and may call the container's image by it from then on."""
 MOST_LISTED_IMAGES = 50
 """A kubelet tells of so many images only (its nodeStatusMaxImages): from then on it says nothing that one is missing."""
 
@@ -263,8 +266,10 @@ def forgotten(asks: Placement) -> str:
 
 
 def same_image(one: str, other: str) -> bool:
-    """Whether two names may mean one image. A tag and a digest cannot be compared, so they may; nor can a short name's domain."""
-    if not one or not other:
+    """Whether two names may mean one image. A tag, a digest and an image's id cannot be compared, so they may; nor can a short
+    name's domain.
+    """
+    if not one or not other or IMAGE_ID.fullmatch(one) or IMAGE_ID.fullmatch(other):
         return True
     (name, tag, digest), (name2, tag2, digest2) = _parsed(one), _parsed(other)
     if digest and digest2:
