@@ -278,6 +278,18 @@ def same_image(one: str, other: str) -> bool:
     return same_name and (bool(digest or digest2) or tag == tag2)
 
 
+def others_than(image: str, listed: Iterable[tuple[str, ...]]) -> frozenset[str]:
+    """Names of images that are another one than this. listed: each image's names; if this is not among them nothing is known."""
+    images = list(listed)
+    mine = {name for names in images if any(_is(name, image) for name in names) for name in names}
+    return frozenset(name for names in images for name in names) - mine if mine else frozenset()
+
+
+def _is(name: str, image: str) -> bool:
+    """Certainly the same name; a tag is not a digest."""
+    return same_image(name, image) and ("@" in name) == ("@" in image)
+
+
 def _parsed(image: str) -> tuple[str, str, str]:
     name, _, digest = image.partition("@")
     head, slash, last = name.rpartition("/")
