@@ -26,8 +26,9 @@ def test_an_unarmed_crash_serves_no_blank_instance(namespace: str) -> None:
     counter.wait_checkpoint(namespace)
     assert not counter.armed(namespace)
     with Witness(namespace) as witness:
+        name = counter.pod(namespace)["metadata"]["name"]
         before, killed_at = witness.last(), time.monotonic()
-        faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
+        faults.process_signal(namespace, name, "counter", signal.SIGKILL)
         after = witness.wait(before.run, killed_at + 0.15, 30)
         row = counter.wait_failover(namespace, "crash")
         assert (row["state"], row["path"]) == ("completed", "in-place-patch")

@@ -11,18 +11,18 @@ from typing import Any
 import looptime
 import pytest
 from reprise.contracts.events import CheckpointStored, FailoverAbandoned, FailoverStarted
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import CriuStats, Target, Workload, failover_id
 from reprise.health_watcher import births
 from reprise.health_watcher.decide import on_birth
 from reprise.health_watcher.model import Birth
-from reprise.runtime.cri import RunningContainer
+from reprise.health_watcher.origins import Origins
+from reprise.runtime.cri import CriError, RunningContainer
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 DEAD = RunningContainer("c1", "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "exited", 0)
 BLANK = replace(DEAD, id="c2", attempt=1, state="running")
-RESTORED = replace(BLANK, id="c3", image=live_reference("default", "u1", "counter"))
+RESTORED = replace(BLANK, id="c3")  # CRI-O shows its base image
 STORED = CheckpointStored(
     node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", manifest_key="", size=1, sha256="",
     transfer_s=0, kubelet_s=0, stats=CriuStats(),
@@ -44,11 +44,11 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.folder, self.frozen, self.ended = folder, set[str](), list[str]()
         self.isolated = set[str]()
-        self.fails = False
+        self.fails = self.dumb = False
 
     def births(self, budget_s: float = BUDGET_S) -> births.Births:
         here: Any = self
-        return births.Births(here, here, self.folder, budget_s, self.isolated.__contains__)
+        return births.Births(here, Origins(here), here, self.folder, budget_s, self.isolated.__contains__)
 
     def freeze(self, container_id: str) -> bool:
         if self.fails:
@@ -58,6 +58,11 @@ class Node:
 
     def thaw(self, container_id: str) -> None:
         self.frozen.discard(container_id)
+
+    async def is_restored(self, container_id: str) -> bool:
+        if self.dumb:
+            raise CriError("it does not answer", subject=container_id)
+        return container_id == "c3"
 
     async def stop_container(self, container_id: str, grace_s: int) -> None:
         self.frozen.discard(container_id)
@@ -113,6 +118,18 @@ def test_one_that_the_kubelet_starts_although_its_pod_has_its_checkpoint_already
         await held.on_event(STARTED)
         await held.listed([DEAD, BLANK])
         assert node.ended == ["c2"]
+
+    play(scene())
+
+
+def test_a_restored_instance_is_never_taken_for_a_blank_one_nor_one_of_which_that_is_not_known(node: Node) -> None:
+    async def scene() -> None:
+        for case in ("restored", "not known"):
+            held, node.dumb = node.births(), case == "not known"
+            await crashed(held)
+            await held.on_event(STARTED)
+            await held.listed([DEAD, BLANK if node.dumb else RESTORED])
+            assert (node.ended, node.frozen) == ([], set())
 
     play(scene())
 

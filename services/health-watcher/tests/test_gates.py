@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.annotations import RESTORED_GATE, Policy
 from reprise.contracts.events import FailoverAbandoned
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
 from reprise.health_watcher import gates
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Instance
+from reprise.health_watcher.origins import Origins
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 
@@ -23,7 +23,7 @@ WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 FIRST = RunningContainer("c1", "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "running", 0)
 BLANK = replace(FIRST, id="c2", attempt=1)
-RESTORED = replace(BLANK, id="c3", image=live_reference("default", "u1", "counter"))
+RESTORED = replace(BLANK, id="c3")  # CRI-O shows its base image
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
     (ProtectedContainer("counter", "counter:1"),), "u1", gated=True,
@@ -66,7 +66,10 @@ class Written:
 
         monkeypatch.setattr(gates, "set_condition", set_condition)
         here: Any = self
-        self.gates = gates.Gates(here, here.pods)
+        self.gates = gates.Gates(here, here.pods, Origins(here))
+
+    async def is_restored(self, container_id: str) -> bool:
+        return container_id == "c3"
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from reprise.restorer.placement import (
     Taint,
     Toleration,
     Volume,
+    others_than,
     refused,
     same_image,
 )
@@ -125,13 +126,22 @@ class TestTemplate:
     def test_a_checkpoint_of_another_image_is_not_restored_over_a_rollout(self) -> None:
         pod = replace(POD, image="quay.io/counter:2", cold_image="quay.io/counter:2")
         good = (Good("ck2", Need(base_image="quay.io/counter:1")),)
-        left, unfit = fitting(good, pod)
+        others = others_than("quay.io/counter:2", [("quay.io/counter:2", "quay.io/counter@sha256:b"), ("quay.io/counter:1",)])
+        left, unfit = fitting(good, pod, others)
         assert left == ()
         decision = plan(replace(LOST, cause="crash", pod=pod, checkpoints=(), unfit=unfit))
         assert isinstance(decision, Stop)
         assert decision.reason == "Incompatible"
         assert "quay.io/counter:1" in decision.message
         assert "quay.io/counter:2" in decision.message
+
+    def test_names_that_differ_prove_nothing_unless_a_node_has_both_and_they_are_two_images(self) -> None:
+        """CRI-O tells some name of the base image (internal/oci/container.go, SomeNameOfTheImage)."""
+        pod, need = replace(POD, image="quay.io/counter:2"), Need(base_image="quay.io/counter:latest")
+        assert not unlike(need, pod)
+        assert not unlike(need, pod, others_than(pod.image, [("quay.io/counter:2", "quay.io/counter:latest")]))
+        assert not unlike(need, pod, others_than(pod.image, [("quay.io/counter:latest",)])), "its own image is not listed"
+        assert unlike(need, pod, others_than(pod.image, [("quay.io/counter:latest",), ("quay.io/counter:2",)]))
 
     def test_one_that_needs_a_mount_which_the_pod_lacks_is_not_restored(self) -> None:
         pod = replace(POD, asks=Placement(mounts=("/etc/hosts", "/data")))
@@ -159,6 +169,7 @@ class TestTemplate:
             ("quay.io/a@sha256:1", "quay.io/a@sha256:2", False),
             ("quay.io/a@sha256:1", "quay.io/a:7", True),
             ("", "quay.io/a:7", True),
+            ("ab" * 32, "quay.io/a:7", True),
         ],
     )
     def test_names_that_may_mean_one_image(self, one: str, other: str, may: bool) -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from prometheus_client import Counter
 from reprise.contracts.events import CheckpointStored, FailoverAbandoned, FailoverCompleted, FailoverStarted
-from reprise.contracts.images import parse_live
 from reprise.contracts.model import Target, failover_id
 from reprise.health_watcher.decide import on_birth
 from reprise.health_watcher.model import Birth
+from reprise.health_watcher.origins import Origins
 from reprise.health_watcher.ports import Freezer
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.telemetry import log
@@ -48,9 +48,16 @@ class Births:
     """
 
     def __init__(
-        self, cri: Cri, freezer: Freezer, state_dir: Path, budget_s: float, frozen_for_good: Callable[[str], bool]
+        self,
+        cri: Cri,
+        origins: Origins,
+        freezer: Freezer,
+        state_dir: Path,
+        budget_s: float,
+        frozen_for_good: Callable[[str], bool],
     ) -> None:
-        self._cri, self._freezer, self._budget_s, self._frozen_for_good = cri, freezer, budget_s, frozen_for_good
+        self._cri, self._origins, self._freezer = cri, origins, freezer
+        self._budget_s, self._frozen_for_good = budget_s, frozen_for_good
         self._record = state_dir / "held.json"
         self._before = self._load()
         self._awaited: dict[Name, Awaited] = {}
@@ -81,10 +88,15 @@ class Births:
     async def _born(self, container: RunningContainer, awaited: Awaited) -> None:
         now, name = time.monotonic(), (container.pod_uid, container.name)
         self._seen.add(container.id)
+        try:
+            restored = await self._origins.restored(container)
+        except CriError as error:
+            log().warning("not known whether it is restored: it runs", pod=container.pod, error=str(error))
+            restored = True
         awaited.born_at = now if awaited.born_at is None else awaited.born_at
         placed = awaited.placed_at is not None and now - awaited.placed_at < self._budget_s
         birth = Birth(
-            restored=parse_live(container.image) is not None, first=container.attempt == 0, has_checkpoint=name in self._good,
+            restored=restored, first=container.attempt == 0, has_checkpoint=name in self._good,
             placed=placed, in_budget=now - awaited.born_at < self._budget_s,
         )  # fmt: skip
         verdict = on_birth(birth)

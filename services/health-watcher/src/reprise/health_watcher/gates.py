@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from kubernetes.aio import client
 from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.events import FailoverAbandoned
-from reprise.contracts.images import parse_live
 from reprise.contracts.model import Target
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Gate, Instance
-from reprise.runtime.cri import RunningContainer
+from reprise.health_watcher.origins import Origins
+from reprise.runtime.cri import CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPod, ProtectedPods, set_condition
 from reprise.runtime.telemetry import log
 
@@ -27,8 +27,9 @@ Name = tuple[str, str]
 class Gates:
     """pods: this node's."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods) -> None:
-        self._api, self._pods = api, pods
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods, origins: Origins) -> None:
+        self._api, self._pods, self._origins = api, pods, origins
+        self._restored: set[str] = set()
         self._known: dict[Name, RunningContainer] = {}
         self._ended: set[str] = set()
         self._cold: set[Name] = set()
@@ -52,10 +53,20 @@ class Gates:
         known = list(containers)
         self._ended &= {c.id for c in known}
         running = {(c.pod_uid, c.name): c for c in known if c.state == "running" and c.id not in self._ended}
+        restored = {c.id for c in running.values() if await self._is_restored(c)}
         self._looked.set()
-        if running != self._known:
-            self._known = running
+        if (running, restored) != (self._known, self._restored):
+            self._known, self._restored = running, restored
             self._changed.set()
+
+    async def _is_restored(self, container: RunningContainer) -> bool:
+        pod = self._pods.pods.get(container.pod_uid)
+        if pod is None or not pod.gated or all(c.name != container.name for c in pod.containers):
+            return False
+        try:
+            return await self._origins.restored(container)
+        except CriError:  # the next look asks again
+            return False
 
     async def run(self) -> None:
         """Write what differs, soon after anything changed, and look again each second: a pod may be new."""
@@ -89,5 +100,5 @@ class Gates:
         if found is None or found.id in self._ended:
             return Instance(container)
         return Instance(
-            container, found.id, restored=parse_live(found.image) is not None, first=found.attempt == 0, cold=name in self._cold
+            container, found.id, restored=found.id in self._restored, first=found.attempt == 0, cold=name in self._cold
         )

@@ -27,6 +27,7 @@ from reprise.health_watcher.hangs import Hangs
 from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.isolation import Isolation
 from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
+from reprise.health_watcher.origins import Origins
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri, RunningContainer
@@ -53,11 +54,12 @@ async def main(settings: Settings) -> None:
     records, state_dir = Bucket(service.bus, "holds", HoldRecord), Path(settings.state_dir)
     isolation = Isolation(lease, kv, leases, fences, records, freezer, cri, pods, KubernetesPods(api), announcer, state_dir)
     deaths.on_started = isolation.on_started
-    births = Births(cri, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
+    origins = Origins(cri)
+    births = Births(cri, origins, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
     watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s, lambda: isolation.safe)
     watchdog.arm()
     isolation.watchdog_s = lambda: watchdog.armed_s
-    gates = Gates(api, pods)
+    gates = Gates(api, pods, origins)
 
     async def on_listed(containers: Iterable[RunningContainer]) -> None:
         await births.listed(containers)

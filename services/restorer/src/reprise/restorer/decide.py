@@ -149,22 +149,30 @@ def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
     return tuple(g for g in good if g.checkpoint_id not in recovery.void and (g.container_id or "-") not in recovery.dead)
 
 
-def fitting(good: tuple[Good, ...], pod: PodView | None) -> tuple[tuple[Good, ...], str]:
+def image_of(pod: PodView) -> str:
+    """What the pod runs without a checkpoint; empty if that is not known."""
+    return pod.cold_image or ("" if parse_live(pod.image) else pod.image)
+
+
+def fitting(good: tuple[Good, ...], pod: PodView | None, others: frozenset[str] = frozenset()) -> tuple[tuple[Good, ...], str]:
     """Those that this pod can be restored from: a rollout may have changed what it runs and mounts since. And why the newest
-    of the others is none of them.
+    of the others is none of them. others: names of images that are certainly not the pod's.
     """
-    why = [(g, unlike(g.need, pod)) for g in good]
+    why = [(g, unlike(g.need, pod, others)) for g in good]
     unfit = next((f"{g.checkpoint_id} {text}" for g, text in why if text), "")
     return tuple(g for g, text in why if not text), unfit
 
 
-def unlike(need: Need, pod: PodView | None) -> str:
-    """What of the checkpoint the pod does not have; empty if it has all, as far as is known."""
+def unlike(need: Need, pod: PodView | None, others: frozenset[str] = frozenset()) -> str:
+    """What of the checkpoint the pod does not have; empty if it has all, as far as is known.
+
+    The runtime tells some name of the base image, which may be another than the pod's template has: names that differ prove
+    nothing, unless a node has both and they are two images.
+    """
     if pod is None:
         return ""
-    runs = pod.cold_image or ("" if parse_live(pod.image) else pod.image)
-    if need.base_image and not parse_live(need.base_image) and not same_image(need.base_image, runs):
-        return f"is of the image {need.base_image}, the pod is to run {runs}"
+    if need.base_image in others and not same_image(need.base_image, image_of(pod)):
+        return f"is of the image {need.base_image}, the pod is to run {image_of(pod)}"
     # CRI-O's rule: server/container_restore.go, "expects following bind mounts defined".
     if pod.asks.mounts and (lacking := sorted(set(need.mounts) - set(pod.asks.mounts))):
         return f"has mounts at {', '.join(lacking)}, the pod has them only at {', '.join(pod.asks.mounts)}"

@@ -6,10 +6,13 @@ Source: Kubernetes pkg/scheduler/framework/plugins (nodeaffinity, tainttoleratio
 staging/src/k8s.io/component-helpers/scheduling/corev1; preferences are left to whoever chooses among what is possible.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 Labels = tuple[tuple[str, str], ...]
+IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
+"""CRI-O restores by the base image's id, and may call the container's image by it from then on."""
 MOST_LISTED_IMAGES = 50
 """A kubelet tells of so many images only (its nodeStatusMaxImages): from then on it says nothing that one is missing."""
 
@@ -263,14 +266,28 @@ def forgotten(asks: Placement) -> str:
 
 
 def same_image(one: str, other: str) -> bool:
-    """Whether two names may mean one image. A tag and a digest cannot be compared, so they may; nor can a short name's domain."""
-    if not one or not other:
+    """Whether two names may mean one image. A tag, a digest and an image's id cannot be compared, so they may; nor can a short
+    name's domain.
+    """
+    if not one or not other or IMAGE_ID.fullmatch(one) or IMAGE_ID.fullmatch(other):
         return True
     (name, tag, digest), (name2, tag2, digest2) = _parsed(one), _parsed(other)
     if digest and digest2:
         return digest == digest2
     same_name = name == name2 or name.endswith(f"/{name2}") or name2.endswith(f"/{name}")
     return same_name and (bool(digest or digest2) or tag == tag2)
+
+
+def others_than(image: str, listed: Iterable[tuple[str, ...]]) -> frozenset[str]:
+    """Names of images that are another one than this. listed: each image's names; if this is not among them nothing is known."""
+    images = list(listed)
+    mine = {name for names in images if any(_is(name, image) for name in names) for name in names}
+    return frozenset(name for names in images for name in names) - mine if mine else frozenset()
+
+
+def _is(name: str, image: str) -> bool:
+    """Certainly the same name; a tag is not a digest."""
+    return same_image(name, image) and ("@" in name) == ("@" in image)
 
 
 def _parsed(image: str) -> tuple[str, str, str]:

@@ -85,6 +85,10 @@ class Cluster(Protocol):
         """Of this pod's container: whether another instance than those that are replaced runs and passes its probe."""
         ...
 
+    async def other_images(self, node: str, image: str) -> frozenset[str]:
+        """Names of the node's images that are another one than this, if it has this; never raises: nothing if not known."""
+        ...
+
     async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
         """Open the readiness gate of a pod that was verified, if it lists one; whether it is ready then, or lists none."""
         ...

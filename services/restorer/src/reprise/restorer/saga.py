@@ -160,7 +160,7 @@ class SagaRunner:
         recovery = await self._recovery(pod, target.container)
         before = recovery.value if recovery else Recovery()
         stored = await self._checkpoints.good(saga.workload, target.container)
-        good, unfit = decide.fitting(decide.usable(stored, before), pod)
+        good, unfit = decide.fitting(decide.usable(stored, before), pod, await self._others(pod, target.node))
         standby = await self._standby(saga) if saga.moves else Standby()
         snapshot = Snapshot(
             cause=saga.cause,
@@ -208,6 +208,10 @@ class SagaRunner:
                         "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
                     }
                 )  # fmt: skip
+
+    async def _others(self, pod: PodView | None, node: str) -> frozenset[str]:
+        image = decide.image_of(pod) if pod else ""
+        return await self._cluster.other_images(node, image) if image else frozenset()
 
     async def _recovery(self, pod: PodView | None, container: str) -> Entry[Recovery] | None:
         return await self.recoveries.get(recovery_key(pod.live_id, container)) if pod else None

@@ -132,6 +132,9 @@ class MemoryCluster:
         serves = found.came_of not in self.store.poison
         return Life(serves, serves, "it serves" if serves else "CrashLoopBackOff")
 
+    async def other_images(self, node: str, image: str) -> frozenset[str]:
+        return frozenset()
+
     async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
         return True
 

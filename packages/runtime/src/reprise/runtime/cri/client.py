@@ -3,6 +3,7 @@
 `make proto` regenerates the stubs: k8s.io/cri-api v0.34.4, with the gogoproto options taken out.
 """
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -105,14 +106,20 @@ class Cri:
 
     async def container_pid(self, container_id: str) -> int:
         """The host-visible pid of the container's first process as the runtime recorded it; 0 if unknown."""
-        import json
+        return int((await self._info(container_id)).get("pid", 0))
 
+    async def is_restored(self, container_id: str) -> bool:
+        """Whether it runs from a checkpoint. Its image does not tell: CRI-O shows the base image of a restored container."""
+        return bool((await self._info(container_id)).get("restored", False))
+
+    async def _info(self, container_id: str) -> dict[str, Any]:
+        """What the runtime says of it beyond the CRI; CRI-O: server/container_status.go, containerInfo."""
         request = pb.ContainerStatusRequest(container_id=container_id, verbose=True)
         answer = await self._call(f"container {container_id[:12]}", self._runtime.ContainerStatus, request)
         try:
-            return int(json.loads(answer.info["info"])["pid"])
+            return dict(json.loads(answer.info["info"]))
         except (KeyError, ValueError):
-            return 0
+            return {}
 
     async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]:
         """Run a command in the container: exit code and combined output."""

@@ -11,7 +11,7 @@ from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
-from reprise.restorer.placement import Placement, Resident, Volume
+from reprise.restorer.placement import Placement, Resident, Volume, others_than
 from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
@@ -229,6 +229,13 @@ class KubernetesCluster:
             return Life(True, True, "running; it has no probe")
         verdict = await check(probe, view.ip, container.ports)
         return Life(True, verdict.healthy, verdict.detail)
+
+    async def other_images(self, node: str, image: str) -> frozenset[str]:
+        try:
+            found = await self._core.read_node(node, _request_timeout=WRITE_TIMEOUT_S)
+        except (client.ApiException, OSError, TimeoutError):
+            return frozenset()
+        return others_than(image, [tuple(each.names or ()) for each in found.status.images or []])
 
     async def opens_gate(self, namespace: str, pod: str, checkpoint_id: str) -> bool:
         found = await self._read(namespace, pod)
