@@ -169,8 +169,8 @@ class World:
     def available(self) -> bool:
         return True
 
-    def is_frozen(self, container_id: str) -> bool:
-        return self.old_frozen
+    def runs(self, container_id: str) -> bool:
+        return self.old_runs and not self.old_frozen
 
     def freeze(self, container_id: str) -> bool:
         if not self.old_frozen:
