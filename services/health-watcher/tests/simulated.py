@@ -170,8 +170,8 @@ class World:
     def limitation(self) -> str:
         return ""
 
-    def is_frozen(self, container_id: str) -> bool:
-        return self.old_frozen
+    def runs(self, container_id: str) -> bool:
+        return self.old_runs and not self.old_frozen
 
     def freeze(self, container_id: str) -> bool:
         if not self.old_frozen:

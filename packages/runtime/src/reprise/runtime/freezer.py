@@ -33,7 +33,7 @@ class CgroupFreezer:
 
     def freeze(self, container_id: str) -> bool:
         group = self._group(container_id)
-        if group is None:
+        if group is None or self._empty(group):
             return False
         self._write(group, frozen=True)
         end = time.monotonic() + SETTLE_S
@@ -41,6 +41,10 @@ class CgroupFreezer:
             if time.monotonic() > end:
                 raise OSError(f"{group} did not freeze within {SETTLE_S} s")
             time.sleep(0.005)
+        if self._empty(group):
+            # Its process ended just then. Left frozen, runc would take it for paused, and CRI-O for running, for ever.
+            self._write(group, frozen=False)
+            return False
         return True
 
     def thaw(self, container_id: str) -> None:
@@ -72,6 +76,11 @@ class CgroupFreezer:
         if self.freeze(container_id) and (group := self._group(container_id)):
             self._write(group.parent, frozen=False)
 
+    def runs(self, container_id: str) -> bool:
+        """Whether it has a process that is not frozen: the end of a checkpoint's pause thaws what was frozen during it."""
+        group = self._group(container_id)
+        return group is not None and not self._read(group, freezing=True) and not self._empty(group)
+
     def is_frozen(self, container_id: str) -> bool:
         """Also while freezing: CRI-O pauses a container for the time of its checkpoint."""
         group = self._group(container_id)
@@ -94,6 +103,13 @@ class CgroupFreezer:
             (group / "freezer.state").write_text("FROZEN" if frozen else "THAWED")
         else:
             (group / "cgroup.freeze").write_text("1" if frozen else "0")
+
+    def _empty(self, group: Path) -> bool:
+        """Processes of a cgroup of its own below it are its too."""
+        try:
+            return not any(path.read_text().strip() for path in group.rglob("cgroup.procs"))
+        except OSError:
+            return False
 
     def _itself(self, group: Path) -> bool:
         """Whether this very cgroup was told to freeze, whatever those above it."""

@@ -180,9 +180,7 @@ class Isolation:
             self._all_frozen = False
             return
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
-        # The end of a checkpoint's pause thaws what was frozen during it: what is on our list is looked at too.
-        running = [c for c in containers if c.id not in self._frozen or not self._freezer.is_frozen(c.id)]
-        new = [c for c in running if isolated or (c.pod_uid in self._fenced and c.pod_uid not in self._held)]
+        new = [c for c in containers if (isolated or self._fences_off(c)) and self._must_stop(c, isolated=isolated)]
         if new:
             self._frozen |= {c.id for c in new}
             self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
@@ -194,6 +192,18 @@ class Isolation:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
             self._announcer.announce(event, f"isolated-{node}-{self._lease.boot_id}-{self._lease.renewals}")
+
+    def _fences_off(self, container: RunningContainer) -> bool:
+        return container.pod_uid in self._fenced and container.pod_uid not in self._held
+
+    def _must_stop(self, container: RunningContainer, *, isolated: bool) -> bool:
+        """What is on our list is looked at too: the end of a checkpoint's pause thaws what was frozen during it. So does a
+        kubelet that ends a pod, which is left to it.
+        """
+        if container.id not in self._frozen:
+            return True
+        pod = self._pods.pods.get(container.pod_uid)
+        return (isolated or pod is None or not pod.deleting) and self._freezer.runs(container.id)
 
     async def _freeze_one(self, container: RunningContainer, silent_s: float) -> None:
         try:
