@@ -1,6 +1,6 @@
 """The composition root of the CLI, and the one place where errors become a line and an exit code.
 
-Exit codes: 0 done; 1 it could not be done; 2 not used as it is meant; 3 done, and damage was found.
+Exit codes: 0 done; 1 it could not be done; 2 not used as it is meant; 3 done, and damage or a problem was found.
 """
 
 import logging
@@ -54,7 +54,7 @@ def sentence(error: RepriseError) -> str:
 
 app = typer.Typer(
     name="reprise", cls=Telling, no_args_is_help=True, pretty_exceptions_show_locals=False,
-    help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 damage.",
+    help="Keeps stateful programs on Kubernetes alive. Also `kubectl reprise`. Exit codes: 0 done, 1 failed, 2 usage, 3 found.",
 )  # fmt: skip
 app.command()(status)
 app.command()(protect)
