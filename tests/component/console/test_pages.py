@@ -26,6 +26,7 @@ PAGES = {
     "given-up": "/workloads/edge/pod/mqtt-broker",
     "under-way": "/workloads/shop/deployment/ingest", "failover": "/failovers/{node_loss}",
     "nodes": "/nodes", "node": "/nodes/n2", "lost-node": "/nodes/n1", "events": "/events", "none": "/?q=nothing-like-it",
+    "gone": "/?gone=1", "login": "/login",
     "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
 }  # fmt: skip
 SHOWN = ("overview", "workload", "failover", "node", "events")

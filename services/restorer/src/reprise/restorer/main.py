@@ -15,6 +15,7 @@ from reprise.contracts.events import (
 )
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints, StoredReferences
 from reprise.restorer.adapters.cluster import KubernetesCluster
+from reprise.restorer.forecast import Forecast
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
@@ -49,6 +50,8 @@ async def main(settings: Settings) -> None:
         stage_timeout_s=settings.stage_timeout_s,
     )
     standbys = Standbys(service.bus, cluster, checkpoints)
+    forecast = Forecast(sagas, pods.pods)
+    service.app.get("/plans/{node}")(forecast.of)
     handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, kube.EventRecorder(api, "restorer"))
     election = Election(service.bus, "leftovers", settings.pod_name)
     leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)

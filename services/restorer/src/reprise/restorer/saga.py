@@ -117,7 +117,8 @@ class SagaRunner:
             raise Overtaken
         return after, updated
 
-    async def _plan(self, saga: Saga) -> Saga:
+    async def snapshot(self, saga: Saga) -> tuple[Snapshot, Entry[Recovery] | None]:
+        """Everything that its plan looks at, as it is now; and the record of the pod's recoveries. Changes nothing."""
         target = saga.target
         pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
         recovery = await self._recovery(pod, target.container)
@@ -125,7 +126,7 @@ class SagaRunner:
         stored = await self._checkpoints.good(saga.workload, target.container)
         good = decide.usable(stored, before)
         standby = await self._standby(saga) if saga.moves else Standby()
-        snapshot = Snapshot(
+        found = Snapshot(
             cause=saga.cause,
             workload=saga.workload,
             target=target,
@@ -143,6 +144,12 @@ class SagaRunner:
             recovery=before,
             fenced_by=await self._fenced_by(saga),
         )
+        return found, recovery
+
+    async def _plan(self, saga: Saga) -> Saga:
+        target = saga.target
+        snapshot, recovery = await self.snapshot(saga)
+        pod = snapshot.pod
         match decide.plan(snapshot):
             case Stop() as stop:
                 raise Abandon(stop)
