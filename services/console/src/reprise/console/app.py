@@ -13,8 +13,9 @@ from reprise.console import acts, api
 from reprise.console.asking import Asking
 from reprise.console.gate import SAFE, Gate
 from reprise.console.ledger import Ledger
+from reprise.console.ports import Inspections, Planner
 from reprise.console.stream import Tails
-from reprise.console.web import asked, pages, session
+from reprise.console.web import asked, inspected, pages, session
 from reprise.console.web.rendering import Pages
 from starlette.exceptions import HTTPException
 
@@ -23,14 +24,18 @@ TOLD = HTTPBearer(auto_error=False, description="a token of a Kubernetes service
 """For the OpenAPI document; the gate reads the header by itself."""
 
 
-def app(ledger: Ledger, tails: Tails, rendering: Pages, gate: Gate, asking: Asking, audience: str = "") -> FastAPI:
-    """audience: of the tokens that Kubernetes vouches for; empty if it does not."""
+def app(
+    ledger: Ledger, tails: Tails, rendering: Pages, gate: Gate, asking: Asking, audience: str = "",
+    planner: Planner | None = None, inspections: Inspections | None = None,
+) -> FastAPI:  # fmt: skip
+    """audience: of the tokens that Kubernetes vouches for; empty if it does not. planner, inspections: None: nobody tells."""
     made = FastAPI(title="Reprise console", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     reading = [Depends(gate.reader)] if gate.anonymous else [Depends(TOLD), Depends(gate.reader)]
     made.include_router(api.router(ledger, tails), dependencies=reading)
-    made.include_router(pages.router(ledger, rendering), dependencies=[Depends(gate.reader)])
+    made.include_router(pages.router(ledger, rendering, planner), dependencies=[Depends(gate.reader)])
     made.include_router(acts.router(asking), dependencies=[Depends(TOLD), Depends(gate.reader)])
     made.include_router(asked.router(ledger, rendering, asking), dependencies=[Depends(gate.reader)])
+    made.include_router(inspected.router(gate, rendering, inspections), dependencies=[Depends(gate.reader)])
     made.include_router(pages.statics())
     made.include_router(session.router(gate, rendering, audience))
 

@@ -10,10 +10,16 @@ import psycopg
 from kubernetes.aio import client
 from nats.errors import Error as NatsError
 from psycopg_pool import PoolTimeout
+from reprise.archive.crypto import SecretKeys
+from reprise.archive.repository import Repository
+from reprise.archive.s3 import s3_store
+from reprise.archive.settings import StoreSettings
 from reprise.console.access import Role
 from reprise.console.accounts import Issuers, Remembering
 from reprise.console.adapters.cluster import KubernetesCluster
+from reprise.console.adapters.inspections import StoredInspections
 from reprise.console.adapters.oidc import OidcAccounts
+from reprise.console.adapters.planner import RestorerPlanner
 from reprise.console.adapters.reviews import ReviewedAccounts
 from reprise.console.app import app
 from reprise.console.asking import Asking
@@ -52,9 +58,14 @@ async def main(settings: Settings) -> None:
         await service.bus.publish(event, dedup_id=name)
 
     asking = Asking(gate, ledger, Operations(publish, KubernetesCluster(api)) if api else None)
-    rendering = Pages(lambda: service.bus.connected, settings.jaeger_url, operable=asking.able)
+    rendering = Pages(
+        lambda: service.bus.connected, settings.jaeger_url, operable=asking.able, inspects=settings.kek_dir is not None
+    )
     reviews = api is not None and settings.token_review
-    service.app.mount("/", app(ledger, tails, rendering, gate, asking, settings.token_audience if reviews else ""))
+    audience = settings.token_audience if reviews else ""
+    url = settings.restorer_url
+    planner = RestorerPlanner(httpx.AsyncClient(base_url=url, timeout=3)) if url else None
+    service.app.mount("/", app(ledger, tails, rendering, gate, asking, audience, planner, inspections(settings)))
     _parts(service, settings, ledger, handlers, api)
     service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=256, batch=256)
     service.health.ready_when("postgres", lambda: ledger.migrated)
@@ -95,6 +106,13 @@ def _parts(service: Service, settings: Settings, ledger: Ledger, handlers: Handl
 
     service.part("pods", pods.run)
     service.part("protected", compare)
+
+
+def inspections(settings: Settings) -> StoredInspections | None:
+    """None without keys."""
+    if settings.kek_dir is None:
+        return None
+    return StoredInspections(Repository(s3_store(StoreSettings()), SecretKeys(settings.kek_dir)))
 
 
 def accounts(settings: Settings, api: client.ApiClient | None) -> Accounts | None:

@@ -2,9 +2,11 @@
 
 from typing import Protocol
 
+from reprise.archive.inspection import Inspection
 from reprise.console.access import Right, Who
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.model import Workload
+from reprise.contracts.plans import Planned
 
 
 class OperationError(RepriseError):
@@ -32,4 +34,20 @@ class Cluster(Protocol):
 
     async def cordon(self, node: str, cordoned: bool) -> None:
         """Whether it takes new pods."""
+        ...
+
+
+class Planner(Protocol):
+    """The restorer."""
+
+    async def plans(self, node: str) -> tuple[Planned, ...] | None:
+        """What it would do if this node died now; None if it does not tell."""
+        ...
+
+
+class Inspections(Protocol):
+    """What stored checkpoints hold. Raises StoreError, BadArchive, KeyUnavailable."""
+
+    async def inspect(self, workload: Workload, container: str, checkpoint_id: str) -> Inspection | None:
+        """None if it is not stored any more."""
         ...

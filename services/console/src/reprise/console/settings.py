@@ -20,6 +20,10 @@ class Settings(RuntimeSettings):
     jaeger_url: str = ""
     """Where a reader's browser reaches Jaeger, e.g. http://localhost:16686; empty: pages tell only the trace's id."""
 
+    restorer_url: str = ""
+    """Where the restorer tells its plans, e.g. http://restorer:8080; empty: what would happen is estimated from the events."""
+    kek_dir: Path | None = None
+    """Key-encryption keys, as transfer has them: then its pages tell what stored checkpoints hold. None: they do not."""
     cluster: bool = True
     """Whether it is in a Kubernetes cluster: else nothing can be asked of one, and no token be reviewed by one."""
     anonymous: Literal["read", "none"] = "read"

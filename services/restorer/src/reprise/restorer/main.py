@@ -17,6 +17,7 @@ from reprise.restorer.adapters.budgets import KubernetesBudgets
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints, StoredReferences
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.cordons import Cordons
+from reprise.restorer.forecast import Forecast
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
@@ -55,6 +56,8 @@ async def main(settings: Settings) -> None:
     recorder = kube.EventRecorder(api, "restorer")
     handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, recorder)
     requests = Requests(service.bus, pods, checkpoints, recorder)
+    forecast = Forecast(sagas, pods.pods)
+    service.app.get("/plans/{node}")(forecast.of)
     election = Election(service.bus, "leftovers", settings.pod_name)
     leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)
     cordons = Cordons(

@@ -11,8 +11,8 @@ it after that: the pod's fence is let go of only when no restored instance can b
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from prometheus_client import Counter, Histogram
@@ -32,7 +32,7 @@ from reprise.contracts.events import (
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import checkpoint_id, now
 from reprise.restorer import decide
-from reprise.restorer.model import Fence, Go, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
+from reprise.restorer.model import Fence, Go, Good, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
 from reprise.restorer.moving import LastCheckpoint
 from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus
@@ -76,6 +76,15 @@ class Abandon(Exception):
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.message)
         self.stop = stop
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a plan is made of: the snapshot, the record of the pod's recoveries, and its usable checkpoints, newest first."""
+
+    snapshot: Snapshot
+    recovery: Entry[Recovery] | None
+    good: Sequence[Good]
 
 
 class SagaRunner:
@@ -154,7 +163,8 @@ class SagaRunner:
         _count(saga, after)
         return after, updated
 
-    async def _plan(self, saga: Saga) -> Saga:
+    async def snapshot(self, saga: Saga) -> Looked:
+        """Everything that its plan looks at, as it is now. Changes nothing."""
         target = saga.target
         pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
         recovery = await self._recovery(pod, target.container)
@@ -162,7 +172,7 @@ class SagaRunner:
         stored = await self._checkpoints.good(saga.workload, target.container)
         good, unfit = decide.fitting(decide.usable(stored, before), pod, await self._others(pod, target.node))
         standby = await self._standby(saga) if saga.moves else Standby()
-        snapshot = Snapshot(
+        found = Snapshot(
             cause=saga.cause,
             workload=saga.workload,
             target=target,
@@ -182,7 +192,13 @@ class SagaRunner:
             unfit=unfit,
             to=saga.to,
         )
-        match decide.plan(snapshot):
+        return Looked(found, recovery, good)
+
+    async def _plan(self, saga: Saga) -> Saga:
+        target = saga.target
+        looked = await self.snapshot(saga)
+        good, recovery, pod = looked.good, looked.recovery, looked.snapshot.pod
+        match decide.plan(looked.snapshot):
             case Stop() as stop:
                 raise Abandon(stop)
             case Go() as go:
@@ -191,7 +207,7 @@ class SagaRunner:
                            standby=go.standby, attempt=saga.attempt, why=go.why)  # fmt: skip
                 own_name = saga.moves or go.renamed
                 by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
-                made_in = next((found.traceparent for found in stored if found.checkpoint_id == go.checkpoint_id), "")
+                made_in = next((found.traceparent for found in good if found.checkpoint_id == go.checkpoint_id), "")
                 link(made_in, reprise_checkpoint_id=go.checkpoint_id)
                 if saga.planned:
                     saga = saga.model_copy(update={"hold_s": decide.hold_s(good[0].size if good else 0)})

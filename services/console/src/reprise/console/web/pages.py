@@ -10,6 +10,7 @@ from reprise.console.asking import KINDS, Part
 from reprise.console.filters import CursorText, FormMoment, Moment, Name, cursor, form_moment
 from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
+from reprise.console.ports import Planner
 from reprise.console.web import charts, whatif
 from reprise.console.web.humane import microseconds, seconds, size
 from reprise.console.web.rendering import Pages, static_response
@@ -27,9 +28,9 @@ RANGE_WORDS = {"15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hour
 CHECKPOINTS, FAILOVERS, EVENTS, OPERATIONS = 20, 20, 100, 5
 
 
-def router(ledger: Ledger, pages: Pages) -> APIRouter:
+def router(ledger: Ledger, pages: Pages, planner: Planner | None = None) -> APIRouter:
     web = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    views = Views(ledger)
+    views = Views(ledger, planner)
 
     @web.get("/")
     async def overview(request: Request, namespace: Name = "", q: Name = "", health: Name = "", gone: bool = False) -> Response:
@@ -89,8 +90,8 @@ def statics() -> APIRouter:
 class Views:
     """What each page's template is given."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Ledger, planner: Planner | None = None) -> None:
+        self._ledger, self._planner = ledger, planner
 
     async def statuses(self, *, gone: bool = False) -> list[dict[str, Any]]:
         return [status(row) for row in await self._ledger.workloads(None, MOST_WORKLOADS, gone=gone)]
@@ -154,10 +155,11 @@ class Views:
         found = next((row for row in every if row["name"] == name), None)
         if found is None:
             raise HTTPException(404, f"no event has told of a node {name}")
-        fates = [whatif.fate(row, _gone(every)) for row in found["runs"]]
+        plans = await self._planner.plans(name) if self._planner and found["runs"] else None
+        fates = [whatif.decided(whatif.fate(row, _gone(every)), plans or ()) for row in found["runs"]]
         fates.sort(key=lambda told: ("bad warn ok".index(told.tone), told.workload["namespace"], told.workload["workload"]))
         asked = await self._ledger.query("operations", {"namespace": "-", "workload": name}, OPERATIONS)
-        return {"nav": "nodes", "node": found, "fates": fates, "operations": asked}
+        return {"nav": "nodes", "node": found, "fates": fates, "operations": asked, "planned": plans is not None}
 
     async def events(self, asked: dict[str, str], since: datetime | None, until: datetime | None, before: str) -> dict[str, Any]:
         filters = {name: value for name, value in asked.items() if value}

@@ -27,9 +27,11 @@ HEADERS = {
 
 
 class Pages:
-    """connected: whether events arrive. jaeger_url: empty if no browser reaches it. operable: whether one can ask for things."""
+    """connected: whether events arrive. jaeger_url: empty if no browser reaches it. operable: whether one can ask for things.
+    inspects: whether what a checkpoint holds can be shown.
+    """
 
-    def __init__(self, connected: Callable[[], bool], jaeger_url: str, *, operable: bool = False) -> None:
+    def __init__(self, connected: Callable[[], bool], jaeger_url: str, *, operable: bool = False, inspects: bool = False) -> None:
         self._connected = connected
         self._templates = Environment(
             loader=PackageLoader("reprise.console.web"), autoescape=True, undefined=StrictUndefined,
@@ -44,7 +46,7 @@ class Pages:
         self._templates.globals |= {
             "words": words, "plural": humane.plural, "together": humane.together, "version": static_version(),
             "jaeger_url": jaeger_url.rstrip("/"), "query": query,
-            "operable": operable,
+            "operable": operable, "inspects": inspects,
         }  # fmt: skip
 
     def render(self, template: str, request: Request, status: int = 200, **values: Any) -> HTMLResponse:

@@ -1,9 +1,13 @@
-"""If a node died now: who would go where, pure, from what `GET /api/v1/workloads` tells. The planner has the last word."""
+"""If a node died now: who would go where, pure, from what `GET /api/v1/workloads` tells. The planner has the last word:
+decided() is what it says itself.
+"""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from reprise.console.web.humane import seconds
+from reprise.contracts.plans import Planned
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,26 @@ def fate(row: dict[str, Any], lost: frozenset[str] = frozenset()) -> Fate:
         what = f"{standby['node']} has an older or a partial copy: it would fetch the rest first"
         return Fate(row, standby["node"], "warn", what, back_s, age_s)
     return Fate(row, standby["node"], "ok", f"{standby['node']} holds its newest checkpoint ready", back_s, age_s)
+
+
+def decided(guess: Fate, plans: Iterable[Planned]) -> Fate:
+    """The same container's fate as the restorer itself would decide it now; the guess, if it does not tell of it."""
+    row = guess.workload
+    who = (row["namespace"], row["kind"], row["workload"], row["container"])
+    for plan in plans:
+        if (plan.workload.namespace, plan.workload.kind, plan.workload.name, plan.target.container) == who:
+            return _as_planned(guess, plan)
+    return guess
+
+
+def _as_planned(guess: Fate, plan: Planned) -> Fate:
+    if plan.standby:
+        ready = guess.to == plan.standby and guess.tone == "ok"
+        return replace(guess, to=plan.standby, tone="ok" if ready else "warn", what=plan.why)
+    what = f"{plan.reason}: {plan.why}; {plan.remedy}"
+    if plan.later:
+        return replace(guess, to="", tone="bad", what=f"{what}. It is tried again once a node can", back_s=None)
+    return replace(guess, to="", tone="bad", what=what, back_s=None)
 
 
 def sentence(told: Fate) -> str:
