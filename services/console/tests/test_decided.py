@@ -9,7 +9,7 @@ from reprise.contracts.plans import Planned
 ROW: dict[str, Any] = {
     "namespace": "default", "kind": "Deployment", "workload": "counter", "container": "app", "node": "n1",
     "recovery_point_age_s": 4.0, "expected_recovery_s": {"node_loss": 6.7}, "checkpoint": {"id": "c2"},
-    "standby": {"node": "n2", "warm": True}, "refused": None,
+    "standby": {"node": "n2", "warm": True}, "refused": None, "unguarded": None,
 }  # fmt: skip
 
 
@@ -35,3 +35,9 @@ def test_that_it_would_stay_down_is_told_with_the_reason_and_what_to_do() -> Non
 def test_of_what_it_does_not_tell_the_estimate_stays() -> None:
     guess = fate(ROW)
     assert decided(guess, []) == guess
+
+
+def test_a_node_that_cannot_be_given_up_is_waited_for_wherever_its_pods_could_go() -> None:
+    guess = fate(ROW | {"unguarded": "its freezer cannot be written"})
+    assert decided(guess, [planned(standby="n2", why="n2 is ready")]) == guess
+    assert "cannot be given up" in guess.what

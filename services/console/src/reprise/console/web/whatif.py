@@ -46,6 +46,8 @@ def fate(row: dict[str, Any], lost: frozenset[str] = frozenset()) -> Fate:
 def decided(guess: Fate, plans: Iterable[Planned]) -> Fate:
     """The same container's fate as the restorer itself would decide it now; the guess, if it does not tell of it."""
     row = guess.workload
+    if row["unguarded"]:
+        return guess  # it would never be asked
     who = (row["namespace"], row["kind"], row["workload"], row["container"])
     for plan in plans:
         if (plan.workload.namespace, plan.workload.kind, plan.workload.name, plan.target.container) == who:
