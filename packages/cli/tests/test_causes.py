@@ -139,6 +139,11 @@ def test_a_failure_of_no_known_cause_is_not_lost() -> None:
     assert verdict("checkpoint", replace(WELL, failures=(failed,))).seen == "CriuFailed: something new"
 
 
+def test_a_checkpoint_of_a_container_that_is_no_more_is_no_problem() -> None:
+    gone = {"reason": "PodGone", "message": "it is being deleted", "remedy": "nothing"}
+    assert {finding.verdict.state for finding in diagnose(replace(WELL, failures=(gone,)))} == {"ok"}
+
+
 def test_of_a_node_alone_nothing_is_asked_about_a_workload() -> None:
     found = {finding.check for finding in diagnose(Evidence(node=NODE, kubelet={}, rights=True, services={}))}
     assert not found & {"livenessProbe", "base image", "standby", "devices", "protection"}

@@ -56,14 +56,16 @@ def diagnose(evidence: Evidence) -> list[Finding]:
     """Every cause that is in question, problems first."""
     found = [Finding(cause.name, verdict) for cause in CAUSES if (verdict := cause.verdict(evidence))]
     known = {reason for cause in CAUSES for reason in cause.reasons}
+    odd = [row for row in evidence.failures if row.get("reason") not in known | OVER]
     found += [
         Finding("checkpoint", Verdict("problem", f"{row['reason']}: {row['message']}", row.get("remedy") or ""))
-        for row in evidence.failures[:1]
-        if row.get("reason") not in known
+        for row in odd[:1]
     ]
     return sorted(found, key=lambda each: ORDER.index(each.verdict.state))
 
 
+OVER = {"PodGone", "OtherContainer", "NotRunning", "ArchiveGone"}
+"""Failures of a container that is no more: the next one is not affected."""
 ORDER = ("problem", "warning", "unknown", "ok")
 
 
