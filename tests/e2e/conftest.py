@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
-from reprise_lab import counter
-from reprise_lab.shell import kubectl
+from reprise_lab import counter, faults
+from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
 
@@ -37,3 +37,16 @@ def armed_counter(namespace: str) -> Iterator[Witness]:
     counter.wait_checkpoint(namespace, after=first["checkpoint_id"])
     with Witness(namespace) as witness:
         yield witness
+
+
+@pytest.fixture
+def node_comes_back() -> Iterator[None]:
+    """n1 may be powered off: it is on again, and Reprise ready there, before the next test."""
+    yield
+    faults.power_on("n1")
+    poll(60, services_ready, "Reprise on n1 to be ready again", 0.5)
+
+
+def services_ready() -> bool:
+    names = ("daemonset/checkpointer", "daemonset/health-watcher", "daemonset/transfer")
+    return all(kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names)

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import kubectl, poll
+from reprise_lab.shell import poll
 from reprise_lab.witness import Answer, Witness
 
 pytestmark = pytest.mark.e2e
@@ -56,18 +56,6 @@ def test_a_hang_comes_back_with_its_count_also_right_after_a_restore(armed_count
             continue  # nobody has probed the restored container yet
         rows = [counter.wait_failover(namespace, "hang", count=count) for count in (1, 2)]
         assert {(row["state"], row["path"]) for row in rows} == {("completed", "in-place-armed")}
-
-
-@pytest.fixture
-def node_comes_back() -> object:
-    yield
-    faults.power_on("n1")
-    poll(60, services_ready, "Reprise on n1 to be ready again", 0.5)
-
-
-def services_ready() -> bool:
-    names = ("daemonset/checkpointer", "daemonset/health-watcher", "daemonset/transfer")
-    return all(kubectl("-n", "reprise-system", "get", name, "-o", "jsonpath={.status.numberReady}") == "2" for name in names)
 
 
 def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(armed_counter: Witness, node_comes_back: object) -> None:

@@ -152,6 +152,27 @@ def test_a_failover_is_one_trace_that_leads_to_the_checkpoint_it_restored(armed_
     assert found.tags("saga.plan")["reprise.failover.cause"] == "crash"
 
 
+def test_a_move_off_a_lost_node_is_one_trace_that_leads_to_the_checkpoint_it_restored(
+    armed_counter: Witness, node_comes_back: None
+) -> None:
+    namespace = armed_counter.namespace
+    staged_on_both(namespace)
+    before, off_at = armed_counter.last(), time.monotonic()
+    faults.power_off("n1")
+    armed_counter.wait(before.run, off_at + 0.3, 40)
+    name = counter.wait_failover(namespace, "node-loss")["failover_id"]
+    told = asyncio.run(events(namespace))
+    (ended,) = {trace_id for trace_id, event in told if event.TYPE == "failover.completed" and event.failover_id == name}
+    found = wait_trace(ended, {"failover.declared", *STEPS, "publish failover.fenced", "publish failover.completed"})
+    assert found.roots() == ["failover.declared"]
+    assert found.span("failover.declared")["duration"] > 3_000_000, "it begins with the last sign of life, not with the notice"
+    assert found.tags("saga.place")["reprise.failover.path"] == "shadow"
+    assert found.tags("saga.place")["reprise.failover.standby"] == "n2"
+    restored = found.tags("saga.verify")["reprise.checkpoint.id"]
+    made_in = {trace_id for trace_id, event in told if event.TYPE == "checkpoint.stored" and event.checkpoint_id == restored}
+    assert found.links("saga.plan") == found.links("saga.verify") == made_in
+
+
 def test_arming_is_a_trace_of_its_own_that_leads_to_the_first_checkpoint(armed_counter: Witness) -> None:
     told = asyncio.run(events(armed_counter.namespace))
     armed = trace_of(armed_counter.namespace, lambda event: event.TYPE == "failover.declared" and event.cause == "arm")
