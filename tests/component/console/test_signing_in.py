@@ -15,6 +15,7 @@ from reprise.archive.inspection import Inspection
 from reprise.archive.inspector import inspect_file
 from reprise.archive.tarindex import BadArchive
 from reprise.archive.testing import build, members, tasks
+from reprise.console.access import Right, Who
 from reprise.console.accounts import Issuers, Remembering
 from reprise.console.adapters.oidc import OidcAccounts
 from reprise.console.app import app
@@ -185,6 +186,19 @@ async def test_what_is_asked_for_is_begun_once_told_as_an_event_and_shown_with_w
     assert "Asked for" in page and "to n3" in page
     told = await setting.ledger.query("events", {"type": "operation.requested"}, 10)
     assert {row["data"]["operation_id"] for row in told} >= {begun, moved}
+
+
+async def test_who_may_operate_in_one_namespace_does_so_there_only(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a RoleBinding gives it: such a one may not even read elsewhere."""
+
+    async def allowed(_who: Who, right: Right) -> bool:
+        return right.namespace == "default"
+
+    monkeypatch.setattr(setting.accounts, "allowed", allowed)
+    async with setting.client(headers=bearer(setting.issuer.token("bob"))) as client:
+        assert (await client.post(EVERY_CHANGE[0])).status_code == 202
+        assert (await client.post("/api/v1/nodes/n2/drain")).status_code == 403
+        assert (await client.post("/api/v1/workloads/shop/deployment/cart/move")).status_code == 403
 
 
 async def test_a_browser_signs_in_is_asked_and_agrees(setting: Setting) -> None:

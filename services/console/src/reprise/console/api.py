@@ -15,7 +15,6 @@ from reprise.console.export import lines
 from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
-from reprise.console.parquet import Sheet
 from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, OperationRow, WorkloadRow
 from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
@@ -198,6 +197,8 @@ async def _csv(names: list[str], key: str, found: Found, page: Page) -> AsyncIte
 
 async def _parquet(model: type[BaseModel], key: str, found: Found, page: Page) -> IO[bytes]:
     """Its footer names every row group, so the whole of it is written before any is sent; beside, not in memory."""
+    from reprise.console.parquet import Sheet  # some tens of megabytes, for who asks for it
+
     file = TemporaryFile()  # noqa: SIM115 closed once it is sent
     sheet, group = Sheet(file, model), []
     async for batch in _batches(key, found, page):

@@ -21,14 +21,15 @@ class Gate:
     async def reader(self, request: Request) -> None:
         """A dependency of every page and of REST. `request.state.who` is whoever sends it."""
         request.state.who = await self._who(request)
-        if not (self.anonymous and request.method in SAFE):
+        if request.method not in SAFE:  # the route asks for the right, which may be in one namespace only
+            self._somebody(request.state.who)
+        elif not self.anonymous:
             await self.let(request, Right("read"))
 
     async def let(self, request: Request, right: Right) -> Who:
         """Who sends it, if that one has the right. Raises HTTPException 401, 403 or 503."""
         who: Who = request.state.who
-        if who is ANONYMOUS:
-            raise HTTPException(401, self._unknown(), {"WWW-Authenticate": "Bearer"})
+        self._somebody(who)
         if not await self.may(who, right):
             raise HTTPException(403, f"{who.user} may not {right}")
         return who
@@ -74,6 +75,10 @@ class Gate:
             if error.status_code == 401:
                 return ANONYMOUS  # it expired: what anybody may read is shown, and the rest asks to sign in
             raise
+
+    def _somebody(self, who: Who) -> None:
+        if who is ANONYMOUS:
+            raise HTTPException(401, self._unknown(), {"WWW-Authenticate": "Bearer"})
 
     def _unknown(self) -> str:
         if self.accounts is None:
