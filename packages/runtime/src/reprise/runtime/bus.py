@@ -113,8 +113,8 @@ class Relay:
     """Subjects below subjects.ROOT, with wildcards; none may overlap another."""
     handler: Callable[[Delivery], Awaitable[None]]
     concurrency: int = 4
-    batch: int = 1
     max_attempts: int = MAX_ATTEMPTS
+    batch: int = 1
 
     def config(self) -> ConsumerConfig:
         return _durable(self.consumer, list(self.patterns), deliver_policy=DeliverPolicy.NEW, inactive_threshold=RETAIN_S)
