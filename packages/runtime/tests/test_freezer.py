@@ -12,7 +12,7 @@ def v1_pod(tmp_path: Path) -> Path:
         (pod / name).mkdir(parents=True, exist_ok=True)
         (pod / name / "freezer.state").write_text("THAWED")
         (pod / name / "freezer.self_freezing").write_text("0\n")
-        (pod / name / "cgroup.procs").write_text("7\n")
+        (pod / name / "cgroup.procs").write_text("")  # as it reads from another PID namespace
     (tmp_path / "freezer/kubepods/freezer.state").write_text("THAWED")
     return pod
 
@@ -33,7 +33,7 @@ def test_v2_writes_cgroup_freeze(tmp_path: Path) -> None:
     group.mkdir(parents=True)
     (group / "cgroup.freeze").write_text("0")
     (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
-    (group / "cgroup.procs").write_text("7\n")
+    (group / "pids.current").write_text("1\n")
     freezer = CgroupFreezer(str(tmp_path))
     assert freezer.freeze("abc")
     assert (group / "cgroup.freeze").read_text() == "1"
@@ -77,7 +77,9 @@ def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     assert freezer.runs("abc")
-    (pod / "crio-abc/cgroup.procs").write_text("")
+    counted = tmp_path / "pids/kubepods/burstable/podu1/crio-abc"
+    counted.mkdir(parents=True)
+    (counted / "pids.current").write_text("0\n")
     assert not freezer.runs("abc")
     assert not freezer.freeze("abc")
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"

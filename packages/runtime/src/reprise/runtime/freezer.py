@@ -105,10 +105,13 @@ class CgroupFreezer:
             (group / "cgroup.freeze").write_text("1" if frozen else "0")
 
     def _empty(self, group: Path) -> bool:
-        """Processes of a cgroup of its own below it are its too."""
+        """Whether no process is left in it. By the pids controller, which counts all: cgroup.procs shows only what is in the
+        reader's own PID namespace, which for a container of ours is nothing. Where it cannot be told it is not empty.
+        """
+        counted = self._root.parent / "pids" / group.relative_to(self._root) if self._v1 else group
         try:
-            return not any(path.read_text().strip() for path in group.rglob("cgroup.procs"))
-        except OSError:
+            return int((counted / "pids.current").read_text()) == 0
+        except (OSError, ValueError):
             return False
 
     def _itself(self, group: Path) -> bool:
