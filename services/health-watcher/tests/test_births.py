@@ -122,6 +122,22 @@ def test_one_that_the_kubelet_starts_although_its_pod_has_its_checkpoint_already
     play(scene())
 
 
+def test_a_blank_that_the_kubelet_starts_while_its_pod_is_armed_is_ended_and_its_end_is_no_crash(node: Node) -> None:
+    async def scene() -> None:
+        held = node.births()
+        await held.listed([replace(DEAD, state="running")])
+        await held.on_event(STARTED)  # nobody has died: it is ended for its restore in place
+        await held.listed([replace(DEAD, state="running")])
+        assert node.ended == []
+        await held.listed([BLANK])
+        assert node.ended == ["c2"]
+        assert "c2" in held.superseded
+        await held.listed([RESTORED])
+        assert node.ended == ["c2"]
+
+    play(scene())
+
+
 def test_a_restored_instance_is_never_taken_for_a_blank_one_nor_one_of_which_that_is_not_known(node: Node) -> None:
     async def scene() -> None:
         for case in ("restored", "not known"):

@@ -138,6 +138,9 @@ class Births:
             self._good.add(name)
             return
         awaited = self._awaited.get(name)
+        if awaited is None and isinstance(event, FailoverStarted) and event.path == "in-place-patch" and self._budget_s > 0:
+            # A kubelet that was about to look at the pod does so with the image that it had before: it starts a blank.
+            awaited = self._awaited[name] = Awaited(event.failover_id, event.target.container_id, time.monotonic())
         if awaited is None or awaited.failover_id != event.failover_id:
             return
         held = [container_id for container_id, of in self._held.items() if of == name]

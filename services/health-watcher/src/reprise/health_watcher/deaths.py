@@ -142,10 +142,11 @@ class Deaths:
             return
         if ended.noticed_after_s:
             NOTICED.observe(ended.noticed_after_s)
-        delay_s = removal_delay_s(self._soon_in_a_row(ended)) if remove else 0.0
+        expected = container.id in self.expected_ends
+        delay_s = removal_delay_s(self._soon_in_a_row(ended)) if remove and not expected else 0.0
         if remove and not delay_s:
             await self._remove(container.id)
-        if verdict.declare and known and container.id not in self.expected_ends:
+        if verdict.declare and known and not expected:
             if not verdict.remove:
                 self.on_died(known.target)
             self._declare(known, ended)

@@ -260,9 +260,15 @@ class KubernetesCluster:
         return any(o.controller for o in shadow.metadata.owner_references or [])
 
     async def adopt(self, target: Target, workload: Workload, name: str) -> None:
-        """The old pod is made the cheapest to delete first: with both Ready the newer one would go otherwise."""
+        """The old pod is made the one to delete first: of two the ReplicaSet takes the one that is not Ready, then the cheaper
+        one, then the newer one. Fenced, it is not Ready, but a lost node's pod is shown as Ready for 40 s, and the restored one
+        not before its first probe (kubernetes/pkg/controller/controller_utils.go, ActivePodsWithRanks).
+        """
         old = await self._read(workload.namespace, target.pod)
         if old is not None and old.metadata.uid == target.pod_uid and HASH_LABEL in (old.metadata.labels or {}):
+            if any((c.type, c.status) == ("Ready", "True") for c in old.status.conditions or []):
+                message = f"fenced by failover {name}: the restored pod takes its place"
+                await set_condition(self._api, workload.namespace, target.pod, "Ready", False, "Fenced", message)
             await self._annotate(workload.namespace, target.pod, {DELETION_COST: "-100"})
             label = {"metadata": {"labels": {HASH_LABEL: old.metadata.labels[HASH_LABEL]}}}
             shadow = shadow_name(workload, name)
