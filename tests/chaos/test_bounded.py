@@ -1,4 +1,4 @@
-"""What `make test` tries of the matrix, whatever the seed."""
+"""What `make chaos SEED=n` tries of the matrix, whatever the seed."""
 
 import pytest
 from cells import COLUMNS, ROWS

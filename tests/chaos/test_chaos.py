@@ -2,7 +2,7 @@
 
 A cell passes if the witness saw no rule broken (lab/verdict.py) and it ended restored, or cold with an announcement, or
 untouched where nothing was wrong. In a row of the matrix a herd of three is harmed at once, each in another way; or their
-node is lost. `make test` tries each row in one of the two ways, chosen by the seed; `make chaos` tries both.
+node is lost. `make chaos SEED=n` tries each row in one of the two ways; `make chaos` tries both.
 """
 
 import random

@@ -104,6 +104,11 @@ def trace_of(namespace: str, which: Callable[[Any], bool]) -> str:
     return [trace_id for trace_id, event in asyncio.run(events(namespace)) if which(event)][-1]
 
 
+def of_checkpoint(name: str) -> Callable[[Any], bool]:
+    """Not of a failover that restores it: that has a trace of its own."""
+    return lambda event: event.TYPE.startswith("checkpoint.") and getattr(event, "checkpoint_id", "") == name
+
+
 def staged_on_both(namespace: str) -> str:
     """The newest checkpoint that lies ready on its own node and on the standby."""
     found: dict[str, set[str]] = {}
@@ -121,7 +126,7 @@ def staged_on_both(namespace: str) -> str:
 def test_a_checkpoint_is_one_trace_of_all_its_steps(armed_counter: Witness) -> None:
     namespace = armed_counter.namespace
     name = staged_on_both(namespace)
-    found = wait_trace(trace_of(namespace, lambda event: getattr(event, "checkpoint_id", "") == name), CHECKPOINT | {"pull"})
+    found = wait_trace(trace_of(namespace, of_checkpoint(name)), CHECKPOINT | {"pull"})
     assert found.roots() == ["checkpoint.due"]
     assert {found.service(step) for step in ("store", "commit", "stage")} == {"reprise-transfer"}
     assert (found.service("checkpoint.due"), found.service("image")) == ("reprise-scheduler", "reprise-restorer")

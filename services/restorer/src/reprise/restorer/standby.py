@@ -12,7 +12,7 @@ from reprise.restorer.ports import Checkpoints, Cluster, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import ProtectedPod
 from reprise.runtime.kv import Bucket
-from reprise.runtime.telemetry import log
+from reprise.runtime.telemetry import log, span
 
 ATTEMPTS = 10
 
@@ -57,7 +57,10 @@ class Standbys:
         # Under the name that the failover of this very pod would have, so that nothing is left to pull by then.
         name = failover_id(event.target, node_lost=True)
         try:
-            reference, digest = await self._checkpoints.publish(event.workload, event.target.container, event.checkpoint_id, name)
+            with span("image"):
+                reference, digest = await self._checkpoints.publish(
+                    event.workload, event.target.container, event.checkpoint_id, name
+                )
         except NotStored:
             return  # pruned meanwhile
         built = ImageBuilt(
