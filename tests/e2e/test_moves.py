@@ -168,7 +168,8 @@ def test_a_scale_down_in_the_middle_of_a_move_wins(armed_counter: Witness) -> No
     ask_for_a_move(namespace)
     poll(30, lambda: bool(told_of(namespace, "failover.holding")), "the move to begin", 0.02)
     kubectl("-n", namespace, "scale", "deployment", "counter", "--replicas=0")
-    poll(90, lambda: counter_pods(namespace) == 0, "every pod to be gone")
+    # A kubelet that ends a container which stands still may need its second try, minutes later: CHANGELOG, known limits.
+    poll(300, lambda: counter_pods(namespace) == 0, "every pod to be gone")
     ended_at = time.monotonic()
     time.sleep(2)
     assert not history_since(armed_counter, ended_at)
