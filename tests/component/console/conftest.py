@@ -172,11 +172,11 @@ def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def blank(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str]) -> Iterator[Console]:
     """A console that was told nothing yet."""
     folder, port = tmp_path_factory.mktemp("blank"), free_port()
-    with nats_server(folder, port), console(folder, database("blank"), port) as found:
+    with nats_server(folder, port), console(folder, database(folder.name), port) as found:
         yield found
 
 
