@@ -30,10 +30,11 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher import arbiter, decide, holds, isolation
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
+from reprise.health_watcher.model import NodeLease
 from reprise.restorer import decide as restorer_decide
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.saga import SagaRunner

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Fence
 from reprise.health_watcher.decide import (
     FREEZE_AFTER_S,
     LEAST_MARGIN_S,
@@ -24,7 +25,7 @@ from reprise.health_watcher.decide import (
     repeat_after_s,
     sees,
 )
-from reprise.health_watcher.model import Death, Fence, LeaseView, ProbeCount, Subject
+from reprise.health_watcher.model import Death, LeaseView, ProbeCount, Subject
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")

@@ -8,10 +8,11 @@ from typing import Any
 import looptime
 import pytest
 from reprise.contracts.events import Event, NodeGuarded, NodeUnguarded
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher import isolation
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
+from reprise.health_watcher.model import NodeLease
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer

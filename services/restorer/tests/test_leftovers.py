@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from reprise.contracts.errors import RecoveryError, StoreUnavailable
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, failover_id
+from reprise.contracts.records import Fence
 from reprise.restorer import leftovers
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent
 from reprise.restorer.leftovers import LeftOvers
-from reprise.restorer.model import STEPS, Fence, LiveRef, PodNames, Saga, Standby
+from reprise.restorer.model import STEPS, LiveRef, PodNames, Saga, Standby
 from reprise.restorer.ports import standby_key
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer

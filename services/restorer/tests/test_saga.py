@@ -16,9 +16,10 @@ from prometheus_client import REGISTRY
 from reprise.contracts.events import Event, FailoverHolding
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer import saga as saga_module
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Fence, Good, HoldRecord, Need, NodeView, PodView, Recovery, Saga
+from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kv import Bucket

@@ -14,7 +14,7 @@ from reprise.contracts.model import Frozen
 
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
-MOVE_ID, MOVE_TO = PREFIX + "move-id", PREFIX + "move-to"
+MOVE_ID, MOVE_TO, ANY_NODE = PREFIX + "move-id", PREFIX + "move-to", "any"
 """On a Deployment: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
 GUARD_LABEL = PREFIX + "guard"
 """On a PodDisruptionBudget that Reprise made, and manages."""

@@ -9,10 +9,11 @@ from prometheus_client import Gauge
 from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
+from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import BLIND_AFTER_S, judge, repeat_after_s, sees
-from reprise.health_watcher.model import Fence, LeaseView, NodeLease
+from reprise.health_watcher.model import LeaseView, NodeLease
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedPod, protected_on
 from reprise.runtime.kv import Bucket, key

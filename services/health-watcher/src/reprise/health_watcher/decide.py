@@ -14,7 +14,8 @@ renewals is blind and judges nobody.
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from reprise.health_watcher.model import Birth, Death, Fence, Gate, Held, HoldRecord, Instance, LeaseView, ProbeCount
+from reprise.contracts.records import Fence, HoldRecord
+from reprise.health_watcher.model import Birth, Death, Gate, Held, Instance, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0

@@ -7,8 +7,8 @@ checkpointer tells only while this node still holds the container.
 
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken, Event, FailoverHolding
 from reprise.contracts.model import now
+from reprise.contracts.records import HoldRecord
 from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.model import HoldRecord
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log

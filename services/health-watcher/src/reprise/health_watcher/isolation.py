@@ -11,10 +11,11 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, NodeUnguarded, node_subject
 from reprise.contracts.images import parse_live
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import RENEW_EVERY_S, holds, lost_after_s, may_pet, may_thaw, must_freeze
-from reprise.health_watcher.model import Fence, Held, HoldRecord, NodeLease, Renewed
+from reprise.health_watcher.model import Held, NodeLease, Renewed
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods

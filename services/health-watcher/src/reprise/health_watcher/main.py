@@ -13,6 +13,7 @@ from reprise.contracts.events import (
     FailoverHolding,
     FailoverStarted,
 )
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
@@ -26,7 +27,7 @@ from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.hangs import Hangs
 from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.model import Fence, HoldRecord, NodeLease
+from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.origins import Origins
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube

@@ -14,12 +14,11 @@ from reprise.contracts.annotations import Prestaging
 from reprise.contracts.events import Prestage
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer.model import (
     Again,
-    Fence,
     Go,
     Good,
-    HoldRecord,
     Life,
     LiveRef,
     Need,

@@ -12,8 +12,9 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
+from reprise.contracts.records import Fence
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing
-from reprise.restorer.model import Fence, Saga, Standby
+from reprise.restorer.model import Saga, Standby
 from reprise.restorer.ports import Pods, References, standby_key
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry

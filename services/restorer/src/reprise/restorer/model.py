@@ -123,25 +123,6 @@ class Saga(BaseModel):
         return self.failover_id if self.attempt == 1 else f"{self.failover_id}-{self.attempt}"
 
 
-class Fence(BaseModel):
-    """Who may run a pod's containers; the same record that health-watcher writes (see its model.py)."""
-
-    pod_uid: str
-    holder: Literal["node", "restorer", "nobody"]
-    failover_id: str = ""
-
-
-class HoldRecord(BaseModel):
-    """A planned move's last checkpoint, under the checkpoint's id; the same record that health-watcher writes (its model.py)."""
-
-    failover_id: str
-    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
-    fence_revision: int = 0
-    reason: str = ""
-    message: str = ""
-    remedy: str = ""
-
-
 class Standby(BaseModel):
     """Where a container would be moved to, in KV. checkpoint_id: the newest that lies ready there; empty: none yet.
 

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable
 
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import FailoverHolding
+from reprise.contracts.records import HoldRecord
 from reprise.restorer import decide
-from reprise.restorer.model import HoldRecord, Saga, Stop
+from reprise.restorer.model import Saga, Stop
 from reprise.restorer.ports import Checkpoints
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, key

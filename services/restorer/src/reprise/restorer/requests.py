@@ -3,7 +3,7 @@
 import asyncio
 
 from nats.errors import Error as NatsError
-from reprise.contracts.annotations import MOVE_ID, MOVE_TO
+from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import FailoverDeclared
 from reprise.contracts.images import parse_live
@@ -51,7 +51,7 @@ class Requests:
             message = f"{request}: not moved: {why_not}"
             await self._recorder.record(workload, "Warning", "MoveRefused", message)
             return
-        asked = Asked(request, "" if to == "any" else to, f"asked for by annotation {MOVE_ID}={request}")
+        asked = Asked(request, "" if to == ANY_NODE else to, f"asked for by annotation {MOVE_ID}={request}")
         await self.declare(pods[0], asked)
 
     async def declare(self, pod: ProtectedPod, asked: Asked) -> bool:
@@ -65,7 +65,7 @@ class Requests:
             detail=asked.why, armed=parse_live(container.image) is not None, to=asked.to,
         )  # fmt: skip
         await self._bus.publish(declared, dedup_id=f"declared-{name}")
-        log().info("move declared", move=name, pod=pod.name, to=asked.to or "any", why=asked.why)
+        log().info("move declared", move=name, pod=pod.name, to=asked.to or ANY_NODE, why=asked.why)
         return True
 
     async def is_stored(self, workload: Workload, container: str, checkpoint_id: str) -> bool:

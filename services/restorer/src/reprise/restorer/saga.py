@@ -31,8 +31,9 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.images import live_reference, parse_live
 from reprise.contracts.model import checkpoint_id, now
+from reprise.contracts.records import Fence
 from reprise.restorer import decide
-from reprise.restorer.model import Fence, Go, Good, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
+from reprise.restorer.model import Go, Good, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
 from reprise.restorer.moving import LastCheckpoint
 from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
 from reprise.runtime.bus import Bus

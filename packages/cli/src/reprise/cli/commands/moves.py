@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from reprise.cli.output import ERROR, say, stderr
 from reprise.cli.ports import ClusterError, Hosted, Mover, Session
-from reprise.contracts.annotations import MOVE_ID, MOVE_TO, parse
+from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, parse
 
 POLL_S = 0.3
 ENDS = ("Moved", "MoveFailed", "MoveRefused")
@@ -33,7 +33,7 @@ def move(
     _check(mover, space, name, to)
     request = secrets.token_hex(4)
     known = _names(mover, space, name)
-    mover.annotate(space, name, {MOVE_ID: request, MOVE_TO: to or "any"})
+    mover.annotate(space, name, {MOVE_ID: request, MOVE_TO: to or ANY_NODE})
     what = f"deployment/{name} in {space}"
     with _waiting(f"moving {what}"):
         reason, message = _end(mover, space, name, known, timeout)

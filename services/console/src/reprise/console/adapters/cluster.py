@@ -9,11 +9,9 @@ from typing import Any
 from kubernetes.aio import client
 from reprise.console.model import asked_at
 from reprise.console.ports import OperationError
-from reprise.contracts.annotations import CHECKPOINT_NOW, PREFIX
+from reprise.contracts.annotations import ANY_NODE, CHECKPOINT_NOW, MOVE_ID, MOVE_TO
 from reprise.contracts.model import Workload
 
-MOVE_TO, MOVE_ID = PREFIX + "move-to", PREFIX + "move-id"
-ANY = "any"
 TIMEOUT_S = 5
 MERGE = "application/merge-patch+json"
 
@@ -29,7 +27,7 @@ class KubernetesCluster:
         await self._annotate(workload, {CHECKPOINT_NOW: asked_at(operation_id).isoformat(timespec="milliseconds")})
 
     async def move(self, workload: Workload, to: str, operation_id: str) -> None:
-        await self._annotate(workload, {MOVE_TO: to or ANY, MOVE_ID: operation_id})
+        await self._annotate(workload, {MOVE_TO: to or ANY_NODE, MOVE_ID: operation_id})
 
     async def cordon(self, node: str, cordoned: bool) -> None:
         body = {"spec": {"unschedulable": cordoned or None}}
