@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 
 import history
 import large
+import many
 import memory
 import moves
+import overhead
 import recovery
 import store
 from reprise_lab.paths import CHECKOUT
@@ -46,8 +48,9 @@ def console_figures(progress: Progress) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
-    "recovery.crash": recovery.crashes, "checkpoint": recovery.latency, "recovery.node_loss": recovery.node_loss,
-    "move": moves.moves,
+    "recovery.crash detect.crash": recovery.crashes, "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
+    "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
+    "overhead": overhead.overhead,
     "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
     "console": console_figures,
 }  # fmt: skip

@@ -1,5 +1,7 @@
 """Checkpoint archives for the bench: CRI-O's members, CRIU's real image formats, and memory that looks like memory."""
 
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +28,47 @@ def heap(rng: np.random.Generator, size: int) -> bytes:
 def noise(rng: np.random.Generator, size: int) -> bytes:
     """As media or ciphertext in memory."""
     return rng.bytes(size)
+
+
+RECORDS = """
+import datetime, random, re, sys
+path, size = sys.argv[1], int(sys.argv[2])
+rng, kept, index = random.Random(1), [], {}
+epoch = datetime.datetime(2026, 1, 1)
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+while resident() < size:
+    for _ in range(10000):
+        number = rng.getrandbits(40)
+        record = {"id": number, "name": f"user-{number:x}", "balance": rng.random() * 1000, "tags": rng.sample(range(500), 5),
+                  "at": epoch + datetime.timedelta(seconds=rng.randrange(10**7)), "open": rng.random() < 0.5}
+        kept.append(record)
+        index[number] = record
+with open(path, "wb") as out, open("/proc/self/mem", "rb") as memory:
+    for line in open("/proc/self/maps").read().splitlines():
+        found = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw-p 0+ 00:00 0 *(\\[heap\\])?$", line)
+        if found:
+            at, end = int(found[1], 16), int(found[2], 16)
+            memory.seek(at)
+            while at < end:
+                block = memory.read(min(end - at, 1 << 22))
+                out.write(block)
+                at += len(block)
+"""
+
+
+class Process:
+    """The memory of a real one, CPython with records in dictionaries and lists, page by page as it lies there."""
+
+    def __init__(self, size: int, file: Path) -> None:
+        subprocess.run([sys.executable, "-c", RECORDS, str(file), str(size)], check=True)
+        self._memory = file.open("rb")
+
+    def __call__(self, rng: np.random.Generator, size: int) -> bytes:
+        block = self._memory.read(size)
+        if len(block) < size:
+            raise ValueError("the process was smaller than what is asked of it")
+        return block
 
 
 FILLS: dict[str, Fill] = {"compressible": heap, "incompressible": noise}

@@ -168,9 +168,9 @@ def sha256(path: Path) -> None:
         hashlib.file_digest(file, "sha256")
 
 
-def compare(folder: Path, kind: str, size: int, pairs: int) -> list[Row]:
+def compare(folder: Path, kind: str, fill: checkpoints.Fill, size: int, pairs: int) -> list[Row]:
     """All of one kind of memory: ingest, read back, dirty 5 %, ingest again; each beside the others, in turn."""
-    fill, original, path = checkpoints.FILLS[kind], folder / "original.tar", folder / "archive.tar"
+    original, path = folder / "original.tar", folder / "archive.tar"
     checkpoints.write(original, size, fill)
     took: dict[str, list[tuple[float, float]]] = {}
     out = folder / "out"
@@ -269,7 +269,9 @@ def measure(size: int = 1024 * MIB, large: int = 4096 * MIB, pairs: int = 2) -> 
     """Every figure. Needs about 4 times `large` bytes of disk."""
     with tempfile.TemporaryDirectory(prefix="store-bench-") as name:
         folder = Path(name)
-        found = [row for kind in checkpoints.FILLS for row in compare(folder, kind, size, pairs)]
+        process = checkpoints.Process(round(size * (1.1 + 0.05 * pairs)), folder / "memory")
+        fills = {"cpython": process, **checkpoints.FILLS}
+        found = [row for kind, fill in fills.items() for row in compare(folder, kind, fill, size, pairs)]
         return found + (memory(folder, large) if large else [])
 
 

@@ -168,11 +168,28 @@ def test_a_scale_down_in_the_middle_of_a_move_wins(armed_counter: Witness) -> No
     ask_for_a_move(namespace)
     poll(30, lambda: bool(told_of(namespace, "failover.holding")), "the move to begin", 0.02)
     kubectl("-n", namespace, "scale", "deployment", "counter", "--replicas=0")
-    # A kubelet that ends a container which stands still may need its second try, minutes later: CHANGELOG, known limits.
-    poll(300, lambda: counter_pods(namespace) == 0, "every pod to be gone")
+    poll(90, lambda: counter_pods(namespace) == 0, "every pod to be gone")
     ended_at = time.monotonic()
     time.sleep(2)
     assert not history_since(armed_counter, ended_at)
+
+
+def test_arming_loses_no_increment(namespace: str) -> None:
+    counter.deploy(namespace)
+    with Witness(namespace) as witness:
+        began, run = time.monotonic(), witness.last().run
+        counter.wait_armed(namespace)
+        poll(20, lambda: bool(armings(namespace)), "the arming to end", 0.1)
+        witness.wait(run, time.monotonic(), 10)
+        assert armings(namespace)[0]["state"] == "completed"
+        assert lost_increments(witness, began) <= 0
+        assert witness.runs(began) == {run}
+        print(f"unavailable {longest_silence_s(witness, began):.2f} s")
+
+
+def armings(namespace: str) -> list[dict[str, object]]:
+    rows = counter.console(f"failovers?namespace={namespace}")
+    return [row for row in rows if row["cause"] == "arm" and row["state"] in ("completed", "abandoned", "stepped-aside")]
 
 
 def told_of(namespace: str, kind: str) -> list[dict[str, object]]:

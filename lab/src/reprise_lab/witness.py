@@ -42,10 +42,11 @@ def ask(address: str, path: str = "/state", method: str = "GET", timeout_s: floa
 
 @dataclass
 class Witness:
-    """Use as a context manager; `history` grows while it runs."""
+    """Use as a context manager; `history` grows while it runs. every_s: between two questions to an address."""
 
     namespace: str
     selector: str = "app=counter"
+    every_s: float = ASK_EVERY_S
     history: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class Witness:
             said = ask(address)
             if said and "run" in said:
                 self.history.append(Answer(time.monotonic(), address, str(said["run"]), int(str(said["count"]))))
-            time.sleep(max(0.0, ASK_EVERY_S - (time.monotonic() - began)))
+            time.sleep(max(0.0, self.every_s - (time.monotonic() - began)))
 
     def last(self) -> Answer:
         if not self.history:

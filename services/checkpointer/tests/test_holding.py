@@ -9,7 +9,7 @@ class Node:
     """A container whose checkpoint the test goes through by hand."""
 
     def __init__(self) -> None:
-        self.paused = self.pod_frozen = self.frozen = False
+        self.pause = self.pod_frozen = self.frozen = False
         self.stats: int | None = 7
         """Of the checkpoint before."""
         self.looked = threading.Event()
@@ -19,8 +19,12 @@ class Node:
         return self.stats
 
     def hold(self, container_id: str) -> bool:
-        self.pod_frozen = self.paused
-        return self.paused
+        self.pod_frozen = self.pause
+        return self.pause
+
+    def paused(self, container_id: str) -> bool:
+        self.looked.set()
+        return self.pause
 
     def settle(self, container_id: str) -> None:
         self.frozen, self.pod_frozen = True, False
@@ -35,16 +39,16 @@ class Node:
             assert self.looked.wait(5)
 
 
-async def test_what_is_paused_when_criu_ends_stands_still_afterwards() -> None:
+async def test_what_is_pausewhen_criu_ends_stands_still_afterwards() -> None:
     node = Node()
     async with Holding(node, node).during("c1") as hold:
-        node.paused = True
+        node.pause = True
         node.seen()
         assert not node.pod_frozen, "CRIU still works in it"
         node.stats = 8
         while not node.pod_frozen:
             pass
-        node.stats, node.paused = None, False
+        node.stats, node.pause = None, False
     assert hold.held
     assert (node.frozen, node.pod_frozen) == (True, False), "the pod itself runs on: the container's monitor is in it"
 
@@ -60,7 +64,25 @@ async def test_what_ran_again_already_is_not_held() -> None:
 async def test_a_dump_that_failed_holds_nothing() -> None:
     node = Node()
     async with Holding(node, node).during("c1") as hold:
-        node.paused = True
+        node.pause = True
         node.seen()
     assert not hold.held
     assert not node.pod_frozen
+
+
+async def test_the_pod_is_frozen_no_longer_than_the_pause_even_if_the_kubelet_never_answers() -> None:
+    """CRI-O, ending the container, has the lock that its checkpoint waits for: it kills nothing in a frozen pod."""
+    node = Node()
+    async with Holding(node, node).during("c1") as hold:
+        node.pause, node.stats = True, 8
+        while not node.pod_frozen:
+            pass
+        node.seen()
+        assert node.pod_frozen, "the pause is still on"
+        node.pause = False
+        while node.pod_frozen:
+            pass
+        assert node.frozen
+        node.frozen = False  # runc thaws what it kills
+    assert hold.held
+    assert not node.frozen, "once is enough: what was killed meanwhile is not frozen again"

@@ -36,9 +36,10 @@ from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.model import NodeLease
 from reprise.restorer import decide as restorer_decide
+from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.saga import SagaRunner
-from reprise.restorer.testing import MemoryCluster, MemoryStore
+from reprise.restorer.testing import COLD_IMAGE, MemoryCluster, MemoryStore
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
@@ -48,8 +49,9 @@ WORKLOAD = Workload(namespace="default", name="counter")
 LIVE = live_reference("default", "u1", "counter")
 HEALED_AT_S, END_S = 45.0, 75.0
 FaultKind = Literal[
-    "cut", "cut-nats", "cut-api", "nats-down", "api-down", "agent-dead", "agent-restart", "node-off", "restorer-dead"
+    "cut", "cut-nats", "cut-api", "nats-down", "api-down", "agent-dead", "agent-restart", "node-off", "restorer-dead", "unhealthy"
 ]
+"""unhealthy: the kubelet ends the old instance, as its livenessProbe would have it, and starts it again."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Scenario:
     standby_from_s: float = 0.0
     move_at_s: float | None = None
     """When a planned move is asked for."""
+    arm_at_s: float | None = None
+    """When a pod that is not armed is to be."""
     misses: bool = False
     """The checkpointer notices the end of the dump too late."""
     stored_after_s: float = 0.1
@@ -113,13 +117,15 @@ class World:
         self.server, self.store = MemoryServer(), MemoryStore((Good("ck1", Need()),))
         n2 = NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0)
         self.cluster = MemoryCluster(self.store, (n2,))
-        view = PodView("u1", "counter-1", False, LIVE, "c1", "ReplicaSet", "counter-abc", "u1", wanted=1)
+        image = LIVE if self.scenario.arm_at_s is None else COLD_IMAGE
+        view = PodView("u1", "counter-1", False, image, "c1", "ReplicaSet", "counter-abc", "u1", wanted=1, cold_image=COLD_IMAGE)
         self.cluster.add(view, "n1")
         self.cluster.run = self._shadow_starts  # type: ignore[method-assign]
         self.lease_versions = 0
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
+        self.armed_from, self.lossy = "", False
         self.agent: isolation.Isolation | None = None
 
     def now(self) -> float:
@@ -137,14 +143,30 @@ class World:
 
     def _shadow_starts(self, name: str, came_of: str) -> None:
         self.cluster.pods[name].came_of = came_of
+        if name == "counter-1":
+            self._armed(came_of)
+            return
         self.cluster.pods[name].view = PodView(**(vars(self.cluster.pods[name].view) | {"container_id": f"{name}-c"}))
         self.note(f"{name} runs on n2, from {came_of}")
-        if came_of.startswith("2") and came_of != self.dumped:  # ids of real checkpoints are times
+        if "move-1" in name and came_of != self.dumped:
             self.violate(f"the old instance ran on after {came_of}: what it did since is lost")
         self.check()
 
+    def _armed(self, came_of: str) -> None:
+        """The pod was given its live image: its kubelet ends the old instance and restores it."""
+        self.note(f"the pod is armed, from {came_of}")
+        self.lossy = Saga.model_validate_json(self.server.buckets["failovers"]["arm-1"].value).lossy
+        if came_of != self.dumped and not self.lossy:
+            self.violate(f"the old instance ran on after {came_of}: what it did since is lost")
+        if "node-off" in self.active():
+            return  # its kubelet does it later
+        self.armed_from, self.dumped = came_of, ""
+        self.old_id, self.old_runs, self.old_frozen = self.old_id + "'", True, False
+        self.cluster.change("counter-1", container_id=self.old_id)
+        self.check()
+
     def check(self) -> None:
-        running = [n for n, p in self.cluster.pods.items() if p.came_of]
+        running = [n for n, p in self.cluster.pods.items() if p.came_of and n != "counter-1"]
         if self.old_runs and not self.old_frozen:
             running.append("counter-1 (the old instance)")
         if len(running) > 1 and not self.violation:
@@ -155,12 +177,13 @@ class World:
         self.note(f"VIOLATION {what}")
 
     def moving(self) -> bool:
-        """A planned move that has not ended: its process may stand still."""
+        """A planned move, or an arming, that has not ended: its process may stand still."""
         rows = self.server.buckets.get("failovers", {})
-        return "mv-1" in rows and not Saga.model_validate_json(rows["mv-1"].value).ended
+        return any(not Saga.model_validate_json(rows[name].value).ended for name in ("move-1", "arm-1") if name in rows)
 
     def running(self) -> int:
-        return sum(bool(p.came_of) for p in self.cluster.pods.values()) + (self.old_runs and not self.old_frozen)
+        elsewhere = sum(bool(p.came_of) for n, p in self.cluster.pods.items() if n != "counter-1")
+        return elsewhere + (self.old_runs and not self.old_frozen)
 
     # The container runtime and the freezer of n1.
     async def list_containers(self, state: str | None = None) -> list[RunningContainer]:
@@ -323,8 +346,9 @@ async def checkpointer(world: World) -> None:
                 world.old_frozen, world.dumped = True, event.checkpoint_id
             world.note(f"the last checkpoint {event.checkpoint_id} ends, held: {held}")
         taken = CheckpointTaken(
-            node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target, trigger="move", keep=3,
-            archive_path="", kubelet_started_at=event.at, kubelet_s=0.15, due_to_kubelet_s=0.0, held=held,
+            node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
+            trigger=event.trigger, keep=3, archive_path="", kubelet_started_at=event.at, kubelet_s=0.15, due_to_kubelet_s=0.0,
+            held=held,
         )  # fmt: skip
         await again_until(lambda: bus.publish(taken, dedup_id=f"taken-{event.checkpoint_id}"))
         await asyncio.sleep(world.scenario.stored_after_s)
@@ -342,15 +366,15 @@ async def again_until(act: Callable[[], Any]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def asks_for_a_move(world: World) -> None:
-    if world.scenario.move_at_s is None:
+async def asks(world: World, cause: Literal["move", "arm"], at_s: float | None) -> None:
+    if at_s is None:
         return
-    await asyncio.sleep(world.scenario.move_at_s)
+    await asyncio.sleep(at_s)
     if "counter-1" not in world.cluster.pods:
         return
-    target = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id=world.old_id)
-    declared = FailoverDeclared(node="n1", workload=WORKLOAD, failover_id="mv-1", target=target, cause="move", detail="")
-    await again_until(lambda: world.bus(of_node=False).publish(declared, dedup_id="declared-mv-1"))
+    target, name = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id=world.old_id), f"{cause}-1"
+    declared = FailoverDeclared(node="n1", workload=WORKLOAD, failover_id=name, target=target, cause=cause, detail="")
+    await again_until(lambda: world.bus(of_node=False).publish(declared, dedup_id=f"declared-{name}"))
 
 
 async def other_lease(world: World) -> None:
@@ -367,9 +391,13 @@ async def other_lease(world: World) -> None:
 
 async def kubelet(world: World) -> None:
     """Ends what the API server does not have any more; starts again, after a power failure, what it has."""
-    was_off = False
+    was_off = was_unhealthy = False
     while True:
-        off = "node-off" in world.active()
+        off, unhealthy = "node-off" in world.active(), "unhealthy" in world.active()
+        if unhealthy and not was_unhealthy and world.old_runs:
+            world.old_runs, world.old_frozen = False, False
+            world.note("n1's kubelet ended the old instance: its livenessProbe failed")
+        was_unhealthy = unhealthy
         if off and not was_off:
             world.old_runs, world.old_frozen = False, False
             world.note("n1 is off")
@@ -455,7 +483,8 @@ async def play(world: World) -> None:
     if not world.scenario.serves:
         world.store.poison = Anything()
     parts = (
-        agent(world), kubelet(world), checkpointer(world), asks_for_a_move(world), restorer(world), nodes_come(world),
+        agent(world), kubelet(world), checkpointer(world), asks(world, "move", world.scenario.move_at_s),
+        asks(world, "arm", world.scenario.arm_at_s), restorer(world), nodes_come(world),
         api_calls(world), other_lease(world), again(judge.follow), judge.follow_kubernetes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]
@@ -495,7 +524,8 @@ def simulated(scenario: Scenario, mutant: str) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(isolation, "time", Clock(scenario.node_rate))
         patch.setattr(arbiter, "time", Clock(scenario.arbiter_rate))
         patch.setattr(arbiter, "protected_on", lambda api, node: protected_pods(api))
-        break_on_purpose(patch, mutant)
+        for rule in mutant.split("+"):
+            break_on_purpose(patch, rule)
         yield patch
 
 
@@ -506,9 +536,19 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
     async def no(*_: Any) -> bool:
         return False
 
+    async def nothing(*_: Any) -> None: ...
+
     match mutant:
-        case "hold-first":
-            patch.setattr(isolation.Isolation, "confirm", lambda *_: True)
+        case "claim":
+            patch.setattr(moving.LastCheckpoint, "claim", nothing)
+        case "record-first":
+            update = Bucket.update
+
+            async def says_nothing(self: Bucket[Any], name: str, value: Any, revision: int) -> int | None:
+                forgets = isinstance(value, HoldRecord) and value.reason in ("HoldEnded", "NotStored")
+                return revision if forgets else await update(self, name, value, revision)
+
+            patch.setattr(Bucket, "update", says_nothing)
         case "margin":
             patch.setattr(decide, "margin_s", lambda _: -1.5)
         case "fence":

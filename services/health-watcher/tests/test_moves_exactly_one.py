@@ -35,6 +35,12 @@ def test_a_move_that_does_not_succeed_leaves_it_running_where_it_was(name: str) 
     ends(ABORTS[name], on="n1")
 
 
+@pytest.mark.parametrize("stored_after_s", [0.1, 3.0])
+@pytest.mark.parametrize("at_s", [8.1, 8.2, 8.3, 9.0])
+def test_what_its_kubelet_starts_in_place_of_what_stands_still_does_not_run(at_s: float, stored_after_s: float) -> None:
+    ends(Scenario((Fault("unhealthy", at_s, 0.3),), move_at_s=ASKED_S, stored_after_s=stored_after_s), on="n2")
+
+
 @pytest.mark.long
 def test_messages_that_are_late_or_doubled_hold_nothing_for_ever() -> None:
     ends(Scenario((), move_at_s=ASKED_S, message_delays_s=(25.0, 0.0, 2.0)))
@@ -75,8 +81,9 @@ def test_no_history_of_faults_makes_a_move_lose_or_double_anything(scenario: Sce
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mutant", ["fence", "hold-first", "thaw-asks-first"])
+@pytest.mark.parametrize("mutant", ["fence+record-first", "thaw-asks-first"])
 def test_each_rule_is_needed(mutant: str) -> None:
+    """A node that lets go of a hold says so in its record first, and writes the fence after that: either would do."""
     late = (Scenario((), move_at_s=ASKED_S, message_delays_s=(delay_s,)) for delay_s in (15.0, 2.0))
     restarted = (Scenario((Fault("agent-restart", at_s, 0.3),), move_at_s=ASKED_S, stored_after_s=3.0) for at_s in (8.2, 9.0))
     histories = [*late, *restarted, *ABORTS.values()]

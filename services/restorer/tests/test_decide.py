@@ -1,15 +1,28 @@
 """The planner: which path, which checkpoint, which node, or none and why."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.decide import Choice, choose_node, limitation, missing_features, plan, prestage
-from reprise.restorer.model import Go, Need, NodeView, PodView, Snapshot, Stop
+from reprise.contracts.records import HoldRecord
+from reprise.restorer.decide import (
+    MOVE_ATTEMPTS,
+    Choice,
+    after,
+    choose_node,
+    limitation,
+    missing_features,
+    not_held,
+    plan,
+    prestage,
+)
+from reprise.restorer.model import Go, Need, NodeView, PodView, Saga, Snapshot, Stop
 
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1")
 LIVE = live_reference("default", "u1", "counter")
@@ -148,3 +161,22 @@ def test_a_newer_kernel_or_criu_or_cpu_is_no_limit_and_what_is_unknown_is_none()
     assert missing_features(("ibrs", "retbleed"), ("sse2",)) == [], (
         "what the kernel does about the CPU's faults is no instruction"
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempt", "lossy"),
+    [
+        ("NotHeld", 1, False),
+        ("NotHeld", MOVE_ATTEMPTS, True),
+        ("CannotHold", 1, True),
+        ("HoldEnded", 1, True),  # it has stood still for long enough
+        ("OtherContainer", 1, True),  # it crashed meanwhile: nobody waits for what is gone
+    ],
+)
+def test_what_cannot_be_held_for_its_arming_is_armed_from_its_newest_checkpoint(reason: str, attempt: int, lossy: bool) -> None:
+    saga = Saga(failover_id="f", workload=CRASH.workload, target=CRASH.target, cause="arm", declared_at=AT, attempt=attempt)
+    again = after(saga, not_held(HoldRecord(failover_id="f", state="failed", reason=reason)))
+    assert again
+    assert (again.later, again.lossy) == (False, lossy)
+    assert saga.holds
+    assert not saga.model_copy(update={"lossy": True}).holds

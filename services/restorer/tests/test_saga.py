@@ -35,7 +35,7 @@ GOOD = tuple(Good(f"ck{n}", Need(), container_id="c0") for n in (3, 2, 1))
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LAST = checkpoint_id("u1", "counter", AT)
-"""A planned move's last checkpoint."""
+"""The last checkpoint of what is moved or armed."""
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,9 @@ class World:
             self.cluster.restart("counter-1")  # the kubelet's own restart needs none of us
         self.cause = {"shadow": "node-loss", "arm": "arm", "move": "move"}.get(path, "crash")
         self.stands_still = False
-        if path == "move":
+        self.unheld = ""
+        """Why its node cannot hold it."""
+        if path in ("move", "arm"):
             self.cluster.run("counter-1", "running")
             self.cluster.change("counter-1", container_id="c1")
         self.calls: list[str] = []
@@ -72,7 +74,7 @@ class World:
         self.calls.append(f"{when} {what}")
         if len(self.calls) - 1 == self.cut_at:
             raise Killed(self.calls[-1])
-        if self.cause == "move":
+        if self.cause in ("move", "arm"):
             await self._node()
 
     async def _node(self) -> None:
@@ -83,10 +85,15 @@ class World:
             if old is None or not isinstance(event, FailoverHolding):
                 continue
             entry, fence = await records.get(event.checkpoint_id), await self.fence()
-            if entry and entry.value.state == "wanted":
+            if entry and entry.value.state == "wanted" and self.unheld:
+                failed = entry.value.model_copy(update={"state": "failed", "reason": self.unheld})
+                await records.update(entry.key, failed, entry.revision)
+            elif entry and entry.value.state == "wanted":
                 old.came_of, self.stands_still = "", True
                 self.store.good_ones = (Good(event.checkpoint_id, Need(), container_id="c1"), *self.store.good_ones)
                 await records.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
+            elif old.came_of:
+                self.stands_still = False  # it was restored in its place
             elif entry is None and self.stands_still and (fence is None or fence.holder != "restorer"):
                 self.stands_still = False
                 assert self.cluster.serving() == [], "it runs again while another one runs"
@@ -163,6 +170,10 @@ def nothing_comes_to_life(world: World) -> None:
     world.store.poison = frozenset({"ck3", "ck2", "ck1", LAST})
 
 
+def its_node_cannot_hold_it(world: World) -> None:
+    world.unheld = "CannotHold"
+
+
 def no_standby(world: World) -> None:
     world.cluster.listed = (N1,)
 
@@ -174,12 +185,14 @@ def deleted(world: World) -> None:
 CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("in-place-armed", nothing, "complete", ["ck3"]),
     ("in-place-patch", nothing, "complete", ["ck3"]),
-    ("arm", nothing, "complete", ["ck3"]),
+    ("arm", nothing, "complete", [LAST]),
+    ("arm", its_node_cannot_hold_it, "complete", ["ck3"]),
+    ("arm", deleted, "abandoned", ["running"]),
     ("shadow", nothing, "complete", ["ck3"]),
     ("in-place-patch", poisoned, "complete", ["ck2"]),
     ("shadow", poisoned, "complete", ["ck2"]),
     ("in-place-armed", poisoned, "complete", ["ck2"]),
-    ("arm", poisoned, "abandoned", [BLANK]),
+    ("arm", nothing_comes_to_life, "abandoned", [BLANK]),
     ("in-place-patch", hopeless, "abandoned", [BLANK]),
     ("shadow", hopeless, "abandoned", []),
     ("shadow", no_standby, "wait", []),

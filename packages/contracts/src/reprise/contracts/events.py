@@ -7,7 +7,7 @@ from reprise.contracts.model import CriuStats, Frozen, Target, Workload, now
 
 VERSION = "v1"
 
-Trigger = Literal["interval", "first", "demand", "drain", "move"]
+Trigger = Literal["interval", "first", "demand", "drain", "move", "arm"]
 Cause = Literal["crash", "hang", "node-loss", "arm", "move"]
 Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
@@ -193,7 +193,7 @@ class FailoverStarted(Event):
 
 
 class FailoverHolding(Event):
-    """A planned move asks the container's node for its last checkpoint, after which the process stands still."""
+    """A planned move, or an arming, asks the container's node for the last checkpoint, after which the process stands still."""
 
     TYPE: ClassVar[str] = "failover.holding"
     failover_id: str
@@ -203,6 +203,7 @@ class FailoverHolding(Event):
     hold_s: PositiveFloat
     """How long the process may stand still before its node lets it run on, unless it was fenced by then."""
     attempt: int = 1
+    cause: Cause = "move"
 
 
 class FailoverFenced(Event):

@@ -18,14 +18,16 @@ class Fence(BaseModel):
 
 
 class HoldRecord(BaseModel):
-    """A planned move's last checkpoint, under the checkpoint's id.
+    """The last checkpoint of a process that is to go on from it: moved to another node, or armed. Under the checkpoint's id.
 
     restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how
-    it went. fence_revision: of the pod's fence while the process stood still already: whoever writes the fence next decides.
+    it went. Whoever writes next decides whether the process may run on. A move: the pod's fence, of which fence_revision is the
+    revision while the process stood still already. An arming, which needs no fence: this record, which restorer makes `taken`,
+    or the node `failed`.
     """
 
     failover_id: str
-    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
+    state: Literal["wanted", "begun", "held", "taken", "failed"] = "wanted"
     fence_revision: int = 0
     reason: str = ""
     message: str = ""

@@ -68,12 +68,19 @@ class CgroupFreezer:
         self._write(group.parent, frozen=False)
         return False
 
+    def paused(self, container_id: str) -> bool:
+        """Whether the container itself was told to stand still, whatever its pod was told."""
+        group = self._group(container_id)
+        return group is not None and self._itself(group)
+
     def settle(self, container_id: str) -> None:
-        """After hold(), once nobody writes the container's own freezer any more: it alone is frozen, not its pod.
+        """After hold(), once the pause has been ended: the container alone is frozen, not its pod.
 
         The container's monitor is in its pod and must run for the container to be ended.
         """
-        if self.freeze(container_id) and (group := self._group(container_id)):
+        group = self._found.get(container_id)
+        self.freeze(container_id)
+        if group and group.parent.is_dir():
             self._write(group.parent, frozen=False)
 
     def runs(self, container_id: str) -> bool:
@@ -116,8 +123,10 @@ class CgroupFreezer:
 
     def _itself(self, group: Path) -> bool:
         """Whether this very cgroup was told to freeze, whatever those above it."""
-        name = "freezer.self_freezing" if self._v1 else "cgroup.freeze"
-        return (group / name).read_text().strip() == "1"
+        try:
+            return (group / ("freezer.self_freezing" if self._v1 else "cgroup.freeze")).read_text().strip() == "1"
+        except OSError:
+            return False
 
     def _read(self, group: Path, *, freezing: bool = False) -> bool:
         try:

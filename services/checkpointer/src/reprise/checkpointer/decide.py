@@ -43,7 +43,7 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
     own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
     """
-    if since_last_s is None or trigger in ("demand", "drain", "move"):
+    if since_last_s is None or trigger in ("demand", "drain", "move", "arm"):
         return False
     return since_last_s < interval_s * LEAST_OF_INTERVAL
 

@@ -208,7 +208,9 @@ def may_thaw(fence: Fence | None, *, wanted: bool) -> Thaw:
 
 
 def holds(held: Held, record: HoldRecord | None, now_s: float) -> bool:
-    """Whether a container goes on standing still for its planned move without being asked about. Afterwards may_thaw() rules:
-    a move that has the fence by then keeps it, one that has not can never take it (its revision is another).
+    """Whether a container goes on standing still without being asked about. Afterwards may_thaw() rules: a move that has the
+    fence by then keeps it, one that has not can never take it (its revision is another).
     """
-    return now_s < held.until_s and record is not None and record.state in ("begun", "held")
+    if record is None:
+        return False
+    return record.state == "taken" or (now_s < held.until_s and record.state in ("begun", "held"))

@@ -1,4 +1,4 @@
-"""A planned move's last checkpoint, seen from the container's node: from then on the process stands still.
+"""The last checkpoint of a process that is moved, or armed, seen from its node: from then on it stands still.
 
 The checkpointer freezes (it knows the instant); this keeps it so, and Isolation lets it go by the rule for all that is
 frozen. Late messages change nothing: a request counts only while its record in KV is as restorer wrote it, and what the
@@ -27,7 +27,7 @@ class Holds:
         match event:
             case FailoverHolding():
                 await self._begin(event)
-            case CheckpointTaken(trigger="move"):
+            case CheckpointTaken(trigger="move" | "arm"):
                 await self._taken(event)
             case CheckpointFailed(hold=True):
                 self._isolation.let_go(event.target.container_id)  # a checkpointer that was killed may have left it frozen
@@ -43,10 +43,11 @@ class Holds:
         begun = entry.value.model_copy(update={"state": "begun"})
         if await self._records.update(name, begun, entry.revision) is None:
             return
-        self._isolation.hold(event.target.pod_uid, event.target.container_id, event.checkpoint_id, event.hold_s)
+        arms = event.cause == "arm"
+        self._isolation.hold(event.target, event.checkpoint_id, event.hold_s, stays=arms)
         due = CheckpointDue(
-            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target, trigger="move",
-            due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True,
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            trigger="arm" if arms else "move", due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True,
         )  # fmt: skip
         await self._bus.publish(due, dedup_id=f"due-{event.checkpoint_id}")
 
@@ -65,6 +66,7 @@ class Holds:
             self._isolation.let_go(target.container_id)
             await self._failed(event.checkpoint_id, "HoldEnded", "its node had let it run on already", "it is tried again")
             return
+        await self._isolation.on_started()  # its kubelet may have started another one during the dump
         if entry is None or entry.value.state != "begun":
             return  # it is not wanted any more: Isolation asks, and lets it go
         held = entry.value.model_copy(update={"state": "held", "fence_revision": revision})

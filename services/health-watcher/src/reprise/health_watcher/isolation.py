@@ -1,9 +1,9 @@
 """Hold this node's lease; freeze its protected containers when it can be held by neither way; ask before thawing."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,11 +11,12 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, NodeUnguarded, node_subject
 from reprise.contracts.images import parse_live
+from reprise.contracts.model import Target
 from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import RENEW_EVERY_S, holds, lost_after_s, may_pet, may_thaw, must_freeze
-from reprise.health_watcher.model import Held, NodeLease, Renewed
+from reprise.health_watcher.model import Held, NodeLease, Renewed, Standing
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
@@ -32,6 +33,14 @@ ISOLATED = Gauge("reprise_node_isolated", "Whether the node has no valid lease a
 FROZEN = Gauge("reprise_frozen_containers", "Protected containers that the node keeps frozen")
 for _way in ("kv", "kubernetes", "none"):
     RENEWALS.labels(_way)
+
+
+ENDED = {"reason": "HoldEnded", "message": "its node's agent started anew and let it run on", "remedy": "it is tried again"}
+OVER = {
+    "reason": "NotStored",
+    "message": "its last checkpoint did not get into the store in time: its node let it run on",
+    "remedy": "see the workload's events, and transfer's log on its node: `kubectl -n reprise-system get pods -o wide`",
+}
 
 
 class Isolation:
@@ -68,9 +77,10 @@ class Isolation:
         """What was told of why this node cannot freeze; None: nothing yet."""
         self._tried = asyncio.Event()
         self._asks_all = True
-        self._held: dict[str, Held] = {}
-        """By pod: containers that stand still, or are about to, for a planned move."""
-        self._frozen: set[str] = self._load()
+        known_here = self._load()
+        self._held = {held.pod_uid: replace(held, until_s=0.0) for held in known_here.held}
+        """By pod: containers that stand still, or are about to. An agent that starts anew lets go of what it finds."""
+        self._frozen = set(known_here.frozen)
         self._fenced: set[str] = set()
 
     @property
@@ -195,7 +205,9 @@ class Isolation:
             self._announcer.announce(event, f"isolated-{node}-{self._lease.boot_id}-{self._lease.renewals}")
 
     def _fences_off(self, container: RunningContainer) -> bool:
-        return container.pod_uid in self._fenced and container.pod_uid not in self._held
+        """What is held is frozen by the checkpointer; what its kubelet started in its place meanwhile is frozen here."""
+        held = self._held.get(container.pod_uid)
+        return container.pod_uid in self._fenced and (held is None or held.container_id != container.id)
 
     def _must_stop(self, container: RunningContainer, *, isolated: bool) -> bool:
         """What is on our list is looked at too: the end of a checkpoint's pause thaws what was frozen during it. So does a
@@ -262,9 +274,10 @@ class Isolation:
         event = NodeReturned(node=node, workload=node_subject(node), detail=f"thawed {container.pod}")
         self._announcer.announce(event, f"returned-{node}-{container.id}")
 
-    def hold(self, pod_uid: str, container_id: str, checkpoint_id: str, hold_s: float) -> None:
-        """A container is about to be frozen by its last checkpoint, for at most hold_s unless it is fenced by then."""
-        self._held[pod_uid] = Held(pod_uid, container_id, checkpoint_id, time.monotonic() + hold_s)
+    def hold(self, target: Target, checkpoint_id: str, hold_s: float, *, stays: bool) -> None:
+        """A container is about to be frozen by its last checkpoint, for at most hold_s unless that is taken by then."""
+        held = Held(target.pod_uid, target.container_id, checkpoint_id, time.monotonic() + hold_s, stays)
+        self._held[target.pod_uid] = held
         self._save()
 
     def confirm(self, pod_uid: str, container_id: str, checkpoint_id: str) -> bool:
@@ -273,7 +286,8 @@ class Isolation:
         if held is None or (held.container_id, held.checkpoint_id) != (container_id, checkpoint_id):
             return False
         self._frozen.add(container_id)
-        self._fenced.add(pod_uid)
+        if not held.stays:
+            self._fenced.add(pod_uid)
         self._save()
         return True
 
@@ -288,28 +302,31 @@ class Isolation:
         return entry.revision if entry else 0
 
     async def _end_holds(self) -> None:
-        """First the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
+        """First its record says so, then the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
         for pod_uid, held in list(self._held.items()):
-            over = time.monotonic() >= held.until_s
-            entry = None if over else await self._records.get(key(held.checkpoint_id))
-            if not over and holds(held, entry.value if entry else None, time.monotonic()):
+            entry = await self._records.get(key(held.checkpoint_id))
+            if holds(held, entry.value if entry else None, time.monotonic()):
                 continue
+            if entry and entry.value.state != "failed":
+                failed = entry.value.model_copy(update={"state": "failed", **(OVER if held.until_s else ENDED)})
+                if await self._records.update(entry.key, failed, entry.revision) is None:
+                    continue  # it was taken just then, or is not wanted any more
             log().info("its hold has ended: it is asked whether it may run", pod_uid=pod_uid, checkpoint=held.checkpoint_id)
             self._frozen.add(held.container_id)  # if it was not confirmed, the checkpointer may have frozen it all the same
             if self._held.get(pod_uid) is held:
                 del self._held[pod_uid]
             self._save()
 
-    def _load(self) -> set[str]:
+    def _load(self) -> Standing:
         try:
-            return set(json.loads(self._record.read_text()))
+            return Standing.model_validate_json(self._record.read_text())
         except (OSError, ValueError):
-            return set()
+            return Standing()
 
     def _save(self) -> None:
-        """What is about to be held too: an agent that starts anew lets go of what it finds there."""
-        ids = self._frozen | {held.container_id for held in self._held.values()}
-        _write(self._record, json.dumps(sorted(ids)))
+        """What is about to be held too."""
+        standing = Standing(frozen=tuple(sorted(self._frozen)), held=tuple(self._held.values()))
+        _write(self._record, standing.model_dump_json())
 
     def _load_renewed(self) -> Renewed | None:
         """When the lease was renewed last, if that was in this boot."""

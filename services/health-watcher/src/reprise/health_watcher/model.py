@@ -32,12 +32,23 @@ class NodeFacts(BaseModel):
 
 @dataclass(frozen=True)
 class Held:
-    """A container here that stands still, or is about to, for a planned move. until_s: by this node's monotonic clock."""
+    """A container here that stands still, or is about to, for a planned move or its arming.
+
+    until_s: by this node's monotonic clock. stays: what is restored in its place runs here, in the same pod.
+    """
 
     pod_uid: str
     container_id: str
     checkpoint_id: str
     until_s: float
+    stays: bool = False
+
+
+class Standing(BaseModel):
+    """On the node's disk: what this node keeps frozen, by container id, and what it holds."""
+
+    frozen: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
 
 
 class Renewed(BaseModel):

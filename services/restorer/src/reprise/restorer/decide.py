@@ -266,9 +266,9 @@ def hold_s(size: int) -> float:
 
 
 def not_held(record: HoldRecord) -> Stop:
-    """Why the last checkpoint of a planned move left nothing standing still."""
+    """Why the last checkpoint left nothing standing still."""
     lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
-    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
+    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky, unheld=True)
 
 
 def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
@@ -310,6 +310,9 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
 
 def after(saga: Saga, stop: Stop) -> Again | None:
     """What follows once this attempt is undone: another one within its budget, or None for the end."""
+    if saga.cause == "arm" and stop.unheld:
+        once_more = stop.reason in ("NotHeld", "InFlightConnection") and saga.attempt < MOVE_ATTEMPTS
+        return Again(later=False, why=stop.message, lossy=not once_more)
     if saga.planned:
         return Again(later=False, why=stop.message) if stop.again and saga.attempt < MOVE_ATTEMPTS else None
     if stop.later and saga.moves and saga.delays < DELAYS:

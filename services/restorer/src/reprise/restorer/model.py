@@ -25,7 +25,9 @@ class Stop:
     poisoned: bool = False
     """The checkpoint did not come back to life: the one before it may."""
     again: bool = False
-    """Of a planned move: bad luck, worth another attempt at once."""
+    """Bad luck, worth another attempt at once."""
+    unheld: bool = False
+    """Its last checkpoint left nothing standing still."""
 
     @property
     def harmless(self) -> bool:
@@ -99,9 +101,11 @@ class Saga(BaseModel):
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
     keep: int = KEEP_ALL
-    """How many good checkpoints retention leaves when the last one of a planned move is stored."""
+    """How many good checkpoints retention leaves when the last one before a hold is stored."""
     hold_s: float = 0.0
-    """How long a planned move's process may stand still without being fenced."""
+    """How long a process may stand still without being fenced, or its record taken."""
+    lossy: bool = False
+    """Of an arming whose process could not be held: it goes on from its newest checkpoint."""
 
     @property
     def ended(self) -> bool:
@@ -116,6 +120,11 @@ class Saga(BaseModel):
     def planned(self) -> bool:
         """What is moved runs and goes on running if the move does not succeed."""
         return self.cause == "move"
+
+    @property
+    def holds(self) -> bool:
+        """It goes on from a last checkpoint, after which the process stands still."""
+        return self.cause == "move" or (self.cause == "arm" and not self.lossy)
 
     @property
     def name(self) -> str:
@@ -311,3 +320,5 @@ class Again:
 
     later: bool
     why: str
+    lossy: bool = False
+    """From its newest checkpoint: it cannot be held."""

@@ -1,4 +1,4 @@
-"""A planned move's own step: the last checkpoint, after which the process stands still until it is fenced or let go of."""
+"""The last checkpoint of what is moved or armed: the process stands still afterwards, until it is ended or let go of."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -47,6 +47,17 @@ class LastCheckpoint:
                 return _too_late(saga)
             await asyncio.sleep(POLL_S)
 
+    async def claim(self, saga: Saga) -> Stop | None:
+        """Of an arming: from then on its node does not let it run on by itself."""
+        entry = await self.records.get(key(saga.checkpoint_id))
+        if entry and entry.value.state == "taken":
+            return None
+        if entry and entry.value.state == "held":
+            taken = entry.value.model_copy(update={"state": "taken"})
+            if await self.records.update(entry.key, taken, entry.revision):
+                return None
+        return Stop("HoldEnded", "its node let it run on before it was armed", "nothing", "step-aside", again=True, unheld=True)
+
     async def forget(self, saga: Saga) -> None:
         """It is not wanted any more: the node asks whether it may thaw, and what comes late holds nothing."""
         if saga.checkpoint_id:
@@ -55,7 +66,7 @@ class LastCheckpoint:
     async def _ask(self, saga: Saga) -> None:
         holding = FailoverHolding(
             node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id, target=saga.target,
-            checkpoint_id=saga.checkpoint_id, keep=saga.keep, hold_s=saga.hold_s, attempt=saga.attempt,
+            checkpoint_id=saga.checkpoint_id, keep=saga.keep, hold_s=saga.hold_s, attempt=saga.attempt, cause=saga.cause,
         )  # fmt: skip
         await self._bus.publish(holding, dedup_id=f"holding-{saga.name}")
 
@@ -68,9 +79,9 @@ class LastCheckpoint:
 
 
 def _forgotten() -> Stop:
-    return Stop("HoldForgotten", "its record is gone", "ask again", "step-aside", again=True)
+    return Stop("HoldForgotten", "its record is gone", "ask again", "step-aside", again=True, unheld=True)
 
 
 def _too_late(saga: Saga) -> Stop:
     remedy = f"see the workload's events, and ours on {saga.target.node}: `kubectl -n reprise-system get pods -o wide`"
-    return Stop("NotStored", "its last checkpoint did not get into the store in time", remedy, "step-aside")
+    return Stop("NotStored", "its last checkpoint did not get into the store in time", remedy, "step-aside", unheld=True)

@@ -1,7 +1,7 @@
 """A failover, step by step: plan, fence, image, place, verify, adopt, complete; or undo, and then another attempt or the end.
 
-A planned move is one too, with a step of its own before the fence: hold, the last checkpoint of a process that stands still
-afterwards. Undone, it runs on.
+A planned move is one too, and so is arming, each with a step of its own before the fence: hold, the last checkpoint of a
+process that stands still afterwards. Undone, it runs on.
 
 Each step is idempotent and is recorded by compare-and-set before the next begins. The record names the step to do
 next, so whoever gets the message again after a crash goes on from there; who loses a compare-and-set stops at once,
@@ -210,14 +210,15 @@ class SagaRunner:
                 by_us = go.path == "in-place-patch"  # what runs by now is the kubelet's blank, or of the checkpoint given up
                 made_in = next((found.traceparent for found in good if found.checkpoint_id == go.checkpoint_id), "")
                 link(made_in, reprise_checkpoint_id=go.checkpoint_id)
-                if saga.planned:
+                if saga.holds:
                     saga = saga.model_copy(update={"hold_s": decide.hold_s(good[0].size if good else 0)})
-                    go = replace(go, checkpoint_id=checkpoint_id(target.pod_uid, target.container, now()))
+                    last = checkpoint_id(target.pod_uid, target.container, now())
+                    go = replace(go, checkpoint_id=last, recovery=go.recovery.model_copy(update={"checkpoint_id": last}))
                 if not own_name:
                     await self._note(pod.live_id, target.container, recovery, go.recovery)
                 return saga.model_copy(
                     update={
-                        "step": "hold" if saga.planned else "fence",
+                        "step": "hold" if saga.holds else "fence",
                         "path": go.path, "checkpoint_id": go.checkpoint_id, "standby": go.standby,
                         "why": go.why, "checkpoint_trace": made_in,
                         "live_id": saga.name if own_name else pod.live_id, "recovery": go.recovery,
@@ -269,10 +270,13 @@ class SagaRunner:
         done = await self._last.take(saga, lambda: self._look(saga))
         if isinstance(done, Stop):
             raise Abandon(done)
-        recovery = saga.recovery.model_copy(update={"checkpoint_id": saga.checkpoint_id})
-        return saga.model_copy(update={"step": "fence", "fence_revision": done.fence_revision, "recovery": recovery})
+        return saga.model_copy(update={"step": "fence", "fence_revision": done.fence_revision})
 
     async def _fence(self, saga: Saga) -> Saga:
+        if saga.holds and not saga.moves:
+            await self._look(saga)
+            if stop := await self._last.claim(saga):
+                raise Abandon(stop)
         if saga.path == "shadow":
             await self._look(saga)
             await self._take(saga)
@@ -410,6 +414,7 @@ class SagaRunner:
                 await asyncio.sleep(POLL_S)
         if saga.planned:
             await self._cluster.end(saga.target, saga.workload.namespace)
+        if saga.holds:
             await self._last.forget(saga)
         await self._completed(saga)
         return saga.model_copy(update={"step": "complete"})
@@ -435,16 +440,18 @@ class SagaRunner:
         assert stop is not None
         if saga.path == "shadow":
             await self._discard(saga)
-        if saga.planned:
+        if saga.holds:
             await self._last.forget(saga)
+        if saga.planned:
             await self._let_go(saga)
         again = decide.after(saga, stop)
         fresh = {"stop": None, "path": None, "reference": "", "live_id": "", "checkpoint_trace": ""}
         if again and not again.later:
             log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
-            await asyncio.sleep(AGAIN_S if saga.planned else 0.0)  # its process runs on first
-            tried = (*saga.tried, saga.checkpoint_id)
-            return saga.model_copy(update=fresh | {"step": "plan", "attempt": saga.attempt + 1, "tried": tried})
+            await asyncio.sleep(AGAIN_S if saga.holds and not again.lossy else 0.0)  # its process runs on first
+            tried = saga.tried if stop.unheld else (*saga.tried, saga.checkpoint_id)
+            another = {"step": "plan", "attempt": saga.attempt + 1, "tried": tried, "lossy": again.lossy}
+            return saga.model_copy(update=fresh | another)
         if not stop.harmless and not saga.moves:
             await self._start_cold(saga)
         revision = await self._let_go(saga)

@@ -63,6 +63,7 @@ TRIGGER = {
     "demand": "asked for",
     "drain": "before a drain",
     "move": "last before a move",
+    "arm": "last before arming",
 }
 EVENT_TONE = {
     "checkpoint.failed": "bad",

@@ -1,0 +1,56 @@
+"""Twenty workloads on one node that is lost, beside one alone."""
+
+import statistics
+import time
+from contextlib import ExitStack
+
+from reprise_lab import counter, faults
+from reprise_lab.shell import LabError, poll
+from reprise_lab.witness import Witness
+from rich.progress import Progress
+from rows import Row, daemons_ready
+
+WORKLOADS = 20
+ASK_EVERY_S = 0.1
+"""Each witness: twenty at 10 ms would take a core of two."""
+GAP_S = 1.0
+
+
+def lost(count: int, progress: Progress) -> list[float]:
+    """Seconds from the power cut until each answers again, with its state and as one instance."""
+    names = [f"bench-many-{count}-{number}" for number in range(count)]
+    task = progress.add_task(f"{count} on a lost node", total=2 * count)
+    try:
+        for name in names:
+            counter.deploy(name, annotations={"reprise.dev/interval": "20s"})
+            progress.advance(task)
+        for name in names:
+            counter.wait_armed(name, 240)
+            counter.wait_checkpoint(name, seconds=60)
+        with ExitStack() as stack:
+            witnesses = [stack.enter_context(Witness(name, every_s=ASK_EVERY_S)) for name in names]
+            runs, began, took = [witness.last().run for witness in witnesses], time.monotonic(), []
+            faults.power_off("n1")
+            for witness, run in zip(witnesses, runs, strict=True):
+                took.append(witness.after_gap(run, began, 240, GAP_S).at - began)
+                progress.advance(task)
+            for witness, run in zip(witnesses, runs, strict=True):
+                if witness.runs(began) != {run}:
+                    raise LabError(f"another instance answered in {witness.namespace}")
+                row = counter.wait_failover(witness.namespace, "node-loss", 120)
+                if row["state"] != "completed" or len(counter.pods(witness.namespace)) != 1:
+                    raise LabError(f"the failover of {witness.namespace} ended {row['state']}: {row.get('message')}")
+        return took
+    finally:
+        faults.power_on("n1")
+        poll(120, daemons_ready, "Reprise on n1", 0.5)
+        for name in names:
+            counter.remove(name)
+
+
+def many(progress: Progress) -> list[Row]:
+    alone, together = lost(1, progress)[0], lost(WORKLOADS, progress)
+    told = f"one alone {alone:.1f} s; of {WORKLOADS} the first {min(together):.1f}, median {statistics.median(together):.1f}, " \
+           f"last {max(together):.1f} s"  # fmt: skip
+    how = "power cut to serving with state, one instance each; the last of all beside one alone"
+    return [Row("recovery.many_ratio", max(together) / alone, "x", "", told, how)]
