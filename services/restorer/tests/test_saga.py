@@ -19,7 +19,8 @@ from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
 from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer import saga as saga_module
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga
+from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.ports import standby_key
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kv import Bucket
@@ -346,6 +347,19 @@ async def test_a_users_will_wins_whenever_it_comes(path: str, change: dict[str, 
         fence = await world.fence()
         assert fence is None or fence.holder == "nobody"
         assert set(world.cluster.pods) == {"counter-1"}, f"a shadow is left, moment {moment}"
+
+
+@pytest.mark.looptime
+async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_standby() -> None:
+    world = World("move")
+    world.cluster.change("counter-1", container_id="c9")  # it was armed, or restored, since it was asked for
+    standbys = Bucket(MemoryBus(world.server), "standby", Standby)
+    await standbys.put(standby_key(WORKLOAD, "counter"), Standby(node="n7"))
+    ended = await world.run()
+    assert (ended.step, ended.target.container_id, world.cluster.serving()) == ("complete", "c9", [LAST])
+    named = await standbys.get(standby_key(WORKLOAD, "counter"))
+    assert named
+    assert named.value.node == "n2", "what another node stages counts for nothing"
 
 
 @pytest.mark.looptime

@@ -201,7 +201,7 @@ def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
 def _planned(now: Snapshot) -> Go | Stop:
     """A planned move: everything that can be known is refused before anything stands still. Its checkpoint is yet to be taken."""
     pod, lost = now.pod, now.target.node
-    stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by) or changed(now.target, pod)
+    stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
     if pod.owner_kind != "ReplicaSet":
@@ -249,7 +249,9 @@ def refusal(workload: Workload, pods: dict[str, int]) -> str:
 def changed(target: Target, pod: PodView | None) -> Stop | None:
     """Whether the process that a planned move is about is not the one that runs."""
     if pod and pod.container_id != target.container_id:
-        return Stop("ContainerChanged", "its container was restarted meanwhile", "ask again", "step-aside")
+        return Stop(
+            "ContainerChanged", "its container was restarted meanwhile", "ask again", "step-aside", again=True, unheld=True
+        )
     return None
 
 

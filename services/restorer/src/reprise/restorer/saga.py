@@ -196,6 +196,8 @@ class SagaRunner:
         return Looked(found, recovery, good)
 
     async def _plan(self, saga: Saga) -> Saga:
+        if saga.planned:
+            saga = await self._retargeted(saga)
         target = saga.target
         looked = await self.snapshot(saga)
         good, recovery, pod = looked.good, looked.recovery, looked.snapshot.pod
@@ -226,6 +228,14 @@ class SagaRunner:
                         "cold_image": pod.cold_image or saga.cold_image or (pod.image if not parse_live(pod.image) else ""),
                     }
                 )  # fmt: skip
+
+    async def _retargeted(self, saga: Saga) -> Saga:
+        """Whatever instance of its pod runs by now is what is to be moved: it may have been armed, or restored, since."""
+        target = saga.target
+        pod = await self._cluster.pod(saga.workload.namespace, target.pod, target.container)
+        if pod is None or pod.uid != target.pod_uid or pod.container_id in ("", target.container_id):
+            return saga
+        return saga.model_copy(update={"target": target.model_copy(update={"container_id": pod.container_id})})
 
     async def _others(self, pod: PodView | None, node: str) -> frozenset[str]:
         image = decide.image_of(pod) if pod else ""
@@ -344,6 +354,7 @@ class SagaRunner:
             node=saga.standby, workload=saga.workload, checkpoint_id=saga.checkpoint_id, target=saga.target,
             reference=reference, digest="", role="standby", prestage="image",
         )  # fmt: skip
+        await self._name_standby(saga)
         await self._bus.publish(built, dedup_id=f"built-{saga.name}-{saga.checkpoint_id}")
         loop = asyncio.get_running_loop()
         end = loop.time() + self._stage_timeout_s
@@ -352,6 +363,17 @@ class SagaRunner:
             if (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id, reference):
                 return True
         return False
+
+    async def _name_standby(self, saga: Saga) -> None:
+        """What another node than the one that is named says of its staging counts for nothing (Standbys.on_staged)."""
+        name = standby_key(saga.workload, saga.target.container)
+        while True:
+            entry = await self.standbys.get(name)
+            if entry and entry.value.node == saga.standby:
+                return
+            named = Standby(node=saga.standby, refused=entry.value.refused if entry else {})
+            if await (self.standbys.update(name, named, entry.revision) if entry else self.standbys.create(name, named)):
+                return
 
     async def _standby(self, saga: Saga) -> Standby:
         entry = await self.standbys.get(standby_key(saga.workload, saga.target.container))
