@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+import clocks
 import meddling
 from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
@@ -203,6 +204,7 @@ ROWS: dict[str, Fault] = {
     "node's disk full": lambda *_: full_disk("n1"),
     "node cut from NATS": lambda *_: cut("nats"),
     "node cut from the API": lambda *_: cut("api"),
+    "wall clock jumps": lambda _, chance: clocks.jumping(chance),
     "a chunk damaged": lambda namespaces, _: damaged(namespaces, "chunk"),
     "a manifest damaged": lambda namespaces, _: damaged(namespaces, "manifest"),
 }

@@ -80,7 +80,7 @@ scenarios = st.builds(
 
 
 @pytest.mark.long
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
 @given(scenarios)
 def test_no_history_of_faults_makes_an_arming_lose_or_double_anything(scenario: Scenario) -> None:
     ends(scenario)

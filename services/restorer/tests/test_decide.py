@@ -1,19 +1,20 @@
 """The planner: which path, which checkpoint, which node, or none and why."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.images import live_reference
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import Target, Workload, checkpoint_id
 from reprise.contracts.records import HoldRecord
 from reprise.restorer.decide import (
     MOVE_ATTEMPTS,
     Choice,
     after,
     choose_node,
+    later,
     limitation,
     missing_features,
     not_held,
@@ -180,3 +181,10 @@ def test_what_cannot_be_held_for_its_arming_is_armed_from_its_newest_checkpoint(
     assert (again.later, again.lossy) == (False, lossy)
     assert saga.holds
     assert not saga.model_copy(update={"lossy": True}).holds
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])
+def test_what_is_asked_for_now_sorts_after_the_newest_though_its_clock_was_ahead(ahead: timedelta) -> None:
+    newest = checkpoint_id("u0", "counter", AT + ahead)
+    assert checkpoint_id("u1", "counter", later(AT, newest)) > newest
+    assert later(AT, "") == later(AT, "of another form") == AT

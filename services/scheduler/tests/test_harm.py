@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStored
 from reprise.contracts.model import CriuStats, Target, Workload
+from reprise.contracts.records import Newest
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer
 from reprise.scheduler.decide import HARMED_AT_MOST, counted, paused
 from reprise.scheduler.handlers import Handlers
 from reprise.scheduler.model import Harm
+from reprise.scheduler.ports import newest_key
 
 NONE = Harm(pod_uid="u1", container="c")
 WORKLOAD = Workload(namespace="default", name="large")
@@ -63,7 +65,7 @@ def stored(name: str) -> CheckpointStored:
 async def test_the_third_harm_in_a_row_pauses_it_and_says_what_to_do(good_between: bool) -> None:
     server, told = MemoryServer(), Told()
     bus = MemoryBus(server)
-    handlers = Handlers(bus, Bucket(bus, "harms", Harm), told)  # type: ignore[arg-type]
+    handlers = Handlers(bus, Bucket(bus, "harms", Harm), Bucket(bus, "newest", Newest), told)  # type: ignore[arg-type]
     await handlers.on_outcome(failed("ck1"))
     await handlers.on_outcome(failed("ck2"))
     if good_between:
@@ -74,3 +76,14 @@ async def test_the_third_harm_in_a_row_pauses_it_and_says_what_to_do(good_betwee
     if paused_events:
         assert "failureThreshold" in paused_events[0].remedy
         assert "periodSeconds" in told.messages[0]
+
+
+async def test_the_newest_stored_checkpoint_is_noted_whatever_the_order_of_messages() -> None:
+    bus = MemoryBus(MemoryServer())
+    newest = Bucket(bus, "newest", Newest)
+    handlers = Handlers(bus, Bucket(bus, "harms", Harm), newest, Told())  # type: ignore[arg-type]
+    for name in ("ck2", "ck1", "ck3", "ck3", "ck2"):
+        await handlers.on_outcome(stored(name))
+    entry = await newest.get(newest_key(WORKLOAD, TARGET.container))
+    assert entry
+    assert entry.value.checkpoint_id == "ck3"

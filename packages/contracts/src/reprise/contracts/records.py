@@ -1,4 +1,4 @@
-"""Records in KV that more than one service writes, by compare-and-set. Not part of what subscribers read."""
+"""Records in KV that more than one service has to do with, changed by compare-and-set. Not part of what subscribers read."""
 
 from typing import Literal
 
@@ -32,3 +32,9 @@ class HoldRecord(BaseModel):
     reason: str = ""
     message: str = ""
     remedy: str = ""
+
+
+class Newest(BaseModel):
+    """A workload's newest stored checkpoint of a container, of whichever pod and whosever clock named it."""
+
+    checkpoint_id: str

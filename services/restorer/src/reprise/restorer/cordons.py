@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import CheckpointDue
-from reprise.contracts.model import checkpoint_id, move_id, now
+from reprise.contracts.model import checkpoint_id, move_id
 from reprise.restorer import decide
 from reprise.restorer.model import Saga
 from reprise.restorer.ports import Budgets, Cluster
@@ -106,7 +106,7 @@ class Cordons:
     async def _checkpoint(self, pod: ProtectedPod) -> str:
         """The id of one that was taken now; empty if none was in time."""
         container = pod.containers[0]
-        at = now()
+        at = await self._requests.next_due(pod.workload, container.name)
         name = checkpoint_id(pod.uid, container.name, at)
         due = CheckpointDue(
             node=pod.node, workload=pod.workload, checkpoint_id=name, target=pod.target(container), trigger="drain", due_at=at,

@@ -9,11 +9,12 @@ it starts cold (I5).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from reprise.contracts.annotations import Prestaging
 from reprise.contracts.events import Prestage
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import Target, Workload, due_time
 from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer.model import (
     Again,
@@ -308,6 +309,12 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
     if saga.planned:
         return Stop("HoldEnded", "its node let it run on before the move had fenced it", "ask again", "step-aside", again=True)
     return Stop("NodeReturned", "the node came back first and runs on", "nothing", "step-aside")
+
+
+def later(at: datetime, newest: str) -> datetime:
+    """When a checkpoint is said to be due whose id must sort after the newest one's: clocks may differ, or be set back."""
+    due = due_time(newest)
+    return max(at, due + timedelta(milliseconds=1)) if due else at
 
 
 def after(saga: Saga, stop: Stop) -> Again | None:

@@ -1,5 +1,5 @@
 """Removes what the store and KV keep of pods that are gone: their live references, their failovers' records and fences, and
-standbys of workloads without a pod.
+standbys and newest checkpoints of workloads without a pod.
 
 What a reference showed becomes retention's again, which keeps the last good checkpoint of each. Nothing is removed on doubt:
 one that leads only, everything is read anew, any error ends the look, and what is removed was left over at the look before
@@ -12,7 +12,7 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
-from reprise.contracts.records import Fence
+from reprise.contracts.records import Fence, Newest
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing
 from reprise.restorer.model import Saga, Standby
 from reprise.restorer.ports import Pods, References, standby_key
@@ -29,7 +29,7 @@ class LeftOvers:
     def __init__(self, bus: Bus, references: References, pods: Pods, leads: Callable[[], bool]) -> None:
         self._references, self._pods, self._leads = references, pods, leads
         self._sagas, self._standbys = Bucket(bus, "failovers", Saga), Bucket(bus, "standby", Standby)
-        self._fences = Bucket(bus, "fences", Fence)
+        self._fences, self._newest = Bucket(bus, "fences", Fence), Bucket(bus, "newest", Newest)
         self._since: dict[Hashable, float] = {}
 
     async def run(self) -> None:
@@ -47,25 +47,31 @@ class LeftOvers:
     async def look(self) -> None:
         """One look. The order counts: references, then failovers, then pods (decide.left_over)."""
         references = await self._references.idle()
-        records = await self._standbys.entries()
+        records, newest = await self._standbys.entries(), await self._newest.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
         gone = [found for found in references if left_over(found, pods, sagas)]
         kept = {_workload_of(standby_key(workload, "-")) for workload in standing(pods, sagas)}
         forsaken = [found for found in records if _workload_of(found.key) not in kept]
+        old_newest = [found for found in newest if _workload_of(found.key) not in kept]
         old_fences = [found for found in fences if spent(found.value, pods, sagas)]
         old_failovers = [found for found in failovers if spent(found.value, pods, sagas)]
         now_s = asyncio.get_running_loop().time()
         marks = [(r.namespace, r.live_id, r.container, r.version) for r in gone]
-        aged = (*_marked("standby", forsaken), *_marked("fence", old_fences), *_marked("failover", old_failovers))
+        aged = (
+            *_marked("standby", forsaken), *_marked("newest", old_newest), *_marked("fence", old_fences),
+            *_marked("failover", old_failovers),
+        )  # fmt: skip
         # What is not left over any more, or was written since, begins anew when it is again.
         self._since = {mark: self._since.get(mark, now_s) for mark in (*marks, *aged)}
         for reference, mark in zip(gone, marks, strict=True):
             # An hour has gone by already, by the store's clock.
             if self._since[mark] < now_s and self._leads() and await self._references.withdraw(reference):
                 log().info("live reference removed: its pod is gone", namespace=reference.namespace, live_id=reference.live_id)
-        buckets: Mapping[str, Bucket[Any]] = {"standby": self._standbys, "fence": self._fences, "failover": self._sagas}
+        buckets: Mapping[str, Bucket[Any]] = {
+            "standby": self._standbys, "newest": self._newest, "fence": self._fences, "failover": self._sagas,
+        }  # fmt: skip
         for kind, name, revision in aged:
             due = now_s - self._since[kind, name, revision] >= LEFT_OVER_S
             if due and self._leads() and await buckets[kind].remove(name, revision):

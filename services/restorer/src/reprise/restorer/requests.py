@@ -1,14 +1,15 @@
 """Notices that somebody asks for a planned move: an annotation on the Deployment, or a cordoned node. It declares the move."""
 
 import asyncio
+from datetime import datetime
 
 from nats.errors import Error as NatsError
 from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import FailoverDeclared
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import Workload, move_id
-from reprise.restorer.decide import Asked, refusal
+from reprise.contracts.model import Workload, move_id, now
+from reprise.restorer.decide import Asked, later, refusal
 from reprise.restorer.model import Saga
 from reprise.restorer.ports import Checkpoints
 from reprise.runtime.bus import Bus
@@ -67,6 +68,11 @@ class Requests:
         await self._bus.publish(declared, dedup_id=f"declared-{name}")
         log().info("move declared", move=name, pod=pod.name, to=asked.to or ANY_NODE, why=asked.why)
         return True
+
+    async def next_due(self, workload: Workload, container: str) -> datetime:
+        """Of a checkpoint that is asked for now."""
+        good = await self._checkpoints.good(workload, container)
+        return later(now(), good[0].checkpoint_id if good else "")
 
     async def is_stored(self, workload: Workload, container: str, checkpoint_id: str) -> bool:
         return any(good.checkpoint_id == checkpoint_id for good in await self._checkpoints.good(workload, container))

@@ -86,6 +86,8 @@ class Looked:
     snapshot: Snapshot
     recovery: Entry[Recovery] | None
     good: Sequence[Good]
+    newest: str = ""
+    """Of all its good checkpoints, usable or not; empty if there is none."""
 
 
 class SagaRunner:
@@ -193,7 +195,7 @@ class SagaRunner:
             unfit=unfit,
             to=saga.to,
         )
-        return Looked(found, recovery, good)
+        return Looked(found, recovery, good, stored[0].checkpoint_id if stored else "")
 
     async def _plan(self, saga: Saga) -> Saga:
         if saga.planned:
@@ -214,7 +216,7 @@ class SagaRunner:
                 link(made_in, reprise_checkpoint_id=go.checkpoint_id)
                 if saga.holds:
                     saga = saga.model_copy(update={"hold_s": decide.hold_s(good[0].size if good else 0)})
-                    last = checkpoint_id(target.pod_uid, target.container, now())
+                    last = checkpoint_id(target.pod_uid, target.container, decide.later(now(), looked.newest))
                     go = replace(go, checkpoint_id=last, recovery=go.recovery.model_copy(update={"checkpoint_id": last}))
                 if not own_name:
                     await self._note(pod.live_id, target.container, recovery, go.recovery)

@@ -1,12 +1,14 @@
 """One function per event: what became of a checkpoint decides whether there is a next one."""
 
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStored
+from reprise.contracts.records import Newest
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 from reprise.scheduler.decide import HARM_REMEDY, HARMED_AT_MOST, counted, paused
 from reprise.scheduler.model import Harm
+from reprise.scheduler.ports import newest_key
 
 ATTEMPTS = 5
 
@@ -14,15 +16,28 @@ ATTEMPTS = 5
 class Handlers:
     """harms: one record per pod's container, changed by compare-and-set; any replica may handle an outcome."""
 
-    def __init__(self, bus: Bus, harms: Bucket[Harm], recorder: EventRecorder) -> None:
-        self._bus, self._harms, self._recorder = bus, harms, recorder
+    def __init__(self, bus: Bus, harms: Bucket[Harm], newest: Bucket[Newest], recorder: EventRecorder) -> None:
+        self._bus, self._harms, self._newest, self._recorder = bus, harms, newest, recorder
 
     async def on_outcome(self, event: CheckpointFailed | CheckpointStored) -> None:
         """Count it, and tell the owner once it is one too many."""
+        if isinstance(event, CheckpointStored):
+            await self._note(event)
         reason = event.reason if isinstance(event, CheckpointFailed) else ""
         harm = await self._count(event, reason)
         if reason and paused(harm):
             await self._tell(event)
+
+    async def _note(self, event: CheckpointStored) -> None:
+        """What comes next must sort after it, whosever clock named it."""
+        name, newest = newest_key(event.workload, event.target.container), Newest(checkpoint_id=event.checkpoint_id)
+        for _ in range(ATTEMPTS):
+            entry = await self._newest.get(name)
+            if entry and entry.value.checkpoint_id >= event.checkpoint_id:
+                return
+            if await (self._newest.update(name, newest, entry.revision) if entry else self._newest.create(name, newest)):
+                return
+        raise TimeoutError(f"others keep changing {name}")
 
     async def _count(self, event: CheckpointFailed | CheckpointStored, reason: str) -> Harm:
         target = event.target

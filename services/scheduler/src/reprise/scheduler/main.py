@@ -3,6 +3,7 @@
 import asyncio
 
 from reprise.contracts.events import CheckpointFailed, CheckpointStored
+from reprise.contracts.records import Newest
 from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -30,7 +31,7 @@ async def main(settings: Settings) -> None:
     harms = Bucket(service.bus, "harms", Harm)
     timers = Timers(service.bus, pods, election, harms, settings.settle_s)
     recorder = kube.EventRecorder(api, "scheduler")
-    outcomes = Handlers(service.bus, harms, recorder)
+    outcomes = Handlers(service.bus, harms, Bucket(service.bus, "newest", Newest), recorder)
     service.part("pods", pods.run)
     service.part("election", election.run)
     service.part("timers", timers.run)

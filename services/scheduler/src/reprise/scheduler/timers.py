@@ -9,6 +9,7 @@ from nats.errors import Error as NatsError
 from prometheus_client import Counter, Gauge
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import after, checkpoint_id
+from reprise.contracts.records import Newest
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
@@ -16,6 +17,7 @@ from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import about, log, span
 from reprise.scheduler.decide import Due, Wait, grid, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
+from reprise.scheduler.ports import newest_key
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
 PROTECTED = Gauge("reprise_protected_containers", "Containers on the timer heap")
@@ -31,7 +33,7 @@ class Timers:
     def __init__(self, bus: Bus, pods: ProtectedPods, election: Election, harms: Bucket[Harm], settle_s: float) -> None:
         self._harms = harms
         self._bus, self._pods, self._election, self._settle_s = bus, pods, election, settle_s
-        self._slots = Bucket(bus, "schedule", Slot)
+        self._slots, self._newest = Bucket(bus, "schedule", Slot), Bucket(bus, "newest", Newest)
         self._known: dict[Key, tuple[Slot | None, int]] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._when: dict[Key, float] = {}
@@ -99,7 +101,8 @@ class Timers:
             if isinstance(act, Due) and await self._paused(name):
                 self._push(name, pod.policy.interval_s)
             elif isinstance(act, Due):
-                named = name_of(pod, container, act, last)
+                newest = await self._newest.get(newest_key(pod.workload, container.name))
+                named = name_of(pod, container, act, last, newest.value if newest else None)
                 await self._emit(pod, container, act, named)
                 value = remembered(last, act, *name, pod.policy.interval_s, named)
                 await self._remember(name, value, revision)
@@ -135,7 +138,7 @@ class Timers:
             self._known[name] = (value, written)
 
 
-def name_of(pod: ProtectedPod, container: ProtectedContainer, due: Due, last: Slot | None) -> str:
-    """The checkpoint's id: it sorts after the last one, though the clock may have been set back."""
-    at = max(due.due_at, after(last.checkpoint_id)) if last and last.checkpoint_id else due.due_at
-    return checkpoint_id(pod.uid, container.name, at)
+def name_of(pod: ProtectedPod, container: ProtectedContainer, due: Due, last: Slot | None, newest: Newest | None) -> str:
+    """The checkpoint's id: it sorts after the last one, of another pod too, though clocks may differ or be set back."""
+    before = [known.checkpoint_id for known in (last, newest) if known and known.checkpoint_id]
+    return checkpoint_id(pod.uid, container.name, max(due.due_at, *map(after, before)) if before else due.due_at)
