@@ -125,7 +125,7 @@ async def publish(subject: str, payload: bytes) -> None:
 
 def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespace: str) -> None:
     """A large one, so that there is a while to disappear in; what is left of its archive goes too."""
-    counter.deploy(namespace, annotations={"reprise.dev/interval": "4s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "8s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
     counter.wait_checkpoint(namespace, seconds=90)
     old = counter.pod(namespace)["metadata"]["name"]
     known = counter.console(f"checkpoints?namespace={namespace}&limit=1")[0]["checkpoint_id"]

@@ -2,7 +2,9 @@
 the few lines below.
 """
 
-from collections.abc import Callable
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +14,7 @@ from reprise.contracts.events import Event, FailoverDeclared
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Workload
 from reprise.health_watcher.deaths import Deaths
+from reprise.health_watcher.model import Exit
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 
@@ -30,6 +33,7 @@ class Node:
     def __init__(self) -> None:
         self.containers: dict[str, RunningContainer] = {}
         self.removed: list[str] = []
+        self.exits: list[Exit] = []
         self.pods: dict[str, ProtectedPod] = {}
         self.synced = False
 
@@ -41,6 +45,12 @@ class Node:
         workload, policy = Workload(namespace="default", name="counter"), Policy(mode="criu")
         pod = ProtectedPod(workload, policy, "default", "counter-1", "u1", "n1", "", "", "Running", deleting, (container,), "u1")
         self.pods, self.synced = {"u1": pod}, True
+
+    async def follow(self) -> AsyncIterator[Exit]:
+        """The exit files: as many as there are by now."""
+        for found in self.exits:
+            yield found
+        await asyncio.Event().wait()
 
     async def list_containers(self, _state: str | None = None) -> list[RunningContainer]:
         return list(self.containers.values())
@@ -76,7 +86,7 @@ def told() -> Told:
 @pytest.fixture
 def agent(node: Node, told: Told) -> Callable[[], Deaths]:
     """An agent that has just started."""
-    parts: tuple[Any, ...] = (node, node, told)
+    parts: tuple[Any, ...] = (node, node, told, node)
     return lambda: Deaths(*parts)
 
 
@@ -148,3 +158,20 @@ async def test_what_turns_out_to_be_nobodys_business_is_forgotten(
     await deaths.relist()
     await deaths.relist()
     assert (node.removed, told.deaths) == ([], [])
+
+
+async def test_an_exit_file_tells_before_the_runtime_does_and_is_not_told_twice(
+    node: Node, told: Told, agent: Callable[[], Deaths]
+) -> None:
+    node.has(RESTORED)
+    node.knows(RESTORED.image)
+    deaths = agent()
+    await deaths.relist()
+    node.exits = [Exit("of a sandbox", 0), Exit(RESTORED.id, time.time_ns())]
+    watching = asyncio.create_task(deaths.watch())
+    await asyncio.sleep(0.01)
+    assert node.removed == [RESTORED.id], "the runtime still lists it as running"
+    node.has(ended(RESTORED))
+    await deaths.relist()
+    watching.cancel()
+    assert (node.removed, len(told.deaths)) == ([RESTORED.id], 1)

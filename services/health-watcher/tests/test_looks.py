@@ -30,7 +30,7 @@ class Node:
         here: Any = self
         pods: Any = SimpleNamespace(pods={"u1": pod}, synced=True)
         self.pods = pods.pods
-        self.deaths = Deaths(here, pods, here)
+        self.deaths = Deaths(here, pods, here, here)
         self.deaths.on_started, self.deaths.on_died, self.deaths.on_ended = self.started, self.died, self.ended
 
     async def list_containers(self, state: str | None = None) -> list[RunningContainer]:

@@ -363,6 +363,21 @@ async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_s
 
 
 @pytest.mark.looptime
+async def test_a_kubelet_that_waits_with_its_restart_is_nudged_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saga_module, "NUDGE_S", 0.05)
+    world, nudged = World("in-place-armed"), []
+    world.cluster.pods["counter-1"].came_of = ""
+
+    async def nudge(namespace: str, pod: str, why: str) -> None:
+        nudged.append(pod)
+        world.cluster.restart(pod)
+
+    monkeypatch.setattr(world.cluster, "nudge", nudge)
+    assert (await world.run()).step == "complete"
+    assert (nudged, world.cluster.serving()) == (["counter-1"], ["ck3"])
+
+
+@pytest.mark.looptime
 async def test_a_crash_hands_over_to_the_failover_of_its_lost_node() -> None:
     world = World("in-place-patch")
     fences = Bucket(MemoryBus(world.server), "fences", Fence)

@@ -6,13 +6,16 @@ bare pod they are the pod's own. A bad value keeps the last valid policy in forc
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import aiohttp
 from kubernetes.aio import client, config, watch
+from kubernetes.aio.client import rest
 from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
 from reprise.contracts.model import Target, Workload
 from reprise.runtime.telemetry import log
@@ -24,7 +27,29 @@ async def connect() -> client.ApiClient:
         config.load_incluster_config()  # type: ignore[no-untyped-call]
     except config.ConfigException:
         await config.load_kube_config()  # type: ignore[no-untyped-call]
-    return client.ApiClient()
+    api = client.ApiClient()
+    await api.rest_client.close()
+    api.rest_client = _RestClient(api.configuration)
+    return api
+
+
+class _RestClient(rest.RESTClientObject):
+    """Whose connections are asked for signs of life. A watch only reads: of a peer that is cut off it would learn nothing, and
+    once it is back the peer sends again only as late as TCP's waiting has grown by then, a minute after a minute's cut.
+    """
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=_kept_alive)
+
+
+def _kept_alive(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Given up after 5 s and three questions, 2 s apart, that nobody answers."""
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3)):
+        made.setsockopt(socket.IPPROTO_TCP, option, value)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 11_000)
+    return made
 
 
 LIST_TIMEOUT_S = 10

@@ -1,7 +1,8 @@
 """Notice a container's end, clear the way for the kubelet's restart, and declare the failover.
 
-The container runtime's event stream tells within milliseconds; a listing each RELIST_S catches what it missed
-(CRI-O streams only with `enable_pod_events = true`), and each FALLBACK_S where there is no stream at all.
+The exit files of the containers' monitors tell within milliseconds, and the container runtime's event stream within some 100;
+a listing each RELIST_S catches what they missed (CRI-O streams only with `enable_pod_events = true`), and each FALLBACK_S
+where there is no stream at all.
 Everything an armed pod needs to come back happens here, on the node: NATS, the store and the API server may be away.
 """
 
@@ -17,6 +18,7 @@ from reprise.contracts.model import Target, failover_id
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import SOON_S, cause_of_death, on_death, removal_delay_s
 from reprise.health_watcher.model import Death, Subject
+from reprise.health_watcher.ports import Exits
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.telemetry import about, log, span
@@ -44,10 +46,10 @@ class Ended:
 
 
 class Deaths:
-    """cri: the node's runtime; pods: this node's protected pods."""
+    """cri: the node's runtime; pods: this node's protected pods; exits: what tells of ends first, where there is such a thing."""
 
-    def __init__(self, cri: Cri, pods: ProtectedPods, announcer: Announcer) -> None:
-        self._cri = cri
+    def __init__(self, cri: Cri, pods: ProtectedPods, announcer: Announcer, exits: Exits) -> None:
+        self._cri, self._exits = cri, exits
         self._pods = pods
         self._announcer = announcer
         self._known: dict[str, RunningContainer] = {}
@@ -73,6 +75,18 @@ class Deaths:
         """Containers that are being ended because they hang: id to what was seen."""
         self.failing: dict[str, tuple[int, int]] = {}
         """Containers whose livenessProbe fails: id to failures in a row and the pod's threshold."""
+
+    async def watch(self) -> None:
+        """The exit files."""
+        while True:
+            try:
+                async for ended in self._exits.follow():
+                    await self._ended(ended.container_id, ended.finished_at_ns)
+            except OSError as error:
+                log().debug("exit files are not followed", error=str(error))
+            except CriError as error:
+                log().debug("an end is left to the event stream", error=str(error))
+            await asyncio.sleep(RELIST_S)
 
     async def follow(self) -> None:
         """The event stream."""

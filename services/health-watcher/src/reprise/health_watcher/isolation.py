@@ -78,8 +78,8 @@ class Isolation:
         self._tried = asyncio.Event()
         self._asks_all = True
         known_here = self._load()
-        self._held = {held.pod_uid: replace(held, until_s=0.0) for held in known_here.held}
-        """By pod: containers that stand still, or are about to. An agent that starts anew lets go of what it finds."""
+        self._held = {held.container_id: replace(held, until_s=0.0) for held in known_here.held}
+        """By container: those that stand still, or are about to. An agent that starts anew lets go of what it finds."""
         self._frozen = set(known_here.frozen)
         self._fenced: set[str] = set()
 
@@ -206,8 +206,12 @@ class Isolation:
 
     def _fences_off(self, container: RunningContainer) -> bool:
         """What is held is frozen by the checkpointer; what its kubelet started in its place meanwhile is frozen here."""
-        held = self._held.get(container.pod_uid)
-        return container.pod_uid in self._fenced and (held is None or held.container_id != container.id)
+        return container.pod_uid in self._fenced and container.id not in self._held
+
+    def _waits(self, container: RunningContainer) -> bool:
+        """It is held, or was started in place of one that is held for a move: it is asked about when the hold has ended."""
+        holds = (held for held in self._held.values() if held.pod_uid == container.pod_uid)
+        return any(held.container_id == container.id or not held.stays for held in holds)
 
     def _must_stop(self, container: RunningContainer, *, isolated: bool) -> bool:
         """What is on our list is looked at too: the end of a checkpoint's pause thaws what was frozen during it. So does a
@@ -241,14 +245,14 @@ class Isolation:
             complete = self._pods.synced
             for container_id in self._frozen | everything:
                 container = by_id.get(container_id)
-                if container and container.pod_uid in self._held:
+                if container and self._waits(container):
                     continue
                 if container and not await self._may_run(container):
                     if container.pod_uid not in self._fenced:
                         log().warning("stays frozen until it is deleted", pod=container.pod)
                     self._fenced.add(container.pod_uid)
                     continue
-                if container and container.pod_uid in self._held:
+                if container and self._waits(container):
                     continue  # since it was asked about
                 if container and container_id in self._frozen:
                     self._thaw(container)
@@ -277,13 +281,13 @@ class Isolation:
     def hold(self, target: Target, checkpoint_id: str, hold_s: float, *, stays: bool) -> None:
         """A container is about to be frozen by its last checkpoint, for at most hold_s unless that is taken by then."""
         held = Held(target.pod_uid, target.container_id, checkpoint_id, time.monotonic() + hold_s, stays)
-        self._held[target.pod_uid] = held
+        self._held[target.container_id] = held
         self._save()
 
     def confirm(self, pod_uid: str, container_id: str, checkpoint_id: str) -> bool:
         """It is frozen. False if this node has let go of it since: then it may run. Its successor is frozen at birth."""
-        held = self._held.get(pod_uid)
-        if held is None or (held.container_id, held.checkpoint_id) != (container_id, checkpoint_id):
+        held = self._held.get(container_id)
+        if held is None or held.checkpoint_id != checkpoint_id:
             return False
         self._frozen.add(container_id)
         if not held.stays:
@@ -303,7 +307,7 @@ class Isolation:
 
     async def _end_holds(self) -> None:
         """First its record says so, then the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
-        for pod_uid, held in list(self._held.items()):
+        for container_id, held in list(self._held.items()):
             entry = await self._records.get(key(held.checkpoint_id))
             if holds(held, entry.value if entry else None, time.monotonic()):
                 continue
@@ -311,10 +315,10 @@ class Isolation:
                 failed = entry.value.model_copy(update={"state": "failed", **(OVER if held.until_s else ENDED)})
                 if await self._records.update(entry.key, failed, entry.revision) is None:
                     continue  # it was taken just then, or is not wanted any more
-            log().info("its hold has ended: it is asked whether it may run", pod_uid=pod_uid, checkpoint=held.checkpoint_id)
-            self._frozen.add(held.container_id)  # if it was not confirmed, the checkpointer may have frozen it all the same
-            if self._held.get(pod_uid) is held:
-                del self._held[pod_uid]
+            log().info("its hold has ended: it is asked whether it may run", pod_uid=held.pod_uid, checkpoint=held.checkpoint_id)
+            self._frozen.add(container_id)  # if it was not confirmed, the checkpointer may have frozen it all the same
+            if self._held.get(container_id) is held:
+                del self._held[container_id]
             self._save()
 
     def _load(self) -> Standing:

@@ -14,6 +14,7 @@ from reprise.contracts.events import (
     FailoverStarted,
 )
 from reprise.contracts.records import Fence, HoldRecord
+from reprise.health_watcher.adapters.exits import ExitFiles
 from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
@@ -49,7 +50,7 @@ async def main(settings: Settings) -> None:
     pods = kube.ProtectedPods(api, settings.node_name)
     cri, freezer, announcer = Cri(settings.cri_socket), CgroupFreezer(settings.cgroup_root), Announcer(service.bus)
     kv, leases = KvLeases(service.bus), KubernetesLeases(api, settings.namespace)
-    deaths = Deaths(cri, pods, announcer)
+    deaths = Deaths(cri, pods, announcer, ExitFiles(settings.exits_dir))
     lease = NodeLease(node=settings.node_name, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
     fences = Bucket(service.bus, "fences", Fence)
     records, state_dir = Bucket(service.bus, "holds", HoldRecord), Path(settings.state_dir)
@@ -72,6 +73,7 @@ async def main(settings: Settings) -> None:
     arbiter = Arbiter(election, kv, leases, fences, api, announcer, settings.kubelet_port, settings.node_name)
     for name, part in (
         ("pods", pods.run),
+        ("container-exits", deaths.watch),
         ("container-events", deaths.follow),
         ("container-listing", deaths.sweep),
         ("liveness", Hangs(cri, pods, freezer, deaths).run),

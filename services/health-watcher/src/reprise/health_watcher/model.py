@@ -44,6 +44,14 @@ class Held:
     stays: bool = False
 
 
+@dataclass(frozen=True)
+class Exit:
+    """A container's process has ended. finished_at_ns: by the wall clock."""
+
+    container_id: str
+    finished_at_ns: int
+
+
 class Standing(BaseModel):
     """On the node's disk: what this node keeps frozen, by container id, and what it holds."""
 

@@ -1,6 +1,9 @@
 """What health-watcher needs from outside."""
 
+from collections.abc import AsyncIterator
 from typing import Protocol
+
+from reprise.health_watcher.model import Exit
 
 
 class Freezer(Protocol):
@@ -21,6 +24,14 @@ class Freezer(Protocol):
         ...
 
     def is_frozen(self, container_id: str) -> bool: ...
+
+
+class Exits(Protocol):
+    """What tells of containers' ends first."""
+
+    def follow(self) -> AsyncIterator[Exit]:
+        """Those from now on. Raises OSError, also where there is no such thing."""
+        ...
 
 
 class PodLookup(Protocol):

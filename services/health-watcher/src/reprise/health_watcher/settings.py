@@ -9,6 +9,8 @@ class Settings(RuntimeSettings):
     host_ip: str = ""
     """Where this node's kubelet answers; published in the lease for the arbiter."""
     cri_socket: str = "/run/crio/crio.sock"
+    exits_dir: str = "/run/crio/exits"
+    """CRI-O's container_exits_dir as mounted here. Where there is none, ends are noticed by the event stream only."""
     cgroup_root: str = "/host/cgroup"
     """The host's /sys/fs/cgroup as mounted here: the freezer (v1) or the unified tree (v2)."""
     state_dir: str = "/var/lib/reprise"

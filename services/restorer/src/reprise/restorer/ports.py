@@ -73,6 +73,10 @@ class Cluster(Protocol):
         """Nodes that take no new pods."""
         ...
 
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        """Have its kubelet look at the pod now. What cannot be done is left: it looks by itself, later."""
+        ...
+
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         """Of the pod's container, and what the pod's live reference is called from then on, in one write."""
         ...

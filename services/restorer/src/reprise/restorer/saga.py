@@ -65,6 +65,9 @@ POLL_S = 0.05
 AGAIN_S = 1.0
 LOOK_S = 1.0
 """How often the world is looked at again while a restored instance is waited for."""
+NUDGE_S = 1.5
+"""A kubelet that looks each second has begun to restart a container by then, unless it found the ended one's name taken: then it
+tries again 10 s later (pkg/kubelet/pod_workers.go, backOffPeriod), or as soon as its pod changes."""
 
 
 class Overtaken(Exception):
@@ -402,7 +405,7 @@ class SagaRunner:
         loop = asyncio.get_running_loop()
         # What was moved stands still meanwhile, and can run on where it was: nobody waits for it longer than for its hold.
         patience_s = min(self._verify_timeout_s, saga.hold_s) if saga.planned else self._verify_timeout_s
-        end, look_at = loop.time() + patience_s, loop.time()
+        end, look_at, nudge_at = loop.time() + patience_s, loop.time(), loop.time() + NUDGE_S
         while True:
             if loop.time() >= look_at:
                 await self._look(saga)
@@ -412,6 +415,9 @@ class SagaRunner:
             life = await self._cluster.life(saga.workload.namespace, pod, saga.target, saga.replaced)
             if life.healthy and await self._may_be_adopted(saga, pod):
                 break
+            if loop.time() > nudge_at and saga.path != "shadow" and not life.runs:
+                await self._cluster.nudge(saga.workload.namespace, pod, saga.name)
+                nudge_at = loop.time() + patience_s  # once is enough
             if loop.time() > end:
                 raise Abandon(decide.unverified(saga, pod, life, patience_s))
             await asyncio.sleep(POLL_S)

@@ -108,6 +108,9 @@ class MemoryCluster:
     async def cordoned(self) -> frozenset[str]:
         return frozenset(node.name for node in self.listed if not node.schedulable)
 
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        await self._call("before", "nudge")
+
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         await self._call("before", "set image")
         if self.pods[pod].view.image != image:

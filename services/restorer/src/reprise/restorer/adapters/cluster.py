@@ -16,10 +16,13 @@ from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
+from reprise.runtime.telemetry import log
 
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
+NUDGED_ANNOTATION = "reprise.dev/nudged"
+"""A kubelet takes a change of annotations as one of the pod, unlike one of its status (pkg/kubelet/config/config.go)."""
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
 MOST_PLACEMENTS = 10_000
@@ -182,6 +185,13 @@ class KubernetesCluster:
             self._on_node, self._listed_at = {node: tuple(pods) for node, pods in found.items()}, time.monotonic()
             self._known_features.clear()
         return self._on_node
+
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        body = {"metadata": {"annotations": {NUDGED_ANNOTATION: why}}}
+        try:
+            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S)
+        except (client.ApiException, OSError, TimeoutError) as error:
+            log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
 
     async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
         spec = {"containers": [{"name": container, "image": image}]}
