@@ -45,6 +45,7 @@ def test_three_crashes_in_a_row_come_back_in_the_same_pod(armed_counter: Witness
 
 def test_a_hang_comes_back_with_its_count_also_right_after_a_restore(armed_counter: Witness) -> None:
     namespace = armed_counter.namespace
+    counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])  # else it counts as poisoned
     for number in (1, 2):
         before = armed_counter.last()
         signal_counter(namespace, signal.SIGSTOP)
