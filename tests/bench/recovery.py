@@ -17,6 +17,8 @@ from rows import Row, daemons_ready, protected, quantile
 
 CRASHES = 20
 HANGS = 5
+GAP_S = 11
+"""Between two: what ends sooner each time is started later each time (health-watcher's decide.removal_delay_s)."""
 NODE_LOSSES = 10
 LATENCY_APPS = 2
 """As many as a node checkpoints at once: more would measure the wait for a turn."""
@@ -61,7 +63,7 @@ def crashes(progress: Progress) -> list[Row]:
         for _ in range(CRASHES):
             ours.append(crash(witness))
             theirs.append(crash(by_hand))
-            time.sleep(4)
+            time.sleep(GAP_S)
             progress.advance(task)
         blank = len(witness.runs(began) - {run})
         failovers = counter.console("failovers?namespace=bench-crash&limit=100")
@@ -92,7 +94,7 @@ def hangs(progress: Progress) -> list[Row]:
             noticed_at = declared_at("bench-hang", since)
             took.append((noticed_at - since).total_seconds() - (stopped_at - began))
             witness.after_gap(run, began, 30)
-            time.sleep(6)
+            time.sleep(GAP_S)
             progress.advance(task)
     told = f"median {statistics.median(took):.2f} s, {min(took):.2f}-{max(took):.2f}; its threshold is {threshold_s} s"
     goal = f"<= {threshold_s + spec['periodSeconds']}"
