@@ -6,20 +6,16 @@ from typing import Any
 import nats
 import pytest
 from reprise.contracts import envelope, subjects
-from reprise_lab import counter
+from reprise_lab import counter, listing
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
 
 
-def service_ip(name: str) -> str:
-    return kubectl("-n", "reprise-system", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
-
-
 async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
     """Every event about a namespace that the stream holds, as any subscriber would read it."""
-    client = await nats.connect(f"nats://{service_ip('nats')}:4222")
+    client = await nats.connect(f"nats://{listing.service_address('nats')}:4222")
     found = []
     subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import nats
 import pytest
 from reprise.contracts import envelope, subjects
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, listing
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
@@ -22,10 +22,6 @@ CHECKPOINT = {
     "stage",
 }  # fmt: skip
 STEPS = {"saga.plan", "saga.fence", "saga.image", "saga.place", "saga.verify", "saga.adopt"}
-
-
-def service_ip(name: str) -> str:
-    return kubectl("-n", "reprise-system", "get", "service", name, "-o", "jsonpath={.spec.clusterIP}")
 
 
 class Trace:
@@ -58,7 +54,7 @@ class Trace:
 
 
 def trace(trace_id: str) -> Trace | None:
-    url = f"http://{service_ip('jaeger')}:16686/api/traces/{trace_id}"
+    url = f"http://{listing.service_address('jaeger')}:16686/api/traces/{trace_id}"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return Trace(json.loads(answer.read())["data"][0])
@@ -83,7 +79,7 @@ def wait_trace(trace_id: str, wanted: set[str]) -> Trace:
 
 async def events(namespace: str) -> list[tuple[str, Any]]:
     """Every event about the namespace so far, with the id of its trace."""
-    client = await nats.connect(f"nats://{service_ip('nats')}:4222")
+    client = await nats.connect(f"nats://{listing.service_address('nats')}:4222")
     subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
     found = []
     try:

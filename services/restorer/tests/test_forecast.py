@@ -11,11 +11,10 @@ from reprise.contracts.model import Target, Workload, failover_id
 from reprise.contracts.plans import Planned
 from reprise.restorer.forecast import Forecast
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga, Standby
-from reprise.restorer.ports import standby_key
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -48,7 +47,7 @@ async def test_what_is_told_is_what_the_failover_then_does(ready_on: str) -> Non
     setting = Setting()
     if ready_on:
         standbys = Bucket(setting.bus, "standby", Standby)
-        await standbys.put(standby_key(WORKLOAD, "counter"), Standby(node=ready_on, checkpoint_id="ck3"))
+        await standbys.put(container_key(WORKLOAD, "counter"), Standby(node=ready_on, checkpoint_id="ck3"))
     before = {name: dict(rows) for name, rows in setting.server.buckets.items()}
     told = await setting.told()
     assert told.standby == (ready_on or "n2")

@@ -15,8 +15,7 @@ from reprise.restorer import leftovers
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import STEPS, LiveRef, PodNames, Saga, Standby
-from reprise.restorer.ports import standby_key
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="shop", name="counter")
@@ -208,18 +207,18 @@ async def test_on_doubt_nothing_is_removed_and_looking_starts_anew(world: World,
 async def test_a_standby_is_forgotten_when_its_workload_had_no_pod_for_an_hour(world: World) -> None:
     other = Workload(namespace="shop", name="other")
     for workload in (WORKLOAD, other):
-        await world.standbys.put(standby_key(workload, "counter"), Standby(node="n2"))
+        await world.standbys.put(container_key(workload, "counter"), Standby(node="n2"))
     for _ in range(6):
         await world.look()
-    assert await world.standbys.get(standby_key(other, "counter"))
+    assert await world.standbys.get(container_key(other, "counter"))
     await world.look()
-    assert await world.standbys.get(standby_key(other, "counter")) is None
-    assert await world.standbys.get(standby_key(WORKLOAD, "counter")), "a pod of it is there"
+    assert await world.standbys.get(container_key(other, "counter")) is None
+    assert await world.standbys.get(container_key(WORKLOAD, "counter")), "a pod of it is there"
 
 
 @pytest.mark.looptime
 async def test_a_standby_whose_record_changes_is_not_forgotten(world: World) -> None:
-    name = standby_key(Workload(namespace="shop", name="other"), "counter")
+    name = container_key(Workload(namespace="shop", name="other"), "counter")
     await world.standbys.put(name, Standby(node="n2"))
     for round_ in range(9):
         if round_ == 5:

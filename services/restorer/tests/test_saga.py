@@ -20,10 +20,9 @@ from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer import saga as saga_module
 from reprise.restorer.decide import DELAYS, STEPS_BACK
 from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
-from reprise.restorer.ports import standby_key
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer, recorded_spans
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -354,10 +353,10 @@ async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_s
     world = World("move")
     world.cluster.change("counter-1", container_id="c9")  # it was armed, or restored, since it was asked for
     standbys = Bucket(MemoryBus(world.server), "standby", Standby)
-    await standbys.put(standby_key(WORKLOAD, "counter"), Standby(node="n7"))
+    await standbys.put(container_key(WORKLOAD, "counter"), Standby(node="n7"))
     ended = await world.run()
     assert (ended.step, ended.target.container_id, world.cluster.serving()) == ("complete", "c9", [LAST])
-    named = await standbys.get(standby_key(WORKLOAD, "counter"))
+    named = await standbys.get(container_key(WORKLOAD, "counter"))
     assert named
     assert named.value.node == "n2", "what another node stages counts for nothing"
 

@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStored
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.contracts.records import Newest
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 from reprise.scheduler.decide import HARMED_AT_MOST, counted, paused
 from reprise.scheduler.handlers import Handlers
 from reprise.scheduler.model import Harm
-from reprise.scheduler.ports import newest_key
 
 NONE = Harm(pod_uid="u1", container="c")
 WORKLOAD = Workload(namespace="default", name="large")
@@ -84,6 +83,6 @@ async def test_the_newest_stored_checkpoint_is_noted_whatever_the_order_of_messa
     handlers = Handlers(bus, Bucket(bus, "harms", Harm), newest, Told())  # type: ignore[arg-type]
     for name in ("ck2", "ck1", "ck3", "ck3", "ck2"):
         await handlers.on_outcome(stored(name))
-    entry = await newest.get(newest_key(WORKLOAD, TARGET.container))
+    entry = await newest.get(container_key(WORKLOAD, TARGET.container))
     assert entry
     assert entry.value.checkpoint_id == "ck3"

@@ -1,4 +1,4 @@
-"""A progress bar over what a store reads; only on a terminal, and gone at the end."""
+"""What is shown while something takes its time: only on a terminal, and gone at the end."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +10,17 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 PACKS, ARCHIVES = "packs/", "archives/"
 COLUMNS = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """For what nobody can tell the length of."""
+    console = stderr()
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(what):
+        yield
 
 
 @contextmanager

@@ -32,6 +32,11 @@ def pattern(event: type[Event], node: str = "*") -> str:
     return f"{ROOT}.{event.TYPE}.{token(node) if node != '*' else node}.*.*"
 
 
+def matching(event_type: str = "", *, node: str = "", namespace: str = "", workload: str = "") -> str:
+    """A filter by whatever is given. Two names can have the same token: what comes is to be looked at."""
+    return ".".join((ROOT, event_type or "*.*", *(token(each) if each else "*" for each in (node, namespace, workload))))
+
+
 def dead_letter(consumer: str) -> str:
     """Where a message goes that this consumer can never handle."""
     return f"{DEAD_LETTER_ROOT}.{token(consumer)}"

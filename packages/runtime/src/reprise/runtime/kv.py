@@ -23,6 +23,7 @@ from nats.js.kv import KeyValue
 from prometheus_client import Counter
 from pydantic import BaseModel
 from reprise.contracts import subjects
+from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
 
 M = TypeVar("M", bound=BaseModel)
@@ -38,6 +39,11 @@ OPERATIONS = Counter(
 def key(*names: str) -> str:
     """Join names to a key; each is one token."""
     return ".".join(map(subjects.token, names))
+
+
+def container_key(workload: Workload, container: str) -> str:
+    """Of what is known of a workload's container, whichever its pod."""
+    return key(workload.namespace, workload.kind, workload.name, container)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,11 @@ class Bucket(Generic[M]):
         except KeyNotFoundError:
             return None
         return Entry(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
+
+    async def revision(self, key: str) -> int:
+        """Of a key's value; 0 if there is none."""
+        entry = await self.get(key)
+        return entry.revision if entry else 0
 
     async def create(self, key: str, value: M) -> int | None:
         """The new revision, or None if the key exists."""

@@ -36,8 +36,7 @@ class Wanted:
 
     @property
     def subject(self) -> str:
-        place = (self.node, self.namespace, self.workload)
-        return ".".join((subjects.ROOT, self.type or "*.*", *(subjects.token(each) if each else "*" for each in place)))
+        return subjects.matching(self.type, node=self.node, namespace=self.namespace, workload=self.workload)
 
     def takes(self, event: Event) -> bool:
         """Two names can have the same subject."""

@@ -119,7 +119,7 @@ class Arbiter:
     async def _give_up(self, node: str, why: str, silent_s: float) -> None:
         """First the fences are read, then both leases: who thawed meanwhile is seen, and who will thaw later is stopped."""
         pods = await protected_on(self._api, node)
-        revisions = {pod.uid: await self._fence_revision(pod.uid) for pod in pods}
+        revisions = {pod.uid: await self._fences.revision(key(pod.uid)) for pod in pods}
         if not await self._still_silent(node):
             return
         lease, repeats = self._leases[node], self._lost.get(node, (0.0, -1))[1] + 1
@@ -131,10 +131,6 @@ class Arbiter:
         for pod in pods:
             if not pod.deleting:
                 self._declare(pod, why, silent_s, revisions[pod.uid], f"{lease.renewals}-{repeats}")
-
-    async def _fence_revision(self, pod_uid: str) -> int:
-        entry = await self._fences.get(key(pod_uid))
-        return entry.revision if entry else 0
 
     async def _still_silent(self, node: str) -> bool:
         """Read at the source: a renewal may be on its way to us."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from prometheus_client import Counter
 from reprise.contracts.events import CheckpointStored, FailoverAbandoned, FailoverCompleted, FailoverStarted
 from reprise.contracts.model import Target, failover_id
+from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.decide import on_birth
 from reprise.health_watcher.model import Birth
 from reprise.health_watcher.origins import Origins
@@ -193,7 +194,4 @@ class Births:
             return []
 
     def _save(self) -> None:
-        self._record.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._record.with_suffix(".new")
-        temporary.write_text(json.dumps(sorted(self._held)))
-        temporary.rename(self._record)
+        write_whole(self._record, json.dumps(sorted(self._held)))

@@ -62,7 +62,7 @@ class Holds:
             return
         revision = await self._isolation.fence_revision(target.pod_uid)
         entry = await self._records.get(name)
-        if not self._isolation.confirm(target.pod_uid, target.container_id, event.checkpoint_id):
+        if not self._isolation.confirm(target.container_id, event.checkpoint_id):
             self._isolation.let_go(target.container_id)
             await self._failed(event.checkpoint_id, "HoldEnded", "its node had let it run on already", "it is tried again")
             return

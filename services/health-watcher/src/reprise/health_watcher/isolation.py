@@ -13,6 +13,7 @@ from reprise.contracts.events import NodeGuarded, NodeIsolated, NodeReturned, No
 from reprise.contracts.images import parse_live
 from reprise.contracts.model import Target
 from reprise.contracts.records import Fence, HoldRecord
+from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import RENEW_EVERY_S, holds, lost_after_s, may_pet, may_thaw, must_freeze
@@ -284,14 +285,14 @@ class Isolation:
         self._held[target.container_id] = held
         self._save()
 
-    def confirm(self, pod_uid: str, container_id: str, checkpoint_id: str) -> bool:
+    def confirm(self, container_id: str, checkpoint_id: str) -> bool:
         """It is frozen. False if this node has let go of it since: then it may run. Its successor is frozen at birth."""
         held = self._held.get(container_id)
         if held is None or held.checkpoint_id != checkpoint_id:
             return False
         self._frozen.add(container_id)
         if not held.stays:
-            self._fenced.add(pod_uid)
+            self._fenced.add(held.pod_uid)
         self._save()
         return True
 
@@ -302,8 +303,7 @@ class Isolation:
             self._save()
 
     async def fence_revision(self, pod_uid: str) -> int:
-        entry = await self._fences.get(key(pod_uid))
-        return entry.revision if entry else 0
+        return await self._fences.revision(key(pod_uid))
 
     async def _end_holds(self) -> None:
         """First its record says so, then the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
@@ -330,7 +330,7 @@ class Isolation:
     def _save(self) -> None:
         """What is about to be held too."""
         standing = Standing(frozen=tuple(sorted(self._frozen)), held=tuple(self._held.values()))
-        _write(self._record, standing.model_dump_json())
+        write_whole(self._record, standing.model_dump_json())
 
     def _load_renewed(self) -> Renewed | None:
         """When the lease was renewed last, if that was in this boot."""
@@ -341,7 +341,9 @@ class Isolation:
         return known if known.boot_id == self._lease.boot_id else None
 
     def _save_renewed(self, at_s: float) -> None:
-        _write(self._renewed_file, Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json())
+        write_whole(
+            self._renewed_file, Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json()
+        )
 
     async def _may_run(self, container: RunningContainer) -> bool:
         """Ask, and if so write it down first: from then on no failover of what was judged before can start it elsewhere."""
@@ -356,10 +358,3 @@ class Isolation:
         if written is None:
             raise TimeoutError("somebody else wrote its fence at the same time")
         return True
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".new")
-    temporary.write_text(text)
-    temporary.rename(path)

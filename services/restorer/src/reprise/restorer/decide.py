@@ -9,12 +9,13 @@ it starts cold (I5).
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from reprise.contracts.annotations import Prestaging
 from reprise.contracts.events import Prestage
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import Target, Workload, due_time
+from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import after as earliest_after
 from reprise.contracts.records import Fence, HoldRecord
 from reprise.restorer.model import (
     Again,
@@ -313,8 +314,10 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
 
 def later(at: datetime, newest: str) -> datetime:
     """When a checkpoint is said to be due whose id must sort after the newest one's: clocks may differ, or be set back."""
-    due = due_time(newest)
-    return max(at, due + timedelta(milliseconds=1)) if due else at
+    try:
+        return max(at, earliest_after(newest))
+    except ValueError:  # there is none, or its id is of another form
+        return at
 
 
 def after(saga: Saga, stop: Stop) -> Again | None:

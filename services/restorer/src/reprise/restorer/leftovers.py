@@ -15,9 +15,9 @@ from reprise.contracts.errors import RepriseError
 from reprise.contracts.records import Fence, Newest
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing
 from reprise.restorer.model import Saga, Standby
-from reprise.restorer.ports import Pods, References, standby_key
+from reprise.restorer.ports import Pods, References
 from reprise.runtime.bus import Bus
-from reprise.runtime.kv import Bucket, Entry
+from reprise.runtime.kv import Bucket, Entry, container_key
 from reprise.runtime.telemetry import log
 
 LOOK_S = 600.0
@@ -52,7 +52,7 @@ class LeftOvers:
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
         gone = [found for found in references if left_over(found, pods, sagas)]
-        kept = {_workload_of(standby_key(workload, "-")) for workload in standing(pods, sagas)}
+        kept = {_workload_of(container_key(workload, "-")) for workload in standing(pods, sagas)}
         forsaken = [found for found in records if _workload_of(found.key) not in kept]
         old_newest = [found for found in newest if _workload_of(found.key) not in kept]
         old_fences = [found for found in fences if spent(found.value, pods, sagas)]

@@ -119,11 +119,6 @@ def shadow_name(workload: Workload, name: str) -> str:
     return f"{workload.name[:40]}-{name}"
 
 
-def standby_key(workload: Workload, container: str) -> str:
-    """In the bucket `standby`."""
-    return key(workload.namespace, workload.kind, workload.name, container)
-
-
 def recovery_key(live_id: str, container: str) -> str:
     """In the bucket `recoveries`."""
     return key(live_id, container)

@@ -35,9 +35,9 @@ from reprise.contracts.records import Fence
 from reprise.restorer import decide
 from reprise.restorer.model import Go, Good, Need, PodView, Recovery, Saga, Snapshot, Standby, Step, Stop
 from reprise.restorer.moving import LastCheckpoint
-from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name, standby_key
+from reprise.restorer.ports import Checkpoints, Cluster, recovery_key, shadow_name
 from reprise.runtime.bus import Bus
-from reprise.runtime.kv import Bucket, Entry, key
+from reprise.runtime.kv import Bucket, Entry, container_key, key
 from reprise.runtime.telemetry import link, log, of_target, of_workload, span
 
 ENDED = Counter(
@@ -371,7 +371,7 @@ class SagaRunner:
 
     async def _name_standby(self, saga: Saga) -> None:
         """What another node than the one that is named says of its staging counts for nothing (Standbys.on_staged)."""
-        name = standby_key(saga.workload, saga.target.container)
+        name = container_key(saga.workload, saga.target.container)
         while True:
             entry = await self.standbys.get(name)
             if entry and entry.value.node == saga.standby:
@@ -381,7 +381,7 @@ class SagaRunner:
                 return
 
     async def _standby(self, saga: Saga) -> Standby:
-        entry = await self.standbys.get(standby_key(saga.workload, saga.target.container))
+        entry = await self.standbys.get(container_key(saga.workload, saga.target.container))
         return entry.value if entry else Standby()
 
     async def _place(self, saga: Saga) -> Saga:

@@ -8,10 +8,10 @@ from reprise.contracts.model import Workload, failover_id
 from reprise.restorer.decide import NOT_MOVABLE_REMEDY, choose_node, prestage
 from reprise.restorer.model import Standby
 from reprise.restorer.placement import tied
-from reprise.restorer.ports import Checkpoints, Cluster, standby_key
+from reprise.restorer.ports import Checkpoints, Cluster
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import ProtectedPod
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.telemetry import log, span
 
 ATTEMPTS = 10
@@ -35,7 +35,7 @@ class Standbys:
         mode, why = prestage(pod.policy.prestage, newest.size, newest.new_bytes, pod.policy.interval_s)
         if mode == "none":
             return
-        entry = await self._bucket.get(standby_key(event.workload, event.target.container))
+        entry = await self._bucket.get(container_key(event.workload, event.target.container))
         now = entry.value if entry else Standby()
         asks = await self._cluster.placement(pod.namespace, pod.name, pod.uid, event.target.container)
         if held := tied(asks, event.target.node):
@@ -102,7 +102,7 @@ class Standbys:
         await self._change(event.workload, event.target.container, refused)
 
     async def _change(self, workload: Workload, container: str, change: Callable[[Standby], Standby]) -> None:
-        name = standby_key(workload, container)
+        name = container_key(workload, container)
         for _ in range(ATTEMPTS):
             entry = await self._bucket.get(name)
             before = entry.value if entry else Standby()

@@ -4,11 +4,10 @@ from reprise.contracts.events import CheckpointFailed, CheckpointPaused, Checkpo
 from reprise.contracts.records import Newest
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
-from reprise.runtime.kv import Bucket, key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import log
 from reprise.scheduler.decide import HARM_REMEDY, HARMED_AT_MOST, counted, paused
 from reprise.scheduler.model import Harm
-from reprise.scheduler.ports import newest_key
 
 ATTEMPTS = 5
 
@@ -30,7 +29,7 @@ class Handlers:
 
     async def _note(self, event: CheckpointStored) -> None:
         """What comes next must sort after it, whosever clock named it."""
-        name, newest = newest_key(event.workload, event.target.container), Newest(checkpoint_id=event.checkpoint_id)
+        name, newest = container_key(event.workload, event.target.container), Newest(checkpoint_id=event.checkpoint_id)
         for _ in range(ATTEMPTS):
             entry = await self._newest.get(name)
             if entry and entry.value.checkpoint_id >= event.checkpoint_id:

@@ -13,11 +13,10 @@ from reprise.contracts.records import Newest
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
-from reprise.runtime.kv import Bucket, key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import about, log, span
 from reprise.scheduler.decide import Due, Wait, grid, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
-from reprise.scheduler.ports import newest_key
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
 PROTECTED = Gauge("reprise_protected_containers", "Containers on the timer heap")
@@ -101,7 +100,7 @@ class Timers:
             if isinstance(act, Due) and await self._paused(name):
                 self._push(name, pod.policy.interval_s)
             elif isinstance(act, Due):
-                newest = await self._newest.get(newest_key(pod.workload, container.name))
+                newest = await self._newest.get(container_key(pod.workload, container.name))
                 named = name_of(pod, container, act, last, newest.value if newest else None)
                 await self._emit(pod, container, act, named)
                 value = remembered(last, act, *name, pod.policy.interval_s, named)

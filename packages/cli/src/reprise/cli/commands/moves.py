@@ -2,13 +2,12 @@
 
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from reprise.cli.output import ERROR, say, stderr
+from reprise.cli.output import ERROR, say
 from reprise.cli.ports import ClusterError, Hosted, Mover, Session
+from reprise.cli.progress import waiting
 from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, parse
 
 POLL_S = 0.3
@@ -35,7 +34,7 @@ def move(
     known = _names(mover, space, name)
     mover.annotate(space, name, {MOVE_ID: request, MOVE_TO: to or ANY_NODE})
     what = f"deployment/{name} in {space}"
-    with _waiting(f"moving {what}"):
+    with waiting(f"moving {what}"):
         reason, message = _end(mover, space, name, known, timeout)
     if reason != "Moved":
         raise ClusterError(message, subject=what)
@@ -54,7 +53,7 @@ def drain(context: typer.Context, node: Node, timeout: Timeout = 600) -> None:
     if not nodes[node]:
         mover.cordon(node)
         say(f"node {node} is cordoned")
-    with _waiting(f"moving {len(pods)} pods off {node}"):
+    with waiting(f"moving {len(pods)} pods off {node}"):
         stay = _leave(mover, node, known, timeout)
     moved = len(pods) - len(stay)
     say(f"{moved} of {len(pods)} protected pods moved off {node}", "green" if not stay else "yellow")
@@ -126,13 +125,3 @@ def _leave(mover: Mover, node: str, known: dict[tuple[str, str], set[str]], time
         if time.monotonic() > end:
             return [(pod, why.get(pod.pod, f"no end within {timeout_s:g} s")) for pod in left]
         time.sleep(POLL_S)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    console = stderr()
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield

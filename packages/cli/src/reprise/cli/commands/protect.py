@@ -1,15 +1,14 @@
 """`reprise protect`, `unprotect` and `checkpoint`: what a workload's owner asks of Reprise, written as annotations."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from reprise.cli.claims import claimed
-from reprise.cli.output import ERROR, Format, Output, print_data, say, stderr
+from reprise.cli.output import ERROR, Format, Output, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
+from reprise.cli.progress import waiting
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
 from reprise.cli.rendering import duration, size
 from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
@@ -100,7 +99,7 @@ def checkpoint(
     if no_wait:
         say(f"asked for {', '.join(ids)}")
         return
-    with _waiting(f"waiting until {len(ids)} checkpoint{'s are' if len(ids) > 1 else ' is'} stored"):
+    with waiting(f"waiting until {len(ids)} checkpoint{'s are' if len(ids) > 1 else ' is'} stored"):
         rows = _outcomes(session, found, set(ids), timeout)
     _tell_outcomes(rows, ids, output, found, timeout)
 
@@ -161,13 +160,3 @@ def _tell_outcomes(
         )
     if late or failed:
         raise typer.Exit(ERROR)
-
-
-@contextmanager
-def _waiting(what: str) -> Iterator[None]:
-    console = stderr()
-    if not console.is_terminal:
-        yield
-        return
-    with console.status(what):
-        yield
