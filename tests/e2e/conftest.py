@@ -22,10 +22,12 @@ def cluster() -> None:
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One of its own for each test, removed afterwards; never used before, because the ledger remembers."""
+    """One of its own for each test, removed afterwards, while the next test runs; never used before, because the ledger
+    remembers.
+    """
     name = re.sub("[^a-z0-9]+", "-", request.node.name.removeprefix("test_"))[:40].strip("-") + f"-{secrets.token_hex(3)}"
     yield name
-    counter.remove(name)
+    counter.remove(name, wait=False)
 
 
 @pytest.fixture

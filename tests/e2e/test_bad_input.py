@@ -10,6 +10,7 @@ import pytest
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
 from reprise.checkpointer.decide import Failure
 from reprise.contracts import envelope, subjects
+from reprise.contracts.annotations import CHECKPOINT_NOW
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
 from reprise_lab import counter
@@ -125,18 +126,18 @@ async def publish(subject: str, payload: bytes) -> None:
 
 def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespace: str) -> None:
     """A large one, so that there is a while to disappear in; what is left of its archive goes too."""
-    counter.deploy(namespace, annotations={"reprise.dev/interval": "8s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "60s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
     counter.wait_checkpoint(namespace, seconds=90)
     old = counter.pod(namespace)["metadata"]["name"]
-    known = counter.console(f"checkpoints?namespace={namespace}&limit=1")[0]["checkpoint_id"]
     begun: list[str] = []
 
     def in_progress() -> bool:
         rows = counter.console(f"checkpoints?namespace={namespace}&limit=1")
-        begun[:] = [r["checkpoint_id"] for r in rows if r["state"] == "due" and r["checkpoint_id"] > known]
+        begun[:] = [row["checkpoint_id"] for row in rows if row["trigger"] == "demand" and row["state"] == "due"]
         return bool(begun)
 
-    poll(30, in_progress, "a checkpoint to begin", 0.02)  # just now: one that began earlier may be done
+    kubectl("-n", namespace, "annotate", "deployment", "counter", f"{CHECKPOINT_NOW}={now().isoformat(timespec='milliseconds')}")
+    poll(30, in_progress, "the checkpoint that was asked for to begin", 0.02)
     kubectl("-n", namespace, "delete", "pod", old, "--grace-period=0", "--force")
 
     def ended() -> bool:

@@ -29,8 +29,8 @@ def deploy(namespace: str, *, annotations: dict[str, str] | None = None, env: di
     kubectl("-n", namespace, "rollout", "status", "deployment/counter", "--timeout=60s")
 
 
-def remove(namespace: str) -> None:
-    kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true", "--timeout=60s", check=False)
+def remove(namespace: str, *, wait: bool = True) -> None:
+    kubectl("delete", "namespace", namespace, "--ignore-not-found", f"--wait={wait}".lower(), "--timeout=60s", check=False)
 
 
 def pods(namespace: str) -> list[dict[str, Any]]:

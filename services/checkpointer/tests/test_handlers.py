@@ -103,13 +103,17 @@ async def test_a_failure_is_told_again_and_not_tried_again(handlers: Handlers, n
     assert (node.taken, list(server.events)) == (1, ["failed-ck1"])
 
 
-async def test_of_those_that_waited_for_this_node_one_is_taken(handlers: Handlers, node: Node) -> None:
+async def test_of_those_that_waited_for_this_node_one_is_taken_and_the_others_are_told_as_skipped(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
     for name in ("ck1", "ck2", "ck3"):
         await handlers.on_due(due(name))
         node.passes(0.2)
     node.passes(10)
+    await handlers.on_due(due("ck2"))  # delivered again when it would be due: still skipped
     await handlers.on_due(due("ck4"))
     assert node.taken == 2
+    assert list(server.events) == ["taken-ck1", "skipped-ck2", "skipped-ck3", "taken-ck4"]
 
 
 @pytest.mark.parametrize("jump_s", [-86400.0, 86400.0])

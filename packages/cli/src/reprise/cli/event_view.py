@@ -104,7 +104,8 @@ def _checkpoint(row: dict[str, Any]) -> list[Cell]:
         f"stored in {duration(row['transfer_s'])}" if row.get("transfer_s") is not None else "",
         f"ready on {row['staged_on']}" if row.get("staged_on") else "",
     ]
-    why = f"{row['reason']}: {row['message']}; {row['remedy']}" if row.get("state") == "failed" else ""
+    why = "; ".join(row[field] for field in ("message", "remedy") if row.get(field))
+    why = f"{row['reason']}: {why}" if row.get("state") in ("failed", "skipped") else ""
     detail = why or ", ".join(figure for figure in figures if figure)
     return [*_when_and_what(row, f"checkpoint {row['checkpoint_id']}"), Cell(detail)]
 

@@ -80,6 +80,16 @@ class CheckpointFailed(Event):
     """It was to be a planned move's last: its process may stand still for nothing."""
 
 
+class CheckpointSkipped(Event):
+    """A due checkpoint that was not taken because none was needed; nothing is wrong."""
+
+    TYPE: ClassVar[str] = "checkpoint.skipped"
+    checkpoint_id: str
+    target: Target
+    reason: str
+    message: str
+
+
 class CheckpointPaused(Event):
     """This container is not checkpointed any more until its pod is another one, because checkpoints harm it."""
 
@@ -330,6 +340,7 @@ ALL: tuple[type[Event], ...] = (
     CheckpointDue,
     CheckpointTaken,
     CheckpointFailed,
+    CheckpointSkipped,
     CheckpointPaused,
     CheckpointStored,
     CheckpointStaged,

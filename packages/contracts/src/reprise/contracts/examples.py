@@ -72,6 +72,10 @@ APART: dict[str, dict[str, Any]] = {
         "remedy": "give its livenessProbe more patience",
         "archive_path": "",
     },
+    "checkpoint.skipped": {
+        "reason": "TooSoon",
+        "message": "the last one ended 0.4 s ago, and it is due each 10 s",
+    },
     "checkpoint.paused": {
         "reason": "PauseOutlastsProbe",
         "message": "container counter was not healthy after 3 checkpoints in a row",

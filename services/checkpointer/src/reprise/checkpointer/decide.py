@@ -19,6 +19,14 @@ class Failure:
     archive_path: str = ""
 
 
+@dataclass(frozen=True)
+class Skip:
+    """Why a due checkpoint was not needed."""
+
+    reason: str
+    message: str
+
+
 RIGHTS = (
     "grant the checkpointer's service account `create` on `nodes/checkpoint` (and for kubeadm >= 1.36.1 do not count on "
     "system:kubelet-api-admin, which lacks it): kubectl apply -k deploy/base"
@@ -36,16 +44,18 @@ RUNTIME_CAUSES = (
 )  # fmt: skip
 
 
-def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> bool:
-    """Whether a due checkpoint is not worth taking: several that waited for this node come all at once, and one makes up for
+def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> Skip | None:
+    """Why a due checkpoint is not worth taking: several that waited for this node come all at once, and one makes up for
     all; and a process whose checkpoints take longer than its interval must run in between.
 
     since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
     own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
     """
     if since_last_s is None or trigger in ("demand", "drain", "move", "arm"):
-        return False
-    return since_last_s < interval_s * LEAST_OF_INTERVAL
+        return None
+    if since_last_s >= interval_s * LEAST_OF_INTERVAL:
+        return None
+    return Skip("TooSoon", f"the one before ended {since_last_s:.1f} s earlier, and one is due each {interval_s:g} s")
 
 
 def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # noqa: PLR0911

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
-from reprise.checkpointer.decide import Failure, too_soon
+from reprise.checkpointer.decide import Failure, Skip, too_soon
 from reprise.checkpointer.holding import Holding
 from reprise.checkpointer.ports import Kubelet
-from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken
+from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
@@ -25,6 +25,7 @@ DUE_TO_KUBELET = Histogram(
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
 HELD_AT_MOST_S = 900.0
 TAKEN = Counter("reprise_checkpoints_taken_total", "Archives of healthy processes that the kubelet made")
+SKIPPED = Counter("reprise_checkpoints_skipped_total", "Due checkpoints that were not needed", ["reason"])
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
@@ -45,7 +46,7 @@ class Handlers:
         """By container, the second that its last archive is named by."""
         self._ended: dict[tuple[str, str], float] = {}
         """By container, when its last checkpoint ended, monotonic."""
-        self._done: OrderedDict[str, CheckpointTaken | Failure] = OrderedDict()
+        self._done: OrderedDict[str, CheckpointTaken | Skip | Failure] = OrderedDict()
         """What became of the last due events."""
 
     async def on_due(self, event: CheckpointDue) -> None:
@@ -56,30 +57,33 @@ class Handlers:
         async with self._locks[key]:
             outcome = self._done.get(event.checkpoint_id)
             if outcome is None:
-                if too_soon(self._since_last_s(key), event.interval_s, event.trigger):
-                    log().info("due too soon after the last checkpoint, skipped", checkpoint=event.checkpoint_id)
-                    return
-                # The kubelet names archives by the second: two in one second would overwrite each other.
-                while self._named.get(key) == int(time.time()):
-                    await asyncio.sleep(0.05)
-                self._named[key] = int(time.time())
-                outcome = await self._take(event)
-                self._ended[key] = time.monotonic()
+                outcome = too_soon(self._since_last_s(key), event.interval_s, event.trigger) or await self._take_named(event, key)
                 self._remember(event.checkpoint_id, outcome)
-        if isinstance(outcome, Failure):
-            if outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
-                log().info("it is being moved: no checkpoint now", checkpoint=event.checkpoint_id, pod=event.target.pod)
-                return
-            await self._failed(event, outcome)
-        else:
-            TAKEN.inc()
-            await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
+        match outcome:
+            case Failure():
+                await self._failed(event, outcome)
+            case Skip():
+                await self._skipped(event, outcome)
+            case CheckpointTaken():
+                TAKEN.inc()
+                await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
+
+    async def _take_named(self, event: CheckpointDue, key: tuple[str, str]) -> CheckpointTaken | Skip | Failure:
+        # The kubelet names archives by the second: two in one second would overwrite each other.
+        while self._named.get(key) == int(time.time()):
+            await asyncio.sleep(0.05)
+        self._named[key] = int(time.time())
+        outcome = await self._take(event)
+        self._ended[key] = time.monotonic()
+        if isinstance(outcome, Failure) and outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
+            return Skip("StandsStill", "its process stands still, its last checkpoint before a move or arming is taken")
+        return outcome
 
     def _since_last_s(self, key: tuple[str, str]) -> float | None:
         ended = self._ended.get(key)
         return time.monotonic() - ended if ended is not None else None
 
-    def _remember(self, checkpoint_id: str, outcome: CheckpointTaken | Failure) -> None:
+    def _remember(self, checkpoint_id: str, outcome: CheckpointTaken | Skip | Failure) -> None:
         self._done[checkpoint_id] = outcome
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
@@ -187,6 +191,16 @@ class Handlers:
             return ""
         verdict = await check(probe, pod.ip, container.ports)
         return "" if verdict.healthy else verdict.detail
+
+    async def _skipped(self, event: CheckpointDue, skip: Skip) -> None:
+        SKIPPED.labels(skip.reason).inc()
+        told = {"checkpoint": event.checkpoint_id, "pod": event.target.pod, "reason": skip.reason, "message": skip.message}
+        log().info("checkpoint skipped", **told)
+        skipped = CheckpointSkipped(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reason=skip.reason, message=skip.message,
+        )  # fmt: skip
+        await self._bus.publish(skipped, dedup_id=f"skipped-{event.checkpoint_id}")
 
     async def _failed(self, event: CheckpointDue, failure: Failure) -> None:
         FAILED.labels(failure.reason).inc()

@@ -9,6 +9,7 @@ from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
     CheckpointPruned,
+    CheckpointSkipped,
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
@@ -180,6 +181,8 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
                 "state": "failed", "failed_at": event.at, "reason": event.reason, "message": event.message,
                 "remedy": event.remedy,
             }  # fmt: skip
+        case CheckpointSkipped():
+            return {"state": "skipped", "reason": event.reason, "message": event.message}
         case CheckpointStaged(role="standby"):
             return {
                 "state": "stored", "staged_on": event.node, "staged_at": event.at, "staged_warm": event.warm,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from reprise.contracts.events import Operation
 
-CheckpointState = Literal["due", "taken", "failed", "stored", "pruned"]
+CheckpointState = Literal["due", "skipped", "taken", "failed", "stored", "pruned"]
 FailoverState = Literal["declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed"]
 """In order, as checkpoints' states are: a later one wins, whatever order the events come in."""
 OperationState = Literal["requested", "refused"]

@@ -15,6 +15,7 @@ from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
 from reprise.contracts.model import checkpoint_id
 
 POLL_S = 0.5
+ENDED = ("skipped", "stored", "failed", "pruned")
 
 Name = Annotated[str, typer.Argument(metavar="WORKLOAD", help="[NAMESPACE/][KIND/]NAME; your context's namespace if not named.")]
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
@@ -126,13 +127,13 @@ def _address(found: Claimed) -> str:
 
 
 def _outcomes(session: Session, found: Claimed, ids: set[str], timeout_s: float) -> dict[str, dict[str, Any]]:
-    """The rows of these checkpoints, as far as they are known at the end: stored, failed, or too late."""
+    """The rows of these checkpoints, as far as they are known at the end: ended, or too late."""
     filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
     end, rows = time.monotonic() + timeout_s, dict[str, dict[str, Any]]()
     with session.console() as console:
         while True:
             rows |= {row["checkpoint_id"]: row for row in console.rows("checkpoints", filters, 50) if row["checkpoint_id"] in ids}
-            ended = {name for name, row in rows.items() if row["state"] in ("stored", "failed", "pruned")}
+            ended = {name for name, row in rows.items() if row["state"] in ENDED}
             if ended == ids or time.monotonic() >= end:
                 return rows
             time.sleep(POLL_S)
@@ -143,15 +144,18 @@ def _tell_outcomes(
 ) -> None:
     if output.is_data:
         print_data([rows.get(name, {"checkpoint_id": name, "state": "unknown"}) for name in ids], output)
-    late = [name for name in ids if rows.get(name, {}).get("state") not in ("stored", "failed", "pruned")]
+    late = [name for name in ids if rows.get(name, {}).get("state") not in ENDED]
     failed = [name for name in ids if rows.get(name, {}).get("state") == "failed"]
-    for name in ids.keys() - set(late) - set(failed):
+    skipped = [name for name in ids if rows.get(name, {}).get("state") == "skipped"]
+    for name in ids.keys() - set(late) - set(failed) - set(skipped):
         row = rows[name]
         took = "" if row.get("frozen_time_us") is None else f", it stood still for {row['frozen_time_us'] / 1000:.0f} ms"
         say(f"stored {name} of pod {ids[name]}: {size(row.get('size_bytes'))}{took}", "green")
     for name in failed:
         row = rows[name]
         say(f"failed {name} of pod {ids[name]}: {row['reason']}: {row['message']} ({row['remedy']})", "red")
+    for name in skipped:
+        say(f"skipped {name} of pod {ids[name]}: {rows[name]['reason']}: {rows[name]['message']}", "yellow")
     for name in late:
         state = rows.get(name, {}).get("state", "not begun")
         say(

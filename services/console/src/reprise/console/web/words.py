@@ -43,6 +43,7 @@ FAILOVER = {
 }
 CHECKPOINT = {
     "due": Said("begun", "busy"),
+    "skipped": Said("skipped", "mute"),
     "taken": Said("uploading", "busy"),
     "stored": Said("good", "ok"),
     "failed": Said("failed", "bad"),
@@ -94,6 +95,7 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
     match kind:
         case (
             "checkpoint.failed"
+            | "checkpoint.skipped"
             | "checkpoint.paused"
             | "failover.abandoned"
             | "failover.delayed"
