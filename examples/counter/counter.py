@@ -3,7 +3,7 @@
 
 It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
 answering and counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
-each other.
+each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
 """
 
@@ -126,8 +126,9 @@ class Server(ThreadingHTTPServer):
 def main() -> None:
     counter = Counter(int(os.environ.get("BALLOON_MIB", "0")), int(os.environ.get("DIRTY_PAGES", "1")))
     Handler.counter = counter
+    linger_s = float(os.environ.get("LINGER_S", "0"))
     # Pid 1 has no default action for SIGTERM.
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: threading.Timer(linger_s, os._exit, [0]).start() if linger_s else os._exit(0))
     server = Server(("", int(os.environ.get("PORT", "8080"))), Handler)
     print(f"started run={counter.run} count=0", flush=True)
     threading.Thread(target=counter.tick_for_ever, daemon=True).start()

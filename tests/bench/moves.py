@@ -7,7 +7,7 @@ import time
 
 from reprise_lab import counter
 from reprise_lab.shell import LabError, kubectl, poll
-from reprise_lab.witness import Answer, Witness
+from reprise_lab.witness import Witness
 from rich.progress import Progress
 from rows import Row, protected
 
@@ -21,11 +21,9 @@ def move(witness: Witness, to: str) -> tuple[int, float]:
     kubectl("-n", witness.namespace, "annotate", "deployment", "counter", *wanted, "--overwrite")
     poll(90, lambda: [pod["spec"].get("nodeName") for pod in counter.pods(witness.namespace)] == [to], f"it to be on {to}")
     witness.wait(run, time.monotonic(), 10)
-    told = sorted((answer for answer in witness.history if answer.at > began), key=lambda answer: answer.at)
-    if {answer.run for answer in told} != {run}:
+    if witness.runs(began) != {run} or witness.overlaps(began):
         raise LabError("another instance answered")
-    pairs: list[tuple[Answer, Answer]] = list(itertools.pairwise(told))
-    return max(0, *(a.count - b.count for a, b in pairs)), max(b.at - a.at for a, b in pairs)
+    return max(0, witness.lost_increments(began)), witness.longest_silence_s(began)
 
 
 def moves(progress: Progress) -> list[Row]:

@@ -27,7 +27,7 @@ class Herd:
         name = secrets.token_hex(3)
         self.namespaces = [f"chaos-{name}-{number}" for number in range(SIZE)]
         with ThreadPoolExecutor(SIZE) as pool:
-            list(pool.map(counter.deploy, self.namespaces))
+            list(pool.map(lambda namespace: counter.deploy(namespace, env=counter.LINGERS), self.namespaces))
         self.ready()
 
     def ready(self) -> None:
@@ -43,7 +43,7 @@ class Herd:
 
     def remove(self) -> None:
         with ThreadPoolExecutor(SIZE) as pool:
-            list(pool.map(counter.remove, self.namespaces))
+            list(pool.map(lambda namespace: counter.remove(namespace, wait=False), self.namespaces))
 
     @staticmethod
     def _kept(namespace: str, since: datetime) -> bool:
@@ -88,11 +88,11 @@ def failovers(namespace: str, since: datetime) -> list[dict[str, Any]]:
 
 
 def good(namespace: str) -> list[Good]:
-    """The good checkpoints, on the witness's clock."""
+    """The good checkpoints, on the witness's clock; not those that were found damaged since, and told as that."""
     ahead = time.time() - time.monotonic()
     rows = counter.console(f"checkpoints?namespace={namespace}&limit=100")
     return [
         Good(*(datetime.fromisoformat(r[moment]).timestamp() - ahead for moment in ("kubelet_started_at", "stored_at")))
         for r in rows
-        if r["kubelet_started_at"] and r["stored_at"]
+        if r["kubelet_started_at"] and r["stored_at"] and r["state"] != "failed"
     ]

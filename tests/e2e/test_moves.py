@@ -1,6 +1,5 @@
 """A planned move loses nothing: the process stands still from its last checkpoint on, and goes on elsewhere."""
 
-import itertools
 import json
 import os
 import secrets
@@ -13,7 +12,7 @@ import pytest
 from reprise_lab import counter
 from reprise_lab.paths import KUBECONFIG, NODES
 from reprise_lab.shell import kubectl, poll
-from reprise_lab.witness import Answer, Witness
+from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
 
@@ -25,28 +24,8 @@ def ask_for_a_move(namespace: str, to: str = "any") -> str:
     return request
 
 
-def history_since(witness: Witness, since: float) -> list[Answer]:
-    return sorted((a for a in witness.history if a.at > since), key=lambda a: a.at)
-
-
-def lost_increments(witness: Witness, since: float) -> int:
-    """The most that the count ever went back by."""
-    pairs = itertools.pairwise(history_since(witness, since))
-    return max((earlier.count - later.count for earlier, later in pairs), default=0)
-
-
-def longest_silence_s(witness: Witness, since: float) -> float:
-    return max(later.at - earlier.at for earlier, later in itertools.pairwise(history_since(witness, since)))
-
-
 def wait_moved(namespace: str, seconds: float = 60) -> dict[str, object]:
     return counter.wait_failover(namespace, "move", seconds)
-
-
-def overlap(witness: Witness, since: float) -> bool:
-    """Whether an address answered again after another one had."""
-    order = [address for address, _ in itertools.groupby(a.address for a in history_since(witness, since))]
-    return len(order) != len(set(order))
 
 
 def test_a_move_loses_no_increment_and_nobody_answers_beside_it(armed_counter: Witness) -> None:
@@ -57,17 +36,17 @@ def test_a_move_loses_no_increment_and_nobody_answers_beside_it(armed_counter: W
     assert (row["state"], row["path"], row["standby"]) == ("completed", "shadow", "n2"), row
     after = armed_counter.wait(before.run, time.monotonic(), 10)
     assert after.address != before.address
-    print(f"lost {lost_increments(armed_counter, asked_at)}, unavailable {longest_silence_s(armed_counter, asked_at):.2f} s")
-    assert lost_increments(armed_counter, asked_at) <= 0
-    assert not overlap(armed_counter, asked_at)
+    print(f"lost {armed_counter.lost_increments(asked_at)}, unavailable {armed_counter.longest_silence_s(asked_at):.2f} s")
+    assert armed_counter.lost_increments(asked_at) <= 0
+    assert not armed_counter.overlaps(asked_at)
     assert armed_counter.runs(asked_at) == {before.run}
-    assert longest_silence_s(armed_counter, asked_at) < 4
+    assert armed_counter.longest_silence_s(asked_at) < 4
     poll(10, lambda: counter_pods(namespace) == 1, "the old pod to be gone")
     back_at = time.monotonic()
     ask_for_a_move(namespace, to="n1")
     poll(60, lambda: nodes_of(namespace) == ["n1"], "it to be back on n1")
     armed_counter.wait(before.run, time.monotonic(), 10)
-    assert lost_increments(armed_counter, back_at) <= 0
+    assert armed_counter.lost_increments(back_at) <= 0
     assert armed_counter.runs(asked_at) == {before.run}
 
 
@@ -109,7 +88,7 @@ def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_
     assert wait_moved(namespace)["state"] == "completed"
     armed_counter.wait(before.run, time.monotonic(), 10)
     assert nodes_of(namespace) == ["n2"]
-    assert lost_increments(armed_counter, asked_at) <= 0
+    assert armed_counter.lost_increments(asked_at) <= 0
     assert armed_counter.runs(asked_at) == {before.run}
 
 
@@ -134,7 +113,7 @@ def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(armed_c
     assert (row["state"], row["reason"]) == ("stepped-aside", "NoStandby"), row
     poll(60, lambda: guard(namespace) == "100%", "its guard to let go")
     assert "cannot be moved" in told(namespace, "GuardReleased")
-    assert longest_silence_s(armed_counter, asked_at) < 2
+    assert armed_counter.longest_silence_s(asked_at) < 2
     assert armed_counter.runs(asked_at) == {before.run}
     kubectl("uncordon", "n1", "n2")
     poll(20, lambda: guard(namespace) == "0", "its guard to hold again")
@@ -155,7 +134,7 @@ def test_a_move_that_does_not_come_to_life_lets_the_original_run_on(armed_counte
     assert row["state"] == "stepped-aside", (request, row)
     armed_counter.wait(before.run, time.monotonic(), 10)
     assert nodes_of(namespace) == ["n1"]
-    assert lost_increments(armed_counter, asked_at) <= 0
+    assert armed_counter.lost_increments(asked_at) <= 0
     assert armed_counter.runs(asked_at) == {before.run}
 
 
@@ -171,20 +150,37 @@ def test_a_scale_down_in_the_middle_of_a_move_wins(armed_counter: Witness) -> No
     poll(90, lambda: counter_pods(namespace) == 0, "every pod to be gone")
     ended_at = time.monotonic()
     time.sleep(2)
-    assert not history_since(armed_counter, ended_at)
+    assert not armed_counter.answers(ended_at)
+
+
+def test_a_process_that_takes_its_time_to_end_does_not_run_again_once_it_is_moved(namespace: str) -> None:
+    """Whoever ends the old pod sends it SIGTERM first, and CRI-O resumes it for that (StopLoopForContainer)."""
+    counter.deploy(namespace, env=counter.LINGERS)
+    counter.wait_armed(namespace)
+    counter.wait_checkpoint(namespace)
+    with Witness(namespace) as witness:
+        before, asked_at = witness.last(), time.monotonic()
+        ask_for_a_move(namespace)
+        assert wait_moved(namespace)["state"] == "completed"
+        poll(20, lambda: counter_pods(namespace) == 1, "the old pod to be gone")
+        time.sleep(1)
+        assert not witness.overlaps(asked_at), "the old one answers beside the new one"
+        assert witness.lost_increments(asked_at) <= 0
+        assert witness.runs(asked_at) == {before.run}
 
 
 def test_arming_loses_no_increment(namespace: str) -> None:
-    counter.deploy(namespace)
+    """Nor does its process run again to be ended for it."""
+    counter.deploy(namespace, env=counter.LINGERS)
     with Witness(namespace) as witness:
         began, run = time.monotonic(), witness.last().run
         counter.wait_armed(namespace)
         poll(20, lambda: bool(armings(namespace)), "the arming to end", 0.1)
         witness.wait(run, time.monotonic(), 10)
         assert armings(namespace)[0]["state"] == "completed"
-        assert lost_increments(witness, began) <= 0
+        assert witness.lost_increments(began) <= 0
         assert witness.runs(began) == {run}
-        print(f"unavailable {longest_silence_s(witness, began):.2f} s")
+        print(f"unavailable {witness.longest_silence_s(began):.2f} s")
 
 
 def armings(namespace: str) -> list[dict[str, object]]:
@@ -204,5 +200,5 @@ def test_a_pod_that_is_not_armed_is_moved_too(namespace: str) -> None:
         ask_for_a_move(namespace)
         assert wait_moved(namespace)["state"] == "completed"
         witness.wait(before.run, time.monotonic(), 10)
-        assert lost_increments(witness, asked_at) <= 0
+        assert witness.lost_increments(asked_at) <= 0
         assert witness.runs(asked_at) == {before.run}

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from reprise_lab import listing
@@ -11,21 +12,27 @@ from reprise_lab.witness import ask
 
 EXAMPLE = CHECKOUT / "examples/counter"
 LIVE = "localhost:5797/"
+LINGERS = {"LINGER_S": "2"}
+"""The environment of one that goes on for a while when it is told to end: what should not run again would be seen to."""
 
 
-def deploy(namespace: str, *, annotations: dict[str, str] | None = None, env: dict[str, str] | None = None) -> None:
-    """A fresh counter in a namespace of its own; annotations and env override the example's. Returns when it serves."""
+def deploy(
+    namespace: str, *, annotations: Mapping[str, str | None] | None = None, env: dict[str, str] | None = None
+) -> None:  # fmt: skip
+    """A fresh counter in a namespace of its own; annotations (None removes one) and env override the example's. Returns when it
+    serves.
+    """
     remove(namespace)
     kubectl("create", "namespace", namespace)
-    kubectl("-n", namespace, "apply", "-k", str(EXAMPLE))
-    patch: dict[str, Any] = {"metadata": {"annotations": annotations or {}}}
-    if env:
-        container: dict[str, Any] = {"name": "counter", "env": [{"name": k, "value": v} for k, v in env.items()]}
-        if "BALLOON_MIB" in env:  # its checkpoint's pause would outlast the kubelet's patience: CHANGELOG, known limits
-            container["livenessProbe"] = {"failureThreshold": 60}
-        patch["spec"] = {"template": {"spec": {"containers": [container]}}}
-    if annotations or env:
-        kubectl("-n", namespace, "patch", "deployment", "counter", "-p", json.dumps(patch))
+    made = json.loads(kubectl("-n", namespace, "apply", "-k", str(EXAMPLE), "--dry-run=client", "-o", "json"))
+    deployment = next(item for item in made["items"] if item["kind"] == "Deployment")
+    told = deployment["metadata"]["annotations"] | (annotations or {})
+    deployment["metadata"]["annotations"] = {name: value for name, value in told.items() if value is not None}
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": k, "value": v} for k, v in (env or {}).items()]
+    if env and "BALLOON_MIB" in env:  # its checkpoint's pause would outlast the kubelet's patience: CHANGELOG, known limits
+        container["livenessProbe"]["failureThreshold"] = 60
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(made))
     kubectl("-n", namespace, "rollout", "status", "deployment/counter", "--timeout=60s")
 
 

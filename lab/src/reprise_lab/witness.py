@@ -120,3 +120,19 @@ class Witness:
     def runs(self, since: float = 0.0) -> set[str]:
         """Every run id that answered after `since`."""
         return {answer.run for answer in self.history if answer.at > since}
+
+    def answers(self, since: float) -> list[Answer]:
+        """In the order in which they came, whoever gave them."""
+        return sorted((answer for answer in self.history if answer.at > since), key=lambda answer: answer.at)
+
+    def lost_increments(self, since: float) -> int:
+        """The most that the count ever went back by; negative if it only grew."""
+        return max((earlier.count - later.count for earlier, later in itertools.pairwise(self.answers(since))), default=0)
+
+    def longest_silence_s(self, since: float) -> float:
+        return max((later.at - earlier.at for earlier, later in itertools.pairwise(self.answers(since))), default=0.0)
+
+    def overlaps(self, since: float) -> bool:
+        """Whether an address answered again after another one had."""
+        order = [address for address, _ in itertools.groupby(answer.address for answer in self.answers(since))]
+        return len(order) != len(set(order))

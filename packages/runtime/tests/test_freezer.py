@@ -1,5 +1,6 @@
 """The freezer's two layouts, on a directory tree with the kernel's file names."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -21,22 +22,36 @@ def test_v1_finds_the_container_and_not_its_conmon(tmp_path: Path) -> None:
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     assert not freezer.limitation()
-    assert freezer.freeze("abc")
+    assert freezer.freeze_alone("abc")
     assert freezer.is_frozen("abc")
     assert (pod / "crio-conmon-abc/freezer.state").read_text() == "THAWED"
     freezer.thaw("abc")
     assert not freezer.is_frozen("abc")
 
 
-def test_v2_writes_cgroup_freeze(tmp_path: Path) -> None:
+def v2_group(tmp_path: Path) -> Path:
     group = tmp_path / "kubepods.slice/kubepods-podu1.slice/crio-abc.scope"
     group.mkdir(parents=True)
     (group / "cgroup.freeze").write_text("0")
+    (group.parent / "cgroup.freeze").write_text("0")
     (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
     (group / "pids.current").write_text("1\n")
+    return group
+
+
+def test_v2_writes_cgroup_freeze_of_the_pod_or_of_the_container_alone(tmp_path: Path) -> None:
+    group = v2_group(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
+    assert freezer.runs("abc")
     assert freezer.freeze("abc")
-    assert (group / "cgroup.freeze").read_text() == "1"
+    assert ((group.parent / "cgroup.freeze").read_text(), (group / "cgroup.freeze").read_text()) == ("1", "0")
+    assert freezer.is_frozen("abc")
+    freezer.thaw("abc")
+    assert not freezer.is_frozen("abc")
+    assert freezer.freeze_alone("abc")
+    assert ((group.parent / "cgroup.freeze").read_text(), (group / "cgroup.freeze").read_text()) == ("0", "1")
+    freezer.thaw_alone("abc")
+    assert freezer.runs("abc")
 
 
 def test_a_container_that_is_gone_is_not_an_error(tmp_path: Path) -> None:
@@ -53,18 +68,97 @@ def test_a_node_without_the_freezer_says_why(tmp_path: Path, monkeypatch: pytest
     assert "cannot be written" in CgroupFreezer(str(tmp_path)).limitation()
 
 
-def test_what_is_paused_is_held_by_its_pod_and_then_by_itself(tmp_path: Path) -> None:
+def test_what_is_paused_is_held_by_its_pod_so_that_no_resume_lets_it_run(tmp_path: Path) -> None:
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     (pod / "crio-abc/freezer.self_freezing").write_text("1\n")
     assert freezer.hold("abc")
     assert (pod / "freezer.state").read_text() == "FROZEN"
-    freezer.settle("abc")
-    assert (pod / "freezer.state").read_text() == "THAWED"
-    assert freezer.is_frozen("abc")
-    (pod / "freezer.state").write_text("FROZEN")
+    assert (pod / "crio-abc/freezer.state").read_text() == "THAWED", "its own is the runtime's to write"
     freezer.thaw("abc")
-    assert (pod / "freezer.state").read_text() == "THAWED", "whoever was killed in between leaves no pod frozen"
+    assert (pod / "freezer.state").read_text() == "THAWED"
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that were sent SIGKILL; 8 has ended by itself."""
+    found: list[int] = []
+
+    def kill(pid: int, number: int) -> None:
+        assert number == signal.SIGKILL
+        found.append(pid)
+        if pid == 8:
+            raise ProcessLookupError
+
+    monkeypatch.setattr("os.kill", kill)
+    return found
+
+
+def test_v1_each_process_is_killed_before_any_is_thawed(tmp_path: Path, killed: list[int]) -> None:
+    pod = v1_pod(tmp_path)
+    freezer = CgroupFreezer(str(tmp_path))
+    (pod / "crio-abc/cgroup.procs").write_text("7\n8\n")
+    (pod / "crio-abc/inner").mkdir()
+    (pod / "crio-abc/inner/cgroup.procs").write_text("9\n")
+    (pod / "crio-conmon-abc/cgroup.procs").write_text("5\n")
+    (pod / "freezer.state").write_text("FROZEN")
+    (pod / "crio-abc/freezer.state").write_text("FROZEN")
+    freezer.kill("abc")
+    assert sorted(killed) == [7, 8, 9]
+    assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
+    assert (pod / "freezer.state").read_text() == "FROZEN", "whoever froze the pod thaws it"
+
+
+def test_v1_what_cannot_be_seen_is_not_thawed(tmp_path: Path, killed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = v1_pod(tmp_path)
+    freezer = CgroupFreezer(str(tmp_path))
+    freezer.freeze_alone("abc")
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    with pytest.raises(OSError, match="hostPID"):
+        freezer.kill("abc")
+    assert (pod / "crio-abc/freezer.state").read_text() == "FROZEN"
+    assert not killed
+    assert "hostPID" in freezer.limitation()
+
+
+def test_v1_what_has_ended_already_is_thawed(tmp_path: Path, killed: list[int]) -> None:
+    pod = v1_pod(tmp_path)
+    freezer = CgroupFreezer(str(tmp_path))
+    (pod / "crio-abc/freezer.state").write_text("FROZEN")
+    freezer.kill("abc")  # still counted, not listed: nobody has reaped it
+    assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
+    assert not killed
+
+
+UID = "214681c1-a711-4885-b5a4-fd3286124b1e"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"kubepods/burstable/pod{UID}", f"kubepods/pod{UID}",
+        f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice",
+        f"kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_frozen_pod_is_found_and_thawed_by_its_uid_whatever_is_left_in_it(tmp_path: Path, path: str, version: int) -> None:
+    pod = tmp_path / ("freezer" if version == 1 else ".") / path
+    pod.mkdir(parents=True)
+    told, state = ("freezer.self_freezing", "freezer.state") if version == 1 else ("cgroup.freeze", "cgroup.freeze")
+    (pod / told).write_text("1\n")
+    freezer = CgroupFreezer(str(tmp_path))
+    assert freezer.frozen_pods() == {UID}
+    freezer.thaw_pod("another")
+    assert (pod / told).read_text() == "1\n"
+    freezer.thaw_pod(UID)
+    assert (pod / state).read_text() in ("THAWED", "0")
+
+
+def test_v2_is_killed_by_its_cgroup(tmp_path: Path) -> None:
+    group = v2_group(tmp_path)
+    CgroupFreezer(str(tmp_path)).kill("abc")
+    assert (group / "cgroup.kill").read_text() == "1"
 
 
 def test_what_ran_a_moment_before_is_not_held(tmp_path: Path) -> None:
@@ -82,4 +176,5 @@ def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(
     (counted / "pids.current").write_text("0\n")
     assert not freezer.runs("abc")
     assert not freezer.freeze("abc")
+    assert not freezer.freeze_alone("abc")
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"

@@ -9,7 +9,7 @@ class Node:
     """A container whose checkpoint the test goes through by hand."""
 
     def __init__(self) -> None:
-        self.pause = self.pod_frozen = self.frozen = False
+        self.pause = self.pod_frozen = False
         self.stats: int | None = 7
         """Of the checkpoint before."""
         self.looked = threading.Event()
@@ -22,15 +22,8 @@ class Node:
         self.pod_frozen = self.pause
         return self.pause
 
-    def paused(self, container_id: str) -> bool:
-        self.looked.set()
-        return self.pause
-
-    def settle(self, container_id: str) -> None:
-        self.frozen, self.pod_frozen = True, False
-
     def thaw(self, container_id: str) -> None:
-        self.frozen = self.pod_frozen = False
+        self.pod_frozen = False
 
     def seen(self) -> None:
         """The watcher has looked at what is now."""
@@ -39,7 +32,7 @@ class Node:
             assert self.looked.wait(5)
 
 
-async def test_what_is_pausewhen_criu_ends_stands_still_afterwards() -> None:
+async def test_what_is_paused_when_criu_ends_stands_still_afterwards() -> None:
     node = Node()
     async with Holding(node, node).during("c1") as hold:
         node.pause = True
@@ -50,7 +43,7 @@ async def test_what_is_pausewhen_criu_ends_stands_still_afterwards() -> None:
             pass
         node.stats, node.pause = None, False
     assert hold.held
-    assert (node.frozen, node.pod_frozen) == (True, False), "the pod itself runs on: the container's monitor is in it"
+    assert node.pod_frozen
 
 
 async def test_what_ran_again_already_is_not_held() -> None:
@@ -58,7 +51,7 @@ async def test_what_ran_again_already_is_not_held() -> None:
     async with Holding(node, node).during("c1") as hold:
         node.stats = 8
     assert not hold.held
-    assert not node.frozen
+    assert not node.pod_frozen
 
 
 async def test_a_dump_that_failed_holds_nothing() -> None:
@@ -68,21 +61,3 @@ async def test_a_dump_that_failed_holds_nothing() -> None:
         node.seen()
     assert not hold.held
     assert not node.pod_frozen
-
-
-async def test_the_pod_is_frozen_no_longer_than_the_pause_even_if_the_kubelet_never_answers() -> None:
-    """CRI-O, ending the container, has the lock that its checkpoint waits for: it kills nothing in a frozen pod."""
-    node = Node()
-    async with Holding(node, node).during("c1") as hold:
-        node.pause, node.stats = True, 8
-        while not node.pod_frozen:
-            pass
-        node.seen()
-        assert node.pod_frozen, "the pause is still on"
-        node.pause = False
-        while node.pod_frozen:
-            pass
-        assert node.frozen
-        node.frozen = False  # runc thaws what it kills
-    assert hold.held
-    assert not node.frozen, "once is enough: what was killed meanwhile is not frozen again"

@@ -48,15 +48,15 @@ class Node:
 
     def births(self, budget_s: float = BUDGET_S) -> births.Births:
         here: Any = self
-        return births.Births(here, Origins(here), here, self.folder, budget_s, self.isolated.__contains__)
+        return births.Births(Origins(here), here, self.folder, budget_s, self.isolated.__contains__)
 
-    def freeze(self, container_id: str) -> bool:
+    def freeze_alone(self, container_id: str) -> bool:
         if self.fails:
             raise OSError("busy")
         self.frozen.add(container_id)
         return True
 
-    def thaw(self, container_id: str) -> None:
+    def thaw_alone(self, container_id: str) -> None:
         self.frozen.discard(container_id)
 
     async def is_restored(self, container_id: str) -> bool:
@@ -64,7 +64,7 @@ class Node:
             raise CriError("it does not answer", subject=container_id)
         return container_id == "c3"
 
-    async def stop_container(self, container_id: str, grace_s: int) -> None:
+    def kill(self, container_id: str) -> None:
         self.frozen.discard(container_id)
         self.ended.append(container_id)
 

@@ -163,6 +163,11 @@ class TestReturn:
     def test_what_its_owner_may_have_replaced_is_not_thawed_either(self) -> None:
         assert not may_thaw(None, wanted=False).may
 
+    def test_what_is_being_deleted_is_ended_where_it_stands(self) -> None:
+        restorers = Fence(pod_uid="u1", holder="restorer", failover_id="fo-1")
+        assert [may_thaw(fence, wanted=False).over for fence in (None, restorers)] == [True, True]
+        assert not may_thaw(restorers, wanted=True).over, "its kubelet would start it again"
+
     def test_what_nobody_took_or_was_let_go_of_runs_on(self) -> None:
         assert may_thaw(None, wanted=True).may
         assert may_thaw(Fence(pod_uid="u1", holder="nobody", failover_id="fo-1"), wanted=True).may

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reprise.contracts.events import CheckpointStored, ImageBuilt
+from reprise.contracts.events import CheckpointStored, ImageBuilt, Trigger
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.model import Good, Need, Recovery
@@ -28,11 +28,11 @@ class Restorer:
     async def send(self, event: CheckpointStored, _pod: object) -> None:
         self.sent.append(event.checkpoint_id)
 
-    async def hears(self, live_id: str) -> list[str]:
+    async def hears(self, live_id: str, trigger: Trigger = "interval") -> list[str]:
         """Of a checkpoint that its node holds under this live id; the references that its own node is asked to stage."""
         await self.handlers.on_stored(
             CheckpointStored(
-                node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", manifest_key="k", size=1,
+                node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger=trigger, manifest_key="k", size=1,
                 sha256="", transfer_s=0.1, kubelet_s=0.1, stats=CriuStats(), live_id=live_id,
             )
         )  # fmt: skip
@@ -54,6 +54,11 @@ async def test_its_own_node_is_asked_for_what_it_does_not_hold_and_the_standby_a
     restorer = Restorer(named)
     assert await restorer.hears(told) == asked
     assert restorer.sent == ["ck1"]
+
+
+async def test_an_armings_last_one_is_held_by_the_name_that_its_pod_is_to_go_by() -> None:
+    assert await Restorer("u1").hears("fo-1", "arm") == []
+    assert await Restorer("u1").hears("", "arm") == ["localhost:5797/default/u1/counter:live"]
 
 
 async def test_what_was_given_up_is_staged_nowhere() -> None:

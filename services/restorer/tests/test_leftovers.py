@@ -14,7 +14,7 @@ from reprise.contracts.records import Fence
 from reprise.restorer import leftovers
 from reprise.restorer.decide import LEFT_OVER_S, left_over, spent
 from reprise.restorer.leftovers import LeftOvers
-from reprise.restorer.model import STEPS, LiveRef, PodNames, Saga, Standby
+from reprise.restorer.model import STEPS, LiveRef, PodNames, Recovery, Saga, Standby
 from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
@@ -80,12 +80,15 @@ sagas = st.builds(
 @given(references, st.lists(pods, max_size=4), st.lists(sagas, max_size=3))
 def test_the_rule_is_every_name_and_the_hour(shown: LiveRef, there: list[PodNames], records: list[Saga]) -> None:
     """Told another way than the rule does it; and more pods or records never make anything left over."""
-    said = {p.uid for p in there if p.workload.namespace == shown.namespace}
+    here = [p for p in there if p.workload.namespace == shown.namespace]
+    first = {p.uid for p in here if p.live_id in ("", p.uid)}
+    """Pods that still go by their first name."""
+    said = set(first)
     said |= {p.live_id for p in there if p.workload.namespace == shown.namespace and p.live_id}
     said |= {i.split("/")[2] for p in there if p.workload.namespace == shown.namespace for i in p.images if "/" in i}
     running = [r for r in records if not r.ended and r.workload.namespace == shown.namespace]
     said |= {r.failover_id for r in running} | {r.target.pod_uid for r in running}
-    by_pod = {p.uid for p in there if p.workload.namespace == shown.namespace} | {r.target.pod_uid for r in running}
+    by_pod = {p.uid for p in here if p.uid in first or p.uid != shown.live_id} | {r.target.pod_uid for r in running}
     gone = left_over(shown, there, records)
     assert gone == (shown.live_id not in said and shown.pod_uid not in by_pod and shown.idle_s >= LEFT_OVER_S)
     if not gone:
@@ -242,6 +245,19 @@ async def test_fences_and_failovers_go_when_their_pod_was_gone_for_an_hour_and_n
     assert (await fences.get("u1"), await world.sagas.get("fo-u1")) == (None, None)
     assert await fences.get("u2")
     assert await world.sagas.get("fo-u2"), "its pod is there"
+
+
+@pytest.mark.looptime
+async def test_what_is_remembered_of_a_live_reference_goes_when_no_pod_goes_by_that_name(world: World) -> None:
+    recoveries = Bucket(world.bus, "recoveries", Recovery)
+    world.cluster.there = (PodNames(WORKLOAD, "u2", ("counter:1",)), PodNames(WORKLOAD, "u3", ("counter:1",), "rs-3"))
+    await world.sagas.put("fo-4", saga(step="verify", failover_id="fo-4", target=TARGET.model_copy(update={"pod_uid": "u9"})))
+    for live_id in ("u1", "u2", "rs-3", "fo-4-2"):
+        await recoveries.put(f"{live_id}.counter", Recovery(checkpoint_id="ck1"))
+    for _ in range(7):
+        await world.look()
+    left = [entry.key for entry in await recoveries.entries()]
+    assert sorted(left) == ["fo-4-2.counter", "rs-3.counter", "u2.counter"]
 
 
 @pytest.mark.looptime

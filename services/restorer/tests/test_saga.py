@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
+from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import Event, FailoverHolding
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
@@ -55,16 +56,17 @@ class World:
         self.store = MemoryStore(GOOD)
         self.cluster = MemoryCluster(self.store, (N1, N2))
         self.target = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-        armed = path in ("in-place-armed", "shadow")
+        armed = path in ("in-place-armed", "shadow", "restore")
         self.cluster.add(replace(OLD, image=LIVE if armed else COLD_IMAGE), "n1")
         self.store.live[LIVE] = "ck3" if armed else ""
         if path == "in-place-armed":
             self.cluster.restart("counter-1")  # the kubelet's own restart needs none of us
-        self.cause = {"shadow": "node-loss", "arm": "arm", "move": "move"}.get(path, "crash")
+        self.cause = {"shadow": "node-loss", "arm": "arm", "move": "move", "restore": "restore"}.get(path, "crash")
         self.stands_still = False
         self.unheld = ""
         """Why its node cannot hold it."""
-        if path in ("move", "arm"):
+        self.wanted = "ck2" if path == "restore" else ""
+        if path in ("move", "arm", "restore"):
             self.cluster.run("counter-1", "running")
             self.cluster.change("counter-1", container_id="c1")
         self.calls: list[str] = []
@@ -102,7 +104,8 @@ class World:
     def saga(self, **fields: object) -> Saga:
         name = failover_id(self.target, node_lost=self.cause == "node-loss")
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(fields.pop("judged", 0)))  # type: ignore[call-overload]
-        return Saga(failover_id=name, workload=WORKLOAD, target=self.target, cause=self.cause, declared_at=at, **fields)  # type: ignore[arg-type]
+        asked = {"failover_id": name, "target": self.target, "cause": self.cause, "declared_at": at, "wanted": self.wanted}
+        return Saga(workload=WORKLOAD, **asked | fields)  # type: ignore[arg-type]
 
     def runner(self) -> SagaRunner:
         self.store.on_call = self.cluster.on_call = self._on_call
@@ -174,6 +177,14 @@ def its_node_cannot_hold_it(world: World) -> None:
     world.unheld = "CannotHold"
 
 
+def what_is_wanted_is_poisoned(world: World) -> None:
+    world.store.poison = frozenset({"ck2"})
+
+
+def what_is_wanted_is_gone(world: World) -> None:
+    world.wanted = "ck0"
+
+
 def no_standby(world: World) -> None:
     world.cluster.listed = (N1,)
 
@@ -201,6 +212,11 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("move", nothing_comes_to_life, "abandoned", ["running"]),
     ("move", no_standby, "abandoned", ["running"]),
     ("move", deleted, "abandoned", ["running"]),
+    ("restore", nothing, "complete", ["ck2"]),
+    ("restore", what_is_wanted_is_poisoned, "complete", ["ck3"]),
+    ("restore", hopeless, "abandoned", [BLANK]),
+    ("restore", what_is_wanted_is_gone, "abandoned", ["running"]),
+    ("restore", deleted, "abandoned", ["running"]),
 ]
 NAMES = [f"{path}, {prepare.__name__}" for path, prepare, *_ in CASES]
 
@@ -257,6 +273,38 @@ async def test_the_budget_of_delays_ends() -> None:
     assert ended.step == "abandoned"
     assert (world.told().count("failover.delayed"), world.told().count("failover.abandoned")) == (DELAYS, 1)
     assert (await world.run(judged=99)).step == "abandoned", "nothing is new: the budget holds"
+
+
+@pytest.mark.looptime
+async def test_after_a_restore_what_was_newer_is_not_chosen_by_a_failover_and_can_be_asked_for() -> None:
+    world = World("restore")
+    restored = await world.run()
+    noted = await world.recovery(restored.live_id)
+    assert (noted.checkpoint_id, noted.void, noted.dead) == ("ck2", ("ck3",), ("c1",))
+    late = Good("ck4", Need(), container_id="c1")  # its dump of the process that was ended had begun before
+    world.store.good_ones = (late, *world.store.good_ones)
+    world.cluster.pods["counter-1"].came_of = ""  # its node is lost
+    lost = world.saga(failover_id="fo-later", cause="node-loss", wanted="")
+    assert (await world.runner().run(lost)).checkpoint_id == "ck2"
+
+    world = World("restore")
+    await world.run()
+    back = world.saga(failover_id="rs-back", wanted="ck3")
+    ended = await world.runner().run(back)
+    assert (ended.step, world.cluster.serving(), (await world.recovery(ended.live_id)).void) == ("complete", ["ck3"], ())
+
+
+@pytest.mark.looptime
+async def test_a_restore_that_cannot_even_begin_leaves_the_process_alone() -> None:
+    world = World("restore")
+
+    async def forbidden(*_: object) -> None:
+        raise RecoveryError("its image could not be set: Forbidden", subject="pod default/counter-1")
+
+    world.cluster.set_image = forbidden  # type: ignore[method-assign]
+    ended = await world.run()
+    assert (ended.step, ended.stop and ended.stop.outcome) == ("abandoned", "step-aside")
+    assert world.cluster.serving() == ["running"]
 
 
 async def node_claims(world: World) -> int:

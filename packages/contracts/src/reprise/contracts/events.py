@@ -8,7 +8,7 @@ from reprise.contracts.model import CriuStats, Frozen, Target, Workload, now
 VERSION = "v1"
 
 Trigger = Literal["interval", "first", "demand", "drain", "move", "arm"]
-Cause = Literal["crash", "hang", "node-loss", "arm", "move"]
+Cause = Literal["crash", "hang", "node-loss", "arm", "move", "restore"]
 Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
 Prestage = Literal["image", "chunks", "none"]
@@ -18,7 +18,7 @@ Outcome = Literal["cold", "hand-over", "step-aside"]
 or a node that came back made it needless."""
 
 
-Operation = Literal["checkpoint", "move", "drain", "undrain"]
+Operation = Literal["checkpoint", "move", "restore", "drain", "undrain"]
 """What a person can ask for. drain: that everything protected is moved off a node; undrain: that it takes pods again."""
 
 
@@ -45,6 +45,8 @@ class CheckpointDue(Event):
     keep: PositiveInt
     hold: bool = False
     """The process is not to run after it: a planned move's last checkpoint."""
+    live_id: str = ""
+    """What its live reference is to be called; empty: as its pod's."""
 
 
 class CheckpointTaken(Event):
@@ -167,7 +169,7 @@ class ImageBuilt(Event):
 
 
 class FailoverDeclared(Event):
-    """A protected container crashed, hangs, or its node is lost; or a planned in-place restore is wanted."""
+    """A protected container crashed, hangs, or its node is lost; or it is to be armed, moved, or restored from what it was."""
 
     TYPE: ClassVar[str] = "failover.declared"
     failover_id: str
@@ -184,6 +186,8 @@ class FailoverDeclared(Event):
     """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
+    wanted: str = ""
+    """Of a restore that somebody asked for: the checkpoint."""
 
 
 class FailoverStarted(Event):
@@ -214,6 +218,8 @@ class FailoverHolding(Event):
     """How long the process may stand still before its node lets it run on, unless it was fenced by then."""
     attempt: int = 1
     cause: Cause = "move"
+    live_id: str = ""
+    """What the checkpoint's live reference is to be called on that node; empty: as its pod's."""
 
 
 class FailoverFenced(Event):
@@ -284,6 +290,8 @@ class OperationRequested(Event):
     user: str
     to: str = ""
     """Where it is to be moved; empty: wherever the planner chooses."""
+    checkpoint_id: str = ""
+    """What it is to be restored from."""
 
 
 class OperationRefused(Event):

@@ -97,6 +97,11 @@ def move_id(workload: Workload, container: str, request: str) -> str:
     return f"mv-{_digest(workload.namespace, workload.kind, workload.name, container, request)}"
 
 
+def restore_id(workload: Workload, container: str, request: str) -> str:
+    """Name a restore that somebody asked for by the asking."""
+    return f"rs-{_digest(workload.namespace, workload.kind, workload.name, container, request)}"
+
+
 def _digest(*parts: str) -> str:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=5).hexdigest()
 

@@ -1,13 +1,23 @@
 """The cgroup freezer, v1 (`freezer.state`) and v2 (`cgroup.freeze`).
 
+What may not run again is frozen by its pod's cgroup: the container's own is thawed by whoever ends it. CRI-O resumes a container
+that it takes for paused, as each one that it has checkpointed, before it sends the stop signal (internal/oci/runtime_oci.go,
+StopLoopForContainer), and the process would do whatever it does at its end, beside the one that was restored of it.
+
 Source: kernel Documentation/admin-guide/cgroup-v1/freezer-subsystem.rst and cgroup-v2.rst.
 """
 
+import contextlib
 import os
+import re
+import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 SETTLE_S = 1.0
+POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?:\.slice)?$")
+"""A pod's cgroup, by either driver of the kubelet's (pkg/kubelet/cm/cgroup_manager_linux.go); static pods have other UIDs."""
 
 
 class CgroupFreezer:
@@ -29,35 +39,98 @@ class CgroupFreezer:
         file = groups[0] / ("freezer.state" if self._v1 else "cgroup.freeze")
         if not file.is_file():
             return f"the kernel offers no {file}"
-        return "" if os.access(file, os.W_OK) else f"{file} cannot be written"
+        if not os.access(file, os.W_OK):
+            return f"{file} cannot be written"
+        if self._v1 and self._is_blind():
+            return "this node has cgroup v1, where what is frozen can be ended only from the node's own PID namespace (hostPID)"
+        return ""
 
     def freeze(self, container_id: str) -> bool:
+        """The container's whole pod."""
         group = self._group(container_id)
-        if group is None or self._empty(group):
+        return group is not None and self._freeze(group, group.parent)
+
+    def freeze_alone(self, container_id: str) -> bool:
+        """The container without its pod: whoever ends it may let it run for a moment."""
+        group = self._group(container_id)
+        return group is not None and self._freeze(group, group)
+
+    def _freeze(self, group: Path, by: Path) -> bool:
+        if self._empty(group):
             return False
-        self._write(group, frozen=True)
+        self._write(by, frozen=True)
         end = time.monotonic() + SETTLE_S
         while not self._read(group):
             if time.monotonic() > end:
                 raise OSError(f"{group} did not freeze within {SETTLE_S} s")
             time.sleep(0.005)
         if self._empty(group):
-            # Its process ended just then. Left frozen, runc would take it for paused, and CRI-O for running, for ever.
-            self._write(group, frozen=False)
+            # Its process ended just then. Left frozen, runc would take it for paused, and CRI-O for running, for ever; and in a
+            # frozen pod nothing can be started.
+            self._write(by, frozen=False)
             return False
         return True
 
     def thaw(self, container_id: str) -> None:
-        """Its pod too: a hold that was cut short left that frozen."""
+        """Its pod too."""
         if group := self._group(container_id):
             self._write(group, frozen=False)
             self._write(group.parent, frozen=False)
+
+    def thaw_alone(self, container_id: str) -> None:
+        if group := self._group(container_id):
+            self._write(group, frozen=False)
+
+    def frozen_pods(self) -> set[str]:
+        """UIDs of the pods that were told to freeze as a whole: nobody but us does that."""
+        return {uid for uid, group in self._pods() if self._itself(group)}
+
+    def thaw_pod(self, pod_uid: str) -> None:
+        """Whatever is left of it."""
+        for uid, group in self._pods():
+            if uid == pod_uid:
+                self._write(group, frozen=False)
+
+    def _pods(self) -> Iterator[tuple[str, Path]]:
+        for pattern in ("kubepods*/*pod*", "kubepods*/*/*pod*"):
+            for path in self._root.glob(pattern):
+                if found := POD.search(path.name):
+                    yield found[1].replace("_", "-"), path
+
+    def kill(self, container_id: str) -> None:
+        """SIGKILL to each process of it, which then runs no instruction any more, and thaw it; not its pod. Raises OSError if
+        that cannot be done, and it is as before then.
+
+        v1: a frozen process dies when it is thawed, its pod too. Without the signal to each, those beside the first would
+        run until the kernel has ended their PID namespace.
+        """
+        group = self._group(container_id)
+        if group is None:
+            return
+        if not self._v1:
+            (group / "cgroup.kill").write_text("1")  # since Linux 5.14
+        elif not self._empty(group):
+            self._signal_all(group)
+        self._write(group, frozen=False)
+
+    def _is_blind(self) -> bool:
+        """Whether this is a container's own PID namespace, in which the node's processes cannot be seen."""
+        return 1 in (os.getpid(), os.getppid())
+
+    def _signal_all(self, group: Path) -> None:
+        """Frozen ones fork no others. One that has ended is counted until it is reaped, but not listed."""
+        found = [int(line) for procs in group.rglob("cgroup.procs") for line in procs.read_text().split()]
+        if not found and self._is_blind():
+            raise OSError(f"the processes of {group} cannot be seen from here: this is not the node's PID namespace (hostPID)")
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def hold(self, container_id: str) -> bool:
         """Freeze the whole pod while its container is paused by somebody else, so that it stays so when he ends the pause.
 
         True only if the container was paused without a break until the pod was frozen: then no instruction of it ran in
-        between, and none will. The pod is the parent cgroup: what is written to the container's own does not thaw it.
+        between, and none will.
         """
         group = self._group(container_id)
         if group is None:
@@ -67,21 +140,6 @@ class CgroupFreezer:
             return True
         self._write(group.parent, frozen=False)
         return False
-
-    def paused(self, container_id: str) -> bool:
-        """Whether the container itself was told to stand still, whatever its pod was told."""
-        group = self._group(container_id)
-        return group is not None and self._itself(group)
-
-    def settle(self, container_id: str) -> None:
-        """After hold(), once the pause has been ended: the container alone is frozen, not its pod.
-
-        The container's monitor is in its pod and must run for the container to be ended.
-        """
-        group = self._found.get(container_id)
-        self.freeze(container_id)
-        if group and group.parent.is_dir():
-            self._write(group.parent, frozen=False)
 
     def runs(self, container_id: str) -> bool:
         """Whether it has a process that is not frozen: the end of a checkpoint's pause thaws what was frozen during it."""
@@ -134,7 +192,7 @@ class CgroupFreezer:
                 state = (group / "freezer.state").read_text().strip()
                 return state == "FROZEN" or (freezing and state == "FREEZING")
             if freezing:
-                return (group / "cgroup.freeze").read_text().strip() == "1"
+                return self._itself(group) or self._itself(group.parent)
             return "frozen 1" in (group / "cgroup.events").read_text()
         except OSError:
             return False

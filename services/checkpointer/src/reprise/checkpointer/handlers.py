@@ -113,7 +113,7 @@ class Handlers:
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
-            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=pod.live_id, held=held,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=event.live_id or pod.live_id, held=held,
         )  # fmt: skip
 
     def _stands_still(self, event: CheckpointDue) -> bool:

@@ -6,9 +6,8 @@ internal/lib/checkpoint.go). CRIU needs to thaw it for a moment and gives it bac
 the pod above the container; and afterwards it can be told whether that was in time, because the container's own freezer
 says whether its pause was still on. If it was not, the checkpoint is as good as any, but nothing is held.
 
-The pod is frozen no longer than the pause lasts, whenever the kubelet answers: of a pod that is deleted meanwhile CRI-O
-ends the container first (StopLoopForContainer has the container's lock, which the checkpoint waits for), and neither the
-kill nor the container's monitor reaches anything in a frozen pod.
+Of a pod that is deleted meanwhile CRI-O ends the container first (StopLoopForContainer has the container's lock, which the
+checkpoint waits for), which does nothing in a frozen pod: the node's health-watcher sees it and ends it there.
 """
 
 import asyncio
@@ -56,10 +55,6 @@ class Holding:
             if now not in (None, before):
                 held = self._freezer.hold(container_id)
                 log().info("held after its dump" if held else "its pause had ended: not held", id=container_id[:12])
-                if held:
-                    while self._freezer.paused(container_id) and not ended.is_set():
-                        time.sleep(LOOK_EVERY_S)
-                    self._freezer.settle(container_id)
                 return held
             time.sleep(LOOK_EVERY_S)
         return False

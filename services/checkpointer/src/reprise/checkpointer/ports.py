@@ -19,14 +19,6 @@ class Freezer(Protocol):
         """Of a container that is paused: whether it stays so, without a break, when the pause is ended."""
         ...
 
-    def paused(self, container_id: str) -> bool:
-        """Whether the pause is still on."""
-        ...
-
-    def settle(self, container_id: str) -> None:
-        """After hold(), when the pause has been ended."""
-        ...
-
     def thaw(self, container_id: str) -> None: ...
 
 

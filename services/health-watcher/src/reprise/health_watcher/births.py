@@ -20,7 +20,7 @@ from reprise.health_watcher.decide import on_birth
 from reprise.health_watcher.model import Birth
 from reprise.health_watcher.origins import Origins
 from reprise.health_watcher.ports import Freezer
-from reprise.runtime.cri import Cri, CriError, RunningContainer
+from reprise.runtime.cri import CriError, RunningContainer
 from reprise.runtime.telemetry import log
 
 FORGOTTEN_AFTER_S = 600.0
@@ -50,14 +50,13 @@ class Births:
 
     def __init__(
         self,
-        cri: Cri,
         origins: Origins,
         freezer: Freezer,
         state_dir: Path,
         budget_s: float,
         frozen_for_good: Callable[[str], bool],
     ) -> None:
-        self._cri, self._origins, self._freezer = cri, origins, freezer
+        self._origins, self._freezer = origins, freezer
         self._budget_s, self._frozen_for_good = budget_s, frozen_for_good
         self._record = state_dir / "held.json"
         self._before = self._load()
@@ -113,7 +112,7 @@ class Births:
         self._held[container.id] = name
         self._save()  # before the act: an agent that is killed here lets it run when it is back
         try:
-            await asyncio.to_thread(self._freezer.freeze, container.id)
+            await asyncio.to_thread(self._freezer.freeze_alone, container.id)
         except OSError as error:
             log().warning("could not hold a blank instance", pod=container.pod, error=str(error))
             self._let_run(container.id, "not frozen")
@@ -122,11 +121,10 @@ class Births:
         log().info("blank instance held at birth", pod=container.pod, id=container.id[:12], at_most_s=self._budget_s)
 
     async def _end(self, container_id: str) -> None:
-        """SIGKILL reaches a frozen process: runc thaws its group right after it (libcontainer, Container.Signal)."""
         self.superseded.add(container_id)
         try:
-            await self._cri.stop_container(container_id, 0)
-        except CriError as error:  # the kubelet ends it by itself, after its grace period
+            await asyncio.to_thread(self._freezer.kill, container_id)
+        except OSError as error:  # the kubelet ends it by itself, after its grace period
             log().warning("could not end a blank instance", id=container_id[:12], error=str(error))
             self._let_run(container_id, "not ended")
             return
@@ -174,7 +172,7 @@ class Births:
         self.superseded.discard(container_id)
         if not self._frozen_for_good(container_id):
             try:
-                self._freezer.thaw(container_id)
+                self._freezer.thaw_alone(container_id)
             except OSError as error:  # tried again by run()
                 log().error("could not thaw a blank instance, trying again", id=container_id[:12], error=str(error))
                 self._held.setdefault(container_id, ("", ""))

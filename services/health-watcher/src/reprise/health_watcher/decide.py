@@ -196,14 +196,16 @@ class Thaw:
 
     may: bool
     why: str
+    over: bool = False
+    """It never may: it is to be ended where it stands, before its kubelet lets it run to end it."""
 
 
 def may_thaw(fence: Fence | None, *, wanted: bool) -> Thaw:
     """wanted: the API server has this very pod, and it is not being deleted: else its owner may have replaced it already."""
     if fence and fence.holder == "restorer":
-        return Thaw(False, f"failover {fence.failover_id} starts it elsewhere")
+        return Thaw(False, f"failover {fence.failover_id} starts it elsewhere", over=not wanted)
     if not wanted:
-        return Thaw(False, "its pod is gone or being deleted: it may have been replaced")
+        return Thaw(False, "its pod is gone or being deleted: it may have been replaced", over=True)
     return Thaw(True, "nobody else may start it")
 
 

@@ -40,6 +40,9 @@ class Holds:
         if entry is None or entry.value.state != "wanted":
             log().info("not wanted any more: nothing is held", checkpoint=event.checkpoint_id)
             return
+        if self._isolation.holds_beside(event.target):
+            await self._failed(event.checkpoint_id, "NotHeld", "another container of its pod stands still", "it is tried again")
+            return
         begun = entry.value.model_copy(update={"state": "begun"})
         if await self._records.update(name, begun, entry.revision) is None:
             return
@@ -48,6 +51,7 @@ class Holds:
         due = CheckpointDue(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger="arm" if arms else "move", due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True,
+            live_id=event.live_id,
         )  # fmt: skip
         await self._bus.publish(due, dedup_id=f"due-{event.checkpoint_id}")
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, holds, lost_after_s, may_pet, may_thaw, must_freeze
+from reprise.health_watcher.decide import RENEW_EVERY_S, Thaw, holds, lost_after_s, may_pet, may_thaw, must_freeze
 from reprise.health_watcher.model import Held, NodeLease, Renewed, Standing
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
@@ -37,6 +37,7 @@ for _way in ("kv", "kubernetes", "none"):
 
 
 ENDED = {"reason": "HoldEnded", "message": "its node's agent started anew and let it run on", "remedy": "it is tried again"}
+DELETED = {"reason": "PodDeleting", "message": "its pod is being deleted", "remedy": "nothing: a deletion wins"}
 OVER = {
     "reason": "NotStored",
     "message": "its last checkpoint did not get into the store in time: its node let it run on",
@@ -83,6 +84,8 @@ class Isolation:
         """By container: those that stand still, or are about to. An agent that starts anew lets go of what it finds."""
         self._frozen = set(known_here.frozen)
         self._fenced: set[str] = set()
+        self._ended: set[str] = set()
+        """Containers that were ended here, until the runtime knows."""
 
     @property
     def holds_lease(self) -> bool:
@@ -209,15 +212,35 @@ class Isolation:
         """What is held is frozen by the checkpointer; what its kubelet started in its place meanwhile is frozen here."""
         return container.pod_uid in self._fenced and container.id not in self._held
 
+    async def end(self, containers: set[str], pod_uid: str) -> None:
+        """No instruction of these, of one pod, runs any more, whether they are frozen or not. Raises OSError."""
+        for container_id in containers:
+            await asyncio.to_thread(self._freezer.kill, container_id)
+        self._ended |= containers
+        # What stands still beside them goes on doing so, and they end once it is let go of.
+        if not any(held.pod_uid == pod_uid for held in self._held.values() if held.container_id not in containers):
+            for container_id in containers:
+                self._freezer.thaw(container_id)
+
     def _waits(self, container: RunningContainer) -> bool:
-        """It is held, or was started in place of one that is held for a move: it is asked about when the hold has ended."""
+        """It is held, or was started in place of one that is held for a move: it is asked about when the hold has ended. One
+        whose pod is being deleted waits for nobody.
+        """
+        if self._leaves(container.pod_uid):
+            return False
         holds = (held for held in self._held.values() if held.pod_uid == container.pod_uid)
         return any(held.container_id == container.id or not held.stays for held in holds)
+
+    def _leaves(self, pod_uid: str) -> bool:
+        pod = self._pods.pods.get(pod_uid)
+        return self._pods.synced and (pod is None or pod.deleting)
 
     def _must_stop(self, container: RunningContainer, *, isolated: bool) -> bool:
         """What is on our list is looked at too: the end of a checkpoint's pause thaws what was frozen during it. So does a
         kubelet that ends a pod, which is left to it.
         """
+        if container.id in self._ended:
+            return False
         if container.id not in self._frozen:
             return True
         pod = self._pods.pods.get(container.pod_uid)
@@ -248,10 +271,15 @@ class Isolation:
                 container = by_id.get(container_id)
                 if container and self._waits(container):
                     continue
-                if container and not await self._may_run(container):
+                if container and not (thaw := await self._ask(container)).may:
                     if container.pod_uid not in self._fenced:
-                        log().warning("stays frozen until it is deleted", pod=container.pod)
+                        log().warning("stays frozen until it is deleted", pod=container.pod, why=thaw.why)
                     self._fenced.add(container.pod_uid)
+                    if thaw.over:
+                        same = {c.id for c in by_id.values() if c.pod_uid == container.pod_uid}
+                        if container_id not in self._ended:
+                            log().warning("ended where it stood: its pod is deleted", pod=container.pod, id=container_id[:12])
+                        await self.end(same & (self._frozen | self._held.keys()), container.pod_uid)
                     continue
                 if container and self._waits(container):
                     continue  # since it was asked about
@@ -263,11 +291,19 @@ class Isolation:
                 self._save()
             self._asks_all = self._asks_all and not complete
             self._fenced &= self._pods.pods.keys() | {c.pod_uid for c in by_id.values()}
+            self._ended &= by_id.keys()
+            self._thaw_empty(by_id.values())
             await self._freeze(0.0)
         except Exception as error:  # of NATS, the runtime, the API server or the freezer: what is frozen stays so
             log().warning("cannot ask whether it may run, trying again", error=repr(error))
             await asyncio.sleep(0.4)
         await asyncio.sleep(0.4 if self._fenced else 0.0)
+
+    def _thaw_empty(self, running: Iterable[RunningContainer]) -> None:
+        """Pods in which nothing has to stand still any more: what was frozen there has ended, however that came."""
+        still = {c.pod_uid for c in running if c.id in self._frozen and c.id not in self._ended}
+        for uid in self._freezer.frozen_pods() - still - {held.pod_uid for held in self._held.values()}:
+            self._freezer.thaw_pod(uid)
 
     def _thaw(self, container: RunningContainer) -> None:
         silent_s = time.monotonic() - self._renewed_at
@@ -284,6 +320,10 @@ class Isolation:
         held = Held(target.pod_uid, target.container_id, checkpoint_id, time.monotonic() + hold_s, stays)
         self._held[target.container_id] = held
         self._save()
+
+    def holds_beside(self, target: Target) -> bool:
+        """Whether another container of its pod is held: what ends one of them thaws their pod."""
+        return any(h.pod_uid == target.pod_uid and h.container_id != target.container_id for h in self._held.values())
 
     def confirm(self, container_id: str, checkpoint_id: str) -> bool:
         """It is frozen. False if this node has let go of it since: then it may run. Its successor is frozen at birth."""
@@ -309,10 +349,12 @@ class Isolation:
         """First its record says so, then the hold is forgotten, then its fence is written, then it is thawed: see Holds."""
         for container_id, held in list(self._held.items()):
             entry = await self._records.get(key(held.checkpoint_id))
-            if holds(held, entry.value if entry else None, time.monotonic()):
+            leaves = self._leaves(held.pod_uid)
+            if not leaves and holds(held, entry.value if entry else None, time.monotonic()):
                 continue
             if entry and entry.value.state != "failed":
-                failed = entry.value.model_copy(update={"state": "failed", **(OVER if held.until_s else ENDED)})
+                why = DELETED if leaves else OVER if held.until_s else ENDED
+                failed = entry.value.model_copy(update={"state": "failed", **why})
                 if await self._records.update(entry.key, failed, entry.revision) is None:
                     continue  # it was taken just then, or is not wanted any more
             log().info("its hold has ended: it is asked whether it may run", pod_uid=held.pod_uid, checkpoint=held.checkpoint_id)
@@ -345,16 +387,17 @@ class Isolation:
             self._renewed_file, Renewed(boot_id=self._lease.boot_id, at_s=at_s, freeze_s=self._freeze_s).model_dump_json()
         )
 
-    async def _may_run(self, container: RunningContainer) -> bool:
+    async def _ask(self, container: RunningContainer) -> Thaw:
         """Ask, and if so write it down first: from then on no failover of what was judged before can start it elsewhere."""
         name = key(container.pod_uid)
         frozen = container.id in self._frozen
         wanted = not frozen or await self._lookup.wanted(container.namespace, container.pod, container.pod_uid)
         entry = await self._fences.get(name)
-        if not may_thaw(entry.value if entry else None, wanted=wanted).may:
-            return False
+        thaw = may_thaw(entry.value if entry else None, wanted=wanted)
+        if not thaw.may:
+            return thaw
         mine = Fence(pod_uid=container.pod_uid, holder="node")
         written = await (self._fences.update(name, mine, entry.revision) if entry else self._fences.create(name, mine))
         if written is None:
             raise TimeoutError("somebody else wrote its fence at the same time")
-        return True
+        return thaw

@@ -57,7 +57,7 @@ async def main(settings: Settings) -> None:
     isolation = Isolation(lease, kv, leases, fences, records, freezer, cri, pods, KubernetesPods(api), announcer, state_dir)
     deaths.on_started = isolation.on_started
     origins = Origins(cri)
-    births = Births(cri, origins, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
+    births = Births(origins, freezer, Path(settings.state_dir), settings.hold_blank_s, isolation.froze)
     watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s, lambda: isolation.safe)
     watchdog.arm()
     isolation.watchdog_s = lambda: watchdog.armed_s
@@ -89,7 +89,7 @@ async def main(settings: Settings) -> None:
         ("arbiter", arbiter.run),
     ):
         service.part(name, part)
-    handlers = Handlers(cri)
+    handlers = Handlers(cri, freezer, isolation, births)
     service.bus.subscribe(f"watcher-{settings.node_name}", FailoverStarted, handlers.on_failover_started, node=settings.node_name)
     decided = (CheckpointStored, FailoverStarted, FailoverAbandoned, FailoverCompleted)
     service.bus.subscribe(f"births-{settings.node_name}", decided, births.on_event, node=settings.node_name)

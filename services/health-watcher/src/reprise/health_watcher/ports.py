@@ -14,10 +14,30 @@ class Freezer(Protocol):
         ...
 
     def freeze(self, container_id: str) -> bool:
-        """True once it is frozen; False if no process is there. Raises OSError if it cannot be done."""
+        """With its pod, whatever the kubelet does. True once it is frozen; False if no process is there. Raises OSError if it
+        cannot be done.
+        """
         ...
 
-    def thaw(self, container_id: str) -> None: ...
+    def freeze_alone(self, container_id: str) -> bool:
+        """Without its pod: whoever ends it may let it run for a moment. As freeze()."""
+        ...
+
+    def thaw(self, container_id: str) -> None:
+        """Its pod too."""
+        ...
+
+    def thaw_alone(self, container_id: str) -> None: ...
+
+    def frozen_pods(self) -> set[str]:
+        """UIDs of those that freeze() has frozen, whatever is left in them."""
+        ...
+
+    def thaw_pod(self, pod_uid: str) -> None: ...
+
+    def kill(self, container_id: str) -> None:
+        """So that no instruction of it runs any more. Where its pod is frozen it ends once that is thawed. Raises OSError."""
+        ...
 
     def runs(self, container_id: str) -> bool:
         """Whether it has a process that is not frozen."""

@@ -61,6 +61,11 @@ def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads
     pod, moves = now.pod, now.cause == "node-loss"
     if now.cause == "move":
         return _planned(now)
+    if now.cause == "restore":
+        return _asked_for(now)
+    given_up = now.target.container_id in now.recovery.dead and now.failover_id not in now.recovery.counted
+    if now.cause in ("crash", "hang") and given_up:
+        return Stop("Replaced", "it was ended to be restored as somebody asked for", "nothing", "hand-over")
     armed = pod is not None and parse_live(pod.image) is not None
     noted = Recovery() if moves else counted(now)
     poisoned = noted.strikes >= STRIKES
@@ -90,7 +95,9 @@ def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads
     if now.tried:
         why = f"{', '.join(now.tried)} did not come back: one further back"
     noted = noted.model_copy(update={"checkpoint_id": older, "void": _last(noted.void, *now.tried)})
-    return Go("in-place-patch", older, now.target.node, why, noted, renamed=armed or bool(now.tried))
+    # What is armed goes on from a checkpoint that its node may not hold yet: of a name that it knows it would take an older one.
+    renamed = armed or bool(now.tried) or now.cause == "arm"
+    return Go("in-place-patch", older, now.target.node, why, noted, renamed=renamed)
 
 
 def may_go_on(  # noqa: PLR0911 one return per rule reads best
@@ -222,6 +229,32 @@ def _planned(now: Snapshot) -> Go | Stop:
     return Go("shadow", "", chosen.node.name, "it is the node that was asked for" if now.to else chosen.why, kept)
 
 
+def _asked_for(now: Snapshot) -> Go | Stop:
+    """Back to the checkpoint that somebody chose: what is newer is given up, but stays in the store. If that does not come back
+    the newest one, from which it is as it was.
+    """
+    pod = now.pod
+    stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
+    if stop or pod is None:
+        return stop or _gone()
+    left = [c for c in now.checkpoints if c not in now.tried]
+    if not now.tried and now.wanted not in left:
+        return Stop("NoSuchCheckpoint", f"{now.wanted} is no good checkpoint that its pod can be restored from"
+                    + (f": {now.unfit}" if now.unfit else ""), "`reprise history` lists them", "step-aside")  # fmt: skip
+    if not left:
+        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no other checkpoint",
+                    "see the workload's events and CRIU's log in the container's bundle on the node")  # fmt: skip
+    if now.tried:
+        why = f"{', '.join(now.tried)} did not come back: it goes on from its newest checkpoint"
+        return Go("in-place-patch", left[0], now.target.node, why, Recovery(checkpoint_id=left[0], void=now.tried), renamed=True)
+    given_up = [c for c in now.recovery.void if c != now.wanted] + [c for c in reversed(left) if c > now.wanted]
+    # What is still being checkpointed of the process that runs now counts no more than what was.
+    noted = Recovery(
+        checkpoint_id=now.wanted, void=tuple(dict.fromkeys(given_up)), dead=_last(now.recovery.dead, pod.container_id)
+    )
+    return Go("in-place-patch", now.wanted, now.target.node, "it was asked for", noted, renamed=True)
+
+
 @dataclass(frozen=True)
 class Asked:
     """A planned move that is wanted. request: what makes it one and the same; to: empty for any node that can."""
@@ -245,6 +278,20 @@ def refusal(workload: Workload, pods: dict[str, int]) -> str:
         return f"it has {len(pods)} pods ({names}); cordon the node that is to be left"
     if max(pods.values()) > 1:
         return "more than one container of its pod is protected; name one in reprise.dev/containers"
+    return ""
+
+
+def irrestorable(pods: dict[str, int], holders: int, wanted: str) -> str:
+    """Why a workload cannot be restored from a checkpoint that was asked for, with what to do; empty if it can.
+
+    pods: as in refusal(); holders: how many of the pod's containers have that checkpoint.
+    """
+    if not pods:
+        return "it has no protected pod; annotate it with reprise.dev/mode=criu, and see that its pod runs"
+    if len(pods) > 1:
+        return f"it has {len(pods)} pods ({', '.join(sorted(pods))}), and each would become the same one"
+    if not holders:
+        return f"it has no good checkpoint {wanted or 'without a name'}; `reprise history` lists them"
     return ""
 
 
@@ -293,7 +340,8 @@ def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
     why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
     if lost := forgotten(asks):
         why = f"{why}; {lost}"
-    return Go("shadow", checkpoint_id, chosen.node.name, why, Recovery(checkpoint_id=checkpoint_id))
+    kept = Recovery(checkpoint_id=checkpoint_id, void=now.recovery.void, dead=now.recovery.dead)
+    return Go("shadow", checkpoint_id, chosen.node.name, why, kept)
 
 
 def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
@@ -483,10 +531,13 @@ def left_over(reference: LiveRef, pods: Iterable[PodNames], sagas: Iterable[Saga
 
 
 def _leads(pod: PodNames, reference: LiveRef) -> bool:
-    """An image may name it by digest too: the registry finds that through the same reference."""
+    """An image may name it by digest too: the registry finds that through the same reference. A pod that was armed, or restored
+    under another name, asks for its first one no more.
+    """
     named = any(f"/{reference.live_id}/" in image for image in pod.images)
     ours = pod.uid in (reference.live_id, reference.pod_uid) or pod.live_id == reference.live_id
-    return pod.workload.namespace == reference.namespace and (named or ours)
+    outgrown = reference.live_id == pod.uid and pod.live_id not in ("", pod.uid)
+    return pod.workload.namespace == reference.namespace and (named or (ours and not outgrown))
 
 
 def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
@@ -499,6 +550,14 @@ def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga])
     uid = record.target.pod_uid if isinstance(record, Saga) else record.pod_uid
     running = (saga.target.pod_uid for saga in sagas if not saga.ended and saga.step != "wait")
     return uid not in running and all(pod.uid != uid for pod in pods)
+
+
+def unnamed(live_id: str, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
+    """Whether what is remembered of a live reference is for nothing: no pod goes by that name, and no failover gives it one."""
+    running = (saga for saga in sagas if not saga.ended)
+    return not any(live_id in (pod.uid, pod.live_id) for pod in pods) and not any(
+        live_id == saga.target.pod_uid or live_id.startswith(saga.failover_id) for saga in running
+    )
 
 
 def _names(saga: Saga, reference: LiveRef) -> bool:

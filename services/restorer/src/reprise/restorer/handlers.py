@@ -45,7 +45,8 @@ class Handlers:
         if event.checkpoint_id in noted.void or event.target.container_id in noted.dead:
             log().info("checkpoint of an instance that did not live: no image is made", checkpoint=event.checkpoint_id)
             return
-        if event.live_id != pod.live_id:  # else its node holds it already, and told of it after that
+        # Its node may hold it already, and told of it after that; an arming's last one by the name that its pod is to go by.
+        if event.live_id != pod.live_id and not (event.trigger == "arm" and event.live_id):
             await self._show(event, pod.live_id)
         if event.trigger != "move":  # that is on its way already
             await self._standbys.send(event, pod)
@@ -92,22 +93,37 @@ class Handlers:
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
             declared_at=event.at, fence_revision=event.fence_revision, lived_s=event.lived_s, ran=event.reference,
-            to=event.to, keep=pod.policy.keep if pod else KEEP_ALL,
+            to=event.to, wanted=event.wanted, keep=pod.policy.keep if pod else KEEP_ALL,
         )  # fmt: skip
         ended = await self._sagas.run(saga)
         if ended.step == "complete" and event.cause == "move":
             message = f"{ended.failover_id}: moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
             await self._recorder.record(event.workload, "Normal", "Moved", message)
+        elif ended.step == "complete" and event.cause == "restore":
+            await self._tell_restored(event, ended)
         elif ended.step == "complete" and event.cause != "arm":
             where = f"from {ended.checkpoint_id} on {ended.standby} ({ended.path})"
             message = f"{event.cause} of {event.target.pod}: restored {where}"
             await self._recorder.record(event.workload, "Normal", "Restored", message)
+
+    async def _tell_restored(self, event: FailoverDeclared, ended: Saga) -> None:
+        if ended.checkpoint_id == event.wanted:
+            message = f"{ended.failover_id}: goes on from {event.wanted}, as was asked for"
+            await self._recorder.record(event.workload, "Normal", "RolledBack", message)
+            return
+        message = f"{ended.failover_id}: {event.wanted} did not come back; it goes on from {ended.checkpoint_id}"
+        await self._recorder.record(event.workload, "Warning", "RollbackFailed", message)
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         """Tell the owner."""
         if event.cause == "move":
             message = f"{event.failover_id}: not moved, it runs on: {event.reason}: {event.message}. {event.remedy}"
             await self._recorder.record(event.workload, "Warning", "MoveFailed", message)
+            return
+        if event.cause == "restore":
+            left = "it starts cold" if event.outcome == "cold" else "it runs on"
+            message = f"{event.failover_id}: not restored, {left}: {event.reason}: {event.message}. {event.remedy}"
+            await self._recorder.record(event.workload, "Warning", "RollbackFailed", message)
             return
         lost = event.outcome == "cold"
         reason = "FailoverAbandoned" if lost else "FailoverSteppedAside"

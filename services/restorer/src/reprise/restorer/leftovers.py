@@ -1,5 +1,5 @@
-"""Removes what the store and KV keep of pods that are gone: their live references, their failovers' records and fences, and
-standbys and newest checkpoints of workloads without a pod.
+"""Removes what the store and KV keep of pods that are gone: their live references, their failovers' records and fences, what
+is remembered of their recoveries, and standbys and newest checkpoints of workloads without a pod.
 
 What a reference showed becomes retention's again, which keeps the last good checkpoint of each. Nothing is removed on doubt:
 one that leads only, everything is read anew, any error ends the look, and what is removed was left over at the look before
@@ -13,8 +13,8 @@ from typing import Any
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.records import Fence, Newest
-from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing
-from reprise.restorer.model import Saga, Standby
+from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing, unnamed
+from reprise.restorer.model import Recovery, Saga, Standby
 from reprise.restorer.ports import Pods, References
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, container_key
@@ -30,6 +30,7 @@ class LeftOvers:
         self._references, self._pods, self._leads = references, pods, leads
         self._sagas, self._standbys = Bucket(bus, "failovers", Saga), Bucket(bus, "standby", Standby)
         self._fences, self._newest = Bucket(bus, "fences", Fence), Bucket(bus, "newest", Newest)
+        self._recoveries = Bucket(bus, "recoveries", Recovery)
         self._since: dict[Hashable, float] = {}
 
     async def run(self) -> None:
@@ -48,6 +49,7 @@ class LeftOvers:
         """One look. The order counts: references, then failovers, then pods (decide.left_over)."""
         references = await self._references.idle()
         records, newest = await self._standbys.entries(), await self._newest.entries()
+        recoveries = await self._recoveries.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
@@ -57,11 +59,12 @@ class LeftOvers:
         old_newest = [found for found in newest if _workload_of(found.key) not in kept]
         old_fences = [found for found in fences if spent(found.value, pods, sagas)]
         old_failovers = [found for found in failovers if spent(found.value, pods, sagas)]
+        old_recoveries = [found for found in recoveries if unnamed(found.key.rpartition(".")[0], pods, sagas)]
         now_s = asyncio.get_running_loop().time()
         marks = [(r.namespace, r.live_id, r.container, r.version) for r in gone]
         aged = (
             *_marked("standby", forsaken), *_marked("newest", old_newest), *_marked("fence", old_fences),
-            *_marked("failover", old_failovers),
+            *_marked("failover", old_failovers), *_marked("recovery", old_recoveries),
         )  # fmt: skip
         # What is not left over any more, or was written since, begins anew when it is again.
         self._since = {mark: self._since.get(mark, now_s) for mark in (*marks, *aged)}
@@ -71,6 +74,7 @@ class LeftOvers:
                 log().info("live reference removed: its pod is gone", namespace=reference.namespace, live_id=reference.live_id)
         buckets: Mapping[str, Bucket[Any]] = {
             "standby": self._standbys, "newest": self._newest, "fence": self._fences, "failover": self._sagas,
+            "recovery": self._recoveries,
         }  # fmt: skip
         for kind, name, revision in aged:
             due = now_s - self._since[kind, name, revision] >= LEFT_OVER_S

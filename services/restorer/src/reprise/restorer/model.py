@@ -100,6 +100,8 @@ class Saga(BaseModel):
     """Why it is being undone."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
+    wanted: str = ""
+    """Of a restore that somebody asked for: the checkpoint."""
     keep: int = KEEP_ALL
     """How many good checkpoints retention leaves when the last one before a hold is stored."""
     hold_s: float = 0.0
@@ -122,6 +124,11 @@ class Saga(BaseModel):
         return self.cause == "move"
 
     @property
+    def untouched(self) -> bool:
+        """What it is about runs as before, so far."""
+        return self.planned or (self.cause == "restore" and self.attempt == 1 and self.step not in ("verify", "adopt"))
+
+    @property
     def holds(self) -> bool:
         """It goes on from a last checkpoint, after which the process stands still."""
         return self.cause == "move" or (self.cause == "arm" and not self.lossy)
@@ -130,6 +137,15 @@ class Saga(BaseModel):
     def name(self) -> str:
         """Of this attempt: of its events, its shadow, its live reference."""
         return self.failover_id if self.attempt == 1 else f"{self.failover_id}-{self.attempt}"
+
+
+class Settled(Frozen):
+    """The newest requests of a workload that were declared, or refused, in KV: what is asked for once is done once, whatever
+    became of the pod since.
+    """
+
+    move: str = ""
+    restore: str = ""
 
 
 class Standby(BaseModel):
@@ -299,6 +315,8 @@ class Snapshot:
     """Why the newest checkpoint of another template than the pod's is not among them; empty if there is none."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
+    wanted: str = ""
+    """Of a restore that somebody asked for: the checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class LastCheckpoint:
         holding = FailoverHolding(
             node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id, target=saga.target,
             checkpoint_id=saga.checkpoint_id, keep=saga.keep, hold_s=saga.hold_s, attempt=saga.attempt, cause=saga.cause,
+            live_id=saga.live_id if saga.cause == "arm" else "",
         )  # fmt: skip
         await self._bus.publish(holding, dedup_id=f"holding-{saga.name}")
 

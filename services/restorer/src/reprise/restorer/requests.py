@@ -1,19 +1,19 @@
-"""Notices that somebody asks for a planned move: an annotation on the Deployment, or a cordoned node. It declares the move."""
+"""Notices that somebody asks for a planned move, or for an older state: annotations on the workload. It declares the failover."""
 
 import asyncio
 from datetime import datetime
 
 from nats.errors import Error as NatsError
-from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO
+from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, RESTORE_ID, RESTORE_TO
 from reprise.contracts.errors import RepriseError
-from reprise.contracts.events import FailoverDeclared
+from reprise.contracts.events import Cause, FailoverDeclared
 from reprise.contracts.images import parse_live
-from reprise.contracts.model import Workload, move_id, now
-from reprise.restorer.decide import Asked, later, refusal
-from reprise.restorer.model import Saga
+from reprise.contracts.model import Workload, move_id, now, restore_id
+from reprise.restorer.decide import Asked, irrestorable, later, refusal
+from reprise.restorer.model import Saga, Settled
 from reprise.restorer.ports import Checkpoints
 from reprise.runtime.bus import Bus
-from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
+from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 
@@ -21,12 +21,13 @@ LOOK_S = 0.25
 
 
 class Requests:
-    """Every replica looks: the same request is one move, whoever declares it."""
+    """Every replica looks: the same request is one failover, whoever declares it."""
 
     def __init__(self, bus: Bus, pods: ProtectedPods, checkpoints: Checkpoints, recorder: EventRecorder) -> None:
         self._bus, self._pods, self._checkpoints, self._recorder = bus, pods, checkpoints, recorder
         self._sagas = Bucket(bus, "failovers", Saga)
-        self._settled: dict[Workload, str] = {}
+        self._requests = Bucket(bus, "requests", Settled)
+        self._settled: dict[Workload, Settled] = {}
 
     async def run(self) -> None:
         while True:
@@ -34,39 +35,71 @@ class Requests:
                 try:
                     await self.look()
                 except (RepriseError, NatsError, OSError, TimeoutError) as error:
-                    log().warning("cannot declare a move, trying again", error=repr(error))
+                    log().warning("cannot declare what was asked for, trying again", error=repr(error))
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """What was asked for and is not settled yet."""
         for workload, annotations in list(self._pods.annotations.items()):
-            request = annotations.get(MOVE_ID, "").strip()
-            if request and self._settled.get(workload) != request:
-                await self._ask(workload, request, annotations.get(MOVE_TO, "").strip())
-                self._settled[workload] = request
+            move, restore = (annotations.get(name, "").strip() for name in (MOVE_ID, RESTORE_ID))
+            asked = Settled(move=move, restore=restore)
+            if asked == Settled() or self._settled.get(workload) == asked:
+                continue
+            name = key(workload.namespace, workload.kind, workload.name)
+            entry = await self._requests.get(name)
+            before = entry.value if entry else Settled()
+            if move and move != before.move:
+                await self._ask_move(workload, move, annotations.get(MOVE_TO, "").strip())
+            if restore and restore != before.restore:
+                await self._ask_restore(workload, restore, annotations.get(RESTORE_TO, "").strip())
+            if asked == before or await (
+                self._requests.update(name, asked, entry.revision) if entry else self._requests.create(name, asked)
+            ):
+                self._settled[workload] = asked
 
-    async def _ask(self, workload: Workload, request: str, to: str) -> None:
-        pods = tuple(pod for pod in self._pods.pods.values() if pod.workload == workload and not pod.deleting)
+    async def _ask_move(self, workload: Workload, request: str, to: str) -> None:
+        pods = self._of(workload)
         why_not = refusal(workload, {pod.name: len(pod.containers) for pod in pods})
         if why_not:
-            message = f"{request}: not moved: {why_not}"
-            await self._recorder.record(workload, "Warning", "MoveRefused", message)
+            await self._recorder.record(workload, "Warning", "MoveRefused", f"{request}: not moved: {why_not}")
             return
         asked = Asked(request, "" if to == ANY_NODE else to, f"asked for by annotation {MOVE_ID}={request}")
         await self.declare(pods[0], asked)
+
+    async def _ask_restore(self, workload: Workload, request: str, wanted: str) -> None:
+        pods = self._of(workload)
+        holders = [each for pod in pods for each in pod.containers if await self.is_stored(workload, each.name, wanted)]
+        why_not = irrestorable({pod.name: len(pod.containers) for pod in pods}, len(holders), wanted)
+        if why_not:
+            await self._recorder.record(workload, "Warning", "RollbackRefused", f"{request}: not restored: {why_not}")
+            return
+        name = restore_id(workload, holders[0].name, request)
+        detail = f"asked for by annotation {RESTORE_ID}={request}"
+        await self._declare(pods[0], holders[0], name, "restore", detail, wanted=wanted)
+
+    def _of(self, workload: Workload) -> tuple[ProtectedPod, ...]:
+        return tuple(pod for pod in self._pods.pods.values() if pod.workload == workload and not pod.deleting)
 
     async def declare(self, pod: ProtectedPod, asked: Asked) -> bool:
         """False if this very request was a move already."""
         container = pod.containers[0]
         name = move_id(pod.workload, container.name, asked.request)
-        if pod.live_id.startswith(name) or await self._sagas.get(key(name)):
+        if pod.live_id.startswith(name):
+            return False
+        return await self._declare(pod, container, name, "move", asked.why, to=asked.to)
+
+    async def _declare(
+        self, pod: ProtectedPod, container: ProtectedContainer, name: str, cause: Cause, detail: str, *, to: str = "",
+        wanted: str = "",
+    ) -> bool:  # fmt: skip
+        if await self._sagas.get(key(name)):
             return False
         declared = FailoverDeclared(
-            node=pod.node, workload=pod.workload, failover_id=name, target=pod.target(container), cause="move",
-            detail=asked.why, armed=parse_live(container.image) is not None, to=asked.to,
+            node=pod.node, workload=pod.workload, failover_id=name, target=pod.target(container), cause=cause,
+            detail=detail, armed=parse_live(container.image) is not None, to=to, wanted=wanted,
         )  # fmt: skip
         await self._bus.publish(declared, dedup_id=f"declared-{name}")
-        log().info("move declared", move=name, pod=pod.name, to=asked.to or ANY_NODE, why=asked.why)
+        log().info(f"{cause} declared", failover=name, pod=pod.name, to=to or wanted or ANY_NODE, why=detail)
         return True
 
     async def next_due(self, workload: Workload, container: str) -> datetime:

@@ -176,7 +176,9 @@ class SagaRunner:
         recovery = await self._recovery(pod, target.container)
         before = recovery.value if recovery else Recovery()
         stored = await self._checkpoints.good(saga.workload, target.container)
-        good, unfit = decide.fitting(decide.usable(stored, before), pod, await self._others(pod, target.node))
+        # What somebody chose may be what was given up before: that is for them to know.
+        usable = stored if saga.wanted else decide.usable(stored, before)
+        good, unfit = decide.fitting(usable, pod, await self._others(pod, target.node))
         standby = await self._standby(saga) if saga.moves else Standby()
         found = Snapshot(
             cause=saga.cause,
@@ -197,6 +199,7 @@ class SagaRunner:
             fenced_by=await self._fenced_by(saga),
             unfit=unfit,
             to=saga.to,
+            wanted=saga.wanted,
         )
         return Looked(found, recovery, good, stored[0].checkpoint_id if stored else "")
 
@@ -572,8 +575,8 @@ def _told(saga: Saga) -> dict[str, object]:
 
 
 def _undone(saga: Saga, stop: Stop) -> Saga:
-    if saga.planned and stop.outcome == "cold":
-        stop = replace(stop, outcome="step-aside")  # what was to be moved is there as before
+    if saga.untouched and stop.outcome == "cold":
+        stop = replace(stop, outcome="step-aside")
     return saga.model_copy(update={"step": "undo", "stop": stop, "why": stop.message})
 
 
