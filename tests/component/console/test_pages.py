@@ -30,6 +30,7 @@ PAGES = {
     "nodes": "/nodes", "node": "/nodes/n2", "lost-node": "/nodes/n1", "events": "/events", "none": "/?q=nothing-like-it",
     "ask-checkpoint": "/workloads/default/deployment/counter/checkpoint",
     "ask-move": "/workloads/default/deployment/counter/move", "ask-drain": "/nodes/n2/drain",
+    "ask-restore": "/workloads/default/deployment/counter/checkpoints/{good}/restore",
     "gone": "/?gone=1", "login": "/login",
     "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
 }  # fmt: skip
@@ -40,7 +41,8 @@ VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light
 
 def address(told: Console, name: str) -> str:
     lost = told.get("/api/v1/failovers", workload="counter", cause="node-loss").json()[0]["failover_id"]
-    return told.url + PAGES[name].format(node_loss=lost)
+    good = told.get("/api/v1/checkpoints", workload="counter", state="stored").json()[0]["checkpoint_id"]
+    return told.url + PAGES[name].format(node_loss=lost, good=good)
 
 
 @pytest.fixture

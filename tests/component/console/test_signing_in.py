@@ -50,6 +50,9 @@ class Recorded:
     async def move(self, workload: Workload, to: str, operation_id: str) -> None:
         self._note("move", workload.name, to, operation_id)
 
+    async def restore(self, workload: Workload, checkpoint_id: str, operation_id: str) -> None:
+        self._note("restore", workload.name, checkpoint_id, operation_id)
+
     async def cordon(self, node: str, cordoned: bool) -> None:
         self._note("cordon", node, cordoned)
 
@@ -127,7 +130,8 @@ async def change(client: httpx.AsyncClient, address: str, headers: dict[str, str
 EVERY_CHANGE = (
     "/api/v1/workloads/default/deployment/counter/checkpoint", "/api/v1/workloads/default/deployment/counter/move",
     "/api/v1/nodes/n2/drain", "/api/v1/nodes/n2/undrain", f"{COUNTER}/checkpoint", f"{COUNTER}/move", "/nodes/n2/drain",
-    "/nodes/n2/undrain",
+    "/nodes/n2/undrain", "/api/v1/workloads/default/deployment/counter/checkpoints/20261124/restore",
+    f"{COUNTER}/checkpoints/20261124/restore",
 )  # fmt: skip
 
 
@@ -146,7 +150,7 @@ async def test_every_route_of_rest_that_changes_anything_is_in_that_list(setting
         paths = (await client.get("/api/v1/openapi.json")).json()["paths"]
     changing = {path for path, methods in paths.items() if methods.keys() - {"get"}}
     forms = [re.compile(re.sub(r"{\w+}", "[^/]+", path)) for path in changing]
-    assert len(changing) == 3
+    assert len(changing) == 4
     assert all(any(form.fullmatch(each) for each in EVERY_CHANGE) for form in forms)
 
 
@@ -186,6 +190,32 @@ async def test_what_is_asked_for_is_begun_once_told_as_an_event_and_shown_with_w
     assert "Asked for" in page and "to n3" in page
     told = await setting.ledger.query("events", {"type": "operation.requested"}, 10)
     assert {row["data"]["operation_id"] for row in told} >= {begun, moved}
+
+
+async def test_a_restore_is_asked_for_from_a_good_checkpoint_and_says_what_is_given_up(setting: Setting) -> None:
+    token = setting.issuer.token("ada", "operators")
+    async with setting.client(headers=bearer(token)) as client:
+        good, *_ = (await client.get("/api/v1/checkpoints", params={"state": "stored", "workload": "counter"})).json()
+        chosen = good["checkpoint_id"]
+        assert (await client.post(f"/api/v1{COUNTER}/checkpoints/nosuch/restore")).status_code == 404
+        assert (await client.get(f"{COUNTER}/checkpoints/nosuch/restore")).status_code == 404
+        begun = (await client.post(f"/api/v1{COUNTER}/checkpoints/{chosen}/restore")).json()["id"]
+        (listed,) = (await client.get("/api/v1/operations")).json()
+        page = (await client.get(COUNTER)).text
+    assert setting.cluster.asked == [("restore", "counter", chosen, begun)]
+    assert (listed["operation"], listed["checkpoint_id"], listed["to_node"]) == ("restore", chosen, None)
+    assert f'from <code class="id">{chosen}' in page
+
+    async with setting.client() as client:
+        await sign_in(client, token)
+        link = re.search(rf'href="({COUNTER}/checkpoints/{chosen}/restore)"', (await client.get(COUNTER)).text)
+        assert link
+        question = await client.get(link[1])
+        assert "Restore counter from this checkpoint?" in question.text and "What it did since then is given up" in question.text
+        name = re.search(r'name="id" value="(op-\w+)"', question.text)
+        assert name
+        await client.post(link[1], data={"id": name[1]}, headers={"Origin": HOME})
+    assert setting.cluster.asked[1:] == [("restore", "counter", chosen, name[1])]
 
 
 async def test_who_may_operate_in_one_namespace_does_so_there_only(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

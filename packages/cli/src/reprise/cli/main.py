@@ -16,6 +16,7 @@ from reprise.cli.commands.doctor import doctor
 from reprise.cli.commands.history import history, trace
 from reprise.cli.commands.inspect import diff, inspect
 from reprise.cli.commands.protect import checkpoint, protect, unprotect
+from reprise.cli.commands.restore import restore
 from reprise.cli.commands.status import status
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
@@ -60,6 +61,7 @@ app.command()(status)
 app.command()(protect)
 app.command()(unprotect)
 app.command()(checkpoint)
+app.command()(restore)
 app.command()(doctor)
 app.command()(moves.move)
 app.command()(moves.drain)

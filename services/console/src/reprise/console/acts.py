@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from reprise.console.asking import Asking, NodeName, Part
+from reprise.console.asking import Asking, CheckpointId, NodeName, Part
 from reprise.console.model import new_id
 
 REFUSED: dict[int | str, dict[str, object]] = {
@@ -41,7 +41,16 @@ def router(asking: Asking) -> APIRouter:
         """Move it to another node, with all that it did."""
         rows = await asking.workload(request, namespace, kind, name)
         begun = Begun(id=new_id())
-        await asking.ask_workload(request, "move", rows[0], begun.id, body.to if body else "")
+        await asking.ask_workload(request, "move", rows[0], begun.id, to=body.to if body else "")
+        return begun
+
+    @api.post("/workloads/{namespace}/{kind}/{name}/checkpoints/{checkpoint}/restore", status_code=202, responses=REFUSED)
+    async def restore(request: Request, namespace: Part, kind: Part, name: Part, checkpoint: CheckpointId) -> Begun:
+        """Have it go on from what it was at this checkpoint, in its place. What it did since is given up."""
+        rows = await asking.workload(request, namespace, kind, name)
+        chosen = await asking.checkpoint(rows[0], checkpoint)
+        begun = Begun(id=new_id())
+        await asking.ask_workload(request, "restore", rows[0], begun.id, checkpoint_id=chosen["checkpoint_id"])
         return begun
 
     @api.post("/nodes/{name}/{operation}", status_code=202, responses=REFUSED)

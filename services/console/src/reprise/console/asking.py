@@ -17,6 +17,7 @@ KINDS = {kind.lower(): kind for kind in ("Deployment", "StatefulSet", "Pod")}
 MOVABLE = "Deployment"
 Part = Annotated[str, Path(max_length=253, pattern=r"^[^\x00]*$")]
 NodeName = Annotated[str, Path(max_length=253, pattern=r"^[a-z0-9][a-z0-9.-]*$")]
+CheckpointId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z][0-9a-z-]*$")]
 ID = r"op-[0-7][0-9a-hjkmnp-tv-z]{25}"
 
 
@@ -38,18 +39,34 @@ class Asking:
             raise HTTPException(404, f"no protected {kind} {name} in {namespace} is known")
         return found
 
+    async def checkpoint(self, row: dict[str, Any], checkpoint_id: str) -> dict[str, Any]:
+        """One of its good ones. row: of one of its containers, as workload() gives them. Raises HTTPException 404."""
+        whose = {name: row[name] for name in ("namespace", "kind", "workload")}
+        found = await self._ledger.query("checkpoints", whose | {"checkpoint_id": checkpoint_id, "state": "stored"}, 1)
+        if not found:
+            raise HTTPException(404, f"no good checkpoint {checkpoint_id} of {row['workload']} is stored any more")
+        return found[0]
+
     async def node(self, request: Request, name: str) -> None:
         """Raises HTTPException 401, 403."""
         await self._gate.let(request, Right("operate", "nodes", name=name))
 
     async def ask_workload(
-        self, request: Request, operation: Operation, row: dict[str, Any], operation_id: str, to: str = ""
+        self,
+        request: Request,
+        operation: Operation,
+        row: dict[str, Any],
+        operation_id: str,
+        *,
+        to: str = "",
+        checkpoint_id: str = "",
     ) -> None:
         """row: of one of its containers, as workload() gives them. Raises HTTPException 409, 503."""
         if operation == "move" and row["kind"] != MOVABLE:
             raise HTTPException(409, f"a {row['kind']} cannot be moved in this version; run it as a {MOVABLE}")
         workload = Workload.model_validate({"namespace": row["namespace"], "kind": row["kind"], "name": row["workload"]})
-        await self._ask(Asked(operation_id, operation, workload, row["node"] or "-", request.state.who.user, to))
+        user = request.state.who.user
+        await self._ask(Asked(operation_id, operation, workload, row["node"] or "-", user, to, checkpoint_id))
 
     async def ask_node(self, request: Request, operation: Operation, name: str, operation_id: str) -> None:
         """Raises HTTPException 409, 503."""

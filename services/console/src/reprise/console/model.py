@@ -12,7 +12,7 @@ from ulid import ULID
 class Asked:
     """An operation. workload: of a node, events.node_subject(). node: where it runs, or the node itself.
 
-    to: of a move; empty: any node.
+    to: of a move; empty: any node. checkpoint_id: of a restore.
     """
 
     operation_id: str
@@ -21,6 +21,7 @@ class Asked:
     node: str
     user: str
     to: str = ""
+    checkpoint_id: str = ""
 
 
 PREFIX = "op-"

@@ -20,11 +20,11 @@ class Operations:
             "node": asked.node, "workload": asked.workload, "operation_id": asked.operation_id, "operation": asked.operation,
             "user": asked.user,
         }  # fmt: skip
-        requested = OperationRequested.model_validate(common | {"to": asked.to})
+        requested = OperationRequested.model_validate(common | {"to": asked.to, "checkpoint_id": asked.checkpoint_id})
         await self._publish(requested, f"asked-{asked.operation_id}")
         log().info(
             "operation requested", operation=asked.operation, id=asked.operation_id, user=asked.user,
-            subject=str(asked.workload), to=asked.to,
+            subject=str(asked.workload), to=asked.to or asked.checkpoint_id,
         )  # fmt: skip
         try:
             await self._begin(asked)
@@ -40,5 +40,7 @@ class Operations:
                 await self._cluster.checkpoint_now(asked.workload, asked.operation_id)
             case "move":
                 await self._cluster.move(asked.workload, asked.to, asked.operation_id)
+            case "restore":
+                await self._cluster.restore(asked.workload, asked.checkpoint_id, asked.operation_id)
             case "drain" | "undrain":
                 await self._cluster.cordon(asked.node, asked.operation == "drain")

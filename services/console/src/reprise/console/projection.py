@@ -112,7 +112,10 @@ def _operation_row(event: Event) -> Row | None:
             "remedy": event.remedy,
         }
         return Row("operations", "operation_id", place | told, OPERATION_STATES)
-    told = {"state": "requested", "requested_at": event.at, "to_node": event.to or None}
+    told = {
+        "state": "requested", "requested_at": event.at, "to_node": event.to or None,
+        "checkpoint_id": event.checkpoint_id or None,
+    }  # fmt: skip
     return Row("operations", "operation_id", place | told, OPERATION_STATES)
 
 

@@ -116,7 +116,8 @@ class OperationRow(BaseModel):
     kind: str
     workload: str
     node: str
-    to_node: Annotated[str | None, Field(description="null: wherever the planner chooses")]
+    to_node: Annotated[str | None, Field(description="of a move; null: wherever the planner chooses")]
+    checkpoint_id: Annotated[str | None, Field(description="of a restore")]
     requested_at: datetime | None
     refused_at: datetime | None
     reason: str | None

@@ -92,17 +92,22 @@ def checkpoint(
     """Take a checkpoint of a protected workload now, and wait until it is stored."""
     session: Session = context.obj
     found = claimed(session, workload, namespace)
-    objects = session.objects()
-    wanted = _wanted(found, objects)
-    moment = objects.now() + timedelta(milliseconds=int(time.time() * 1000) % 1000)
-    objects.annotate(found.workload, {CHECKPOINT_NOW: moment.isoformat(timespec="milliseconds")})
-    ids = {checkpoint_id(uid, container, moment): pod for (uid, container), pod in wanted.items()}
+    ids = ask_checkpoint(session, found)
     if no_wait:
         say(f"asked for {', '.join(ids)}")
         return
     with waiting(f"waiting until {len(ids)} checkpoint{'s are' if len(ids) > 1 else ' is'} stored"):
-        rows = _outcomes(session, found, set(ids), timeout)
+        rows = outcomes(session, found, set(ids), timeout)
     _tell_outcomes(rows, ids, output, found, timeout)
+
+
+def ask_checkpoint(session: Session, found: Claimed) -> dict[str, str]:
+    """By id: the pod that it is of. Raises ClusterError where nothing can be checkpointed."""
+    objects = session.objects()
+    wanted = _wanted(found, objects)
+    moment = objects.now() + timedelta(milliseconds=int(time.time() * 1000) % 1000)
+    objects.annotate(found.workload, {CHECKPOINT_NOW: moment.isoformat(timespec="milliseconds")})
+    return {checkpoint_id(uid, container, moment): pod for (uid, container), pod in wanted.items()}
 
 
 def _wanted(found: Claimed, objects: Objects) -> dict[tuple[str, str], str]:
@@ -126,7 +131,7 @@ def _address(found: Claimed) -> str:
     return f"{found.workload.namespace}/{found.workload.name}"
 
 
-def _outcomes(session: Session, found: Claimed, ids: set[str], timeout_s: float) -> dict[str, dict[str, Any]]:
+def outcomes(session: Session, found: Claimed, ids: set[str], timeout_s: float) -> dict[str, dict[str, Any]]:
     """The rows of these checkpoints, as far as they are known at the end: ended, or too late."""
     filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
     end, rows = time.monotonic() + timeout_s, dict[str, dict[str, Any]]()

@@ -9,7 +9,7 @@ from typing import Any
 from kubernetes.aio import client
 from reprise.console.model import asked_at
 from reprise.console.ports import OperationError
-from reprise.contracts.annotations import ANY_NODE, CHECKPOINT_NOW, MOVE_ID, MOVE_TO
+from reprise.contracts.annotations import ANY_NODE, CHECKPOINT_NOW, MOVE_ID, MOVE_TO, RESTORE_ID, RESTORE_TO
 from reprise.contracts.model import Workload
 
 TIMEOUT_S = 5
@@ -28,6 +28,9 @@ class KubernetesCluster:
 
     async def move(self, workload: Workload, to: str, operation_id: str) -> None:
         await self._annotate(workload, {MOVE_TO: to or ANY_NODE, MOVE_ID: operation_id})
+
+    async def restore(self, workload: Workload, checkpoint_id: str, operation_id: str) -> None:
+        await self._annotate(workload, {RESTORE_TO: checkpoint_id, RESTORE_ID: operation_id})
 
     async def cordon(self, node: str, cordoned: bool) -> None:
         body = {"spec": {"unschedulable": cordoned or None}}

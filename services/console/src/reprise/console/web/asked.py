@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
-from reprise.console.asking import ID, Asking, NodeName, Part
+from reprise.console.asking import ID, Asking, CheckpointId, NodeName, Part
 from reprise.console.ledger import Ledger
 from reprise.console.model import new_id
 from reprise.console.web import asks
@@ -36,7 +36,23 @@ def router(ledger: Ledger, pages: Pages, asking: Asking) -> APIRouter:
         request: Request, namespace: Part, kind: Part, name: Part, operation: Operation, id: Id, to: To = ""
     ) -> Response:
         rows = await asking.workload(request, namespace, kind, name)
-        await asking.ask_workload(request, operation, rows[0], id, to if operation == "move" else "")
+        await asking.ask_workload(request, operation, rows[0], id, to=to if operation == "move" else "")
+        return RedirectResponse(f"{workload_address(rows[0])}#asked", 303)
+
+    @web.get("/workloads/{namespace}/{kind}/{name}/checkpoints/{checkpoint}/restore")
+    async def ask_restore(request: Request, namespace: Part, kind: Part, name: Part, checkpoint: CheckpointId) -> Response:
+        rows = [status(row) for row in await asking.workload(request, namespace, kind, name)]
+        question = asks.about_restore(rows[0], await asking.checkpoint(rows[0], checkpoint))
+        back = workload_address(rows[0])
+        return pages.render("ask.html", request, nav="workloads", question=question, choices=[], back=back, id=new_id())
+
+    @web.post("/workloads/{namespace}/{kind}/{name}/checkpoints/{checkpoint}/restore")
+    async def agreed_restore(
+        request: Request, namespace: Part, kind: Part, name: Part, checkpoint: CheckpointId, id: Id
+    ) -> Response:
+        rows = await asking.workload(request, namespace, kind, name)
+        chosen = await asking.checkpoint(rows[0], checkpoint)
+        await asking.ask_workload(request, "restore", rows[0], id, checkpoint_id=chosen["checkpoint_id"])
         return RedirectResponse(f"{workload_address(rows[0])}#asked", 303)
 
     @web.get("/nodes/{name}/{operation}")

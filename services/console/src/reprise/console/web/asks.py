@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.console.web.humane import microseconds, plural, seconds, size
+from reprise.console.web.humane import absolute, microseconds, plural, seconds, size
 from reprise.contracts.events import Operation
 
 
@@ -46,6 +46,24 @@ def _move(rows: list[dict[str, Any]]) -> Question:
         will.append(f"It serves nobody meanwhile, for at least {seconds(back_s)}; connections to it are cut.")
     will.append(f"If it does not come to life there, it goes on on {here}.")
     return Question(f"Move {name} to another node", tuple(will), "Move it")
+
+
+def about_restore(row: dict[str, Any], chosen: dict[str, Any]) -> Question:
+    """row: of its container; chosen: the checkpoint, as `GET /api/v1/checkpoints` tells it."""
+    name, newest = row["workload"], row["checkpoint"]
+    will = [
+        f"The process that {name} is now is ended. It goes on, in the same pod, as it was at {absolute(chosen['at'])} "
+        f"({chosen['checkpoint_id']}).",
+        "What it did since then is given up. Take a checkpoint first if it may be wanted: only what is in a checkpoint can be "
+        "gone back to.",
+        "Newer checkpoints stay in the store, and can be chosen the same way; a failover does not choose them any more.",
+    ]  # fmt: skip
+    back_s = row["expected_recovery_s"]["crash"]
+    if back_s is not None:
+        will.append(f"It serves nobody meanwhile, for about {seconds(back_s)}; connections to it are cut.")
+    if newest:
+        will.append("If it does not come to life, it goes on from its newest checkpoint.")
+    return Question(f"Restore {name} from this checkpoint", tuple(will), "Restore it")
 
 
 def about_node(operation: Operation, name: str, rows: list[dict[str, Any]]) -> Question:

@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from reprise.archive.inspection import by_kind, by_resource, tree
 from reprise.console.access import Right
-from reprise.console.asking import KINDS, Part
+from reprise.console.asking import KINDS, CheckpointId, Part
 from reprise.console.gate import Gate
 from reprise.console.ports import Inspections
 from reprise.console.web.pages import workload_address
@@ -13,7 +13,6 @@ from reprise.console.web.rendering import Pages
 from reprise.contracts.errors import RepriseError, StoreUnavailable
 from reprise.contracts.model import Workload
 
-Id = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z][0-9a-z-]*$")]
 Container = Annotated[str, Query(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MOST = 500
 """Rows of a table; `reprise inspect -o wide` shows all."""
@@ -25,7 +24,7 @@ def router(gate: Gate, pages: Pages, inspections: Inspections | None) -> APIRout
 
     @web.get("/workloads/{namespace}/{kind}/{name}/checkpoints/{checkpoint_id}")
     async def inspect(
-        request: Request, namespace: Part, kind: Part, name: Part, checkpoint_id: Id, container: Container
+        request: Request, namespace: Part, kind: Part, name: Part, checkpoint_id: CheckpointId, container: Container
     ) -> Response:
         await gate.let(request, Right("read", "checkpoints", namespace, name))
         if inspections is None:

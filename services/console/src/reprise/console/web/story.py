@@ -69,6 +69,7 @@ def _headline(row: dict[str, Any]) -> str:
         "node-loss": f"{name} lost its node {node}",
         "arm": f"{name} was armed on {node}",
         "move": f"{name} was moved off {node}",
+        "restore": f"{name} was sent back to a checkpoint on {node}",
     }.get(row["cause"] or "", f"{name} failed on {node}")
     if row["state"] == "completed":
         back_s = (row["noticed_after_s"] or 0) + (row["total_s"] or 0)
@@ -96,6 +97,7 @@ def _what(row: dict[str, Any]) -> str:
         "node-loss": f"Node {row['node']} was given up",
         "arm": "Planned: restored in place once, so that from now on the kubelet's own restart is the restore",
         "move": "Planned: moved to another node",
+        "restore": "Planned: restored from a checkpoint that somebody chose",
     }.get(row["cause"] or "", CAUSE.get(row["cause"] or "", "A fault"))
     return _sentence(f"{what}: {row['detail']}" if row["detail"] else what)
 

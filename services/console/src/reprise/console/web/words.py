@@ -31,6 +31,7 @@ CAUSE = {
     "node-loss": "node lost",
     "arm": "arming",
     "move": "planned move",
+    "restore": "restore",
 }
 FAILOVER = {
     "declared": Said("noticed", "busy"),
@@ -49,7 +50,7 @@ CHECKPOINT = {
     "failed": Said("failed", "bad"),
     "pruned": Said("removed", "mute"),
 }
-OPERATION = {"checkpoint": "checkpoint", "move": "move", "drain": "drain", "undrain": "end of the drain"}
+OPERATION = {"checkpoint": "checkpoint", "move": "move", "restore": "restore", "drain": "drain", "undrain": "end of the drain"}
 ASKED = {"requested": Said("asked for", "busy"), "refused": Said("refused", "bad")}
 PATH = {
     "in-place-armed": "in the same pod; the kubelet's own restart is the restore",

@@ -1,0 +1,60 @@
+"""Somebody sends a process back to an older checkpoint, and brings it back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+from reprise_lab import counter, faults
+from reprise_lab.paths import KUBECONFIG
+from reprise_lab.shell import poll
+from reprise_lab.witness import PORT, Witness
+
+pytestmark = pytest.mark.e2e
+FAR = 1_000_000
+"""What it counts to before it is sent back: it does not get there by itself."""
+
+
+def restore(namespace: str, to: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "reprise.cli.main", "restore", f"{namespace}/counter", "--to", to, *options]
+    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150, env=environment)
+
+
+def test_it_goes_back_and_comes_back(armed_counter: Witness) -> None:
+    namespace = armed_counter.namespace
+    old, run = counter.wait_checkpoint(namespace), armed_counter.last().run
+    address = f"http://{armed_counter.last().address}:{PORT}/state"
+    urllib.request.urlopen(address, data=json.dumps({"count": FAR}).encode(), timeout=5).close()
+    poll(5, lambda: armed_counter.last().count >= FAR, "it to have counted")
+    done = restore(namespace, old["checkpoint_id"])
+    assert done.returncode == 0, done.stderr
+    kept = done.stderr.split("is kept as ")[1].split()[0]
+    back = armed_counter.last()
+    print(done.stderr)
+    assert back.run == run, "the same process"
+    assert back.count < FAR
+    assert counter.wait_failover(namespace, "restore")["path"] == "in-place-patch"
+
+    newer = counter.wait_checkpoint(namespace, after=kept)
+    faults.pod_signal(counter.pod(namespace)["metadata"]["uid"], signal.SIGKILL)
+    armed_counter.after_gap(run, time.monotonic(), 20)
+    crashed = counter.wait_failover(namespace, "crash")
+    assert crashed["checkpoint_id"] >= newer["checkpoint_id"], "of what it became, not of what was given up"
+    assert armed_counter.last().count < FAR
+
+    again = restore(namespace, kept, "--discard")
+    assert again.returncode == 0, again.stderr
+    poll(5, lambda: armed_counter.last().count >= FAR, "it to be as it was when it was sent back")
+    assert armed_counter.last().run == run
+
+
+def test_a_checkpoint_that_is_not_there_is_refused_and_nothing_stops(armed_counter: Witness) -> None:
+    before = armed_counter.last()
+    done = restore(armed_counter.namespace, "20200101t000000000-0000000000")
+    assert (done.returncode, armed_counter.last().run) == (1, before.run)
+    assert "it has no good checkpoint" in done.stderr
