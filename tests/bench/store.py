@@ -179,6 +179,7 @@ def compare(folder: Path, kind: str, fill: checkpoints.Fill, size: int, pairs: i
         with minio(folder) as server:
 
             def note(name: str, act: Callable[[], object], server: Server = server) -> None:
+                os.sync()  # what the one before has left to be written is not this one's
                 cores_s = server.cores_s()
                 wall_s = timed(act)
                 took.setdefault(name, []).append((wall_s, server.cores_s() - cores_s))
@@ -192,7 +193,8 @@ def compare(folder: Path, kind: str, fill: checkpoints.Fill, size: int, pairs: i
             note("borg", lambda borg=borg: borg.ingest(path))  # type: ignore[misc]
             note("sha256", lambda: sha256(path))
             sizes = ours.size(), restic.size(), borg.size()
-            for name, tool in (("ours read", ours), ("restic read", restic)):
+            readers = [("ours read", ours), ("restic read", restic)]
+            for name, tool in reversed(readers) if pair % 2 else readers:
                 out.mkdir()
                 note(name, lambda tool=tool: tool.read(out / "archive.tar"))  # type: ignore[misc]
                 shutil.rmtree(out)
