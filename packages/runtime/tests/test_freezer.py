@@ -103,6 +103,7 @@ def test_v1_each_process_is_killed_before_any_is_thawed(tmp_path: Path, killed: 
     (pod / "crio-conmon-abc/cgroup.procs").write_text("5\n")
     (pod / "freezer.state").write_text("FROZEN")
     (pod / "crio-abc/freezer.state").write_text("FROZEN")
+    assert not freezer.is_gone("abc")
     freezer.kill("abc")
     assert sorted(killed) == [7, 8, 9]
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
@@ -114,6 +115,7 @@ def test_v1_what_cannot_be_seen_is_not_thawed(tmp_path: Path, killed: list[int],
     freezer = CgroupFreezer(str(tmp_path))
     freezer.freeze_alone("abc")
     monkeypatch.setattr("os.getpid", lambda: 1)
+    assert not freezer.is_gone("abc"), "that is not known"
     with pytest.raises(OSError, match="hostPID"):
         freezer.kill("abc")
     assert (pod / "crio-abc/freezer.state").read_text() == "FROZEN"
@@ -125,6 +127,7 @@ def test_v1_what_has_ended_already_is_thawed(tmp_path: Path, killed: list[int]) 
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     (pod / "crio-abc/freezer.state").write_text("FROZEN")
+    assert freezer.is_gone("abc")
     freezer.kill("abc")  # still counted, not listed: nobody has reaped it
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
     assert not killed
@@ -148,7 +151,6 @@ def test_a_frozen_pod_is_found_and_thawed_by_its_uid_whatever_is_left_in_it(tmp_
     told, state = ("freezer.self_freezing", "freezer.state") if version == 1 else ("cgroup.freeze", "cgroup.freeze")
     (pod / told).write_text("1\n")
     freezer = CgroupFreezer(str(tmp_path))
-    assert freezer.frozen_pods() == {UID}
     freezer.thaw_pod("another")
     assert (pod / told).read_text() == "1\n"
     freezer.thaw_pod(UID)
@@ -157,8 +159,12 @@ def test_a_frozen_pod_is_found_and_thawed_by_its_uid_whatever_is_left_in_it(tmp_
 
 def test_v2_is_killed_by_its_cgroup(tmp_path: Path) -> None:
     group = v2_group(tmp_path)
-    CgroupFreezer(str(tmp_path)).kill("abc")
+    freezer = CgroupFreezer(str(tmp_path))
+    assert not freezer.is_gone("abc")
+    freezer.kill("abc")
     assert (group / "cgroup.kill").read_text() == "1"
+    (group / "cgroup.events").write_text("populated 0\nfrozen 1\n")
+    assert freezer.is_gone("abc"), "though its monitor, frozen too, has not reaped it"
 
 
 def test_what_ran_a_moment_before_is_not_held(tmp_path: Path) -> None:

@@ -209,8 +209,11 @@ class World:
         self.old_frozen, self.dumped = False, ""
         self.check()
 
-    def frozen_pods(self) -> set[str]:
-        return set()
+    def is_gone(self, container_id: str) -> bool:
+        return not self.old_runs
+
+    def thaw_pod(self, pod_uid: str) -> None:
+        """Nothing is left in it."""
 
     def kill(self, container_id: str) -> None:
         if self.old_runs:

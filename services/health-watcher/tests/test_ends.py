@@ -33,7 +33,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.told: list[str] = []
-        self.frozen, self.froze = set[str](), list[str]()
+        self.gone, self.froze = set[str](), list[str]()
         self.containers, self.is_wanted, self.kills = [OLD, BESIDE], True, True
         protected = tuple(ProtectedContainer(c.name, "counter:1", c.id, running=True) for c in self.containers)
         pod = ProtectedPod(
@@ -70,8 +70,8 @@ class Node:
             raise OSError("no process can be seen")
         self.told.append(f"kill {container_id}")
 
-    def frozen_pods(self) -> set[str]:
-        return self.frozen
+    def is_gone(self, container_id: str) -> bool:
+        return container_id in self.gone
 
     def thaw_pod(self, pod_uid: str) -> None:
         self.told.append(f"thaw pod {pod_uid}")
@@ -109,8 +109,8 @@ async def test_where_it_cannot_be_killed_the_runtime_ends_it(node: Node) -> None
 
 async def test_all_that_is_frozen_in_a_pod_that_is_deleted_is_killed_before_any_is_thawed(node: Node) -> None:
     await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    for container_id in ("c1", "c2"):
-        node.isolation.let_go(container_id)
+    for target in (TARGET, TARGET.model_copy(update={"container": "beside", "container_id": "c2"})):
+        node.isolation.let_go(target)
     await node.isolation._settle()
     assert node.told == [], "its kubelet would start it again"
     node.is_wanted = False
@@ -136,12 +136,15 @@ async def test_a_hold_ends_when_its_pod_is_deleted_though_its_checkpoint_has_not
 
 async def test_a_pod_in_which_nothing_has_to_stand_still_any_more_is_thawed_however_that_came(node: Node) -> None:
     """A kubelet's SIGKILL ends what is frozen by cgroup v2, and the container's monitor is frozen beside it."""
-    node.frozen = {"u1"}
     await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    node.isolation.let_go("c1")
+    node.isolation.let_go(TARGET)
     await node.isolation._settle()
     assert node.told == []
     node.containers = []
+    await node.isolation._settle()
+    assert node.told == [], "a runtime that was just started may not know it yet"
+    node.gone = {"c1", "c2"}
+    node.isolation.let_go(TARGET)
     await node.isolation._settle()
     assert node.told == ["thaw pod u1"]
 
@@ -149,7 +152,7 @@ async def test_a_pod_in_which_nothing_has_to_stand_still_any_more_is_thawed_howe
 async def test_what_was_ended_is_not_frozen_again_while_the_runtime_still_lists_it(node: Node) -> None:
     node.containers = [OLD]
     await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    node.isolation.let_go("c1")
+    node.isolation.let_go(TARGET)
     await node.isolation._settle()
     node.is_wanted = False
     node.froze.clear()

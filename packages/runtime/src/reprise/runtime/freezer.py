@@ -81,9 +81,17 @@ class CgroupFreezer:
         if group := self._group(container_id):
             self._write(group, frozen=False)
 
-    def frozen_pods(self) -> set[str]:
-        """UIDs of the pods that were told to freeze as a whole: nobody but us does that."""
-        return {uid for uid, group in self._pods() if self._itself(group)}
+    def is_gone(self, container_id: str) -> bool:
+        """Whether the kernel has no process of it any more, but for what nobody has reaped yet."""
+        group = self._group(container_id)
+        if group is None or self._empty(group):
+            return True
+        if self._v1:
+            return not self._is_blind() and not self._listed(group)
+        try:
+            return "populated 0" in (group / "cgroup.events").read_text()
+        except FileNotFoundError:
+            return True
 
     def thaw_pod(self, pod_uid: str) -> None:
         """Whatever is left of it."""
@@ -119,7 +127,7 @@ class CgroupFreezer:
 
     def _signal_all(self, group: Path) -> None:
         """Frozen ones fork no others. One that has ended is counted until it is reaped, but not listed."""
-        found = [int(line) for procs in group.rglob("cgroup.procs") for line in procs.read_text().split()]
+        found = self._listed(group)
         if not found and self._is_blind():
             raise OSError(f"the processes of {group} cannot be seen from here: this is not the node's PID namespace (hostPID)")
         for pid in found:
@@ -162,6 +170,9 @@ class CgroupFreezer:
                     return path
         self._found.pop(container_id, None)
         return None
+
+    def _listed(self, group: Path) -> list[int]:
+        return [int(line) for procs in group.rglob("cgroup.procs") for line in procs.read_text().split()]
 
     def _write(self, group: Path, *, frozen: bool) -> None:
         if self._v1:

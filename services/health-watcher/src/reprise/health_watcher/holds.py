@@ -30,7 +30,7 @@ class Holds:
             case CheckpointTaken(trigger="move" | "arm"):
                 await self._taken(event)
             case CheckpointFailed(hold=True):
-                self._isolation.let_go(event.target.container_id)  # a checkpointer that was killed may have left it frozen
+                self._isolation.let_go(event.target)  # a checkpointer that was killed may have left it frozen
                 await self._failed(event.checkpoint_id, event.reason, event.message, event.remedy)
 
     async def _begin(self, event: FailoverHolding) -> None:
@@ -67,7 +67,7 @@ class Holds:
         revision = await self._isolation.fence_revision(target.pod_uid)
         entry = await self._records.get(name)
         if not self._isolation.confirm(target.container_id, event.checkpoint_id):
-            self._isolation.let_go(target.container_id)
+            self._isolation.let_go(target)
             await self._failed(event.checkpoint_id, "HoldEnded", "its node had let it run on already", "it is tried again")
             return
         await self._isolation.on_started()  # its kubelet may have started another one during the dump

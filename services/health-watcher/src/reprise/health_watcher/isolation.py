@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -83,6 +83,7 @@ class Isolation:
         self._held = {held.container_id: replace(held, until_s=0.0) for held in known_here.held}
         """By container: those that stand still, or are about to. An agent that starts anew lets go of what it finds."""
         self._frozen = set(known_here.frozen)
+        self._pod_of = known_here.pods
         self._fenced: set[str] = set()
         self._ended: set[str] = set()
         """Containers that were ended here, until the runtime knows."""
@@ -198,6 +199,7 @@ class Isolation:
         new = [c for c in containers if (isolated or self._fences_off(c)) and self._must_stop(c, isolated=isolated)]
         if new:
             self._frozen |= {c.id for c in new}
+            self._pod_of |= {c.id: c.pod_uid for c in new}
             self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
             await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
             self._freeze_s = max(self._freeze_s, time.monotonic() - began)
@@ -292,18 +294,23 @@ class Isolation:
             self._asks_all = self._asks_all and not complete
             self._fenced &= self._pods.pods.keys() | {c.pod_uid for c in by_id.values()}
             self._ended &= by_id.keys()
-            self._thaw_empty(by_id.values())
+            await asyncio.to_thread(self._thaw_left_over)
             await self._freeze(0.0)
         except Exception as error:  # of NATS, the runtime, the API server or the freezer: what is frozen stays so
             log().warning("cannot ask whether it may run, trying again", error=repr(error))
             await asyncio.sleep(0.4)
         await asyncio.sleep(0.4 if self._fenced else 0.0)
 
-    def _thaw_empty(self, running: Iterable[RunningContainer]) -> None:
-        """Pods in which nothing has to stand still any more: what was frozen there has ended, however that came."""
-        still = {c.pod_uid for c in running if c.id in self._frozen and c.id not in self._ended}
-        for uid in self._freezer.frozen_pods() - still - {held.pod_uid for held in self._held.values()}:
-            self._freezer.thaw_pod(uid)
+    def _thaw_left_over(self) -> None:
+        """Pods in which nothing that had to stand still is left, however it ended: their monitors, and what their kubelet starts
+        there, must run. By the kernel's word, not by that of a runtime that may just have started.
+        """
+        for uid in set(self._pod_of.values()):
+            of = [container_id for container_id, pod_uid in self._pod_of.items() if pod_uid == uid]
+            if all(self._freezer.is_gone(container_id) for container_id in of):
+                self._freezer.thaw_pod(uid)
+                for container_id in of:
+                    del self._pod_of[container_id]
 
     def _thaw(self, container: RunningContainer) -> None:
         silent_s = time.monotonic() - self._renewed_at
@@ -319,6 +326,7 @@ class Isolation:
         """A container is about to be frozen by its last checkpoint, for at most hold_s unless that is taken by then."""
         held = Held(target.pod_uid, target.container_id, checkpoint_id, time.monotonic() + hold_s, stays)
         self._held[target.container_id] = held
+        self._pod_of[target.container_id] = target.pod_uid
         self._save()
 
     def holds_beside(self, target: Target) -> bool:
@@ -336,10 +344,11 @@ class Isolation:
         self._save()
         return True
 
-    def let_go(self, container_id: str) -> None:
+    def let_go(self, target: Target) -> None:
         """It may be frozen, and no hold of ours knows why: it is asked about like all that is frozen."""
-        if container_id:
-            self._frozen.add(container_id)
+        if target.container_id:
+            self._frozen.add(target.container_id)
+            self._pod_of[target.container_id] = target.pod_uid
             self._save()
 
     async def fence_revision(self, pod_uid: str) -> int:
@@ -371,7 +380,7 @@ class Isolation:
 
     def _save(self) -> None:
         """What is about to be held too."""
-        standing = Standing(frozen=tuple(sorted(self._frozen)), held=tuple(self._held.values()))
+        standing = Standing(frozen=tuple(sorted(self._frozen)), held=tuple(self._held.values()), pods=self._pod_of)
         write_whole(self._record, standing.model_dump_json())
 
     def _load_renewed(self) -> Renewed | None:

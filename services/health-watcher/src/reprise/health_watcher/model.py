@@ -57,6 +57,8 @@ class Standing(BaseModel):
 
     frozen: tuple[str, ...] = ()
     held: tuple[Held, ...] = ()
+    pods: dict[str, str] = {}
+    """The pod, by its UID, of each container that was to stand still, until it is gone."""
 
 
 class Renewed(BaseModel):

@@ -29,11 +29,13 @@ class Freezer(Protocol):
 
     def thaw_alone(self, container_id: str) -> None: ...
 
-    def frozen_pods(self) -> set[str]:
-        """UIDs of those that freeze() has frozen, whatever is left in them."""
+    def is_gone(self, container_id: str) -> bool:
+        """Whether the kernel has no process of it any more."""
         ...
 
-    def thaw_pod(self, pod_uid: str) -> None: ...
+    def thaw_pod(self, pod_uid: str) -> None:
+        """Whatever is left of it."""
+        ...
 
     def kill(self, container_id: str) -> None:
         """So that no instruction of it runs any more. Where its pod is frozen it ends once that is thawed. Raises OSError."""
