@@ -543,8 +543,8 @@ def simulated(scenario: Scenario, mutant: str) -> Iterator[pytest.MonkeyPatch]:
 
 
 def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
-    async def yes(*_: Any) -> bool:
-        return True
+    async def may(*_: Any) -> decide.Thaw:
+        return decide.Thaw(True, "nobody was asked")
 
     async def no(*_: Any) -> bool:
         return False
@@ -569,7 +569,7 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
         case "ask-kubelet":
             patch.setattr(SimulatedArbiter, "_kubelet_answers", no)
         case "thaw-asks-first":
-            patch.setattr(isolation.Isolation, "_may_run", yes)
+            patch.setattr(isolation.Isolation, "_ask", may)
 
 
 def run(scenario: Scenario, mutant: str = "") -> World:
