@@ -108,6 +108,9 @@ class World:
     folder: Path
     old_runs: bool = True
     old_frozen: bool = False
+    pod_frozen: bool = False
+    """What is frozen is so by its pod: the runtime does not let it run to end it."""
+    freezes_pods: bool = True
     old_id: str = "c1"
     ever_frozen: bool = False
     timeline: list[str] = field(default_factory=list)
@@ -162,6 +165,7 @@ class World:
             return  # its kubelet does it later
         self.armed_from, self.dumped = came_of, ""
         self.old_id, self.old_runs, self.old_frozen = self.old_id + "'", True, False
+        self.pod_frozen = False
         self.cluster.change("counter-1", container_id=self.old_id)
         self.check()
 
@@ -201,12 +205,13 @@ class World:
         if not self.old_frozen:
             self.note("n1 froze the old instance")
         self.old_frozen = self.ever_frozen = True
+        self.pod_frozen = self.freezes_pods
         return True
 
     def thaw(self, container_id: str) -> None:
         if self.old_frozen:
             self.note("n1 thawed the old instance")
-        self.old_frozen, self.dumped = False, ""
+        self.old_frozen, self.pod_frozen, self.dumped = False, False, ""
         self.check()
 
     def is_gone(self, container_id: str) -> bool:
@@ -220,7 +225,21 @@ class World:
             self.note("n1 ended the old instance")
         if "counter-1" in self.cluster.pods:
             self.violate("the old instance was ended while its pod was there: its kubelet starts it again")
-        self.old_runs = self.old_frozen = False
+        self.old_runs = self.old_frozen = self.pod_frozen = False
+
+    async def stop(self) -> None:
+        """The kubelet has the runtime end the old instance: resumed, if it is frozen by itself, it handles SIGTERM first."""
+        await asyncio.sleep(0.05)
+        if self.pod_frozen:
+            return
+        if self.old_frozen:
+            self.note("n1's runtime resumed the old instance to end it")
+            self.old_frozen = False
+            self.check()
+        await asyncio.sleep(2.0)
+        if self.old_runs and not self.pod_frozen:
+            self.old_runs = self.old_frozen = False
+            self.note("n1's kubelet ended the old instance: its pod is deleted")
 
     # The API server.
     async def wanted(self, namespace: str, name: str, uid: str) -> bool:
@@ -357,6 +376,7 @@ async def checkpointer(world: World) -> None:
             held = not world.scenario.misses
             if held:
                 world.old_frozen, world.dumped = True, event.checkpoint_id
+                world.pod_frozen = world.freezes_pods
             world.note(f"the last checkpoint {event.checkpoint_id} ends, held: {held}")
         taken = CheckpointTaken(
             node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
@@ -408,19 +428,19 @@ async def kubelet(world: World) -> None:
     while True:
         off, unhealthy = "node-off" in world.active(), "unhealthy" in world.active()
         if unhealthy and not was_unhealthy and world.old_runs:
-            world.old_runs, world.old_frozen = False, False
+            world.old_runs = world.old_frozen = world.pod_frozen = False
             world.note("n1's kubelet ended the old instance: its livenessProbe failed")
         was_unhealthy = unhealthy
         if off and not was_off:
-            world.old_runs, world.old_frozen = False, False
+            world.old_runs = world.old_frozen = world.pod_frozen = False
             world.note("n1 is off")
         was_off = off
         if not off and world.up("api", of_node=True):
-            await asyncio.sleep(1.0)
             if "counter-1" not in world.cluster.pods and world.old_runs:
-                world.old_runs = False
-                world.note("n1's kubelet ended the old instance: its pod is deleted")
-            elif "counter-1" in world.cluster.pods and not world.old_runs and "node-off" not in world.active():
+                await world.stop()
+                continue
+            await asyncio.sleep(1.0)
+            if "counter-1" in world.cluster.pods and not world.old_runs and "node-off" not in world.active():
                 await asyncio.sleep(1.5)  # the agent is there first
                 if "node-off" not in world.active() and "counter-1" in world.cluster.pods:
                     world.old_runs, world.old_id = True, world.old_id + "'"
@@ -504,6 +524,8 @@ async def play(world: World) -> None:
     for fault in world.scenario.faults:
         tasks.append(asyncio.create_task(tell(world, fault)))
     await asyncio.sleep(END_S)
+    if "counter-1" not in world.cluster.pods and world.old_runs:
+        world.violate("the old instance is still there: its pod stays Terminating")
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -577,7 +599,7 @@ def run(scenario: Scenario, mutant: str = "") -> World:
     loop = looptime.new_event_loop()
     try:
         with TemporaryDirectory() as folder, simulated(scenario, mutant):
-            world = World(scenario, Path(folder))
+            world = World(scenario, Path(folder), freezes_pods="pod" not in mutant.split("+"))
             loop.run_until_complete(play(world))
             return world
     finally:
