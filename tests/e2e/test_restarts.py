@@ -46,7 +46,7 @@ class KillAtStep(threading.Thread):
         await client.close()
 
 
-@pytest.mark.parametrize("step", ["image", "verify", "adopt"])
+@pytest.mark.parametrize("step", ["verify", "adopt"])
 def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(armed_counter: Witness, step: str) -> None:
     """Every replica is killed: whoever is started next finds the record and goes on from there, once."""
     namespace = armed_counter.namespace
