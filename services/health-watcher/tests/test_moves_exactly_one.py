@@ -42,6 +42,15 @@ def test_what_its_kubelet_starts_in_place_of_what_stands_still_does_not_run(at_s
 
 
 @pytest.mark.long
+def test_what_may_run_just_as_it_is_being_frozen_runs() -> None:
+    """Its freezing ends first: thawed before that, it would stand still for ever, and on no list."""
+    kubelets = Fault("unhealthy", 12.1, 2.5)
+    world = run(Scenario((kubelets,), message_delays_s=(0.5,), move_at_s=6.6, serves=False))
+    assert not world.violation, timeline(world)
+    assert world.running() == 1, timeline(world)
+
+
+@pytest.mark.long
 def test_messages_that_are_late_or_doubled_hold_nothing_for_ever() -> None:
     ends(Scenario((), move_at_s=ASKED_S, message_delays_s=(25.0, 0.0, 2.0)))
     ends(Scenario((), move_at_s=ASKED_S, message_delays_s=(15.0,)))

@@ -85,6 +85,8 @@ class Isolation:
         self._frozen = set(known_here.frozen)
         self._pod_of = known_here.pods
         self._fenced: set[str] = set()
+        self._acts = asyncio.Lock()
+        """Who thaws waits for who freezes: what is thawed before its freezing has ended would be frozen, and on no list."""
         self._ended: set[str] = set()
         """Containers that were ended here, until the runtime knows."""
 
@@ -198,10 +200,11 @@ class Isolation:
         isolated = must_freeze(silent_s, ever_renewed=self._ever)
         new = [c for c in containers if (isolated or self._fences_off(c)) and self._must_stop(c, isolated=isolated)]
         if new:
-            self._frozen |= {c.id for c in new}
-            self._pod_of |= {c.id: c.pod_uid for c in new}
-            self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
-            await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
+            async with self._acts:
+                self._frozen |= {c.id for c in new}
+                self._pod_of |= {c.id: c.pod_uid for c in new}
+                self._save()  # before the act: an agent killed here thaws one that never froze, which is harmless
+                await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
             self._freeze_s = max(self._freeze_s, time.monotonic() - began)
             FREEZE_SECONDS.set(self._freeze_s)
         self._all_frozen = isolated and all(c.id in self._frozen for c in containers)
@@ -285,12 +288,13 @@ class Isolation:
                     continue
                 if container and self._waits(container):
                     continue  # since it was asked about
-                if container and container_id in self._frozen:
-                    self._thaw(container)
-                if container:
-                    self._fenced.discard(container.pod_uid)
-                self._frozen.discard(container_id)
-                self._save()
+                async with self._acts:
+                    if container and container_id in self._frozen:
+                        self._thaw(container)
+                    if container:
+                        self._fenced.discard(container.pod_uid)
+                    self._frozen.discard(container_id)
+                    self._save()
             self._asks_all = self._asks_all and not complete
             self._fenced &= self._pods.pods.keys() | {c.pod_uid for c in by_id.values()}
             self._ended &= by_id.keys()
