@@ -62,7 +62,7 @@ def test_a_node_cut_off_freezes_and_is_never_a_second_instance(armed_counter: Wi
     finally:
         faults.heal("n1")
     healed_at = time.monotonic()
-    poll(60, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
+    poll(120, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
          "the old pod to go", 0.5)  # fmt: skip
     late = {a.address for a in armed_counter.history if a.at > healed_at}
     assert before.address not in late, "the old instance answered after the cut was healed"

@@ -37,6 +37,9 @@ for _way in ("kv", "kubernetes", "none"):
 
 
 ENDED = {"reason": "HoldEnded", "message": "its node's agent started anew and let it run on", "remedy": "it is tried again"}
+KUBELET_LEARNS_S = 60.0
+"""After the node was cut off its kubelet may not know for so long that a pod is deleted, on a connection that it takes for good.
+What is ended before it knows, it starts again. Until then it stands still."""
 DELETED = {"reason": "PodDeleting", "message": "its pod is being deleted", "remedy": "nothing: a deletion wins"}
 OVER = {
     "reason": "NotStored",
@@ -85,10 +88,15 @@ class Isolation:
         self._frozen = set(known_here.frozen)
         self._pod_of = known_here.pods
         self._fenced: set[str] = set()
+        self._cut_at = time.monotonic() if self._silent_long() else -KUBELET_LEARNS_S
+        """When this node was cut off last."""
         self._acts = asyncio.Lock()
         """Who thaws waits for who freezes: what is thawed before its freezing has ended would be frozen, and on no list."""
         self._ended: set[str] = set()
         """Containers that were ended here, until the runtime knows."""
+
+    def _silent_long(self) -> bool:
+        return must_freeze(time.monotonic() - self._renewed_at, ever_renewed=self._ever)
 
     @property
     def holds_lease(self) -> bool:
@@ -163,7 +171,7 @@ class Isolation:
             ISOLATED.set(must_freeze(silent_s, ever_renewed=self._ever))
             FROZEN.set(len(self._frozen))
             if must_freeze(silent_s, ever_renewed=self._ever):
-                self._asks_all = True
+                self._asks_all, self._cut_at = True, time.monotonic()
                 await self._freeze(silent_s)
                 await asyncio.sleep(0.1)
                 continue
@@ -280,7 +288,7 @@ class Isolation:
                     if container.pod_uid not in self._fenced:
                         log().warning("stays frozen until it is deleted", pod=container.pod, why=thaw.why)
                     self._fenced.add(container.pod_uid)
-                    if thaw.over:
+                    if thaw.over and time.monotonic() - self._cut_at >= KUBELET_LEARNS_S:
                         same = {c.id for c in by_id.values() if c.pod_uid == container.pod_uid}
                         if container_id not in self._ended:
                             log().warning("ended where it stood: its pod is deleted", pod=container.pod, id=container_id[:12])
