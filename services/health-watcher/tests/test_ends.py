@@ -96,7 +96,7 @@ async def test_what_is_replaced_in_its_pod_is_killed_before_its_pod_is_thawed_an
 
 async def test_what_stands_still_beside_it_goes_on_doing_so(node: Node) -> None:
     node.isolation.hold(TARGET.model_copy(update={"container": "beside", "container_id": "c2"}), "ck9", 20, stays=True)
-    assert node.isolation.holds_beside(TARGET)
+    assert node.isolation.holds_beside({"c1"}, "u1")
     await node.handlers.on_failover_started(STARTED)
     assert node.told == ["kill c1"]
 

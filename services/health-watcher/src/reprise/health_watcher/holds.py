@@ -40,7 +40,7 @@ class Holds:
         if entry is None or entry.value.state != "wanted":
             log().info("not wanted any more: nothing is held", checkpoint=event.checkpoint_id)
             return
-        if self._isolation.holds_beside(event.target):
+        if self._isolation.holds_beside({event.target.container_id}, event.target.pod_uid):
             await self._failed(event.checkpoint_id, "NotHeld", "another container of its pod stands still", "it is tried again")
             return
         begun = entry.value.model_copy(update={"state": "begun"})

@@ -88,15 +88,13 @@ class Isolation:
         self._frozen = set(known_here.frozen)
         self._pod_of = known_here.pods
         self._fenced: set[str] = set()
-        self._cut_at = time.monotonic() if self._silent_long() else -KUBELET_LEARNS_S
+        cut = must_freeze(time.monotonic() - self._renewed_at, ever_renewed=self._ever)
+        self._cut_at = time.monotonic() if cut else -KUBELET_LEARNS_S
         """When this node was cut off last."""
         self._acts = asyncio.Lock()
         """Who thaws waits for who freezes: what is thawed before its freezing has ended would be frozen, and on no list."""
         self._ended: set[str] = set()
         """Containers that were ended here, until the runtime knows."""
-
-    def _silent_long(self) -> bool:
-        return must_freeze(time.monotonic() - self._renewed_at, ever_renewed=self._ever)
 
     @property
     def holds_lease(self) -> bool:
@@ -231,7 +229,7 @@ class Isolation:
             await asyncio.to_thread(self._freezer.kill, container_id)
         self._ended |= containers
         # What stands still beside them goes on doing so, and they end once it is let go of.
-        if not any(held.pod_uid == pod_uid for held in self._held.values() if held.container_id not in containers):
+        if not self.holds_beside(containers, pod_uid):
             for container_id in containers:
                 self._freezer.thaw(container_id)
 
@@ -341,9 +339,9 @@ class Isolation:
         self._pod_of[target.container_id] = target.pod_uid
         self._save()
 
-    def holds_beside(self, target: Target) -> bool:
-        """Whether another container of its pod is held: what ends one of them thaws their pod."""
-        return any(h.pod_uid == target.pod_uid and h.container_id != target.container_id for h in self._held.values())
+    def holds_beside(self, containers: set[str], pod_uid: str) -> bool:
+        """Whether another container of their pod is held: what ends one of them thaws their pod."""
+        return any(held.pod_uid == pod_uid and held.container_id not in containers for held in self._held.values())
 
     def confirm(self, container_id: str, checkpoint_id: str) -> bool:
         """It is frozen. False if this node has let go of it since: then it may run. Its successor is frozen at birth."""
