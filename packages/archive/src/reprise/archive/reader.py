@@ -6,7 +6,6 @@ dirty in some checkpoint come one by one out of chunks that span a stretch of me
 """
 
 import contextlib
-import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -259,23 +258,3 @@ def fetch_plan(recipe: Recipe, used: Ints) -> list[Ints]:
     numbers = numbers[np.argsort(first)]
     groups = np.cumsum(recipe.chunks["stored"][numbers], dtype=np.int64) // FETCH
     return np.split(numbers, np.flatnonzero(np.diff(groups)) + 1) if len(numbers) else []
-
-
-def verified(parts: Iterator[bytes], manifest: Manifest) -> Iterator[bytes]:
-    """The same, and at the end DamagedObject if size or sha256 are not the manifest's. Hashes in a thread of its own."""
-    digest, size = hashlib.sha256(), 0
-    with ThreadPoolExecutor(1, "sha256") as pool:
-        hashed: Future[None] | None = None
-        for data in parts:
-            if hashed:
-                hashed.result()  # one piece behind at most
-            hashed = pool.submit(digest.update, data)
-            size += len(data)
-            yield data
-        if hashed:
-            hashed.result()
-    if size != manifest.size or digest.hexdigest() != manifest.sha256:
-        raise _damaged(
-            manifest,
-            f"{size} bytes with sha256 {digest.hexdigest()[:12]}, committed were {manifest.size} with {manifest.sha256[:12]}",
-        )
