@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence
 from reprise.health_watcher.decide import (
+    FIRST_RENEWAL_S,
     FREEZE_AFTER_S,
     LEAST_MARGIN_S,
     MOST_DELAY_S,
@@ -20,7 +21,9 @@ from reprise.health_watcher.decide import (
     may_pet,
     may_thaw,
     must_freeze,
+    needed_s,
     on_death,
+    patience_s,
     removal_delay_s,
     repeat_after_s,
     sees,
@@ -155,6 +158,19 @@ class TestNodeLoss:
 
 
 class TestReturn:
+    @given(st.floats(0, 100), st.floats(0, 10))
+    def test_an_agent_that_starts_in_time_freezes_before_its_node_may_be_given_up(self, silent_s: float, freeze_s: float) -> None:
+        begins_s = silent_s + patience_s(silent_s, ever_renewed=True, freeze_s=freeze_s)
+        if silent_s < FREEZE_AFTER_S:
+            assert begins_s <= FREEZE_AFTER_S + 1e-9
+        elif silent_s + needed_s(freeze_s) <= lost_after_s(freeze_s):
+            assert begins_s + needed_s(freeze_s) <= lost_after_s(freeze_s) + 1e-9
+        elif silent_s < lost_after_s(freeze_s):
+            assert begins_s == silent_s
+
+    def test_an_agent_that_was_away_for_longer_tries_to_renew_for_a_while_first(self) -> None:
+        assert patience_s(lost_after_s(0.1), ever_renewed=True, freeze_s=0.1) == FIRST_RENEWAL_S
+
     def test_what_a_failover_starts_elsewhere_is_never_thawed(self) -> None:
         thaw = may_thaw(Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"), wanted=True)
         assert not thaw.may

@@ -29,6 +29,7 @@ DIRECTED = [
     Scenario((Fault("cut", 5.0, 7.0),), message_delays_s=(4.0, 0.0)),
     Scenario((Fault("cut", 5.0, 5.5),), message_delays_s=(3.0,)),
     Scenario((Fault("cut", 5.0, 12.0), Fault("agent-restart", 6.0, 0.3))),
+    Scenario((Fault("cut", 5.0, 7.0), Fault("agent-restart", 7.7, 0.3))),
     Scenario((Fault("cut", 5.0, 12.0),), standby_from_s=20.0),
     Scenario((Fault("node-off", 5.0, 20.0),)),
     Scenario((Fault("node-off", 2.0, 4.5),), message_delays_s=(4.0,)),
@@ -63,6 +64,13 @@ def test_one_thing_away_freezes_nobody_and_fails_nobody_over(kind: FaultKind) ->
     assert not world.ever_frozen, timeline(world)
     assert not [e for e in world.server.events.values() if isinstance(e, NodeLost)], timeline(world)
     assert world.running() == 1
+
+
+def test_an_agent_that_starts_freezes_nothing_if_it_can_renew_soon() -> None:
+    """As after an update of it, on a busy node: its first tries fail."""
+    world = run(Scenario((Fault("agent-dead", 5.0, 6.0), Fault("nats-down", 10.5, 2.5), Fault("api-down", 10.5, 2.5))))
+    assert not world.ever_frozen, timeline(world)
+    assert world.running() == 1, timeline(world)
 
 
 @pytest.mark.long

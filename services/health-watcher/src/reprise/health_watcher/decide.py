@@ -19,6 +19,7 @@ from reprise.health_watcher.model import Birth, Death, Gate, Held, Instance, Lea
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
+FIRST_RENEWAL_S = 3.0
 LEAST_MARGIN_S = 2.0
 """Also for a node that never had to freeze: then nothing is measured. 100 times what a small container takes."""
 BEGIN_S = 0.5
@@ -141,6 +142,18 @@ def must_freeze(since_renewal_s: float, *, ever_renewed: bool) -> bool:
     return ever_renewed and since_renewal_s >= FREEZE_AFTER_S
 
 
+def patience_s(since_renewal_s: float, *, ever_renewed: bool, freeze_s: float) -> float:
+    """How long an agent that starts tries to renew before it may freeze: what runs well is not to stand still for each update of
+    its agent, but no node may be given up before it froze. So until freezing is due, as ever, if it is not yet; else for as much
+    of the margin as freezing does not need. If no agent ran when that ended, only a node that was cut off just then is in danger:
+    the double fault of docs/adr/0008, for which an agent that starts is too late anyway.
+    """
+    if not ever_renewed or since_renewal_s >= lost_after_s(freeze_s):
+        return FIRST_RENEWAL_S
+    due_s = FREEZE_AFTER_S if since_renewal_s < FREEZE_AFTER_S else lost_after_s(freeze_s) - needed_s(freeze_s)
+    return max(0.0, due_s - since_renewal_s)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What the arbiter thinks of a node."""
@@ -151,7 +164,12 @@ class Judgement:
 
 def margin_s(freeze_s: float) -> float:
     """How long a node is given to freeze. freeze_s: the longest that it took there since it booted; 0 if it never had to."""
-    return max(LEAST_MARGIN_S, BEGIN_S + SLOWER * freeze_s)
+    return max(LEAST_MARGIN_S, needed_s(freeze_s))
+
+
+def needed_s(freeze_s: float) -> float:
+    """How long freezing may take, from the moment that it is due."""
+    return BEGIN_S + SLOWER * freeze_s
 
 
 def lost_after_s(freeze_s: float, watchdog_s: float = 0.0) -> float:

@@ -1,6 +1,7 @@
 """Hold this node's lease; freeze its protected containers when it can be held by neither way; ask before thawing."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from reprise.contracts.records import Fence, HoldRecord
 from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import RENEW_EVERY_S, Thaw, holds, lost_after_s, may_pet, may_thaw, must_freeze
+from reprise.health_watcher.decide import RENEW_EVERY_S, Thaw, holds, lost_after_s, may_pet, may_thaw, must_freeze, patience_s
 from reprise.health_watcher.model import Held, NodeLease, Renewed, Standing
 from reprise.health_watcher.ports import Freezer, PodLookup
 from reprise.runtime.cri import Cri, CriError, RunningContainer
@@ -80,7 +81,10 @@ class Isolation:
         """The timeout of an armed hardware watchdog."""
         self._told: str | None = None
         """What was told of why this node cannot freeze; None: nothing yet."""
-        self._tried = asyncio.Event()
+        self._renewed = asyncio.Event()
+        """By this agent, once."""
+        self._waited = False
+        """Whether this agent renewed, or tried for long enough."""
         self._asks_all = True
         known_here = self._load()
         self._held = {held.container_id: replace(held, until_s=0.0) for held in known_here.held}
@@ -123,7 +127,7 @@ class Isolation:
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
                 self._tell_guarded(limitation)
-            self._tried.set()
+                self._renewed.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
 
     def _tell_guarded(self, limitation: str) -> None:
@@ -160,9 +164,12 @@ class Isolation:
 
     async def guard(self) -> None:
         """Freeze and thaw by the rule in decide.py. Nothing here waits for the network before it freezes; but an agent that was
-        away does not freeze what runs well, if its first renewal succeeds.
+        away does not freeze what runs well, if it can renew soon.
         """
-        await self._tried.wait()
+        patience = patience_s(time.monotonic() - self._renewed_at, ever_renewed=self._ever, freeze_s=self._freeze_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._renewed.wait(), patience)
+        self._waited = True
         while True:
             silent_s = time.monotonic() - self._renewed_at
             SINCE_RENEWAL.set(silent_s)
@@ -186,7 +193,7 @@ class Isolation:
         """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
         self._asks_all = True
         silent_s = time.monotonic() - self._renewed_at
-        if self._fenced or must_freeze(silent_s, ever_renewed=self._ever):
+        if self._fenced or (self._waited and must_freeze(silent_s, ever_renewed=self._ever)):
             await self._freeze(silent_s)
 
     async def _protected(self) -> list[RunningContainer]:
