@@ -28,9 +28,9 @@ lint: setup ## ruff, mypy --strict, import-linter
 unit: setup ## the fast loop: no root, no servers, no cluster
 	$(RUN) pytest -q -n 2 -m "not component and not e2e and not lab and not long and not chaos"
 
-component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models (builds the servers once)
+component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models, explored by SEED=n (builds the servers once)
 	$(LAB) build
-	$(RUN) pytest -q -n 2 --dist loadfile -m "component or long"
+	$(RUN) pytest -q -n 2 --dist loadfile -m "component or long" --hypothesis-seed $(or $(SEED),1)
 
 browser:
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \

@@ -185,6 +185,9 @@ class World:
         rows = self.server.buckets.get("failovers", {})
         return any(not Saga.model_validate_json(rows[name].value).ended for name in ("move-1", "arm-1") if name in rows)
 
+    def placing(self) -> bool:
+        return any(not Saga.model_validate_json(row.value).ended for row in self.server.buckets.get("failovers", {}).values())
+
     def running(self) -> int:
         elsewhere = sum(bool(p.came_of) for n, p in self.cluster.pods.items() if n != "counter-1")
         return elsewhere + (self.old_runs and not self.old_frozen)
@@ -445,10 +448,12 @@ async def kubelet(world: World) -> None:
                 if "node-off" not in world.active() and "counter-1" in world.cluster.pods:
                     world.old_runs, world.old_id = True, world.old_id + "'"
                     world.note("n1's kubelet started the old pod again")
-                    if not world.moving():  # else not promised: a node that boots while its workload is being placed elsewhere
+                    if not world.placing():
                         world.check()
                     if world.agent:  # the runtime's event
                         await world.agent.on_started()
+                    if world.placing():  # a node that boots just then is not promised to be in time, but to be soon
+                        await asyncio.sleep(1.0 + world.scenario.freeze_s)
                     world.check()
         await asyncio.sleep(0.2)
 
@@ -525,7 +530,7 @@ async def play(world: World) -> None:
     tasks = [asyncio.ensure_future(part) for part in parts]
     for fault in world.scenario.faults:
         tasks.append(asyncio.create_task(tell(world, fault)))
-    await asyncio.sleep(END_S)
+    await asyncio.sleep(END_S + 2 * max(world.scenario.message_delays_s))  # what was told last is known, and its answer
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
