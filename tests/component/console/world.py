@@ -19,6 +19,7 @@ from reprise.contracts.events import (
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
+    ContainerRestored,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
@@ -32,7 +33,7 @@ from reprise.contracts.events import (
     StandbyRefused,
     node_subject,
 )
-from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id, failover_id
+from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload, checkpoint_id, failover_id
 
 MB = 1_000_000
 Traced = tuple[Event, str]
@@ -290,6 +291,11 @@ class World:
         if moves:
             how = "the node froze its containers before it was given up, and may not thaw them"
             yield FailoverFenced.model_validate(common | {"node": it.node, "at": when["fenced"], "how": how}), trace
+        pages = it.size // 4096
+        stats = RestoreStats(restore_time_us=int(restore_s * 8e5), forking_time_us=int(restore_s * 5e4), pages_restored=pages)
+        target = it.target.model_copy(update={"node": to, "container_id": f"{name}-restored"})
+        told_of = {"node": to, "workload": it.workload, "target": target, "stats": stats}
+        yield ContainerRestored.model_validate(told_of | {"at": when["restored"] - timedelta(seconds=0.05)}), trace
         yield FailoverRestored.model_validate(common | {"node": to, "at": when["restored"]}), trace
         yield (
             FailoverCompleted.model_validate(

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt
-from reprise.contracts.model import CriuStats, Frozen, Target, Workload, now
+from reprise.contracts.model import CriuStats, Frozen, RestoreStats, Target, Workload, now
 
 VERSION = "v1"
 
@@ -281,6 +281,14 @@ class FailoverDelayed(Event):
     remedy: str
 
 
+class ContainerRestored(Event):
+    """CRIU brought a container back to life on this node, whoever asked for it; with CRIU's own statistics."""
+
+    TYPE: ClassVar[str] = "container.restored"
+    target: Target
+    stats: RestoreStats
+
+
 class OperationRequested(Event):
     """Somebody asked for this; whoever does it names the operation by this id."""
 
@@ -363,6 +371,7 @@ ALL: tuple[type[Event], ...] = (
     FailoverCompleted,
     FailoverAbandoned,
     FailoverDelayed,
+    ContainerRestored,
     OperationRequested,
     OperationRefused,
     NodeLost,

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 from reprise.contracts import envelope, images, subjects
 from reprise.contracts.events import Event, NodeEvent, node_subject
-from reprise.contracts.model import CriuStats, Target, Workload
+from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload
 
 AT = datetime(2026, 11, 24, 10, 11, 12, 123000, tzinfo=UTC)
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -71,6 +71,9 @@ APART: dict[str, dict[str, Any]] = {
         "message": "the container did not pass its probe after the checkpoint",
         "remedy": "give its livenessProbe more patience",
         "archive_path": "",
+    },
+    "container.restored": {
+        "stats": RestoreStats(restore_time_us=231044, forking_time_us=21873, pages_restored=2210, pages_compared=118),
     },
     "checkpoint.skipped": {
         "reason": "TooSoon",

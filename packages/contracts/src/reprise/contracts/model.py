@@ -50,6 +50,18 @@ class CriuStats(Frozen):
     pages_written: int = 0
 
 
+class RestoreStats(Frozen):
+    """CRIU's own restore statistics. Times in microseconds, as CRIU writes them."""
+
+    restore_time_us: int = 0
+    """All of it."""
+    forking_time_us: int = 0
+    """Of that: until the processes were there."""
+    pages_restored: int = 0
+    pages_compared: int = 0
+    pages_skipped_cow: int = 0
+
+
 STAMP = "%Y%m%dt%H%M%S"
 
 

@@ -15,7 +15,16 @@ from reprise.console.export import lines
 from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
-from reprise.console.rows import CheckpointRow, CheckpointState, EventRow, FailoverRow, FailoverState, OperationRow, WorkloadRow
+from reprise.console.rows import (
+    CheckpointRow,
+    CheckpointState,
+    EventRow,
+    FailoverRow,
+    FailoverState,
+    OperationRow,
+    RestoreRow,
+    WorkloadRow,
+)
 from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
 from reprise.contracts.events import BY_TYPE
@@ -85,6 +94,15 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
         """Failovers with the moment of each step, newest first."""
         filters = {"namespace": namespace, "kind": kind, "workload": workload, "cause": cause, "state": state}
         return await rows.answer("failovers", FailoverRow, request, response, filters, Span(since, until), limit, after, format)
+
+    @api.get("/restores", **_paged(RestoreRow))
+    async def restores(
+        request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", node: Name = "",
+        since: Moment = None, until: Moment = None, limit: Limit = 100, after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
+        """Restores with CRIU's statistics, newest first."""
+        filters = {"namespace": namespace, "kind": kind, "workload": workload, "node": node}
+        return await rows.answer("restores", RestoreRow, request, response, filters, Span(since, until), limit, after, format)
 
     @api.get("/operations", **_paged(OperationRow))
     async def operations(

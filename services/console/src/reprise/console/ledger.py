@@ -16,8 +16,11 @@ from reprise.contracts.events import Event
 from reprise.contracts.model import Workload
 
 MIGRATION_LOCK = 0x5245_5052
-Table = Literal["events", "checkpoints", "failovers", "operations"]
-KEY: dict[Table, str] = {"events": "id", "checkpoints": "checkpoint_id", "failovers": "failover_id", "operations": "operation_id"}
+Table = Literal["events", "checkpoints", "failovers", "restores", "operations"]
+KEY: dict[Table, str] = {
+    "events": "id", "checkpoints": "checkpoint_id", "failovers": "failover_id", "restores": "container_id",
+    "operations": "operation_id",
+}  # fmt: skip
 SQL = resources.files("reprise.console").joinpath("sql")
 
 
@@ -108,6 +111,7 @@ class Ledger:
                     await connection.execute(sql.SQL("drop table {}").format(sql.Identifier(name)))
             await connection.execute("delete from checkpoints where at < %s and state <> 'stored'", (before,))
             await connection.execute("delete from failovers where at < %s", (before,))
+            await connection.execute("delete from restores where at < %s", (before,))
             await connection.execute("delete from operations where at < %s", (before,))
             await connection.execute("delete from workloads where coalesce(seen_at, due_at, refused_at) < %s", (before,))
 

@@ -13,6 +13,7 @@ from reprise.contracts.events import (
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
+    ContainerRestored,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
@@ -54,8 +55,8 @@ def event_id(event: Event) -> str:
 
 def rows_of(event: Event, trace_id: str = "") -> tuple[Row, ...]:
     """The projections' rows for this event. trace_id: of its traceparent; empty if it had none."""
-    rows = (_checkpoint_row(event), _failover_row(event), _workload_row(event), _node_row(event), _operation_row(event))
-    return tuple(_traced(row, event, trace_id) for row in rows if row)
+    projected = (_checkpoint_row, _failover_row, _restore_row, _workload_row, _node_row, _operation_row)
+    return tuple(_traced(row, event, trace_id) for each in projected if (row := each(event)))
 
 
 def _traced(row: Row, event: Event, trace_id: str) -> Row:
@@ -97,6 +98,13 @@ def _failover_row(event: Event) -> Row | None:
     if target := getattr(event, "target", None):
         place["node"] = target.node  # where it failed, whichever node tells of it
     return Row("failovers", "failover_id", place | columns, FAILOVER_STATES)
+
+
+def _restore_row(event: Event) -> Row | None:
+    if not isinstance(event, ContainerRestored):
+        return None
+    place = _place(event) | {"container_id": event.target.container_id, "at": event.at}
+    return Row("restores", "container_id", place | event.stats.model_dump())
 
 
 def _operation_row(event: Event) -> Row | None:

@@ -104,6 +104,24 @@ class FailoverRow(BaseModel):
     trace_id: str | None
 
 
+class RestoreRow(BaseModel):
+    """A restore, as CRIU tells of it."""
+
+    container_id: Annotated[str, Field(description="of the restored container")]
+    namespace: str
+    kind: str
+    workload: str
+    container: str
+    node: str
+    pod: str
+    at: Annotated[datetime, Field(description="when it had ended")]
+    restore_time_us: int | None
+    forking_time_us: Annotated[int | None, Field(description="of that: until the processes were there")]
+    pages_restored: int | None
+    pages_compared: int | None
+    pages_skipped_cow: int | None
+
+
 class OperationRow(BaseModel):
     """What a person asked for."""
 

@@ -18,6 +18,7 @@ from reprise.health_watcher.adapters.exits import ExitFiles
 from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.adapters.lookup import KubernetesPods
+from reprise.health_watcher.adapters.restore_files import RestoreFiles
 from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.arbiter import Arbiter
@@ -30,6 +31,7 @@ from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.isolation import Isolation
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.origins import Origins
+from reprise.health_watcher.restores import Restores
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri, RunningContainer
@@ -81,6 +83,7 @@ async def main(settings: Settings) -> None:
         ("facts", Facts(service.bus, settings.node_name).run),
         ("guard", isolation.guard),
         ("births", births.run),
+        ("restores", Restores(settings.node_name, RestoreFiles(settings.restores_dir), cri, pods, announcer).run),
         ("gates", gates.run),
         ("watchdog", watchdog.run),
         ("election", election.run),

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from reprise.contracts.model import RestoreStats
 from reprise.health_watcher.model import Exit
 
 
@@ -53,6 +54,14 @@ class Exits(Protocol):
 
     def follow(self) -> AsyncIterator[Exit]:
         """Those from now on. Raises OSError, also where there is no such thing."""
+        ...
+
+
+class RestoreFiles(Protocol):
+    """What CRIU says of the restores on this node."""
+
+    def follow(self) -> AsyncIterator[tuple[str, RestoreStats]]:
+        """By container, from now on. Raises OSError, also where there is no such thing."""
         ...
 
 

@@ -11,6 +11,9 @@ class Settings(RuntimeSettings):
     cri_socket: str = "/run/crio/crio.sock"
     exits_dir: str = "/run/crio/exits"
     """CRI-O's container_exits_dir as mounted here. Where there is none, ends are noticed by the event stream only."""
+    restores_dir: str = "/host/overlay-containers"
+    """overlay-containers below the run root of CRI-O's storage as mounted here. Where there is none, CRIU's statistics of a
+    restore are not told."""
     cgroup_root: str = "/host/cgroup"
     """The host's /sys/fs/cgroup as mounted here: the freezer (v1) or the unified tree (v2)."""
     state_dir: str = "/var/lib/reprise"

@@ -184,7 +184,16 @@ class Views:
         attempts = await self._ledger.attempts(row, row["declared_at"] or row["at"], 12) if row["container"] else []
         if row["checkpoint_id"] and all(c["checkpoint_id"] != row["checkpoint_id"] for c in attempts):
             attempts += await self._ledger.query("checkpoints", {"checkpoint_id": row["checkpoint_id"]}, 1)
-        return tell(row, attempts, datetime.now(UTC))
+        return tell(row, attempts, datetime.now(UTC), await self._restore(row))
+
+    async def _restore(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """What CRIU said of it: the container's last restore between the fault and the end."""
+        ended = row["restored_at"] or row["ended_at"]
+        if not (row["container"] and ended):
+            return None
+        who = _who(row) | {"container": row["container"]}
+        found = await self._ledger.query("restores", who, 1, since=fault_at(row), until=ended)
+        return found[0] if found else None
 
 
 def workload_address(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.console.web.humane import clock, plural, seconds, size
-from reprise.console.web.words import CAUSE, FAILOVER, PATH
+from reprise.console.web.words import CAUSE, FAILOVER, PATH, restored
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ def fault_at(row: dict[str, Any]) -> datetime:
     return noticed - timedelta(seconds=row["noticed_after_s"] or 0)
 
 
-def tell(row: dict[str, Any], attempts: list[dict[str, Any]], now: datetime) -> Story:
-    """row: of failovers. attempts: its container's checkpoints begun before it was noticed, newest first."""
+def tell(row: dict[str, Any], attempts: list[dict[str, Any]], now: datetime, restore: dict[str, Any] | None = None) -> Story:
+    """row: of failovers. attempts: its container's checkpoints begun before it was noticed, newest first. restore: the row of
+    restores that belongs to it.
+    """
     chosen = next((c for c in attempts if c["checkpoint_id"] == row["checkpoint_id"]), None)
     steps = _steps(row, now)
     facts = [("What happened", _what(row)), ("When", _when(row))]
@@ -52,6 +54,8 @@ def tell(row: dict[str, Any], attempts: list[dict[str, Any]], now: datetime) -> 
         facts.append(("Why this node", _why_node(row)))
     if row["fenced_how"]:
         facts.append(("Why it cannot run twice", _sentence(row["fenced_how"])))
+    if restore:
+        facts.append(("How long CRIU took", _sentence(restored(restore))))
     if chosen and row["state"] != "abandoned":
         facts.append(("What was lost", _lost(row, chosen)))
     if row["state"] == "abandoned":

@@ -1,6 +1,10 @@
 """What the ledger's terms mean to a person, pure: one place for every word that a page shows for them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
+
+from reprise.console.web.humane import microseconds
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ EVENT_TONE = {
     "failover.declared": "busy",
     "failover.completed": "ok",
     "failover.delayed": "warn",
+    "container.restored": "ok",
     "failover.abandoned": "bad",
     "operation.requested": "busy",
     "operation.refused": "bad",
@@ -88,6 +93,12 @@ EVENT_TONE = {
 
 def health(name: str) -> Said:
     return HEALTH.get(name, Said(name, "warn"))
+
+
+def restored(stats: Mapping[str, Any]) -> str:
+    """What CRIU says of a restore."""
+    took, forking = microseconds(stats["restore_time_us"]), microseconds(stats["forking_time_us"])
+    return f"{took}, {forking} of it until its processes were there; {stats['pages_restored'] or 0:,} pages of memory"
 
 
 def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
@@ -114,6 +125,8 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
             return f"from {said.get('checkpoint_id')}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
+        case "container.restored":
+            return restored(cast(dict[str, Any], said["stats"]))
         case "operation.requested":
             to = f" to {said['to']}" if said.get("to") else ""
             return f"{OPERATION.get(str(said.get('operation')), said.get('operation'))}{to}, by {said.get('user')}"
