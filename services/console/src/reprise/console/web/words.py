@@ -97,8 +97,7 @@ def health(name: str) -> Said:
 
 def restored(stats: Mapping[str, Any]) -> str:
     """What CRIU says of a restore."""
-    took, forking = microseconds(stats["restore_time_us"]), microseconds(stats["forking_time_us"])
-    return f"{took}, {forking} of it until its processes were there; {stats['pages_restored'] or 0:,} pages of memory"
+    return f"{microseconds(stats['restore_time_us'])} for {stats['pages_restored'] or 0:,} pages of memory"
 
 
 def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
