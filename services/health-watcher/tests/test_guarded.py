@@ -23,8 +23,9 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.server, self.folder = MemoryServer(), folder
-        self.limited, self.fails, self.freeze_s, self.cut = "", "", 0.02, False
-        self.pods = SimpleNamespace(pods={"u1": SimpleNamespace(containers=(SimpleNamespace(name="counter"),))}, synced=True)
+        self.limited, self.fails, self.freeze_s, self.cut, self.late = "", "", 0.02, False, False
+        pod = SimpleNamespace(deleting=False, containers=(SimpleNamespace(name="counter"),))
+        self.pods = SimpleNamespace(pods={"u1": pod}, synced=True)
 
     def agent(self) -> isolation.Isolation:
         async def on_call(when: str, what: str) -> None:
@@ -63,7 +64,14 @@ class Node:
             raise OSError(self.fails)
         return True
 
-    def thaw(self, container_id: str) -> None: ...
+    def is_frozen(self, container_id: str) -> bool:
+        return self.late
+
+    def is_gone(self, container_id: str) -> bool:
+        return False
+
+    def thaw(self, container_id: str) -> None:
+        self.late = False
 
     async def wanted(self, namespace: str, name: str, uid: str) -> bool:
         return True
@@ -171,5 +179,21 @@ def test_a_container_that_would_not_freeze_makes_the_node_one_that_is_never_give
         await runs(agent, 3)
         assert not (await node.lease()).can_freeze
         assert "could not be frozen: Device or resource busy" in getattr(node.told()[-1], "detail", "")
+
+    play(scene())
+
+
+def test_what_freezes_later_than_it_should_runs_on_once_its_node_is_back(node: Node) -> None:
+    """A busy node: it was told to freeze, had not when it was waited for, and stands still since."""
+
+    async def scene() -> None:
+        agent = node.agent()
+        await runs(agent, 3)
+        node.cut, node.fails, node.late = True, "it did not freeze within 1.0 s", True
+        await runs(agent, 4)
+        assert not agent.safe
+        node.cut, node.fails = False, ""
+        await runs(agent, 3)
+        assert not node.late, "it stands still, and on no list"
 
     play(scene())

@@ -90,6 +90,8 @@ class Isolation:
         self._held = {held.container_id: replace(held, until_s=0.0) for held in known_here.held}
         """By container: those that stand still, or are about to. An agent that starts anew lets go of what it finds."""
         self._frozen = set(known_here.frozen)
+        self._unsettled: set[str] = set()
+        """Of the frozen: those that were told to freeze and had not when it was waited for. They may have since."""
         self._pod_of = known_here.pods
         self._fenced: set[str] = set()
         cut = must_freeze(time.monotonic() - self._renewed_at, ever_renewed=self._ever)
@@ -220,7 +222,7 @@ class Isolation:
                 await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
             self._freeze_s = max(self._freeze_s, time.monotonic() - began)
             FREEZE_SECONDS.set(self._freeze_s)
-        self._all_frozen = isolated and all(c.id in self._frozen for c in containers)
+        self._all_frozen = isolated and all(c.id in self._frozen - self._unsettled for c in containers)
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")
@@ -259,18 +261,23 @@ class Isolation:
         """
         if container.id in self._ended:
             return False
-        if container.id not in self._frozen:
+        if container.id not in self._frozen or container.id in self._unsettled:
             return True
         pod = self._pods.pods.get(container.pod_uid)
         return (isolated or pod is None or not pod.deleting) and self._freezer.runs(container.id)
 
     async def _freeze_one(self, container: RunningContainer, silent_s: float) -> None:
         try:
-            if await asyncio.to_thread(self._freezer.freeze, container.id):
+            frozen = await asyncio.to_thread(self._freezer.freeze, container.id)
+            self._unsettled.discard(container.id)
+            if frozen:
                 self._failed = ""
                 log().warning("frozen: it may not run on this node now", pod=container.pod, silent_s=round(silent_s, 2))
         except OSError as error:
-            self._frozen.discard(container.id)
+            if self._freezer.is_frozen(container.id):
+                self._unsettled.add(container.id)
+            else:
+                self._frozen.discard(container.id)
             self._failed = f"container {container.name} of pod {container.pod} could not be frozen: {error}"
             log().error("could not freeze a container", pod=container.pod, error=str(error))
 
@@ -311,6 +318,7 @@ class Isolation:
             self._asks_all = self._asks_all and not complete
             self._fenced &= self._pods.pods.keys() | {c.pod_uid for c in by_id.values()}
             self._ended &= by_id.keys()
+            self._unsettled &= self._frozen
             await asyncio.to_thread(self._thaw_left_over)
             await self._freeze(0.0)
         except Exception as error:  # of NATS, the runtime, the API server or the freezer: what is frozen stays so
