@@ -5,13 +5,11 @@ import threading
 import time
 from pathlib import Path
 
-from reprise.archive.criu.stats_pb2 import stats_entry
+from reprise.archive.criu import read_restore_stats
 from reprise_lab.node import Node
 from reprise_lab.shell import LabError
 
 LOOK_S = 0.002
-HEADER = 12
-"""Two magic numbers and a length, before the message."""
 
 
 class RestoreStats:
@@ -34,9 +32,8 @@ class RestoreStats:
     def restore_s(self) -> float:
         """Of the last one. Raises LabError if none was caught."""
         for fd in reversed(self._found):
-            body = os.pread(fd, 1 << 16, 0)
-            size = int.from_bytes(body[8:HEADER], "little")
-            return float(stats_entry.FromString(body[HEADER : HEADER + size]).restore.restore_time) / 1e6
+            if stats := read_restore_stats(os.pread(fd, 1 << 16, 0)):
+                return stats.restore_time_us / 1e6
         raise LabError("CRIU's stats-restore was not seen: CRI-O removed it first")
 
     def _look_for_ever(self) -> None:

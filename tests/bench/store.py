@@ -216,7 +216,6 @@ def _rows(
     kind: str, size: int, pairs: int, took: dict[str, tuple[float, ...]], sizes: tuple[int, ...], delta: float, where: str
 ) -> list[Row]:
     how = f"{size // MIB} MiB {kind}, medians of {pairs} in turn, MinIO --no-compat on the same cores"
-
     disk = f"{size // MIB} MiB {kind}, medians of {pairs} in turn, both to the same disk, each file synced"
 
     def spent(name: str) -> str:

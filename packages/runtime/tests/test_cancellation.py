@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-import reprise.runtime  # noqa: F401
 from reprise.runtime.python311 import wait_for
 
 

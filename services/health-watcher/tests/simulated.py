@@ -182,11 +182,12 @@ class World:
 
     def moving(self) -> bool:
         """A planned move, or an arming, that has not ended: its process may stand still."""
-        rows = self.server.buckets.get("failovers", {})
-        return any(not Saga.model_validate_json(rows[name].value).ended for name in ("move-1", "arm-1") if name in rows)
+        return self.placing("move-1", "arm-1")
 
-    def placing(self) -> bool:
-        return any(not Saga.model_validate_json(row.value).ended for row in self.server.buckets.get("failovers", {}).values())
+    def placing(self, *names: str) -> bool:
+        """A failover that has not ended: one of these, if any are named."""
+        rows = self.server.buckets.get("failovers", {})
+        return any(not Saga.model_validate_json(rows[name].value).ended for name in names or rows if name in rows)
 
     def running(self) -> int:
         elsewhere = sum(bool(p.came_of) for n, p in self.cluster.pods.items() if n != "counter-1")

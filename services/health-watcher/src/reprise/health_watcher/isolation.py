@@ -81,10 +81,8 @@ class Isolation:
         """The timeout of an armed hardware watchdog."""
         self._told: str | None = None
         """What was told of why this node cannot freeze; None: nothing yet."""
-        self._renewed = asyncio.Event()
-        """By this agent, once."""
-        self._waited = False
-        """Whether this agent renewed, or tried for long enough."""
+        self._tried = asyncio.Event()
+        """This agent renewed, or tried for long enough."""
         self._asks_all = True
         known_here = self._load()
         self._held = {held.container_id: replace(held, until_s=0.0) for held in known_here.held}
@@ -129,7 +127,7 @@ class Isolation:
                 self._save_renewed(started)
                 self._renewed_at, self._ever = started, True
                 self._tell_guarded(limitation)
-                self._renewed.set()
+                self._tried.set()
             await asyncio.sleep(max(0.05, RENEW_EVERY_S - (time.monotonic() - started)))
 
     def _tell_guarded(self, limitation: str) -> None:
@@ -170,8 +168,8 @@ class Isolation:
         """
         patience = patience_s(time.monotonic() - self._renewed_at, ever_renewed=self._ever, freeze_s=self._freeze_s)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._renewed.wait(), patience)
-        self._waited = True
+            await asyncio.wait_for(self._tried.wait(), patience)
+        self._tried.set()
         while True:
             silent_s = time.monotonic() - self._renewed_at
             SINCE_RENEWAL.set(silent_s)
@@ -195,7 +193,7 @@ class Isolation:
         """A container started: where this node may run none, the kubelet's own restart is frozen at birth; else it is asked."""
         self._asks_all = True
         silent_s = time.monotonic() - self._renewed_at
-        if self._fenced or (self._waited and must_freeze(silent_s, ever_renewed=self._ever)):
+        if self._fenced or (self._tried.is_set() and must_freeze(silent_s, ever_renewed=self._ever)):
             await self._freeze(silent_s)
 
     async def _protected(self) -> list[RunningContainer]:
@@ -222,7 +220,7 @@ class Isolation:
                 await asyncio.gather(*(self._freeze_one(container, silent_s) for container in new))
             self._freeze_s = max(self._freeze_s, time.monotonic() - began)
             FREEZE_SECONDS.set(self._freeze_s)
-        self._all_frozen = isolated and all(c.id in self._frozen - self._unsettled for c in containers)
+        self._all_frozen = isolated and {c.id for c in containers} <= self._frozen - self._unsettled
         if new and isolated:
             node = self._lease.node
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {len(new)} containers")

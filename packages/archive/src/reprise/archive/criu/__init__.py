@@ -83,9 +83,8 @@ def read_pagemap(data: bytes) -> tuple[int, list[PageRun]]:
 
 def read_stats(data: bytes) -> CriuStats:
     """A stats-dump. Statistics that cannot be read are all zero: they are told to people and decide nothing."""
-    try:
-        entry = parse(stats_entry(), next(messages(data, IMG_SERVICE_MAGIC, STATS_MAGIC), b""))
-    except BadImage:
+    entry = _stats(data)
+    if entry is None:
         return CriuStats()
     dump = entry.dump
     return CriuStats(
@@ -101,9 +100,8 @@ def read_stats(data: bytes) -> CriuStats:
 
 def read_restore_stats(data: bytes) -> RestoreStats | None:
     """A stats-restore; None if it cannot be read."""
-    try:
-        entry = parse(stats_entry(), next(messages(data, IMG_SERVICE_MAGIC, STATS_MAGIC), b""))
-    except BadImage:
+    entry = _stats(data)
+    if entry is None:
         return None
     restore = entry.restore
     return RestoreStats(
@@ -113,3 +111,11 @@ def read_restore_stats(data: bytes) -> RestoreStats | None:
         pages_compared=restore.pages_compared,
         pages_skipped_cow=restore.pages_skipped_cow,
     )
+
+
+def _stats(data: bytes) -> stats_entry | None:
+    """None if it cannot be read."""
+    try:
+        return parse(stats_entry(), next(messages(data, IMG_SERVICE_MAGIC, STATS_MAGIC), b""))
+    except BadImage:
+        return None
