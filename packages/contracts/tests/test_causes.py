@@ -24,6 +24,7 @@ FAILED = "(00.057026) Error (criu/cr-dump.c:1975): Dumping FAILED.\n"
             "Error (criu/file-lock.c:110): Some file locks are hold by dumping tasks! You can try --file-locks to dump them.",
             "FileLocks",
         ),
+        ("pie: 1: Error (criu/pie/parasite.c:588): send_fds failed (-22)", "IoUring"),
         ("Error (criu/files-ext.c:96): Can't dump file 5 of that type [600] (anon anon_inode:[io_uring])", "IoUring"),
         ("Error (criu/files-ext.c:96): Can't dump file 9 of that type [20666] (chr 195:255)", "Device"),
         ("Error (criu/files-ext.c:96): Can't dump file 9 of that type [600] (anon anon_inode:bpf-prog)", "UnsupportedFile"),

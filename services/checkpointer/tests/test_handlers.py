@@ -1,5 +1,6 @@
 """Each due event is one checkpoint, however often it is delivered, whenever it comes, and whatever the wall clock says."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -101,6 +102,16 @@ async def test_a_failure_is_told_again_and_not_tried_again(handlers: Handlers, n
     for _ in range(2):
         await handlers.on_due(due("ck1"))
     assert (node.taken, list(server.events)) == (1, ["failed-ck1"])
+
+
+async def test_what_would_not_be_restored_is_not_checkpointed_either(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    """A good checkpoint arms its pod, which ends the process for its first restore."""
+    [pod] = handlers._pods.pods.values()
+    handlers._pods.pods["u1"] = replace(pod, containers=(replace(pod.containers[0], interactive=True),))
+    await handlers.on_due(due("ck1"))
+    assert (node.taken, list(server.events)) == (0, ["failed-ck1"])
 
 
 async def test_of_those_that_waited_for_this_node_one_is_taken_and_the_others_are_told_as_skipped(

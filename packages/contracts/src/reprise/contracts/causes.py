@@ -35,8 +35,9 @@ CRIU_CAUSES = (
     # criu/file-lock.c
     Cause("FileLocks", r"file locks are hold|--file-locks|Unresolved lock", "the process holds file locks",
           f"add `file-locks` to {CONFIGURATION}"),
-    # criu/files.c, criu/files-ext.c: (anon anon_inode:[io_uring])
-    Cause("IoUring", r"io_uring", "the process uses io_uring, which CRIU cannot dump",
+    # criu/files.c, criu/files-ext.c: (anon anon_inode:[io_uring]); since Linux 6.7 its file does not even go over a socket
+    # (net/core/scm.c): criu/pie/parasite.c, EINVAL
+    Cause("IoUring", r"io_uring|send_fds failed \(-22\)", "the process uses io_uring, which CRIU cannot dump",
           "switch io_uring off in the app (libuv: UV_USE_IO_URING=0)"),
     Cause("Device", r"Can't dump file .*\((chr|blk) |/dev/(nvidia|dri|kfd)|chardev", "the process has a device open",
           "CRIU needs a plugin for this device: leave the device out of the pod, or the pod unprotected"),

@@ -71,6 +71,8 @@ class ProtectedContainer:
     liveness: Any = None
     readiness: Any = None
     ports: dict[str, int] = field(default_factory=dict)
+    interactive: bool = False
+    """Whether somebody may type into it: `stdin: true` or `tty: true`."""
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         liveness=spec.liveness_probe,
         readiness=spec.readiness_probe,
         ports={p.name: p.container_port for p in spec.ports or [] if p.name},
+        interactive=bool(spec.stdin or spec.tty),
     )
 
 

@@ -44,6 +44,15 @@ RUNTIME_CAUSES = (
 )  # fmt: skip
 
 
+INTERACTIVE = Failure(
+    "Terminal",
+    "the container has `tty: true` or `stdin: true`: CRIU dumps it, but a terminal has no session to be restored into, "
+    "and what has another standard input after its restore is never dumped again",
+    "run it without `tty: true` and `stdin: true`",
+)
+"""Seen with CRI-O 1.34 and CRIU 4.2: criu/tty.c, criu/files-reg.c. Not found out by arming it, which would end it."""
+
+
 def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> Skip | None:
     """Why a due checkpoint is not worth taking: several that waited for this node come all at once, and one makes up for
     all; and a process whose checkpoints take longer than its interval must run in between.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
-from reprise.checkpointer.decide import Failure, Skip, too_soon
+from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, too_soon
 from reprise.checkpointer.holding import Holding
 from reprise.checkpointer.ports import Kubelet
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
@@ -93,6 +93,8 @@ class Handlers:
         if isinstance(found, Failure):
             return found
         pod, container = found
+        if container.interactive:
+            return INTERACTIVE
         with span("probe before"):
             before = await self._healthy(pod, container)
         if before:

@@ -331,16 +331,20 @@ def shared_namespaces(e: Evidence) -> Verdict | None:
         return None
     shared = [name for name in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace") if e.workload.spec.get(name)]
     if shared:
-        return Verdict("problem", f"the pod has {', '.join(shared)}", "a container needs namespaces of its own: do without")
+        return Verdict(
+            "warning", f"the pod has {', '.join(shared)}",
+            "a restore fails if a pid, a port or a key that its process had is taken by then: do without",
+        )  # fmt: skip
     return Verdict("ok", "of its own")
 
 
 def terminal(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
-    told = [each["name"] for each in e.containers if each.get("tty")]
+    told = [each["name"] for each in e.containers if each.get("tty") or each.get("stdin")]
     if told:
-        return Verdict("warning", f"container {', '.join(told)} has a terminal", "run it without `tty: true`")
+        seen = f"container {', '.join(told)} has `tty: true` or `stdin: true`, and would not be restored"
+        return Verdict("problem", seen, "run it without")
     return Verdict("ok", "none")
 
 
