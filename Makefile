@@ -44,7 +44,7 @@ lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 	$(LAB) build
 	$(RUN) pytest -q -m lab tests/lab
 
-e2e: setup ## the real cluster: boots it, deploys, tests; leaves it up
+e2e: setup browser ## the real cluster: boots it, deploys, tests; leaves it up
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
 	$(RUN) pytest -q -m e2e tests/e2e
