@@ -164,13 +164,14 @@ def main() -> int:
             if console.is_terminal:
                 screen.live.stop()
     console.print(table(results))
-    jaeger, api = f"http://{address('jaeger')}:16686", f"http://{address('console')}:8080"
-    console.print(f"trace    {jaeger}/api/traces?service=reprise-restorer&limit=20")
-    console.print(f"events   {api}/api/v1/events?namespace={NAMESPACE}")
-    console.print(f"console  {api}/api/v1/failovers?namespace={NAMESPACE}")
+    pages = f"http://{address('console')}:8080"
+    console.print(f"What happened, why that checkpoint and that node, and the trace, in the console: {pages}", soft_wrap=True)
+    for result in results:
+        console.print(f"  {result.fault:25} {pages}/failovers/{result.failover}", soft_wrap=True)
     console.print(
-        "`make down` ends the lab; `.venv/bin/reprise-lab node start n1` gives the lost node its power back", style="dim"
-    )
+        "These addresses are of this machine alone. `make down` ends the lab; `.venv/bin/reprise-lab node start n1` gives the "
+        "lost node its power back", style="dim", soft_wrap=True,
+    )  # fmt: skip
     return 0 if len(results) == 3 and all(r.blank == 0 for r in results) else 1
 
 

@@ -92,7 +92,7 @@ def test_who_broke_a_node_finds_what_happened_why_and_the_trace(told: Console, p
     expect(story).to_contain_text("n2 holds its checkpoints ready")
     expect(story).to_contain_text(re.compile(r"What it did in the [\d.]+ s between that checkpoint and the fault"))
     trace = told.get("/api/v1/failovers", workload="counter", cause="node-loss").json()[0]["trace_id"]
-    expect(story.get_by_role("link", name="Trace in Jaeger")).to_have_attribute("href", f"http://localhost:16686/trace/{trace}")
+    expect(story.get_by_role("link", name="Its trace")).to_have_attribute("href", f"http://localhost:16686/trace/{trace}")
     steps = [re.compile(rf"^\s*{step}\b") for step in ("notice", "plan", "fence", "restore", "adopt")]
     expect(page.locator(".waterfall tbody tr")).to_contain_text(steps)
 

@@ -59,7 +59,7 @@ async def main(settings: Settings) -> None:
 
     asking = Asking(gate, ledger, Operations(publish, KubernetesCluster(api)) if api else None)
     rendering = Pages(
-        lambda: service.bus.connected, settings.jaeger_url, operable=asking.able, inspects=settings.kek_dir is not None
+        lambda: service.bus.connected, settings.trace_url, operable=asking.able, inspects=settings.kek_dir is not None
     )
     reviews = api is not None and settings.token_review
     audience = settings.token_audience if reviews else ""

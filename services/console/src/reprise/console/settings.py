@@ -17,8 +17,8 @@ class Settings(RuntimeSettings):
     postgres_password: str = ""
     retain_days: int = Field(default=30, ge=1)
     """How long events, failovers and what can no longer be restored are kept; the stream itself keeps seven days."""
-    jaeger_url: str = ""
-    """Where a reader's browser reaches Jaeger, e.g. http://localhost:16686; empty: pages tell only the trace's id."""
+    trace_url: str = Field(default="", pattern=r"^$|^https?://.*\{trace_id\}")
+    """Where a reader's browser finds a trace, e.g. http://localhost:16686/trace/{trace_id}; empty: pages tell only its id."""
 
     restorer_url: str = ""
     """Where the restorer tells its plans, e.g. http://restorer:8080; empty: what would happen is estimated from the events."""

@@ -27,11 +27,11 @@ HEADERS = {
 
 
 class Pages:
-    """connected: whether events arrive. jaeger_url: empty if no browser reaches it. operable: whether one can ask for things.
+    """connected: whether events arrive. trace_url: with `{trace_id}` in it, or empty. operable: whether one can ask for things.
     inspects: whether what a checkpoint holds can be shown.
     """
 
-    def __init__(self, connected: Callable[[], bool], jaeger_url: str, *, operable: bool = False, inspects: bool = False) -> None:
+    def __init__(self, connected: Callable[[], bool], trace_url: str, *, operable: bool = False, inspects: bool = False) -> None:
         self._connected = connected
         self._templates = Environment(
             loader=PackageLoader("reprise.console.web"), autoescape=True, undefined=StrictUndefined,
@@ -45,7 +45,7 @@ class Pages:
         }  # fmt: skip
         self._templates.globals |= {
             "words": words, "plural": humane.plural, "together": humane.together, "version": static_version(),
-            "jaeger_url": jaeger_url.rstrip("/"), "query": query,
+            "trace_url": lambda trace_id: trace_url.replace("{trace_id}", trace_id) if trace_id else "", "query": query,
             "operable": operable, "inspects": inspects,
         }  # fmt: skip
 
