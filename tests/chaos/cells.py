@@ -188,6 +188,9 @@ def full_disk(node: str) -> Iterator[None]:
             Node(node).exec("umount", "-l", CHECKPOINTS, check=False)
 
 
+CUT_OFF = "node cut from all"
+"""What runs there is moved, harmed or not."""
+
 ROWS: dict[str, Fault] = {
     "nothing else": lambda *_: nullcontext(),
     **{f"{service} killed": lambda *_, service=service: killed(service) for service in SERVICES},
@@ -202,6 +205,7 @@ ROWS: dict[str, Fault] = {
     "API server hangs": lambda *_: hanging("kube-apiserver"),
     "kubelet dead": lambda *_: without_kubelet("n1"),
     "node's disk full": lambda *_: full_disk("n1"),
+    CUT_OFF: lambda *_: cut("all"),
     "node cut from NATS": lambda *_: cut("nats"),
     "node cut from the API": lambda *_: cut("api"),
     "wall clock jumps": lambda _, chance: clocks.jumping(chance),

@@ -1,10 +1,9 @@
-"""Wall clocks that jump, each node's another way: what Reprise runs there sees another time of day, by libfaketime, which leaves
-monotonic clocks alone. The lab's nodes have one kernel, which has one wall clock.
+"""Wall clocks that jump, each node's another way: what Reprise runs there sees another time of day, by a preloaded library
+(clock.c). The lab's nodes have one kernel, which has one wall clock.
 """
 
 import json
 import random
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,19 +12,16 @@ from tempfile import TemporaryDirectory
 from reprise_lab import counter
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES
-from reprise_lab.shell import LabError, kubectl
+from reprise_lab.shell import kubectl, run
 
 FOLDER = "/var/lib/reprise-chaos"
-LIBRARY = "libfaketime.so.1"
+LIBRARY = "clock.so"
 JUMPS_S = (-3600, -90, 7, 90, 3600)
 WORKLOADS = {
     "health-watcher": "daemonset", "checkpointer": "daemonset", "transfer": "daemonset", "scheduler": "deployment",
     "restorer": "deployment",
 }  # fmt: skip
-ENV = {
-    "LD_PRELOAD": f"{FOLDER}/{LIBRARY}", "FAKETIME_TIMESTAMP_FILE": f"{FOLDER}/jump", "FAKETIME_CACHE_DURATION": "1",
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_DISABLE_SHM": "1",
-}  # fmt: skip
+ENV = {"LD_PRELOAD": f"{FOLDER}/{LIBRARY}"}
 
 
 @contextmanager
@@ -58,12 +54,11 @@ def _patch(service: str) -> dict[str, object]:
 
 
 def _bring_library() -> None:
+    source = Path(__file__).with_name("clock.c")
     with TemporaryDirectory() as folder:
-        for command in (["apt-get", "download", "-qq", "libfaketime"], ["sh", "-c", "dpkg-deb -x libfaketime_*.deb ."]):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise LabError(f"libfaketime cannot be had: {done.stderr.strip()}")
-        library = next(Path(folder).rglob(LIBRARY)).read_bytes()
+        built = Path(folder) / LIBRARY
+        run("gcc", "-shared", "-fPIC", "-O2", f'-DJUMP_FILE="{FOLDER}/jump"', "-o", built, source)
+        library = built.read_bytes()
     for name in NODES:
         target = _folder(name)
         target.mkdir(parents=True, exist_ok=True)

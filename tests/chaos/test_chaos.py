@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from cells import HARMS, NODE_LOSS, ROWS, settle
+from cells import CUT_OFF, HARMS, NODE_LOSS, ROWS, settle
 from herd import NODE, Stall, back, failovers, good
 from reprise_lab import counter, faults
 from reprise_lab.shell import LabError
@@ -80,7 +80,9 @@ def test_one_instance_with_its_memory_or_told_why_not(
         with ROWS[row](namespaces, chance):
             settle()
             harmed = harm(uids, loses_node=loses_node)
-            wait_meanwhile(witnesses, runs, harmed, MOVED_S if loses_node else MEANWHILE_S)
+            if row == CUT_OFF:
+                harmed = dict.fromkeys(uids, began.at) | harmed
+            wait_meanwhile(witnesses, runs, harmed, MOVED_S if loses_node or row == CUT_OFF else MEANWHILE_S)
         ended = time.monotonic()
         for witness in witnesses:
             back(witness, harmed.get(witness.namespace, ended))
@@ -88,7 +90,10 @@ def test_one_instance_with_its_memory_or_told_why_not(
             faults.power_on(NODE)
             time.sleep(3)  # what came back there, and should not, would answer now
         counter.wait_reprise()
-        told = [(way, *verdict_of(witness, began, way)) for way, witness in zip(cycle(ways), witnesses, strict=False)]
+        told = [
+            (way, *verdict_of(witness, began, unharmed=witness.namespace not in harmed and not loses_node))
+            for way, witness in zip(cycle(ways), witnesses, strict=False)
+        ]
     except BaseException:
         faults.power_on(NODE)  # it may be off: nothing can be removed from there then
         stall.clear()
@@ -134,13 +139,13 @@ def wait_meanwhile(witnesses: list[Witness], runs: dict[str, str], harmed: dict[
     time.sleep(max(0.0, began + UNHARMED_S - time.monotonic()))
 
 
-def verdict_of(witness: Witness, began: Began, way: str) -> tuple[str, tuple[str, ...]]:
+def verdict_of(witness: Witness, began: Began, *, unharmed: bool) -> tuple[str, tuple[str, ...]]:
     """How it ended, and which rules were broken."""
     declared = failovers(witness.namespace, began.wall)
     cold = any(r["state"] == "abandoned" for r in declared)
     verdict = judge(witness.history, since=began.at, checkpoints=good(witness.namespace), cold=cold)
     broken = list(verdict.broken)
-    if way == "none" and declared:
+    if unharmed and declared:
         broken.append(f"nothing was wrong with it, and a failover was declared: {declared[0]['detail']}")
-    ended = "cold" if cold else "untouched" if way == "none" else "restored"
+    ended = "cold" if cold else "untouched" if unharmed else "restored"
     return f"{ended} {verdict.silent_s:.1f} s", tuple(f"{witness.namespace}: {rule}" for rule in broken)
