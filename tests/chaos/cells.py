@@ -5,6 +5,7 @@ happens to the workload meanwhile.
 import json
 import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,9 @@ from minio import MinioAdmin
 from minio.credentials.providers import StaticProvider
 from reprise.archive.settings import StoreSettings
 from reprise_lab import counter, faults, listing
+from reprise_lab.cluster import kill_component
 from reprise_lab.node import Node
+from reprise_lab.paths import NODES
 from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll
 from reprise_lab.stored import secret, store
 
@@ -25,6 +28,7 @@ SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher
 Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
 """Takes the namespaces of the workloads that are watched, and the chance of this run."""
 CHECKPOINTS = "/var/lib/kubelet/checkpoints"
+KUBELET_PORT = 10250
 
 
 @contextmanager
@@ -123,11 +127,16 @@ def hanging(daemon: str) -> Iterator[None]:
         kill(pid, signal.SIGCONT)
 
 
+def listens(address: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((address, port), 1):
+        return True
+    return False
+
+
 @contextmanager
 def without_kubelet(node: str) -> Iterator[None]:
-    pid = pid_of(f"{node}/kubelet")
-    assert pid is not None
-    kill(pid, signal.SIGKILL)
+    kill_component(f"{node}/kubelet")
+    poll(5, lambda: not listens(NODES[node], KUBELET_PORT), f"the kubelet of {node} to be dead")
     try:
         yield
     finally:

@@ -36,6 +36,7 @@ def armed_counter(namespace: str) -> Iterator[Witness]:
     counter.deploy(namespace, env=counter.LINGERS)
     counter.wait_armed(namespace)
     first = counter.wait_checkpoint(namespace)
+    counter.ask_checkpoint(namespace)
     counter.wait_checkpoint(namespace, after=first["checkpoint_id"])
     with Witness(namespace) as witness:
         yield witness

@@ -10,7 +10,6 @@ import pytest
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
 from reprise.checkpointer.decide import Failure
 from reprise.contracts import envelope, subjects
-from reprise.contracts.annotations import CHECKPOINT_NOW
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
 from reprise_lab import counter
@@ -136,7 +135,7 @@ def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespa
         begun[:] = [row["checkpoint_id"] for row in rows if row["trigger"] == "demand" and row["state"] == "due"]
         return bool(begun)
 
-    kubectl("-n", namespace, "annotate", "deployment", "counter", f"{CHECKPOINT_NOW}={now().isoformat(timespec='milliseconds')}")
+    counter.ask_checkpoint(namespace)
     poll(30, in_progress, "the checkpoint that was asked for to begin", 0.02)
     kubectl("-n", namespace, "delete", "pod", old, "--grace-period=0", "--force")
 

@@ -5,6 +5,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from reprise.contracts.annotations import CHECKPOINT_NOW
+from reprise.contracts.model import now
+
 from reprise_lab import listing
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, kubectl, poll
@@ -100,6 +103,12 @@ def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dic
 
     poll(seconds, newer, f"a checkpoint of {namespace}", 0.1)
     return found[0]
+
+
+def ask_checkpoint(namespace: str) -> None:
+    """One now, as `reprise checkpoint` asks for it."""
+    moment = now().isoformat(timespec="milliseconds")
+    kubectl("-n", namespace, "annotate", "deployment", "counter", f"{CHECKPOINT_NOW}={moment}", "--overwrite")
 
 
 def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 1) -> dict[str, Any]:
