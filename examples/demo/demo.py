@@ -13,6 +13,7 @@ from datetime import datetime
 from reprise_lab import counter, faults
 from reprise_lab.shell import LabError, kubectl, poll
 from reprise_lab.witness import Answer, Witness
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -127,11 +128,14 @@ def power_off() -> None:
 
 
 def table(results: list[Result]) -> Table:
-    shown = Table("fault", "count before", "count after", "increments lost", "blank runs", "noticed", "serving again", "now at",
-                  title="The same process, three times back", title_justify="left")  # fmt: skip
+    """It fits into 80 columns."""
+    shown = Table("fault", title="The same process, three times back", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("count", "after", "lost", "blanks", "noticed", "serves after"):
+        shown.add_column(name, justify="right")
+    shown.add_column("on")
     for r in results:
         shown.add_row(r.fault, str(r.before.count), str(r.after.count), str(max(r.lost, 0)), str(r.blank),
-                      f"{r.noticed_s:.2f} s", f"{r.serving_s:.2f} s", r.where)  # fmt: skip
+                      f"{r.noticed_s:.2f} s", f"{r.serving_s:.2f} s", r.where.partition("/")[0])  # fmt: skip
     return shown
 
 
@@ -154,8 +158,8 @@ def main() -> int:
             counter.wait_checkpoint(NAMESPACE)
             screen.say("armed: from now on its own restart is a restore of its newest checkpoint")
             for fault, cause, do, seconds in (
-                ("process killed (SIGKILL)", "crash", lambda: send(signal.SIGKILL), 30),
-                ("process hung (SIGSTOP)", "hang", lambda: send(signal.SIGSTOP), 40),
+                ("killed (SIGKILL)", "crash", lambda: send(signal.SIGKILL), 30),
+                ("hung (SIGSTOP)", "hang", lambda: send(signal.SIGSTOP), 40),
                 ("node powered off", "node-loss", power_off, 60),
             ):
                 results.append(act(screen, witness, fault, cause, do, seconds))
@@ -167,7 +171,7 @@ def main() -> int:
     pages = f"http://{address('console')}:8080"
     console.print(f"What happened, why that checkpoint and that node, and the trace, in the console: {pages}", soft_wrap=True)
     for result in results:
-        console.print(f"  {result.fault:25} {pages}/failovers/{result.failover}", soft_wrap=True)
+        console.print(f"  {result.fault:18} {pages}/failovers/{result.failover}", soft_wrap=True)
     console.print(
         "These addresses are of this machine alone. `make down` ends the lab; `.venv/bin/reprise-lab node start n1` gives the "
         "lost node its power back", style="dim", soft_wrap=True,

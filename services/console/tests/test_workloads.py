@@ -72,6 +72,11 @@ def test_a_refusal_is_told_until_a_standby_staged_something_since() -> None:
     assert status(row(**refusal | {"staged_at": NOON + timedelta(seconds=2)}))["refused"] is None
 
 
+def test_where_it_runs_is_no_standby_of_it() -> None:
+    assert status(row(node="n2"))["standby"] is None
+    assert status(row(node="n1"))["standby"]["node"] == "n2"
+
+
 def test_a_cold_standby_costs_the_download() -> None:
     warm, cold = (expected_recovery(800_000_000, warm=held) for held in (True, False))
     assert (warm.crash, cold.crash) == (1.7, 1.7)

@@ -208,8 +208,10 @@ async def test_a_restore_is_asked_for_from_a_good_checkpoint_and_says_what_is_gi
 
     async with setting.client() as client:
         await sign_in(client, token)
-        link = re.search(rf'href="({COUNTER}/checkpoints/{chosen}/restore)"', (await client.get(COUNTER)).text)
+        page = (await client.get(COUNTER)).text
+        link = re.search(rf'href="({COUNTER}/checkpoints/{chosen}/restore)"', page)
         assert link
+        assert not re.search(r'="[^"<>]*<', page), "an element in an attribute"
         question = await client.get(link[1])
         assert "Restore counter from this checkpoint?" in question.text and "What it did since then is given up" in question.text
         name = re.search(r'name="id" value="(op-\w+)"', question.text)

@@ -72,7 +72,8 @@ def _checkpoint(row: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _standby(row: dict[str, Any]) -> dict[str, Any] | None:
-    if row["staged_id"] is None:
+    """None either while the one that it had is where it runs now: after a failover, until another is found."""
+    if row["staged_id"] is None or row["staged_on"] == row["node"]:
         return None
     return {
         "node": row["staged_on"], "checkpoint_id": row["staged_id"], "staged_at": row["staged_at"], "warm": is_warm(row),
