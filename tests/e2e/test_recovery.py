@@ -64,6 +64,7 @@ def test_a_hang_comes_back_with_its_count_also_right_after_a_restore(armed_count
             continue  # nobody has probed the restored container yet
         rows = [counter.wait_failover(namespace, "hang", count=count) for count in (1, 2)]
         assert {(row["state"], row["path"]) for row in rows} == {("completed", "in-place-armed")}
+        assert all(1.5 < row["noticed_after_s"] < 10 for row in rows), "since the first of three probes that failed"
 
 
 def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(armed_counter: Witness, node_comes_back: object) -> None:

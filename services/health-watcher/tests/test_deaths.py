@@ -14,7 +14,7 @@ from reprise.contracts.events import Event, FailoverDeclared
 from reprise.contracts.images import live_reference
 from reprise.contracts.model import Workload
 from reprise.health_watcher.deaths import Deaths
-from reprise.health_watcher.model import Exit
+from reprise.health_watcher.model import Exit, Failing
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 
@@ -175,3 +175,19 @@ async def test_an_exit_file_tells_before_the_runtime_does_and_is_not_told_twice(
     await deaths.relist()
     watching.cancel()
     assert (node.removed, len(told.deaths)) == ([RESTORED.id], 1)
+
+
+@pytest.mark.parametrize(("failures", "cause"), [(1, "crash"), (2, "hang")])
+async def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(
+    node: Node, told: Told, agent: Callable[[], Deaths], failures: int, cause: str
+) -> None:
+    node.has(RESTORED)
+    node.knows(LIVE)
+    deaths = agent()
+    await deaths.relist()
+    deaths.failing["c2"] = Failing(failures, 3, time.monotonic() - 4.0)
+    node.has(ended(RESTORED))
+    await deaths.relist()
+    [declared] = told.events
+    assert isinstance(declared, FailoverDeclared)
+    assert (declared.cause, declared.noticed_after_s > 3.9) == (cause, cause == "hang")

@@ -177,6 +177,7 @@ class FailoverDeclared(Event):
     cause: Cause
     detail: str
     noticed_after_s: float = 0.0
+    """Since it failed, as far as that is known: for a hang, since the first livenessProbe that failed began."""
     armed: bool = False
     lived_s: float | None = None
     """How long the instance that is gone had run, by its node's monotonic clock; null if that is not known."""

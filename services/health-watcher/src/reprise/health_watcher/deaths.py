@@ -17,7 +17,7 @@ from reprise.contracts.images import parse_live
 from reprise.contracts.model import Target, failover_id
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import SOON_S, cause_of_death, on_death, removal_delay_s
-from reprise.health_watcher.model import Death, Subject
+from reprise.health_watcher.model import Death, Failing, Subject
 from reprise.health_watcher.ports import Exits
 from reprise.runtime.cri import Cri, CriError, RunningContainer
 from reprise.runtime.kube import ProtectedPods
@@ -73,7 +73,7 @@ class Deaths:
         """Containers whose end is no crash."""
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
-        self.failing: dict[str, tuple[int, int]] = {}
+        self.failing: dict[str, Failing] = {}
         """Containers whose livenessProbe fails: id to failures in a row and the pod's threshold."""
 
     async def watch(self) -> None:
@@ -223,16 +223,19 @@ class Deaths:
         if hang is not None:
             return  # declared when the hang was noticed
         DEATHS.labels(str(subject.armed).lower()).inc()
-        failures, threshold = self.failing.pop(subject.target.container_id, (0, 1))
-        cause = cause_of_death(failures, threshold)
-        seen = "the kubelet ended it, its livenessProbe failed" if cause == "hang" else "the container's process ended"
-        self.declare(subject, cause, seen, ended)
+        failing = self.failing.pop(subject.target.container_id, None)
+        if failing and cause_of_death(failing.failures, failing.threshold) == "hang":
+            noticed_after_s = time.monotonic() - failing.since_s
+            self.declare(subject, "hang", "the kubelet ended it, its livenessProbe failed", noticed_after_s, ended)
+        else:
+            self.declare(subject, "crash", "the container's process ended", ended.noticed_after_s, ended)
 
-    def declare(self, subject: Subject, cause: Cause, detail: str, ended: Ended | None = None) -> None:
+    def declare(
+        self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float, ended: Ended | None = None
+    ) -> None:  # fmt: skip
         """One failover per container instance, however many notice it. ended: None while it still runs."""
         name, container_id = failover_id(subject.target), subject.target.container_id
         ran = ended.container if ended else self._known.get(container_id)
-        noticed_after_s = ended.noticed_after_s if ended else 0.0
         event = FailoverDeclared(
             node=subject.target.node, workload=subject.workload, failover_id=name, target=subject.target,
             cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed,

@@ -5,12 +5,13 @@ process sits out; this kills at once. For an armed pod either way ends in the ku
 """
 
 import asyncio
+import time
 from typing import Any
 
 from reprise.contracts.images import parse_live
 from reprise.health_watcher.deaths import Deaths
 from reprise.health_watcher.decide import count_probe, first_count, hangs
-from reprise.health_watcher.model import ProbeCount, Subject
+from reprise.health_watcher.model import Failing, ProbeCount, Subject
 from reprise.health_watcher.ports import Freezer
 from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
@@ -73,12 +74,15 @@ class Hangs:
         async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:
             return await self._cri.exec_sync(container.container_id, command, timeout_s)
 
+        began_s = time.monotonic()
         frozen_before = self._freezer.is_frozen(container.container_id)
         verdict = await check(container.liveness, pod.ip, container.ports, exec_)
         frozen = frozen_before or self._freezer.is_frozen(container.container_id)
         after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
         if after.failures and after.was_healthy:
-            self._deaths.failing[container.container_id] = (after.failures, container.liveness.failure_threshold or 3)
+            before = self._deaths.failing.get(container.container_id)
+            since_s, threshold = before.since_s if before else began_s, container.liveness.failure_threshold or 3
+            self._deaths.failing[container.container_id] = Failing(after.failures, threshold, since_s)
         else:
             self._deaths.failing.pop(container.container_id, None)
         if after.failures > count.failures:
@@ -94,7 +98,8 @@ class Hangs:
         if container.container_id not in running:
             return  # it died meanwhile: that is a crash, and is noticed as one
         self._deaths.hanging[container.container_id] = detail
-        self._deaths.declare(subject, "hang", detail)
+        failing = self._deaths.failing.get(container.container_id)
+        self._deaths.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
         log().warning("container hangs", pod=pod.name, container=container.name, armed=armed)
         if not armed:
             return  # the restorer patches the image first; ended now, the kubelet would start it blank

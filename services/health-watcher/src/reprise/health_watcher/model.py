@@ -139,6 +139,15 @@ class ProbeCount:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """A container whose liveness probe fails. since_s: when the first of these probes began, monotonic."""
+
+    failures: int
+    threshold: int
+    since_s: float
+
+
+@dataclass(frozen=True)
 class LeaseView:
     """What the arbiter has seen of one node, on its own monotonic clock."""
 
