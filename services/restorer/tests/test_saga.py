@@ -396,6 +396,24 @@ async def test_a_users_will_wins_whenever_it_comes(path: str, change: dict[str, 
         assert set(world.cluster.pods) == {"counter-1"}, f"a shadow is left, moment {moment}"
 
 
+@pytest.mark.parametrize("path", ["shadow", "in-place-patch"])
+@pytest.mark.looptime
+async def test_an_autoscaler_that_wants_more_of_it_changes_nothing_whenever_it_comes(path: str) -> None:
+    undisturbed = World(path)
+    await undisturbed.run()
+    for moment in range(len(undisturbed.calls)):
+        world = World(path)
+
+        async def scale_up(when: str, what: str, world: World = world, moment: int = moment) -> None:
+            if len(world.calls) == moment and "counter-1" in world.cluster.pods:
+                world.cluster.change("counter-1", wanted=2)
+            world.calls.append(what)
+
+        world._on_call = scale_up  # type: ignore[method-assign]
+        assert (await world.run()).step == "complete", f"moment {moment}"
+        assert world.cluster.serving() == undisturbed.cluster.serving()
+
+
 @pytest.mark.looptime
 async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_standby() -> None:
     world = World("move")
