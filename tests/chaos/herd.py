@@ -39,6 +39,8 @@ class Herd:
             if node != NODE:
                 raise LabError(f"the counter in {namespace} is on {node}, not on {NODE}")
         for namespace in self.namespaces:
+            counter.ask_checkpoint(namespace)
+        for namespace in self.namespaces:
             poll(READY_S, lambda namespace=namespace: self._kept(namespace, since), f"a checkpoint of {namespace}", 0.2)  # type: ignore[misc]
 
     def remove(self) -> None:

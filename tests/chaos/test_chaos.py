@@ -24,7 +24,7 @@ pytestmark = pytest.mark.chaos
 MEANWHILE_S, MOVED_S = 12, 25
 """So long a fault of ours lasts at most after the harm, or the loss of the node; some come back only after its end."""
 UNHARMED_S = 6
-NODES_LOST = 4
+NODES_LOST = 2
 """Rows of the bounded form that are tried with the loss of the node."""
 Ways = tuple[str, ...]
 

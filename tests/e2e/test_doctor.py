@@ -10,6 +10,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,8 +97,8 @@ def deployment(name: str, app: App) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def apps() -> Iterator[str]:
-    """All of them, each checkpointed or refused at least once; their namespace."""
+def found() -> Iterator[dict[str, list[dict[str, str]]]]:
+    """By app, what doctor finds once each was checkpointed or refused."""
     namespace = f"doctor-{secrets.token_hex(3)}"
     kubectl("create", "namespace", namespace)
     made = [deployment(name, app) for name, app in APPS.items()]
@@ -109,16 +110,16 @@ def apps() -> Iterator[str]:
 
     try:
         poll(90, tried, f"each app in {namespace} to be checkpointed, or not", 0.5)
-        yield namespace
+        with ThreadPoolExecutor(3) as pool:
+            yield dict(zip(APPS, pool.map(lambda name: doctor(f"{namespace}/{name}"), APPS), strict=True))
     finally:
         counter.remove(namespace, wait=False)
 
 
 @pytest.mark.parametrize("name", APPS)
-def test_a_cause_is_found_in_the_app_that_has_it(apps: str, name: str) -> None:
+def test_a_cause_is_found_in_the_app_that_has_it(found: dict[str, list[dict[str, str]]], name: str) -> None:
     app = APPS[name]
-    found = doctor(f"{apps}/{name}")
-    told = next(each for each in found if each["check"] == app.check)
+    told = next(each for each in found[name] if each["check"] == app.check)
     assert (told["state"], app.seen in told["seen"]) == (app.state, True), told
     assert told["remedy"] or told["state"] == "ok"
 
@@ -128,5 +129,5 @@ def doctor(subject: str) -> list[dict[str, str]]:
     environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
     assert done.returncode in (0, 3), done.stderr
-    found: list[dict[str, str]] = json.loads(done.stdout)
-    return found
+    told: list[dict[str, str]] = json.loads(done.stdout)
+    return told

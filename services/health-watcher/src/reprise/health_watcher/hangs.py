@@ -68,7 +68,7 @@ class Hangs:
                     await self._end(pod, container)
                     count = ProbeCount()
             took_s = asyncio.get_running_loop().time() - began
-            await asyncio.sleep(max(0.05, float(probe.period_seconds or 10) - took_s))  # the period is from start to start
+            await asyncio.sleep(max(0.0, float(probe.period_seconds or 10) - took_s))  # from start to start, as the kubelet does
 
     async def _probe_once(self, pod: ProtectedPod, container: ProtectedContainer, count: ProbeCount) -> ProbeCount:
         async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:
