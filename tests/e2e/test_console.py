@@ -47,7 +47,7 @@ def token(armed_counter: Witness) -> Iterator[str]:
 def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
     armed_counter: Witness, node_comes_back: None, page: Page
 ) -> None:
-    """Within a minute of the power cut, from the first page, by two clicks."""
+    """Within a minute of the power cut, from the first page, by one click."""
     namespace = armed_counter.namespace
     page.goto("/")
     began = time.monotonic()
