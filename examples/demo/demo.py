@@ -33,7 +33,7 @@ class Result:
     blank: int
     noticed_s: float
     serving_s: float
-    where: str
+    node: str
     failover: str
 
     @property
@@ -105,7 +105,7 @@ def act(screen: Screen, witness: Witness, fault: str, cause: str, do: Callable[[
     place = f"{where['spec']['nodeName']}/{where['metadata']['name']}"
     noticed_s = noticed(row, began)
     screen.say(f"  back with count [green]{after.count}[/green] after {after.at - began:.2f} s on {place} ({row['path']})")
-    return Result(fault, before, after, blank, noticed_s, after.at - began, place, row["failover_id"])
+    return Result(fault, before, after, blank, noticed_s, after.at - began, where["spec"]["nodeName"], row["failover_id"])
 
 
 def noticed(row: dict[str, object], began: float) -> float:
@@ -135,7 +135,7 @@ def table(results: list[Result]) -> Table:
     shown.add_column("on")
     for r in results:
         shown.add_row(r.fault, str(r.before.count), str(r.after.count), str(max(r.lost, 0)), str(r.blank),
-                      f"{r.noticed_s:.2f} s", f"{r.serving_s:.2f} s", r.where.partition("/")[0])  # fmt: skip
+                      f"{r.noticed_s:.2f} s", f"{r.serving_s:.2f} s", r.node)  # fmt: skip
     return shown
 
 

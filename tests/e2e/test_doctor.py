@@ -5,10 +5,7 @@ the feature (unit tests have those); a connection in its handshake, a matter of 
 """
 
 import json
-import os
 import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,8 +13,7 @@ from typing import Any
 
 import pytest
 from reprise_lab import counter
-from reprise_lab.paths import KUBECONFIG
-from reprise_lab.shell import kubectl, poll
+from reprise_lab.shell import kubectl, poll, reprise
 
 pytestmark = pytest.mark.e2e
 
@@ -125,9 +121,7 @@ def test_a_cause_is_found_in_the_app_that_has_it(found: dict[str, list[dict[str,
 
 
 def doctor(subject: str) -> list[dict[str, str]]:
-    command = [sys.executable, "-m", "reprise.cli.main", "doctor", subject, "--deep", "-o", "json"]
-    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    done = reprise("doctor", subject, "--deep", "-o", "json")
     assert done.returncode in (0, 3), done.stderr
     told: list[dict[str, str]] = json.loads(done.stdout)
     return told

@@ -1,17 +1,14 @@
 """A planned move loses nothing: the process stands still from its last checkpoint on, and goes on elsewhere."""
 
 import json
-import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 from reprise_lab import counter
-from reprise_lab.paths import KUBECONFIG, NODES
-from reprise_lab.shell import kubectl, poll
+from reprise_lab.paths import NODES
+from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
@@ -68,16 +65,10 @@ def uncordoned() -> Iterator[None]:
 
 def test_the_cli_moves_and_says_what_became_of_it(armed_counter: Witness) -> None:
     namespace = armed_counter.namespace
-    done = cli("move", f"{namespace}/counter", "--to", "n2")
+    done = reprise("move", f"{namespace}/counter", "--to", "n2")
     assert (done.returncode, "moved from n1 to n2" in done.stderr) == (0, True), done.stderr
-    again = cli("move", f"{namespace}/counter", "--to", "n2")
+    again = reprise("move", f"{namespace}/counter", "--to", "n2")
     assert (again.returncode, "AlreadyThere" in again.stderr) == (1, True), again.stderr
-
-
-def cli(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
-    command = [sys.executable, "-m", "reprise.cli.main", *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
 
 
 def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_counter: Witness, uncordoned: None) -> None:
@@ -94,7 +85,7 @@ def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_
 
 def test_reprise_drain_waits_until_what_is_protected_has_left(armed_counter: Witness, uncordoned: None) -> None:
     namespace, before = armed_counter.namespace, armed_counter.last()
-    done = cli("drain", "n1", "--timeout", "90")
+    done = reprise("drain", "n1", "--timeout", "90")
     assert (done.returncode, "protected pods moved off n1" in done.stderr) == (0, True), done.stderr
     assert nodes_of(namespace) == ["n2"]
     assert armed_counter.wait(before.run, time.monotonic(), 10).count > before.count

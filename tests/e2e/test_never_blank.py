@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from reprise.runtime.cri.client import Cri
-from reprise_lab import counter, faults, listing
+from reprise_lab import counter, faults
 from reprise_lab.node import Node
 from reprise_lab.shell import kill, kubectl
 from reprise_lab.witness import Witness
@@ -56,9 +56,7 @@ def test_a_live_image_that_garbage_collection_took_is_fetched_again(armed_once: 
 @pytest.fixture
 def silent_registry() -> Iterator[list[int]]:
     """Of n1: transfer's processes stand still."""
-    [pod] = [pod for pod in listing.pods("reprise-system", "app.kubernetes.io/name=transfer") if pod["spec"]["nodeName"] == "n1"]
-    container = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    pids = faults.container_pids(pod["metadata"]["uid"], container)
+    pids = faults.service_pids("transfer", "n1")
     assert pids
     for pid in pids:
         kill(pid, signal.SIGSTOP)

@@ -1,17 +1,14 @@
 """Somebody sends a process back to an older checkpoint, and brings it back."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.paths import KUBECONFIG
-from reprise_lab.shell import poll
+from reprise_lab.shell import poll, reprise
 from reprise_lab.witness import PORT, Witness
 
 pytestmark = pytest.mark.e2e
@@ -20,9 +17,7 @@ FAR = 1_000_000
 
 
 def restore(namespace: str, to: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "reprise.cli.main", "restore", f"{namespace}/counter", "--to", to, *options]
-    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150, env=environment)
+    return reprise("restore", f"{namespace}/counter", "--to", to, *options, limit_s=150)
 
 
 def test_it_goes_back_and_comes_back(armed_counter: Witness) -> None:

@@ -136,9 +136,10 @@ def _criu_works() -> bool:
     return False
 
 
-def service_pids(service: str) -> list[int]:
-    """Every process of every pod of one of our services. Raises LabError if it has no pod."""
-    pods = listing.pods("reprise-system", f"app.kubernetes.io/name={service}")
+def service_pids(service: str, node: str = "") -> list[int]:
+    """Every process of every pod of one of our services, on that node if one is named. Raises LabError if it has no pod."""
+    every = listing.pods("reprise-system", f"app.kubernetes.io/name={service}")
+    pods = [pod for pod in every if node in ("", pod["spec"].get("nodeName"))]
     if not pods:
         raise LabError(f"there is no pod of service {service!r} in reprise-system")
     pids: list[int] = []

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,13 @@ def poll(seconds: float, ready: Callable[[], bool], what: str, every: float = 0.
         if time.monotonic() > end:
             raise LabError(f"timed out after {seconds:g} s: {what}")
         time.sleep(every)
+
+
+def reprise(*words: str, limit_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """The CLI of Reprise, by itself, with the lab's kubeconfig; whatever it ends with."""
+    command = [sys.executable, "-m", "reprise.cli.main", *words]
+    environment = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit_s, env=environment)
 
 
 def kubectl(*args: str, check: bool = True, stdin: str | None = None) -> str:

@@ -366,6 +366,17 @@ async def test_the_fence_stays_while_older_checkpoints_are_tried_and_goes_with_t
     assert len({name for name in world.store.live if name != LIVE}) >= STEPS_BACK + 1, "no two attempts share a reference"
 
 
+def changed_at(world: World, moment: int, change: dict[str, object]) -> None:
+    """Somebody changes the old pod at this call of the failover, if it is still there."""
+
+    async def interfere(_when: str, what: str) -> None:
+        if len(world.calls) == moment and "counter-1" in world.cluster.pods:
+            world.cluster.change("counter-1", **change)
+        world.calls.append(what)
+
+    world._on_call = interfere  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [({"deleting": True}, "PodDeleting"), ({"wanted": 0}, "ScaledToZero"), ({"outdated": True}, "RolledOut"),
@@ -380,12 +391,7 @@ async def test_a_users_will_wins_whenever_it_comes(path: str, change: dict[str, 
     for moment in range(len(undisturbed.calls)):
         world = World(path)
 
-        async def interfere(when: str, what: str, world: World = world, moment: int = moment) -> None:
-            if len(world.calls) == moment and "counter-1" in world.cluster.pods:
-                world.cluster.change("counter-1", **change)
-            world.calls.append(what)
-
-        world._on_call = interfere  # type: ignore[method-assign]
+        changed_at(world, moment, change)
         saga = await world.run()
         if saga.step == "complete":
             continue
@@ -404,12 +410,7 @@ async def test_an_autoscaler_that_wants_more_of_it_changes_nothing_whenever_it_c
     for moment in range(len(undisturbed.calls)):
         world = World(path)
 
-        async def scale_up(when: str, what: str, world: World = world, moment: int = moment) -> None:
-            if len(world.calls) == moment and "counter-1" in world.cluster.pods:
-                world.cluster.change("counter-1", wanted=2)
-            world.calls.append(what)
-
-        world._on_call = scale_up  # type: ignore[method-assign]
+        changed_at(world, moment, {"wanted": 2})
         assert (await world.run()).step == "complete", f"moment {moment}"
         assert world.cluster.serving() == undisturbed.cluster.serving()
 

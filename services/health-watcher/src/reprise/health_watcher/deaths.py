@@ -74,7 +74,7 @@ class Deaths:
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
         self.failing: dict[str, Failing] = {}
-        """Containers whose livenessProbe fails: id to failures in a row and the pod's threshold."""
+        """By the container's id."""
 
     async def watch(self) -> None:
         """The exit files."""
