@@ -4,7 +4,7 @@ SHELL := /bin/bash
 UV := $(or $(shell command -v uv),.bootstrap/bin/uv)
 RUN := $(UV) run --no-sync
 LAB := $(RUN) reprise-lab
-SOURCES := $(wildcard packages/*/src services/*/src) lab/src
+SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
 
 .PHONY: help setup lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements contract contract-release

