@@ -5,7 +5,7 @@ import time
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import kubectl, poll
+from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
@@ -50,6 +50,24 @@ def test_an_armed_crash_comes_back_while_nats_and_the_store_are_away(armed_count
 
 def test_a_node_cut_off_freezes_and_is_never_a_second_instance(armed_counter: Witness) -> None:
     """The witness reaches the cut node's pods no more; so the app's own count is what tells, once it is healed."""
+    cut_off_and_healed(armed_counter)
+
+
+def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(armed_counter: Witness) -> None:
+    """Its livenessProbe fails while it stands still; a kubelet that was ending it for that starts it again once it has ended,
+    deleted or not. In a pod that a move made its first container is at work: the name of the next is free, so nothing else is
+    in the way.
+    """
+    namespace = armed_counter.namespace
+    for to in ("n2", "n1"):
+        done = reprise("move", f"{namespace}/counter", "--to", to)
+        assert done.returncode == 0, done.stderr
+    counter.ask_checkpoint(namespace)
+    counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
+    cut_off_and_healed(armed_counter)
+
+
+def cut_off_and_healed(armed_counter: Witness) -> None:
     namespace = armed_counter.namespace
     old = counter.pod(namespace)
     before = armed_counter.last()
@@ -62,7 +80,7 @@ def test_a_node_cut_off_freezes_and_is_never_a_second_instance(armed_counter: Wi
     finally:
         faults.heal("n1")
     healed_at = time.monotonic()
-    poll(120, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
+    poll(60, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
          "the old pod to go", 0.5)  # fmt: skip
     late = {a.address for a in armed_counter.history if a.at > healed_at}
     assert before.address not in late, "the old instance answered after the cut was healed"

@@ -184,3 +184,20 @@ def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(
     assert not freezer.freeze("abc")
     assert not freezer.freeze_alone("abc")
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
+
+
+@pytest.mark.parametrize(("pod", "file"), [
+    (f"freezer/kubepods/burstable/pod{UID}", f"pids/kubepods/burstable/pod{UID}/pids.max"),
+    (f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice",
+     f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/pids.max"),
+])  # fmt: skip
+def test_a_sealed_pod_may_have_no_process_more(tmp_path: Path, pod: str, file: str) -> None:
+    (tmp_path / pod).mkdir(parents=True)
+    freezer = CgroupFreezer(str(tmp_path))
+    freezer.seal("another-pod")
+    if not (tmp_path / file).parent.is_dir():
+        with pytest.raises(OSError, match="pids"):
+            freezer.seal(UID)
+        (tmp_path / file).parent.mkdir(parents=True)
+    freezer.seal(UID)
+    assert (tmp_path / file).read_text() == "0"

@@ -111,6 +111,8 @@ class World:
     pod_frozen: bool = False
     """What is frozen is so by its pod: the runtime does not let it run to end it."""
     freezes_pods: bool = True
+    sealed: bool = False
+    """No process is started in the old instance's pod any more."""
     old_id: str = "c1"
     ever_frozen: bool = False
     timeline: list[str] = field(default_factory=list)
@@ -224,11 +226,14 @@ class World:
     def thaw_pod(self, pod_uid: str) -> None:
         """Nothing is left in it."""
 
+    def seal(self, pod_uid: str) -> None:
+        self.sealed = True
+
     def kill(self, container_id: str) -> None:
         if self.old_runs:
             self.note("n1 ended the old instance")
-        if "counter-1" in self.cluster.pods:
-            self.violate("the old instance was ended while its pod was there: its kubelet starts it again")
+        if "counter-1" in self.cluster.pods or not self.sealed:
+            self.violate("the old instance was ended where its kubelet may start it again")
         self.old_runs = self.old_frozen = self.pod_frozen = False
 
     async def stop(self) -> None:
@@ -596,6 +601,8 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
             patch.setattr(restorer_decide, "may_take", lambda *_: None)
         case "ask-kubelet":
             patch.setattr(SimulatedArbiter, "_kubelet_answers", no)
+        case "seal":
+            patch.setattr(World, "seal", lambda *_: None)
         case "thaw-asks-first":
             patch.setattr(isolation.Isolation, "_ask", may)
 

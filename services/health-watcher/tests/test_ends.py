@@ -34,7 +34,7 @@ class Node:
     def __init__(self, folder: Path) -> None:
         self.told: list[str] = []
         self.gone, self.froze = set[str](), list[str]()
-        self.containers, self.is_wanted, self.kills = [OLD, BESIDE], True, True
+        self.containers, self.is_wanted, self.kills, self.seals = [OLD, BESIDE], True, True, True
         protected = tuple(ProtectedContainer(c.name, "counter:1", c.id, running=True) for c in self.containers)
         pod = ProtectedPod(
             WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False, protected, "u1"
@@ -64,6 +64,11 @@ class Node:
 
     def runs(self, container_id: str) -> bool:
         return f"thaw {container_id}" in self.told
+
+    def seal(self, pod_uid: str) -> None:
+        if not self.seals:
+            raise OSError("there is no pids.max")
+        self.told.append(f"seal {pod_uid}")
 
     def kill(self, container_id: str) -> None:
         if not self.kills:
@@ -115,8 +120,16 @@ async def test_all_that_is_frozen_in_a_pod_that_is_deleted_is_killed_before_any_
     assert node.told == [], "its kubelet would start it again"
     node.is_wanted = False
     await node.isolation._settle()
-    assert sorted(node.told[:2]) == ["kill c1", "kill c2"]
-    assert node.told[2].startswith("thaw")
+    assert node.told[0] == "seal u1", "its kubelet may start it again once it has ended"
+    assert sorted(node.told[1:3]) == ["kill c1", "kill c2"]
+    assert node.told[3].startswith("thaw")
+
+
+async def test_where_its_kubelet_cannot_be_kept_from_starting_it_again_it_goes_on_standing_still(node: Node) -> None:
+    node.seals, node.is_wanted = False, False
+    node.isolation.let_go(TARGET)
+    await node.isolation._settle()
+    assert node.told == []
 
 
 @pytest.mark.parametrize("confirmed", [False, True])

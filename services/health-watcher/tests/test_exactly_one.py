@@ -90,7 +90,7 @@ def test_no_history_of_faults_makes_two(scenario: Scenario) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mutant", ["margin", "fence", "ask-kubelet", "thaw-asks-first", "pod"])
+@pytest.mark.parametrize("mutant", ["margin", "fence", "ask-kubelet", "seal", "thaw-asks-first", "pod"])
 def test_each_rule_is_needed(mutant: str) -> None:
     """Broken on purpose, each makes two run at once in a history that is explored anyway; else this model proves nothing."""
     broken = [world for scenario in DIRECTED if (world := run(scenario, mutant)).violation]

@@ -99,6 +99,17 @@ class CgroupFreezer:
             if uid == pod_uid:
                 self._write(group, frozen=False)
 
+    def seal(self, pod_uid: str) -> None:
+        """For good: no process is started in this pod any more. Raises OSError if that cannot be seen to.
+
+        A kubelet that ended a container for its livenessProbe starts it again once it has ended, though it was told meanwhile
+        that the pod is deleted (pkg/kubelet/kubelet.go, SyncPod: context.WithoutCancel). In a pod that may have no process
+        more, neither runc nor CRIU, nor the container's monitor, can fork: it is never born.
+        """
+        for uid, group in self._pods():
+            if uid == pod_uid:
+                (self._counted(group) / "pids.max").write_text("0")
+
     def _pods(self) -> Iterator[tuple[str, Path]]:
         for pattern in ("kubepods*/*pod*", "kubepods*/*/*pod*"):
             for path in self._root.glob(pattern):
@@ -184,11 +195,14 @@ class CgroupFreezer:
         """Whether no process is left in it. By the pids controller, which counts all: cgroup.procs shows only what is in the
         reader's own PID namespace, which for a container of ours is nothing. Where it cannot be told it is not empty.
         """
-        counted = self._root.parent / "pids" / group.relative_to(self._root) if self._v1 else group
         try:
-            return int((counted / "pids.current").read_text()) == 0
+            return int((self._counted(group) / "pids.current").read_text()) == 0
         except (OSError, ValueError):
             return False
+
+    def _counted(self, group: Path) -> Path:
+        """Where the pids controller has it."""
+        return self._root.parent / "pids" / group.relative_to(self._root) if self._v1 else group
 
     def _itself(self, group: Path) -> bool:
         """Whether this very cgroup was told to freeze, whatever those above it."""

@@ -38,9 +38,6 @@ for _way in ("kv", "kubernetes", "none"):
 
 
 ENDED = {"reason": "HoldEnded", "message": "its node's agent started anew and let it run on", "remedy": "it is tried again"}
-KUBELET_LEARNS_S = 60.0
-"""After the node was cut off its kubelet may not know for so long that a pod is deleted, on a connection that it takes for good.
-What is ended before it knows, it starts again. Until then it stands still."""
 DELETED = {"reason": "PodDeleting", "message": "its pod is being deleted", "remedy": "nothing: a deletion wins"}
 OVER = {
     "reason": "NotStored",
@@ -92,9 +89,6 @@ class Isolation:
         """Of the frozen: those that were told to freeze and had not when it was waited for. They may have since."""
         self._pod_of = known_here.pods
         self._fenced: set[str] = set()
-        cut = must_freeze(time.monotonic() - self._renewed_at, ever_renewed=self._ever)
-        self._cut_at = time.monotonic() if cut else -KUBELET_LEARNS_S
-        """When this node was cut off last."""
         self._acts = asyncio.Lock()
         """Who thaws waits for who freezes: what is thawed before its freezing has ended would be frozen, and on no list."""
         self._ended: set[str] = set()
@@ -176,7 +170,7 @@ class Isolation:
             ISOLATED.set(must_freeze(silent_s, ever_renewed=self._ever))
             FROZEN.set(len(self._frozen))
             if must_freeze(silent_s, ever_renewed=self._ever):
-                self._asks_all, self._cut_at = True, time.monotonic()
+                self._asks_all = True
                 await self._freeze(silent_s)
                 await asyncio.sleep(0.1)
                 continue
@@ -282,8 +276,8 @@ class Isolation:
     async def _settle(self) -> None:
         """Each pod's fence is won by whoever writes it first: this node, or the restorer that starts it elsewhere.
 
-        A pod that lost it stays frozen until its kubelet learns of its deletion: ended here, the kubelet would only
-        start it again. An agent that starts, or whose node was cut off, asks for what is not frozen too.
+        A pod that lost it stays frozen until it is deleted: ended before, its kubelet would start it again. An agent that
+        starts, or whose node was cut off, asks for what is not frozen too.
         """
         try:
             by_id = {c.id: c for c in await self._cri.list_containers("running")}
@@ -298,11 +292,9 @@ class Isolation:
                     if container.pod_uid not in self._fenced:
                         log().warning("stays frozen until it is deleted", pod=container.pod, why=thaw.why)
                     self._fenced.add(container.pod_uid)
-                    if thaw.over and time.monotonic() - self._cut_at >= KUBELET_LEARNS_S:
+                    if thaw.over:
                         same = {c.id for c in by_id.values() if c.pod_uid == container.pod_uid}
-                        if container_id not in self._ended:
-                            log().warning("ended where it stood: its pod is deleted", pod=container.pod, id=container_id[:12])
-                        await self.end(same & (self._frozen | self._held.keys()), container.pod_uid)
+                        await self._end_for_good(container, same & (self._frozen | self._held.keys()))
                     continue
                 if container and self._waits(container):
                     continue  # since it was asked about
@@ -323,6 +315,18 @@ class Isolation:
             log().warning("cannot ask whether it may run, trying again", error=repr(error))
             await asyncio.sleep(0.4)
         await asyncio.sleep(0.4 if self._fenced else 0.0)
+
+    async def _end_for_good(self, container: RunningContainer, containers: set[str]) -> None:
+        """What stands still in this container's pod, which is deleted. Its kubelet may not know that yet, or may be about to
+        start it again nevertheless.
+        """
+        try:
+            self._freezer.seal(container.pod_uid)
+            if container.id not in self._ended:
+                log().warning("ended where it stood: its pod is deleted", pod=container.pod, id=container.id[:12])
+            await self.end(containers, container.pod_uid)
+        except OSError as error:
+            log().error("cannot be ended: it goes on standing still", pod=container.pod, error=str(error))
 
     def _thaw_left_over(self) -> None:
         """Pods in which nothing that had to stand still is left, however it ended: their monitors, and what their kubelet starts

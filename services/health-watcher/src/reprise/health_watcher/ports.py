@@ -38,6 +38,10 @@ class Freezer(Protocol):
         """Whatever is left of it."""
         ...
 
+    def seal(self, pod_uid: str) -> None:
+        """For good: no process is started in this pod any more. Raises OSError if that cannot be seen to."""
+        ...
+
     def kill(self, container_id: str) -> None:
         """So that no instruction of it runs any more. Where its pod is frozen it ends once that is thawed. Raises OSError."""
         ...
