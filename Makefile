@@ -37,8 +37,9 @@ browser:
 	  { echo "installing chromium, for the console's tests"; apt-get update -qq && \
 	    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends chromium fonts-dejavu-core; } >/dev/null
 
-screenshots: setup browser ## the console's pages, as pictures below docs/console
+screenshots: setup browser ## the console's pages, as pictures below docs/console; needs the lab (make up images deploy)
 	REPRISE_SCREENSHOTS=docs/console $(RUN) pytest -q -m component tests/component/console/test_pages.py -k screenshots
+	REPRISE_SCREENSHOTS=docs/console $(RUN) pytest -q -m e2e tests/e2e/test_console.py -k of_the_real_one
 
 lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 	$(LAB) build

@@ -1,14 +1,19 @@
 """The console as its user has it: what happened on the cluster is on its pages, and what is asked for there happens."""
 
+import io
+import os
 import re
 import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 from reprise_lab import counter, faults, listing
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
@@ -68,6 +73,52 @@ def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
     took_s = time.monotonic() - began
     print(f"found out {took_s:.1f} s after the power cut")
     assert took_s < 60
+
+
+PICTURES = os.environ.get("REPRISE_SCREENSHOTS", "")
+"""A folder for those of the pages that need a cluster behind them."""
+
+
+def test_what_a_checkpoint_holds_and_who_would_go_where_is_told_of_the_real_one(
+    armed_counter: Witness, token: str, page: Page
+) -> None:
+    """The archive's own processes, memory and sockets; the planner's own answer."""
+    namespace = armed_counter.namespace
+    [stored, *_] = counter.console(f"checkpoints?namespace={namespace}&state=stored&limit=1")
+    page.goto(f"/workloads/{namespace}/deployment/counter/checkpoints/{stored['checkpoint_id']}?container=counter")
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="What a checkpoint holds")).to_be_visible()
+
+    def section(title: str) -> Locator:
+        return page.locator("section", has=page.get_by_role("heading", name=title, exact=True))
+
+    expect(section("Processes")).to_contain_text("/counter")
+    expect(section("Memory")).to_contain_text("heap")
+    expect(section("Sockets")).to_contain_text(":8080")
+    expect(section("CRIU's log")).to_contain_text("Dumping finished successfully")
+    everybody_can_read(page, "inspection")
+
+    page.goto("/nodes/n1")
+    row = page.get_by_role("row").filter(has_text=namespace)
+    expect(row.locator("[data-label='Would go to']")).to_have_text("n2")
+    expect(row.locator("[data-label='Because']")).to_contain_text("n2")
+    everybody_can_read(page, "node")
+
+
+def everybody_can_read(page: Page, name: str) -> None:
+    """It passes axe in light and dark, and fits on a phone."""
+    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
+        assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        if PICTURES:
+            view = "phone" if width == 390 else scheme
+            picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+            picture = picture.crop((0, 0, picture.width, min(picture.height, 1400)))
+            picture.quantize(128, dither=Image.Dither.NONE).save(Path(PICTURES) / f"{name}-{view}.png", optimize=True)
 
 
 def spans(trace: str) -> set[str]:

@@ -34,7 +34,8 @@ PAGES = {
     "gone": "/?gone=1", "login": "/login",
     "missing": "/workloads/a/b/c", "malformed": "/events?before=x",
 }  # fmt: skip
-SHOWN = ("overview", "workload", "failover", "node", "events", "ask-move")
+SHOWN = ("overview", "workload", "failover", "events", "ask-move")
+"""Those of nodes and of what a checkpoint holds are pictured with a cluster behind them (tests/e2e/test_console.py)."""
 WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light"), "phone-dark": (390, "dark")}
 

@@ -1,5 +1,6 @@
 """The page of one stored checkpoint: what it holds. It shows arguments and paths, so it always needs a token."""
 
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -16,6 +17,14 @@ from reprise.contracts.model import Workload
 Container = Annotated[str, Query(max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
 MOST = 500
 """Rows of a table; `reprise inspect -o wide` shows all."""
+
+
+def moment(told: str) -> datetime | None:
+    """As a runtime wrote it into its archive; None if that is no time."""
+    try:
+        return datetime.fromisoformat(told)
+    except ValueError:
+        return None
 
 
 def router(gate: Gate, pages: Pages, inspections: Inspections | None) -> APIRouter:
@@ -47,7 +56,7 @@ def router(gate: Gate, pages: Pages, inspections: Inspections | None) -> APIRout
         row = {"namespace": namespace, "kind": KINDS[kind], "workload": name, "container": container}
         return pages.render(
             "inspection.html", request, nav="workloads", found=found, tree=tree(found.processes)[:MOST], kinds=by_kind(areas),
-            mapped_files=files[:50], row=row, back=workload_address(row), most=MOST,
+            mapped_files=files[:50], row=row, back=workload_address(row), most=MOST, taken=moment(found.checkpointed_at),
         )  # fmt: skip
 
     return web
