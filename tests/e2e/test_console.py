@@ -1,20 +1,15 @@
 """The console as its user has it: what happened on the cluster is on its pages, and what is asked for there happens."""
 
-import io
-import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect
 from reprise_lab import counter, faults, listing
+from reprise_lab.chromium import HEIGHT, PICTURED, PICTURES, VIEWS, chromium, picture, problems
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
@@ -25,14 +20,10 @@ WITHIN_MS = 30_000
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert found, "no Chromium: apt-get install chromium (`make e2e` does it)"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with chromium() as browser:
         opened = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=home()).new_page()
         opened.set_default_timeout(WITHIN_MS)
         yield opened
-        browser.close()
 
 
 def home() -> str:
@@ -75,10 +66,6 @@ def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
     assert took_s < 60
 
 
-PICTURES = os.environ.get("REPRISE_SCREENSHOTS", "")
-"""A folder for those of the pages that need a cluster behind them."""
-
-
 def test_what_a_checkpoint_holds_and_who_would_go_where_is_told_of_the_real_one(
     armed_counter: Witness, token: str, page: Page
 ) -> None:
@@ -107,18 +94,12 @@ def test_what_a_checkpoint_holds_and_who_would_go_where_is_told_of_the_real_one(
 
 
 def everybody_can_read(page: Page, name: str) -> None:
-    """It passes axe in light and dark, and fits on a phone."""
-    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light")):
-        page.set_viewport_size({"width": width, "height": 844})
+    for view, (width, scheme) in VIEWS.items():
+        page.set_viewport_size({"width": width, "height": HEIGHT})
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]})
-        assert found.violations_count == 0, found.generate_report()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        if PICTURES:
-            view = "phone" if width == 390 else scheme
-            picture = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-            picture = picture.crop((0, 0, picture.width, min(picture.height, 1400)))
-            picture.quantize(128, dither=Image.Dither.NONE).save(Path(PICTURES) / f"{name}-{view}.png", optimize=True)
+        assert not problems(page, name)
+        if PICTURES and view in PICTURED:
+            picture(page, name, view)
 
 
 def spans(trace: str) -> set[str]:

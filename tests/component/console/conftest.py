@@ -182,15 +182,7 @@ def blank(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], st
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A real browser, without a window; while it is there, this thread has a running loop, and no other can be started."""
-    import shutil
+    from reprise_lab import chromium
 
-    from playwright.sync_api import sync_playwright
-
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not found:
-        pytest.fail("no Chromium: apt-get install chromium (`make component` does it)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with chromium.chromium() as browser:
         yield browser
-        browser.close()

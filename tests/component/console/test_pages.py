@@ -3,21 +3,17 @@
 REPRISE_SCREENSHOTS=docs/console writes their pictures.
 """
 
-import io
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import Console, wait
 from issuer import Issuer
-from PIL import Image
 from playwright.sync_api import Page, expect
 from reprise.console.gate import COOKIE
+from reprise_lab.chromium import HEIGHT, PICTURED, PICTURES, VIEWS, picture, problems
 from world import World
 
 pytestmark = pytest.mark.component
@@ -36,8 +32,6 @@ PAGES = {
 }  # fmt: skip
 SHOWN = ("overview", "workload", "failover", "events", "ask-move")
 """Those of nodes and of what a checkpoint holds are pictured with a cluster behind them (tests/e2e/test_console.py)."""
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
-VIEWS = {"light": (1280, "light"), "dark": (1280, "dark"), "phone": (390, "light"), "phone-dark": (390, "dark")}
 
 
 def address(told: Console, name: str) -> str:
@@ -68,18 +62,14 @@ def sign_in(context: Any, told: Console, issuer: Issuer) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_every_page_passes_axe_and_fits(told: Console, chromium: Any, issuer: Issuer, view: str) -> None:
     width, scheme = VIEWS[view]
-    context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    context = chromium.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
     sign_in(context, told, issuer)
-    found = context.new_page()
-    problems = []
+    shown, found = context.new_page(), list[str]()
     for name in PAGES:
-        found.goto(address(told, name))
-        result = Axe().run(found, options=WCAG)
-        problems += [f"{name}: {each['id']}: {each['nodes'][0]['html'][:120]}" for each in result.response["violations"]]
-        if found.evaluate("document.documentElement.scrollWidth") > width:
-            problems.append(f"{name}: wider than the window")
+        shown.goto(address(told, name))
+        found += problems(shown, name)
     context.close()
-    assert not problems
+    assert not found
 
 
 def test_who_broke_a_node_finds_what_happened_why_and_the_trace(told: Console, page: Page) -> None:
@@ -207,19 +197,15 @@ def test_live_can_be_paused(blank: Console, page: Page) -> None:
     expect(page.locator("tbody tr")).to_have_count(before + 1, timeout=5000)
 
 
-@pytest.mark.skipif(not os.environ.get("REPRISE_SCREENSHOTS"), reason="REPRISE_SCREENSHOTS names no folder")
+@pytest.mark.skipif(not PICTURES, reason="REPRISE_SCREENSHOTS names no folder")
 def test_screenshots(told: Console, chromium: Any, issuer: Issuer) -> None:
-    folder = Path(os.environ["REPRISE_SCREENSHOTS"])
-    folder.mkdir(parents=True, exist_ok=True)
     wait(lambda: told.looked_at <= datetime.now(UTC), 60)
-    for view in ("light", "dark", "phone"):
+    for view in PICTURED:
         width, scheme = VIEWS[view]
-        context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        context = chromium.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=scheme)
         sign_in(context, told, issuer)
         page = context.new_page()
         for name in SHOWN:
             page.goto(address(told, name))
-            picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
-            picture = picture.crop((0, 0, picture.width, min(picture.height, 1400))).convert("RGB")
-            picture.quantize(128, dither=Image.Dither.NONE).save(folder / f"{name}-{view}.png", optimize=True)
+            picture(page, name, view)
         context.close()

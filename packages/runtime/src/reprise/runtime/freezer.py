@@ -95,9 +95,8 @@ class CgroupFreezer:
 
     def thaw_pod(self, pod_uid: str) -> None:
         """Whatever is left of it."""
-        for uid, group in self._pods():
-            if uid == pod_uid:
-                self._write(group, frozen=False)
+        for group in self._pod(pod_uid):
+            self._write(group, frozen=False)
 
     def seal(self, pod_uid: str) -> None:
         """For good: no process is started in this pod any more. Raises OSError if that cannot be seen to.
@@ -106,15 +105,14 @@ class CgroupFreezer:
         that the pod is deleted (pkg/kubelet/kubelet.go, SyncPod: context.WithoutCancel). In a pod that may have no process
         more, neither runc nor CRIU, nor the container's monitor, can fork: it is never born.
         """
-        for uid, group in self._pods():
-            if uid == pod_uid:
-                (self._counted(group) / "pids.max").write_text("0")
+        for group in self._pod(pod_uid):
+            (self._counted(group) / "pids.max").write_text("0")
 
-    def _pods(self) -> Iterator[tuple[str, Path]]:
+    def _pod(self, uid: str) -> Iterator[Path]:
         for pattern in ("kubepods*/*pod*", "kubepods*/*/*pod*"):
             for path in self._root.glob(pattern):
-                if found := POD.search(path.name):
-                    yield found[1].replace("_", "-"), path
+                if (found := POD.search(path.name)) and found[1].replace("_", "-") == uid:
+                    yield path
 
     def kill(self, container_id: str) -> None:
         """SIGKILL to each process of it, which then runs no instruction any more, and thaw it; not its pod. Raises OSError if
