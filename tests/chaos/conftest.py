@@ -5,7 +5,10 @@ from collections.abc import Iterator
 import pytest
 from cells import COLUMNS, ROWS
 from herd import Stall
+from reprise_lab.evidence import pytest_runtest_makereport, pytest_runtest_setup
 from reprise_lab.paths import CHECKOUT
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup"]
 
 MATRIX = pytest.StashKey[dict[tuple[str, str], str]]()
 

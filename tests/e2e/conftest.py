@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 from reprise_lab import counter, faults
+from reprise_lab.evidence import pytest_runtest_makereport, pytest_runtest_setup
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -176,7 +176,7 @@ def test_arming_loses_no_increment(namespace: str) -> None:
 
 def armings(namespace: str) -> list[dict[str, object]]:
     rows = counter.console(f"failovers?namespace={namespace}")
-    return [row for row in rows if row["cause"] == "arm" and row["state"] in ("completed", "abandoned", "stepped-aside")]
+    return [row for row in rows if row["cause"] == "arm" and row["state"] in counter.ENDED]
 
 
 def told_of(namespace: str, kind: str) -> list[dict[str, object]]:

@@ -15,6 +15,8 @@ from reprise_lab.witness import ask
 
 EXAMPLE = CHECKOUT / "examples/counter"
 LIVE = "localhost:5797/"
+ENDED = ("completed", "abandoned", "stepped-aside")
+"""How a failover of the console's can end."""
 LINGERS = {"LINGER_S": "2"}
 """The environment of one that goes on for a while when it is told to end: what should not run again would be seen to."""
 
@@ -65,15 +67,19 @@ def state(namespace: str) -> dict[str, Any]:
 
 
 def armed(namespace: str) -> bool:
-    """Whether it runs from its live reference and serves."""
+    """Whether it serves from its live reference, and what brought it there is over: it answers while the runtime is still
+    at its restore.
+    """
     found = pods(namespace)
     if len(found) != 1 or not found[0]["spec"]["containers"][0]["image"].startswith(LIVE):
         return False
-    return bool(ask(found[0]["status"].get("podIP", "")))
+    if not ask(found[0]["status"].get("podIP", "")):
+        return False
+    return all(row["state"] in ENDED for row in console(f"failovers?namespace={namespace}"))
 
 
 def wait_armed(namespace: str, seconds: float = 40) -> None:
-    poll(seconds, lambda: armed(namespace), f"the counter in {namespace} to be armed")
+    poll(seconds, lambda: armed(namespace), f"the counter in {namespace} to be armed", 0.1)
 
 
 def console(path: str, seconds: float = 20) -> list[dict[str, Any]]:
@@ -117,7 +123,7 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 
     def ended() -> bool:
         rows = console(f"failovers?namespace={namespace}")
-        found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ("completed", "abandoned", "stepped-aside")]
+        found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ENDED]
         return len(found) >= count
 
     poll(seconds, ended, f"the failover ({cause}) of {namespace} to end", 0.1)

@@ -110,8 +110,7 @@ class Witness:
         """The first answer of that run after a silence of gap_s: one that was on its way at the fault does not count."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            late = [a for a in self.history[-6000:] if a.at > since - 0.5]
-            for earlier, later in itertools.pairwise(late):
+            for earlier, later in itertools.pairwise(self.history[-6000:]):
                 if later.at - earlier.at > gap_s and later.at > since and later.run == run:
                     return later
             time.sleep(0.01)
