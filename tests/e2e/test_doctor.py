@@ -64,6 +64,10 @@ APPS = {
         "a = l.accept()",
         "TCP connections", "ok", "a restore closes them",
     ),
+    "stopped-child": App(
+        "import os, signal, subprocess; os.kill(subprocess.Popen(['sleep', '1000000']).pid, signal.SIGSTOP)",
+        "protection", "ok", "newest good checkpoint",
+    ),
     "terminal": App("", "terminal", "problem", "Terminal: ", {"tty": True}),
     "stdin": App("", "terminal", "problem", "Terminal: ", {"stdin": True}),
     "no-probe": App("", "livenessProbe", "warning", "no livenessProbe"),

@@ -1,14 +1,13 @@
 """Real faults: what tests and the demo do to the lab."""
 
 import signal
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from reprise_lab import listing
 from reprise_lab.node import Node
 from reprise_lab.paths import API_IP, CGROUP, NETNS, NODES
-from reprise_lab.shell import LabError, kill, poll
+from reprise_lab.shell import LabError, kill
 
 From = Literal["all", "nats", "api"]
 TABLE = "reprise_lab_cut"
@@ -119,21 +118,9 @@ def pod_signal(uid: str, number: int) -> int:
 
 
 def _send(pids: list[int], number: int) -> int:
-    """A process that hangs does not begin to in the middle of a dump, where it stands still anyway; but SIGSTOP gets through
-    to one, and CRIU would wait for it for ever."""
-    if number == signal.SIGSTOP:
-        poll(5, lambda: not _criu_works(), "a moment without CRIU", 0.005)
     for pid in pids if number in (signal.SIGSTOP, signal.SIGCONT) else pids[:1]:
         kill(pid, number)
     return pids[0]
-
-
-def _criu_works() -> bool:
-    for command in Path("/proc").glob("[0-9]*/comm"):
-        with suppress(OSError):
-            if command.read_text() == "criu\n":
-                return True
-    return False
 
 
 def service_pids(service: str, node: str = "") -> list[int]:

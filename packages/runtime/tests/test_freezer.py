@@ -201,3 +201,26 @@ def test_a_sealed_pod_may_have_no_process_more(tmp_path: Path, pod: str, file: s
         (tmp_path / file).parent.mkdir(parents=True)
     freezer.seal(UID)
     assert (tmp_path / file).read_text() == "0"
+
+
+@pytest.mark.parametrize(
+    ("self_frozen", "tracer", "state", "waiting"),
+    [("1", 77, "D", {77}), ("1", 77, "S", set()), ("1", 0, "D", set()), ("0", 77, "D", set()), ("1", 78, "D", set())],
+    ids=["waits", "works", "is not traced", "is not frozen by itself", "its tracer has ended"],
+)
+def test_v1_who_waits_to_trace_what_is_frozen(
+    tmp_path: Path, self_frozen: str, tracer: int, state: str, waiting: set[int]
+) -> None:
+    pod, proc = v1_pod(tmp_path), tmp_path / "proc"
+    (pod / "crio-abc/freezer.self_freezing").write_text(f"{self_frozen}\n")
+    (pod / "crio-abc/cgroup.procs").write_text("12\n13\n")
+    for pid in ("12", "77"):  # 13 has just ended
+        (proc / pid).mkdir(parents=True)
+    (proc / "12/status").write_text(f"Name:\tpython3\nTracerPid:\t{tracer}\nUid:\t0\n")
+    (proc / "77/stat").write_text(f"77 (criu: (dump)) {state} 1 77")
+    assert CgroupFreezer(str(tmp_path), str(proc)).waiting_tracers("abc") == waiting
+
+
+def test_v2_lets_ptrace_through(tmp_path: Path) -> None:
+    (v2_group(tmp_path) / "cgroup.freeze").write_text("1")
+    assert not CgroupFreezer(str(tmp_path)).waiting_tracers("abc")

@@ -23,9 +23,9 @@ POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?:\.sl
 class CgroupFreezer:
     """root: the host's /sys/fs/cgroup as it is mounted here."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, proc: str = "/proc") -> None:
         v1 = Path(root) / "freezer"
-        self._v1 = v1.is_dir()
+        self._v1, self._proc = v1.is_dir(), Path(proc)
         self._root = v1 if self._v1 else Path(root)
         self._found: dict[str, Path] = {}
 
@@ -167,6 +167,36 @@ class CgroupFreezer:
         """Also while freezing: CRI-O pauses a container for the time of its checkpoint."""
         group = self._group(container_id)
         return group is not None and self._read(group, freezing=True)
+
+    def waiting_tracers(self, container_id: str) -> frozenset[int]:
+        """The processes that trace one of this frozen container, and sleep in the kernel where no signal wakes them.
+
+        v1: who attaches to a process that a signal has stopped waits until that has moved on to being traced (kernel/ptrace.c,
+        ptrace_attach, JOBCTL_TRAPPING). Frozen it cannot move, since freezing became a state of its own (Linux 6.1), so CRIU
+        waits for what waits for CRIU: seen on 6.18, with a stopped child. The freezer of v2 lets ptrace through.
+        """
+        group = self._group(container_id)
+        if not self._v1 or group is None or not self._itself(group):
+            return frozenset()
+        try:
+            tracers = {self._tracer(pid) for pid in self._listed(group)} - {0}
+        except OSError:  # the container has just ended
+            return frozenset()
+        return frozenset(tracer for tracer in tracers if self._sleeps(tracer))
+
+    def _tracer(self, pid: int) -> int:
+        """0: none."""
+        try:
+            status = (self._proc / str(pid) / "status").read_text()
+        except OSError:
+            return 0
+        return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("TracerPid:")), 0)
+
+    def _sleeps(self, pid: int) -> bool:
+        try:
+            return (self._proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "D"
+        except (OSError, IndexError):
+            return False
 
     def _group(self, container_id: str) -> Path | None:
         cached = self._found.get(container_id)

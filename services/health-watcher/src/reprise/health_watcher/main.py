@@ -24,6 +24,7 @@ from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.arbiter import Arbiter
 from reprise.health_watcher.births import Births
 from reprise.health_watcher.deaths import Deaths
+from reprise.health_watcher.dumps import Dumps
 from reprise.health_watcher.gates import Gates
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.hangs import Hangs
@@ -79,6 +80,7 @@ async def main(settings: Settings) -> None:
         ("container-events", deaths.follow),
         ("container-listing", deaths.sweep),
         ("liveness", Hangs(cri, pods, freezer, deaths).run),
+        ("dumps", Dumps(freezer, pods).run),
         ("lease", isolation.renew_for_ever),
         ("facts", Facts(service.bus, settings.node_name).run),
         ("guard", isolation.guard),

@@ -52,6 +52,10 @@ class Freezer(Protocol):
 
     def is_frozen(self, container_id: str) -> bool: ...
 
+    def waiting_tracers(self, container_id: str) -> frozenset[int]:
+        """The processes that trace one of this frozen container, and sleep in the kernel where no signal wakes them."""
+        ...
+
 
 class Exits(Protocol):
     """What tells of containers' ends first."""

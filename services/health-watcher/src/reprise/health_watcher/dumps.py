@@ -1,0 +1,39 @@
+"""Lets a dump go on that waits for what it has frozen itself: all of its container would stand still until the kubelet gives the
+dump up, after minutes. See CgroupFreezer.waiting_tracers.
+"""
+
+import asyncio
+
+from reprise.health_watcher.ports import Freezer
+from reprise.runtime.kube import ProtectedPods
+from reprise.runtime.telemetry import log
+
+LOOK_S = 0.2
+"""CRIU attaches to a process within microseconds: who is seen waiting by two looks waits for ever."""
+
+
+class Dumps:
+    """Run run() as a part of the service."""
+
+    def __init__(self, freezer: Freezer, pods: ProtectedPods) -> None:
+        self._freezer, self._pods = freezer, pods
+        self._waiting: dict[str, frozenset[int]] = {}
+
+    async def run(self) -> None:
+        while True:
+            self._look()
+            await asyncio.sleep(LOOK_S)
+
+    def _look(self) -> None:
+        """Thawed, what is traced stands still by ptrace; CRIU thaws it itself as soon as it is attached to all."""
+        before, self._waiting = self._waiting, {}
+        for pod in list(self._pods.pods.values()):
+            for container in pod.containers:
+                key = container.container_id
+                if not key or not (waiting := self._freezer.waiting_tracers(key)):
+                    continue
+                self._waiting[key] = waiting
+                if waiting & before.get(key, frozenset()):
+                    self._freezer.thaw_alone(key)
+                    log().warning("a dump waited for a process that a signal had stopped: let go on", pod=pod.name,
+                                  container=container.name)  # fmt: skip
