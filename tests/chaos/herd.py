@@ -90,11 +90,14 @@ def failovers(namespace: str, since: datetime) -> list[dict[str, Any]]:
 
 
 def good(namespace: str) -> list[Good]:
-    """The good checkpoints, on the witness's clock; not those that were found damaged since, and told as that."""
+    """The good checkpoints, on the witness's clock; not those that were found damaged since, and told as that. One that ended
+    before it began is of a row before, in which clocks jumped: nobody knows when it was.
+    """
     ahead = time.time() - time.monotonic()
     rows = counter.console(f"checkpoints?namespace={namespace}&limit=100")
-    return [
-        Good(*(datetime.fromisoformat(r[moment]).timestamp() - ahead for moment in ("kubelet_started_at", "stored_at")))
+    times = [
+        tuple(datetime.fromisoformat(r[moment]).timestamp() - ahead for moment in ("kubelet_started_at", "stored_at"))
         for r in rows
         if r["kubelet_started_at"] and r["stored_at"] and r["state"] != "failed"
     ]
+    return [Good(began, told) for began, told in times if began <= told]

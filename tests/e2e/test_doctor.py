@@ -86,7 +86,7 @@ def deployment(name: str, app: App) -> dict[str, Any]:
     containers = [{"name": "app", "command": command} | image | app.container]
     if name == "unix-socket":
         containers.append({"name": "listener", "command": ["python3", "-c", LISTENER]} | image | app.container)
-    annotations = {"reprise.dev/mode": "criu", "reprise.dev/interval": "5s", "reprise.dev/arm": "never"}
+    annotations = {"reprise.dev/mode": "criu", "reprise.dev/interval": "60s", "reprise.dev/arm": "never"}
     annotations |= {"reprise.dev/containers": "app"}
     pod = {"terminationGracePeriodSeconds": 0, "nodeName": "n2", "containers": containers} | app.pod
     labels = {"app": name}

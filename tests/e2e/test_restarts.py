@@ -70,7 +70,7 @@ def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(armed_counter: 
 
 def test_a_killed_scheduler_neither_misses_nor_doubles_a_checkpoint(namespace: str) -> None:
     """Every replica is killed, later replaced: a slot that came due meanwhile is emitted late, and none twice."""
-    interval_s = 12.0
+    interval_s = 8.0
     counter.deploy(namespace, annotations={"reprise.dev/interval": f"{interval_s:.0f}s"})
     counter.wait_armed(namespace)
     time.sleep(interval_s / 2)
