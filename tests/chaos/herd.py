@@ -95,9 +95,9 @@ def good(namespace: str) -> list[Good]:
     """
     ahead = time.time() - time.monotonic()
     rows = counter.console(f"checkpoints?namespace={namespace}&limit=100")
-    times = [
-        tuple(datetime.fromisoformat(r[moment]).timestamp() - ahead for moment in ("kubelet_started_at", "stored_at"))
+    every = [
+        Good(*(datetime.fromisoformat(r[moment]).timestamp() - ahead for moment in ("kubelet_started_at", "stored_at")))
         for r in rows
         if r["kubelet_started_at"] and r["stored_at"] and r["state"] != "failed"
     ]
-    return [Good(began, told) for began, told in times if began <= told]
+    return [checkpoint for checkpoint in every if checkpoint.began <= checkpoint.told]

@@ -5,6 +5,7 @@ imports the two hooks; each failure's logs are kept below build/evidence, and it
 import re
 import shutil
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,37 +38,33 @@ def logs() -> Iterator[tuple[str, Path]]:
             yield f"{node}/{pod.split('_')[1]}/{container}", path
 
 
-def about(namespaces: list[str], since: dict[Path, int]) -> list[str]:
-    """The lines about those namespaces' pods, in the order of their times. since: bytes of each log that are older."""
-    said = [(who, line) for who, path in logs() for line in _new(path, since) if not any(word in line for word in CHATTER)]
-    names = set(namespaces)
-    for _, line in said:
-        if any(namespace in line for namespace in namespaces):
-            names.update(NAMED.findall(line))
-            names.update(re.findall(rf"(?:{'|'.join(map(re.escape, namespaces))})/([a-z0-9-]+)", line))
-    pattern = re.compile("|".join(map(re.escape, names)))
-    found = [(MOMENT.search(line), who, line) for who, line in said if pattern.search(line)]
-    return [f"{who}: {line[:WIDTH]}" for _, who, line in sorted((m.group(), who, line) for m, who, line in found if m)]
+def said(since: dict[Path, int]) -> dict[str, list[str]]:
+    """The lines that came since then, by who says them. since: bytes of each log that are older."""
+    found: dict[str, list[str]] = {}
+    for who, path in logs():
+        with suppress(OSError), path.open("rb") as log:  # removed with its container meanwhile
+            log.seek(since.get(path, 0))
+            found.setdefault(who, []).extend(log.read().decode(errors="replace").splitlines())
+    return found
 
 
-def keep(folder: Path, since: dict[Path, int]) -> None:
-    """Copy what each log grew by."""
+def about(namespaces: list[str], found: dict[str, list[str]]) -> list[str]:
+    """The lines about those namespaces' pods, in the order of their times."""
+    lines = [(who, line) for who, every in found.items() for line in every if not any(word in line for word in CHATTER)]
+    of_them = re.compile("|".join(map(re.escape, namespaces)))
+    pod = re.compile(rf"(?:{of_them.pattern})/([a-z0-9-]+)")
+    names = {name for _, line in lines if of_them.search(line) for name in (*NAMED.findall(line), *pod.findall(line))}
+    named = re.compile("|".join(map(re.escape, {*namespaces, *names})))
+    told = sorted((moment.group(), who, line) for who, line in lines if named.search(line) and (moment := MOMENT.search(line)))
+    return [f"{who}: {line[:WIDTH]}" for _, who, line in told]
+
+
+def keep(folder: Path, found: dict[str, list[str]]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for who, path in logs():
-        lines = _new(path, since)
+    for who, lines in found.items():
         if lines:
-            with (folder / f"{who.replace('/', '_')}.log").open("a") as copy:
-                copy.writelines(f"{line}\n" for line in lines)
-
-
-def _new(path: Path, since: dict[Path, int]) -> list[str]:
-    try:
-        with path.open("rb") as log:
-            log.seek(since.get(path, 0))
-            return log.read().decode(errors="replace").splitlines()
-    except OSError:  # removed with its container meanwhile
-        return []
+            (folder / f"{who.replace('/', '_')}.log").write_text("\n".join(lines) + "\n")
 
 
 def _size(path: Path) -> int:
@@ -87,10 +84,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed and SIZES in item.stash:
         folder = CHECKOUT / "build/evidence" / re.sub("[^a-zA-Z0-9]+", "-", item.name).strip("-")
-        keep(folder, item.stash[SIZES])
+        found = said(item.stash[SIZES])
+        keep(folder, found)
         every = kubectl("get", "namespaces", "-o", "name", check=False).split()
         told = report.longreprtext
         namespaces = [name for name in (word.removeprefix("namespace/") for word in every) if name in told]
-        lines = about(namespaces, item.stash[SIZES])[-PRINTED:] if namespaces else []
+        lines = about(namespaces, found)[-PRINTED:] if namespaces else []
         report.sections.append((f"the lab's words about {', '.join(namespaces)}; all is in {folder}", "\n".join(lines)))
     return report

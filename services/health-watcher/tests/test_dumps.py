@@ -37,7 +37,10 @@ class Node:
 )
 def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: list[str]) -> None:
     node: Any = Node(*looks)
-    containers = [SimpleNamespace(name="app", container_id="c1"), SimpleNamespace(name="starting", container_id="")]
+    containers = [
+        SimpleNamespace(name="app", container_id="c1", running=True),
+        SimpleNamespace(name="starting", container_id="", running=False),
+    ]
     pods: Any = SimpleNamespace(pods={"u1": SimpleNamespace(name="counter-1", containers=containers)})
 
     async def run() -> None:

@@ -175,8 +175,10 @@ class CgroupFreezer:
         ptrace_attach, JOBCTL_TRAPPING). Frozen it cannot move, since freezing became a state of its own (Linux 6.1), so CRIU
         waits for what waits for CRIU: seen on 6.18, with a stopped child. The freezer of v2 lets ptrace through.
         """
+        if not self._v1:
+            return frozenset()
         group = self._group(container_id)
-        if not self._v1 or group is None or not self._itself(group):
+        if group is None or not self._itself(group):
             return frozenset()
         try:
             tracers = {self._tracer(pid) for pid in self._listed(group)} - {0}

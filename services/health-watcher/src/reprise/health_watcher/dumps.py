@@ -27,10 +27,10 @@ class Dumps:
     def _look(self) -> None:
         """Thawed, what is traced stands still by ptrace; CRIU thaws it itself as soon as it is attached to all."""
         before, self._waiting = self._waiting, {}
-        for pod in list(self._pods.pods.values()):
+        for pod in self._pods.pods.values():
             for container in pod.containers:
                 key = container.container_id
-                if not key or not (waiting := self._freezer.waiting_tracers(key)):
+                if not container.running or not (waiting := self._freezer.waiting_tracers(key)):
                     continue
                 self._waiting[key] = waiting
                 if waiting & before.get(key, frozenset()):
