@@ -12,7 +12,10 @@ Cause = Literal["crash", "hang", "node-loss", "arm", "move", "restore"]
 Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
 Prestage = Literal["image", "chunks", "none"]
-Path = Literal["in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
+Path = Literal["in-place", "in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
+"""in-place: the kubelet's own restart, which the engine makes a restore. in-place-armed and in-place-patch are told by older
+versions only.
+"""
 Outcome = Literal["cold", "hand-over", "step-aside"]
 """How a failover ends that restored nothing: its state is lost; another failover or Kubernetes has it; or a user's will
 or a node that came back made it needless."""
@@ -65,6 +68,10 @@ class CheckpointTaken(Event):
     """What the pod's live reference was called then; empty: an older version did not tell."""
     held: bool = False
     """The process has not run since, and does not: its container is frozen."""
+    slot: str = ""
+    """Where it lies below the node's slots: `<namespace>/<pod uid>/<container>/<checkpoint id>`."""
+    pause_s: float | None = None
+    """From the first to the last moment in which the process could not run; null: an older version did not measure it."""
 
 
 class CheckpointFailed(Event):
@@ -80,6 +87,8 @@ class CheckpointFailed(Event):
     """An archive that lies on the node all the same, for transfer to throw away; empty if there is none."""
     hold: bool = False
     """It was to be a planned move's last: its process may stand still for nothing."""
+    slot: str = ""
+    """A slot that lies on the node all the same, for transfer to remove; empty if there is none."""
 
 
 class CheckpointSkipped(Event):
@@ -120,7 +129,9 @@ class CheckpointStored(Event):
     uploaded_bytes: int | None = None
     """Sent to the store, after compression."""
     live_id: str = ""
-    """The live reference that its node's runtime holds it under already; empty: it does not yet."""
+    """Told by older versions: the live reference that its node's runtime held it under already."""
+    pause_s: float | None = None
+    """As in checkpoint.taken."""
 
 
 class CheckpointStaged(Event):
@@ -189,6 +200,10 @@ class FailoverDeclared(Event):
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
+    restored_from: str = ""
+    """The checkpoint that the instance which is gone had been restored from; empty: none."""
+    rejected: tuple[str, ...] = ()
+    """Checkpoints that its node does not restore any more: what came of them ended soon, each time."""
 
 
 class FailoverStarted(Event):
@@ -230,6 +245,16 @@ class FailoverFenced(Event):
     failover_id: str
     target: Target
     how: str
+
+
+class FailoverReleased(Event):
+    """The decision is final: the instance that was restored frozen is the only one, and its node lets it run."""
+
+    TYPE: ClassVar[str] = "failover.released"
+    failover_id: str
+    target: Target
+    """The restored instance."""
+    checkpoint_id: str
 
 
 class FailoverRestored(Event):
@@ -282,12 +307,34 @@ class FailoverDelayed(Event):
     remedy: str
 
 
+class ContainerEnded(Event):
+    """A protected container's process ended, and how; told before anything is removed."""
+
+    TYPE: ClassVar[str] = "container.ended"
+    target: Target
+    exit_code: int
+    """As the runtime reports it: 128 + n for signal n."""
+    reason: str
+    """As Kubernetes has it: Completed, Error or OOMKilled."""
+    ended_at: AwareDatetime
+    log_tail: str = ""
+    """The end of its log, at most 2 KiB."""
+    final: bool = False
+    """Its restartPolicy and exit code say that it is not started again."""
+
+
 class ContainerRestored(Event):
     """CRIU brought a container back to life on this node, whoever asked for it; with CRIU's own statistics."""
 
     TYPE: ClassVar[str] = "container.restored"
     target: Target
     stats: RestoreStats
+    checkpoint_id: str = ""
+    """Empty: an older version did not tell."""
+    took_s: float | None = None
+    """The engine's whole call; null: an older version did not measure it."""
+    frozen: bool = False
+    """It does not run yet: its failover has to become final first."""
 
 
 class OperationRequested(Event):
@@ -368,10 +415,12 @@ ALL: tuple[type[Event], ...] = (
     FailoverStarted,
     FailoverHolding,
     FailoverFenced,
+    FailoverReleased,
     FailoverRestored,
     FailoverCompleted,
     FailoverAbandoned,
     FailoverDelayed,
+    ContainerEnded,
     ContainerRestored,
     OperationRequested,
     OperationRefused,

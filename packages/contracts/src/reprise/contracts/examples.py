@@ -50,7 +50,7 @@ STORY: dict[str, Any] = {
     "bytes_written": 9437184,
     "failover_id": "fo-e0a1de91b5",
     "cause": "crash",
-    "path": "in-place-armed",
+    "path": "in-place",
     "standby": "n2",
     "attempt": 1,
     "noticed_after_s": 0.38,
@@ -58,6 +58,8 @@ STORY: dict[str, Any] = {
     "lived_s": 3612.5,
     "total_s": 0.68,
     "live_id": _UID,
+    "slot": f"shop/{_UID}/counter/{_ID}",
+    "pause_s": 0.118,
     "hold_s": 30.0,
     "freeze_s": 0.04,
     "operation_id": "op-5d0c7e21aa",
@@ -72,8 +74,11 @@ APART: dict[str, dict[str, Any]] = {
         "remedy": "give its livenessProbe more patience",
         "archive_path": "",
     },
+    "container.ended": {"exit_code": 137, "reason": "OOMKilled", "ended_at": AT, "log_tail": "step 4711\n", "final": False},
     "container.restored": {
         "stats": RestoreStats(restore_time_us=231044, forking_time_us=21873, pages_restored=2210, pages_compared=118),
+        "took_s": 0.241,
+        "frozen": False,
     },
     "checkpoint.skipped": {
         "reason": "TooSoon",
@@ -91,7 +96,7 @@ APART: dict[str, dict[str, Any]] = {
         "remedy": "free memory on n2, or add a node",
     },
     "failover.declared": {"detail": "exit code 137"},
-    "failover.started": {"why": "it is armed: the kubelet's own restart restores it on n1", "standby": "n1"},
+    "failover.started": {"why": "the kubelet's own restart restores it on n1", "standby": "n1"},
     "failover.fenced": {"how": "its container is gone"},
     "failover.abandoned": {
         "reason": "NoCheckpoint",

@@ -34,6 +34,20 @@ class HoldRecord(BaseModel):
     remedy: str = ""
 
 
+class StartRecord(BaseModel):
+    """How the engine started a protected container, as its node's agent read it; under the container's id."""
+
+    container_id: str
+    pod_uid: str
+    container: str
+    outcome: Literal["restored", "blank", "cold", "refused"]
+    checkpoint_id: str = ""
+    frozen: bool = False
+    """It does not run one instruction before failover.released."""
+    reason: str = ""
+    """Why it is blank, cold or refused."""
+
+
 class Newest(BaseModel):
     """A workload's newest stored checkpoint of a container, of whichever pod and whosever clock named it."""
 
