@@ -4,10 +4,12 @@ SHELL := /bin/bash
 UV := $(or $(shell command -v uv),.bootstrap/bin/uv)
 RUN := $(UV) run --no-sync
 LAB := $(RUN) reprise-lab
+export PATH := $(PATH):$(CURDIR)/.venv/bin
+GO := env CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements contract contract-release
+.PHONY: help setup go engine lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,13 +21,20 @@ help: ## this list
 setup: $(if $(shell command -v uv),,.bootstrap/bin/uv) ## install uv if it is missing, and every Python dependency from the lock
 	@$(UV) sync --frozen --quiet --compile-bytecode
 
+go: setup # the engine's language: from its wheel where the machine has none
+	@command -v go >/dev/null || $(UV) sync --frozen --quiet --inexact --group toolchain
+
+engine: go ## the node's engine: gofmt, go vet, and its unit tests
+	@cd engine && unformatted=$$(gofmt -l . ) && { [ -z "$$unformatted" ] || { echo "gofmt -w: $$unformatted" >&2; exit 1; }; }
+	cd engine && $(GO) vet ./... && $(GO) test ./...
+
 lint: setup ## ruff, mypy --strict, import-linter
 	$(RUN) ruff check --no-cache .
 	$(RUN) ruff format --no-cache --check .
 	$(RUN) mypy $(SOURCES)
 	$(RUN) lint-imports
 
-unit: setup ## the fast loop: no root, no servers, no cluster
+unit: setup engine ## the fast loop: no root, no servers, no cluster
 	$(RUN) pytest -q -n 2 -m "not component and not e2e and not lab and not long and not chaos"
 
 component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models, explored by SEED=n (builds the servers once)
