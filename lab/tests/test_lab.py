@@ -2,11 +2,14 @@
 
 import json
 import os
+import tarfile
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
-from reprise_lab import configs, faults, images, lock, pki, preflight, shell
+from reprise_lab import configs, containerd, faults, images, kind, lock, pki, preflight, shell
+from reprise_lab.kind import Cgroup, Kind, Runtime
 from reprise_lab.paths import NODES
 
 
@@ -37,15 +40,130 @@ def test_a_machine_that_lacks_things_is_told_all_of_them_at_once(monkeypatch: py
     assert "gcc" not in str(told.value)
 
 
+KINDS = [Kind(runtime, cgroup) for runtime in Runtime for cgroup in Cgroup]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the choice is kept; nothing is chosen, here or in the environment."""
+    monkeypatch.setattr(kind, "FILE", tmp_path / "kind.json")
+    for name in (kind.RUNTIME_VARIABLE, kind.CGROUP_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "kind.json"
+
+
+@pytest.mark.usefixtures("recorded")
+@pytest.mark.parametrize("wanted", KINDS, ids=str)
+def test_a_kind_of_node_is_remembered_until_the_lab_is_down(wanted: Kind) -> None:
+    assert kind.recorded() is None
+    kind.record(wanted)
+    assert kind.current() == wanted
+    assert kind.choose(None, None) == wanted, "`up` again, without a choice, is the same lab"
+
+
+def test_another_kind_than_the_one_that_is_up_is_refused_with_the_way_out(recorded: Path) -> None:
+    kind.record(Kind(Runtime.CRIO, Cgroup.V1))
+    with pytest.raises(shell.LabError, match=r"up with crio and cgroup v1, not with crio and cgroup v2: `reprise-lab down`"):
+        kind.choose(None, Cgroup.V2)
+    recorded.unlink()
+    assert kind.choose(None, Cgroup.V2).cgroup is Cgroup.V2
+
+
+@pytest.mark.usefixtures("recorded")
+def test_the_command_line_goes_before_the_environment_and_that_before_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kind.choose(None, None) == kind.DEFAULT
+    monkeypatch.setenv(kind.RUNTIME_VARIABLE, "containerd")
+    monkeypatch.setenv(kind.CGROUP_VARIABLE, "v2")
+    assert kind.choose(None, None) == Kind(Runtime.CONTAINERD, Cgroup.V2)
+    assert kind.choose(Runtime.CRIO, None) == Kind(Runtime.CRIO, Cgroup.V2)
+    monkeypatch.setenv(kind.CGROUP_VARIABLE, "v3")
+    with pytest.raises(shell.LabError, match="REPRISE_LAB_CGROUP is v1 or v2"):
+        kind.choose(None, None)
+
+
+@pytest.mark.parametrize("of", KINDS, ids=str)
 @pytest.mark.parametrize("name", NODES)
-def test_a_nodes_files_parse_and_name_the_node(name: str) -> None:
-    found = configs.files(name, NODES[name])
+def test_a_nodes_files_parse_and_name_the_node(name: str, of: Kind) -> None:
+    found = configs.files(name, NODES[name], of)
     kubelet = yaml.safe_load(found["etc/kubernetes/kubelet.yaml"])
     assert kubelet["tlsCertFile"].endswith(f"{name}.crt")
     assert yaml.safe_load(found["etc/kubernetes/kube-proxy.yaml"])["hostnameOverride"] == name
     subnet = json.loads(found["etc/cni/net.d/10-lab.conflist"])["plugins"][0]["ipam"]["ranges"][0][0]["subnet"]
     assert subnet == f"10.78.{NODES[name].rpartition('.')[2]}.0/24"
-    assert "signature_policy =" not in found["etc/crio/crio.conf"], "CRI-O refuses to restore with one"
+    assert kubelet["containerRuntimeEndpoint"] == f"unix:///run/{of.runtime}/{of.runtime}.sock"
+
+
+def test_crio_has_no_signature_policy() -> None:
+    """With one it refuses to restore."""
+    assert "signature_policy =" not in configs.files("n1", NODES["n1"], Kind(Runtime.CRIO))["etc/crio/crio.conf"]
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_a_runtime_calls_the_engine_by_the_drop_in_that_users_get(runtime: Runtime) -> None:
+    drop_ins = {path: tomllib.loads(text) for path, text in configs.runtime(Kind(runtime)).items() if "conf.d/" in path}
+    told = {
+        Runtime.CRIO: lambda d: d["crio"]["runtime"]["runtimes"]["runc"]["runtime_path"],
+        Runtime.CONTAINERD: lambda d: d["plugins"]["io.containerd.cri.v1.runtime"]["containerd"]["runtimes"]["runc"]["options"][
+            "BinaryName"
+        ],
+    }[runtime]
+    assert [told(drop_in) for drop_in in drop_ins.values()] == ["/opt/reprise/bin/reprise-runc"]
+
+
+def test_the_labs_engine_is_the_users_but_for_the_runtime_behind_it() -> None:
+    users = json.loads((configs.DROP_INS / "engine.json").read_text())
+    assert json.loads(configs.engine()) == users | {"runc": "/lab/bin/runc-lab"}
+
+
+@pytest.mark.parametrize("of", KINDS, ids=str)
+def test_a_containers_processes_are_found_whatever_the_node_is_made_of(
+    of: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kind, "CGROUP", tmp_path)
+    monkeypatch.setattr(kind, "recorded", lambda: of)
+    top = tmp_path / {Cgroup.V1: "freezer", Cgroup.V2: "unified"}[of.cgroup] / "replab/n2/kubepods"
+    container = top / "poduid-1" / {Runtime.CRIO: "crio-abc", Runtime.CONTAINERD: "abc"}[of.runtime]
+    (container / "nested").mkdir(parents=True)
+    (container / "cgroup.procs").write_text("999999991\n")
+    (container / "nested/cgroup.procs").write_text("999999992\n")
+    assert faults.container_pids("uid-1", "abc") == [999999991, 999999992]
+    assert faults.container_pids("uid-2", "abc") == []
+    assert faults.living_pids("uid-1") == [999999991]
+
+
+def test_a_nodes_copy_of_the_images_shares_layers_but_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    template, node = tmp_path / "template", tmp_path / "n1/containerd"
+    (template / "blobs").mkdir(parents=True)
+    for name in ("blobs/layer", "meta.db", containerd.NOTE):
+        (template / name).write_text("old")
+    monkeypatch.setattr(containerd, "TEMPLATE", template)
+    containerd.furnish(node)
+    assert (node / "blobs/layer").samefile(template / "blobs/layer")
+    (node / "meta.db").write_text("new")
+    (node / containerd.NOTE).write_text("new")
+    containerd.furnish(node)
+    assert (node / "meta.db").read_text() == "new", "a node that boots again has the disk it had"
+    assert (template / "meta.db").read_text() == (template / containerd.NOTE).read_text() == "old"
+
+
+def test_only_layers_that_a_node_lacks_are_carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containerd, "LAYOUT", tmp_path / "oci")
+    images.layout(tmp_path / "oci", ["/x"], {"/x": b"binary"})
+    index = json.loads((tmp_path / "oci/index.json").read_text())
+    index["manifests"][0]["annotations"] = {"org.opencontainers.image.ref.name": "localhost/x:lab"}
+    (tmp_path / "oci/index.json").write_text(json.dumps(index))
+    blobs = {p.name: p for p in (tmp_path / "oci/blobs/sha256").iterdir()}
+    layer = max(blobs, key=lambda name: blobs[name].stat().st_size)
+    (tmp_path / "present").mkdir()
+
+    def carried() -> set[str]:
+        containerd.pack(tmp_path / "out.tar", {"localhost/x:lab"}, tmp_path / "present")
+        with tarfile.open(tmp_path / "out.tar") as tar:
+            return {Path(name).name for name in tar.getnames() if name.startswith("blobs/")}
+
+    assert carried() == set(blobs)
+    (tmp_path / "present" / layer).touch()
+    assert carried() == set(blobs) - {layer}
 
 
 def test_each_node_has_a_pod_network_of_its_own() -> None:

@@ -26,11 +26,20 @@ def _down_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "number"),
-    [(0.6, signal.SIGKILL), (2.0, signal.SIGINT), (4.0, signal.SIGKILL), (7.0, signal.SIGTERM)],
+    ("seconds", "number", "runtime", "cgroup"),
+    [
+        (0.6, signal.SIGKILL, "containerd", "v2"),
+        (2.0, signal.SIGINT, "crio", "v2"),
+        (4.0, signal.SIGKILL, "containerd", "v1"),
+        (5.5, signal.SIGKILL, "containerd", "v2"),
+        (7.0, signal.SIGTERM, "crio", "v1"),
+    ],
 )
-def test_a_boot_that_is_interrupted_leaves_nothing_after_down(seconds: float, number: signal.Signals) -> None:
-    boot = subprocess.Popen([LAB, "up", "--no-images"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def test_a_boot_that_is_interrupted_leaves_nothing_after_down(
+    seconds: float, number: signal.Signals, runtime: str, cgroup: str
+) -> None:
+    command = [LAB, "up", "--no-images", "--runtime", runtime, "--cgroup", cgroup]
+    boot = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(seconds)
     os.kill(boot.pid, number)
     boot.wait(30)

@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.table import Table
 
 from reprise_lab import versions
-from reprise_lab.paths import BIN, HOME, PACKAGE, ROOTFS, SRC
+from reprise_lab.paths import BIN, CHECKOUT, ENGINE, HOME, PACKAGE, ROOTFS, SRC
 from reprise_lab.preflight import tools_path
 from reprise_lab.shell import LabError
 
@@ -56,6 +56,8 @@ def parts() -> tuple[list[Part], list[Part]]:
         Part("kubernetes", versions.KUBERNETES, kubernetes, tuple(BIN / name for name in KUBE)),
         Part("cri-o", versions.CRIO, crio, (BIN / "crio", BIN / "pinns")),
         Part("runc-lab", (PACKAGE / "native/runc-lab.go").read_text(), runc_lab, (BIN / "runc-lab",)),
+        *([Part("engine", engine_key(), engine, (ENGINE / "reprise-runc",))] if (CHECKOUT / "engine/go.mod").exists() else []),
+        Part("limits", (PACKAGE / "native/limits.c").read_text(), limits, (BIN / "limits.so",)),
         Part("coredns", versions.COREDNS, lambda: go_install("github.com/coredns/coredns", versions.COREDNS), (BIN / "coredns",)),
         Part("minio", versions.MINIO, lambda: go_install("github.com/minio/minio", versions.MINIO), (BIN / "minio",)),
         Part("jaeger", versions.JAEGER, jaeger, (BIN / "jaeger",)),
@@ -75,7 +77,7 @@ def parts() -> tuple[list[Part], list[Part]]:
 
 def build() -> None:
     """Build whatever is not there. Raises LabError naming the part and its log."""
-    for folder in (BIN, SRC, STAMPS, BASES, HOME / "logs"):
+    for folder in (BIN, SRC, STAMPS, BASES, ENGINE, HOME / "logs"):
         folder.mkdir(parents=True, exist_ok=True)
     go, debian = ([part for part in group if not part.fresh()] for group in parts())
     if not go and not debian:
@@ -203,6 +205,28 @@ def crio() -> None:
 def runc_lab() -> None:
     logged("runc-lab", "go", "build", "-trimpath", "-ldflags", LD, "-o", BIN / "runc-lab", PACKAGE / "native/runc-lab.go",
            env=go_env() | {"GOFLAGS": "-buildvcs=false"})  # fmt: skip
+
+
+def engine_key() -> str:
+    """Of the engine's sources: whatever changes in them is built."""
+    total = hashlib.sha256()
+    for path in sorted((CHECKOUT / "engine").rglob("*")):
+        if path.name in ("go.mod", "go.sum") or (path.suffix == ".go" and not path.name.endswith("_test.go")):
+            total.update(f"{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def engine() -> None:
+    """Replaced by rename: a running node takes the new one at its runtime's next call."""
+    new = ENGINE / ".reprise-runc"
+    logged("engine", "go", "build", "-trimpath", "-ldflags", LD, "-o", new, "./cmd/reprise-runc",
+           cwd=CHECKOUT / "engine", env=go_env())  # fmt: skip
+    new.rename(ENGINE / "reprise-runc")
+
+
+def limits() -> None:
+    """For CRIU only, see native/limits.c."""
+    logged("limits", "gcc", "-O2", "-shared", "-fPIC", "-o", BIN / "limits.so", PACKAGE / "native/limits.c")
 
 
 def go_install(path: str, version: str, *flags: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reprise_lab import build as building
-from reprise_lab import cluster, faults, images, preflight
+from reprise_lab import cluster, faults, images, kind, preflight
 from reprise_lab.lock import held
 from reprise_lab.node import Node
 from reprise_lab.paths import BIN, KUBECONFIG, NODES, RUN
@@ -54,15 +54,20 @@ def images_(
     names: Annotated[list[str] | None, typer.Argument(help="e.g. reprise-scheduler; all if none")] = None,
 ) -> None:
     """Build the images that changed; works while the lab is up."""
-    images.build(names or ())
+    cluster.build_images(lambda: images.build(names or ()))
 
 
 @app.command()
-def up(no_images: bool = False) -> None:
+def up(
+    runtime: Annotated[kind.Runtime | None, typer.Option(help=f"or {kind.RUNTIME_VARIABLE}; else {kind.DEFAULT.runtime}")] = None,
+    cgroup: Annotated[kind.Cgroup | None, typer.Option(help=f"or {kind.CGROUP_VARIABLE}; else {kind.DEFAULT.cgroup}")] = None,
+    no_images: bool = False,
+) -> None:
     """Boot two nodes with everything they need."""
+    chosen = kind.choose(runtime, cgroup)
     preflight.require()
     with held(claim=True):
-        cluster.up(with_images=not no_images)
+        cluster.up(chosen, with_images=not no_images)
 
 
 @app.command()
@@ -84,9 +89,11 @@ def status(leftovers: Annotated[bool, typer.Option(help="exit 1 if anything of t
         found = cluster.leftovers()
         print("\n".join(found) or "nothing is left")
         raise typer.Exit(1 if found else 0)
-    if not RUN.exists():
+    running = kind.recorded()
+    if running is None:
         print("the lab is down")
         raise typer.Exit(3)
+    print(f"nodes with {running}")
     for name in NODES:
         print(f"{name}: {'on' if Node(name).init_pid else 'off'}")
     subprocess.run([BIN / "kubectl", "--kubeconfig", KUBECONFIG, "get", "nodes,pods", "-A", "-o", "wide"], check=False)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reprise_lab import build, control_plane, host, images, network, node, pki, preflight
+from reprise_lab import build, containerd, control_plane, host, images, kind, network, node, pki, preflight
 from reprise_lab.lock import OWNER
 from reprise_lab.node import Node
 from reprise_lab.paths import BRIDGE, CGROUP, CHECKOUT, CONTROLLERS, HOME, INFRA_NODE, KUBECONFIG, NETNS, NODES, RUN
@@ -17,14 +17,15 @@ from reprise_lab.shell import LabError, gone, kubectl, poll
 INFRA = CHECKOUT / "deploy/overlays/lab/infra"
 
 
-def up(*, with_images: bool = True) -> None:
+def up(chosen: kind.Kind, *, with_images: bool = True) -> None:
     """From whatever is there to two Ready nodes with DNS and the third-party servers. Idempotent."""
     preflight.require()
     step("built", build.build)
     RUN.mkdir(parents=True, exist_ok=True)
+    kind.record(chosen)
     failed = ""
     try:
-        step("images", lambda: images.build() if with_images else images.build_servers())
+        step("images", lambda: build_images() if with_images else build_images(images.build_servers))
     except LabError as error:
         failed = str(error)  # a service that does not build must not keep the lab from booting
     pki.init()
@@ -33,9 +34,22 @@ def up(*, with_images: bool = True) -> None:
     step("control plane", control_plane.up)
     step("nodes Ready", _nodes)
     step("DNS and servers", infra)
-    print(f"lab: up. export KUBECONFIG={KUBECONFIG}")
+    print(f"lab: up with {chosen}. export KUBECONFIG={KUBECONFIG}")
     if failed:
         raise LabError(failed)
+
+
+def build_images(make: Callable[[], object] = images.build) -> None:
+    """What changed, also into the stores of nodes that are on: one image that does not build keeps none of the others back."""
+    try:
+        make()
+    finally:
+        if kind.current().runtime is kind.Runtime.CONTAINERD:
+            containerd.publish()
+            on = [node for node in map(Node, NODES) if node.init_pid]
+            with ThreadPoolExecutor(2) as pool:
+                for done in [pool.submit(node.take_images) for node in on]:
+                    done.result()
 
 
 def step(name: str, act: Callable[[], object]) -> None:

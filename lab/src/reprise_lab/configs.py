@@ -2,7 +2,11 @@
 
 import json
 
-from reprise_lab.paths import DNS_IP, POD_NET, pod_cidr
+from reprise_lab.kind import Cgroup, Kind, Runtime
+from reprise_lab.paths import CHECKOUT, DNS_IP, POD_NET, pod_cidr
+
+DROP_INS = CHECKOUT / "deploy/node"
+"""What a user's nodes get; the lab's get the same files."""
 
 CRIO = """[crio]
 storage_driver = "overlay"
@@ -15,17 +19,24 @@ enable_criu_support = true
 enable_pod_events = true
 pinns_path = "/lab/bin/pinns"
 log_level = "info"
-[crio.runtime.runtimes.runc]
-runtime_path = "/lab/bin/runc-lab"
-runtime_root = "/run/runc"
-monitor_path = "/usr/bin/conmon"
-monitor_cgroup = "pod"
 [crio.image]
 pause_image = "localhost/pause:lab"
 pause_command = ""
 # No signature_policy here: with one, CRI-O refuses to restore.
 [crio.network]
 plugin_dirs = ["/usr/lib/cni"]
+"""
+
+CONTAINERD = """version = 3
+imports = ["/etc/containerd/conf.d/*.toml"]
+oom_score = 0
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "localhost/pause:lab"
+[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["/usr/lib/cni"]
+conf_dir = "/etc/cni/net.d"
 """
 
 STORAGE = """[storage]
@@ -40,17 +51,23 @@ additionalimagestores = ["/lab/store"]
 CRIU = "tcp-close\nskip-in-flight\nfile-locks\n"
 
 
-def kubelet(name: str) -> str:
+# No cpu, memory and pids controllers in the host's cgroup v2, which v1 holds: the kubelet must not ask for them.
+CGROUP_FIELDS = {
+    Cgroup.V1: "failCgroupV1: false\n",
+    Cgroup.V2: "cgroupsPerQOS: false\nenforceNodeAllocatable: []\n",
+}
+
+
+def kubelet(name: str, kind: Kind) -> str:
     return f"""apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-containerRuntimeEndpoint: unix:///run/crio/crio.sock
+containerRuntimeEndpoint: unix://{kind.socket}
 authentication: {{anonymous: {{enabled: false}}, webhook: {{enabled: true}}, x509: {{clientCAFile: /lab/pki/ca.crt}}}}
 authorization: {{mode: Webhook}}
 tlsCertFile: /lab/pki/{name}.crt
 tlsPrivateKeyFile: /lab/pki/{name}.key
 cgroupDriver: cgroupfs
-failCgroupV1: false
-localStorageCapacityIsolation: false
+{CGROUP_FIELDS[kind.cgroup]}localStorageCapacityIsolation: false
 oomScoreAdj: 0          # no CAP_SYS_RESOURCE: it cannot go below its parent's
 maxOpenFiles: 20000
 failSwapOn: false
@@ -87,7 +104,24 @@ def cni(ip: str) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": "lab", "plugins": [bridge, portmap]})
 
 
-def files(name: str, ip: str) -> dict[str, str]:
+def engine() -> str:
+    """runc-lab stays behind the engine: it takes out of a bundle what this machine cannot do."""
+    return json.dumps(json.loads((DROP_INS / "engine.json").read_text()) | {"runc": "/lab/bin/runc-lab"}) + "\n"
+
+
+def runtime(kind: Kind) -> dict[str, str]:
+    if kind.runtime is Runtime.CRIO:
+        return {
+            "etc/crio/crio.conf": CRIO,
+            "etc/crio/crio.conf.d/50-reprise.conf": (DROP_INS / "crio/50-reprise.conf").read_text(),
+        }
+    return {
+        "etc/containerd/config.toml": CONTAINERD,
+        "etc/containerd/conf.d/50-reprise.toml": (DROP_INS / "containerd/50-reprise.toml").read_text(),
+    }
+
+
+def files(name: str, ip: str, kind: Kind) -> dict[str, str]:
     """Every file of a node that differs from the shared root."""
     return {
         "etc/hostname": name + "\n",
@@ -97,8 +131,9 @@ def files(name: str, ip: str) -> dict[str, str]:
         "etc/containers/storage.conf": STORAGE,
         "etc/containers/registries.conf.d/50-reprise.conf": '[[registry]]\nlocation = "localhost:5797"\ninsecure = true\n',
         "etc/cni/net.d/10-lab.conflist": cni(ip),
-        "etc/crio/crio.conf": CRIO,
         "etc/criu/runc.conf": CRIU,
-        "etc/kubernetes/kubelet.yaml": kubelet(name),
+        "etc/kubernetes/kubelet.yaml": kubelet(name, kind),
         "etc/kubernetes/kube-proxy.yaml": kube_proxy(name),
+        "etc/reprise/engine.json": engine(),
+        **runtime(kind),
     }

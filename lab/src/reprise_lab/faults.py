@@ -4,9 +4,9 @@ import signal
 from pathlib import Path
 from typing import Literal
 
-from reprise_lab import listing
+from reprise_lab import kind, listing
 from reprise_lab.node import Node
-from reprise_lab.paths import API_IP, CGROUP, NETNS, NODES
+from reprise_lab.paths import API_IP, NODES
 from reprise_lab.shell import LabError, kill
 
 From = Literal["all", "nats", "api"]
@@ -62,9 +62,9 @@ def pod_json(namespace: str, pod: str) -> dict[str, object]:
 
 def container_pids(uid: str, container_id: str) -> list[int]:
     """Every process of a container as the host numbers it, its first process first."""
+    lab = kind.current()
     for node in NODES:
-        top = CGROUP / "freezer" / NETNS / node
-        for folder in top.glob(f"**/pod{uid}/crio-{container_id}"):
+        for folder in lab.pods(node).glob(f"**/pod{uid}/{lab.container_folder(container_id)}"):
             pids: list[int] = []
             for file in folder.rglob("cgroup.procs"):
                 pids += [int(p) for p in file.read_text().split()]
@@ -74,8 +74,9 @@ def container_pids(uid: str, container_id: str) -> list[int]:
 
 def living_pids(uid: str) -> list[int]:
     """Of a pod with one container: the processes of whichever lives, without conmon's and the sandbox's."""
+    lab = kind.current()
     for node in NODES:
-        for folder in (CGROUP / "freezer" / NETNS / node).glob(f"**/pod{uid}/crio-*"):
+        for folder in lab.pods(node).glob(f"**/pod{uid}/{lab.container_folder('*')}/"):
             pids = [int(p) for p in (folder / "cgroup.procs").read_text().split()]
             commands = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in pids if Path(f"/proc/{pid}").exists()}
             if pids and "conmon" not in folder.name and not commands & {"pause", "catatonit"}:

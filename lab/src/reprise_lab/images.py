@@ -1,4 +1,4 @@
-"""Images, built into one store that both nodes see read-only: nothing is copied into a node.
+"""Images, built into one store. Nodes with CRI-O see it read-only: nothing is copied into a node (containerd: see containerd.py).
 
 Third-party servers are one static binary on nothing; services and the counter are built by buildah from their
 Dockerfiles on a Debian base. What did not change is not built again.
@@ -31,6 +31,7 @@ BUD = (
     "buildah", "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096",
     "--network", "host", "--layers", "--pull=never",
 )  # fmt: skip
+BASES = ("python", "postgres")
 PASSED_ON = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")
 
 
@@ -38,7 +39,9 @@ def builder(*command: object) -> str:
     """Run in the builder root (scripts/builder.sh), in a mount namespace that ends with it."""
     for folder in (STORE, HOME / "cache", LAYOUTS, HOME / "bases", HOME / "tmp"):
         folder.mkdir(parents=True, exist_ok=True)
-    return run("unshare", "-m", PACKAGE / "scripts/builder.sh", HOME, CHECKOUT, *command)
+    # Whoever ends us ends it: nothing of an interrupted build may go on.
+    ends_with_us = ("setpriv", "--pdeathsig", "KILL", "unshare", "-m", "-p", "-f", "--kill-child")
+    return run(*ends_with_us, PACKAGE / "scripts/builder.sh", HOME, CHECKOUT, *command)
 
 
 def build_servers() -> list[str]:
@@ -48,6 +51,16 @@ def build_servers() -> list[str]:
 
 def stamp(name: str) -> Path:
     return STORE.parent / "stamps" / f"image-{name}"
+
+
+def built() -> dict[str, str]:
+    """Every image that was built, and the key of what it was built from."""
+    names = (*BINARIES, *(f"base-{name}" for name in BASES), *(f"reprise-{s}" for s in SERVICES + COMPONENTS), "counter")
+    return {name: stamp(name).read_text() for name in names if stamp(name).exists()}
+
+
+def reference(name: str) -> str:
+    return "localhost/counter:1" if name == "counter" else f"localhost/{name}:lab"
 
 
 def digest(paths: Iterable[Path], *more: str) -> str:
@@ -105,12 +118,12 @@ def _binaries() -> list[Image]:
 
 def _static(name: str, binary: Path, command: list[str]) -> None:
     layout(LAYOUTS / name, command, {f"/{name}": binary.read_bytes()})
-    builder("skopeo", "copy", "-q", f"oci:/lab/layouts/{name}", f"containers-storage:localhost/{name}:lab")
+    builder("skopeo", "copy", "-q", f"oci:/lab/layouts/{name}", f"containers-storage:{reference(name)}")
 
 
 def _bases() -> list[Image]:
     found: list[Image] = []
-    for name in ("python", "postgres"):
+    for name in BASES:
         tar = HOME / "bases" / f"{name}.tar"
         key = f"{tar.stat().st_size} {tar.stat().st_mtime_ns}" if tar.exists() else "missing"
         found.append((f"base-{name}", partial(_base, name), key))

@@ -1,4 +1,7 @@
-"""A node: overlay root, own namespaces and cgroups; CRI-O, kubelet and kube-proxy inside. Power off is kill -9 of all."""
+"""A node: overlay root, own namespaces and cgroups; a container runtime, kubelet and kube-proxy inside.
+
+Power off is kill -9 of all.
+"""
 
 import json
 import os
@@ -9,12 +12,15 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from reprise_lab import network
+from reprise_lab import containerd, kind, network
 from reprise_lab.configs import files
+from reprise_lab.kind import Runtime
 from reprise_lab.paths import CGROUP, CONTROLLERS, HOME, NETNS, NODES, PACKAGE, PKI, RUN
 from reprise_lab.shell import LabError, children, daemon, gone, kill, kubectl, pid_of, poll, run, stop, write_pid
 
-COMPONENTS = ("crio", "kubelet", "kube-proxy")
+COMPONENTS = (*Runtime, "kubelet", "kube-proxy")
+"""A node runs one of the runtimes."""
+NODE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Node:
@@ -31,6 +37,10 @@ class Node:
         return pid_of(f"{self.name}/init")
 
     @property
+    def kind(self) -> kind.Kind:
+        return kind.current()
+
+    @property
     def root(self) -> Path:
         """The node's root as the host can read it."""
         pid = self.init_pid
@@ -41,7 +51,7 @@ class Node:
     def up(self) -> None:
         """Boot; returns when this boot's kubelet has reported Ready."""
         if self.init_pid:
-            for component in COMPONENTS:  # one that was killed is started again
+            for component in (self.kind.runtime, "kubelet", "kube-proxy"):  # one that was killed is started again
                 self.start(component)
             return
         started = time.time()
@@ -49,8 +59,11 @@ class Node:
         self._configure()
         self._cgroups()
         self._boot()
-        self.start("crio")
-        poll(30, (self.root / "run/crio/crio.sock").is_socket, f"CRI-O; see {self.home}/crio.log")
+        runtime = self.kind.runtime
+        self.start(runtime)
+        poll(30, (self.root / self.kind.socket[1:]).is_socket, f"{runtime}; see {self.home}/{runtime}.log")
+        if runtime is Runtime.CONTAINERD:
+            self.take_images()
         self.start("kubelet")
         self.start("kube-proxy")
         poll(60, lambda: self._ready(started), f"{self.name} Ready; see {self.home}/kubelet.log", 0.2)
@@ -77,13 +90,18 @@ class Node:
     def start(self, component: str) -> None:
         command = {
             "crio": ["/lab/bin/crio"],
+            "containerd": ["/usr/bin/containerd"],
             "kubelet": [
                 "/lab/bin/kubelet", "--config", "/etc/kubernetes/kubelet.yaml", "--kubeconfig",
                 f"/lab/pki/{self.name}.kubeconfig", "--hostname-override", self.name, "--node-ip", self.ip, "--v=2",
             ],
             "kube-proxy": ["/lab/bin/kube-proxy", "--config", "/etc/kubernetes/kube-proxy.yaml"],
         }[component]  # fmt: skip
-        daemon(f"{self.name}/{component}", *self._enter(), *command, before=self._join_cgroups)
+        daemon(f"{self.name}/{component}", *self._enter(), "env", f"PATH={NODE_PATH}", *command, before=self._join_cgroups)
+
+    def take_images(self) -> None:
+        """containerd only: bring the images that its store lacks."""
+        containerd.bring(self.home / "data" / containerd.STATE, self.exec)
 
     def exec(self, *command: str, check: bool = True) -> str:
         """Run inside the node and return its output."""
@@ -129,7 +147,9 @@ class Node:
             f"{self.name}.kubeconfig",
         ):
             (self.home / "pki" / name).write_bytes((PKI / name).read_bytes())
-        for path, text in files(self.name, self.ip).items():
+        if self.kind.runtime is Runtime.CONTAINERD:
+            containerd.furnish(self.home / "data" / containerd.STATE)
+        for path, text in files(self.name, self.ip, self.kind).items():
             target = self.home / "upper" / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
@@ -138,7 +158,7 @@ class Node:
         outer = daemon(
             f"{self.name}/boot", "nsenter", f"--net=/run/netns/{NETNS}-{self.name}",
             "unshare", "-m", "-p", "-f", "-u", "-i", "-C",
-            PACKAGE / "scripts/node-init.sh", self.name, HOME, self.home, before=self._join_cgroups,
+            PACKAGE / "scripts/node-init.sh", self.name, HOME, self.home, self.kind.cgroup, before=self._join_cgroups,
         )  # fmt: skip
         poll(10, lambda: bool(children(outer)), f"node {self.name} to start; see {self.home}/boot.log")
         pid = children(outer)[0]

@@ -11,6 +11,8 @@ PKI = HOME / "pki"
 RUN = HOME / "run"
 LAYOUTS = HOME / "images"
 STORE = HOME / "store"
+ENGINE = HOME / "engine"
+"""`reprise-runc`, which every node mounts at /opt/reprise/bin."""
 KUBECONFIG = PKI / "admin.kubeconfig"
 
 PACKAGE = Path(__file__).resolve().parent
@@ -28,7 +30,8 @@ INFRA_NODE = "n2"
 """Where the third-party servers run; the other node is the one that tests power off."""
 
 CGROUP = Path("/sys/fs/cgroup")
-CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd")
+CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd", "unified")
+"""The host's hierarchies. A node is in all of them, whichever it sees: its processes are found in any."""
 
 
 def pod_cidr(ip: str) -> str:

@@ -45,9 +45,9 @@ def checks() -> list[Check]:
 
 def cgroups() -> Check:
     missing = [c for c in CONTROLLERS if not (CGROUP / c / "cgroup.procs").exists()]
-    seen = "v1 controllers mounted" if not missing else f"not mounted as v1: {', '.join(missing)}"
-    return Check("cgroup v1 or hybrid hierarchy", not missing, seen,
-                 "boot with systemd.unified_cgroup_hierarchy=0, or mount the v1 controllers below /sys/fs/cgroup")  # fmt: skip
+    seen = "v1 controllers and unified mounted" if not missing else f"not mounted: {', '.join(missing)}"
+    return Check("hybrid cgroup hierarchy", not missing, seen,
+                 "boot with systemd.unified_cgroup_hierarchy=0, or mount each v1 controller, and cgroup2 as unified")  # fmt: skip
 
 
 def tools_path() -> str:

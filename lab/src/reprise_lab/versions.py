@@ -13,7 +13,7 @@ PROMETHEUS = "v0.316.0"
 NODE_SUITE = "sid"
 NODE_PACKAGES = (
     "runc", "criu", "conmon", "containernetworking-plugins", "golang-github-containers-common", "iptables", "nftables",
-    "iproute2", "conntrack", "ethtool", "socat", "procps", "mount", "kmod", "ca-certificates", "etcd-server",
+    "containerd", "iproute2", "conntrack", "ethtool", "socat", "procps", "mount", "kmod", "ca-certificates", "etcd-server",
     "etcd-client", "catatonit", "busybox-static", "skopeo", "buildah", "netavark", "curl",
 )  # fmt: skip
 BASE_SUITE = "trixie"

@@ -11,12 +11,14 @@ mount -t overlay overlay -o "lowerdir=$LAB/rootfs,upperdir=$W/upper,workdir=$W/w
 R=$W/root
 mount -t proc proc "$R/proc"
 mount --rbind /dev "$R/dev"
-mkdir -p "$R"/lab/{store,cache,layouts,bases,bin} "$R/checkout" "$R/run/containers"
-mkdir -p "$LAB"/{store,cache,images,bases,tmp}
+mkdir -p "$R"/lab/{store,cache,layouts,bases,bin,oci} "$R/checkout" "$R/run/containers" "$R/var/lib/containerd"
+mkdir -p "$LAB"/{store,cache,images,bases,tmp,oci,containerd}
 mount --bind "$LAB/store" "$R/lab/store"
 mount --bind "$LAB/cache" "$R/lab/cache"
 mount --bind -o ro "$LAB/images" "$R/lab/layouts"
 mount --bind -o ro "$LAB/bases" "$R/lab/bases"
+mount --bind "$LAB/oci" "$R/lab/oci"
+mount --bind "$LAB/containerd" "$R/var/lib/containerd"
 mount --bind "$LAB/tmp" "$R/var/tmp"
 mount --bind -o ro "$CHECKOUT" "$R/checkout"
 for f in /etc/resolv.conf /etc/hosts; do cat "$f" >"$R$f" 2>/dev/null || true; done

@@ -1,0 +1,125 @@
+"""Images for nodes with containerd, which has no read-only store that nodes could share, as CRI-O's have.
+
+One containerd root is kept beside the cache as a template: what changed is imported there once. A node that boots for the
+first time gets a copy made of hard links (blobs and layers are never changed in place; the databases are copied), later
+ones import what they lack. A layer that a node has is not carried again.
+"""
+
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from reprise_lab import images
+from reprise_lab.paths import HOME
+from reprise_lab.shell import run
+
+STATE = "var/lib/containerd"
+TEMPLATE = HOME / "containerd"
+LAYOUT = HOME / "oci"
+"""Every image as OCI, with the layers that they share once."""
+NOTE = "reprise-lab-images.json"
+INCOMING = "reprise-lab-incoming.tar"
+IMPORT = ("ctr", "-n", "k8s.io", "images", "import", "--local")
+ALONE = """set -e
+p=io.containerd
+printf 'version = 3\\ndisabled_plugins = ["%s", "%s", "%s"]\\n' $p.cri.v1.images $p.cri.v1.runtime $p.grpc.v1.cri >/run/alone.toml
+containerd -c /run/alone.toml -l warn >/run/alone.log 2>&1 & pid=$!
+for i in $(seq 200); do ctr version >/dev/null 2>&1 && break; sleep 0.05; done
+"$@" || { cat /run/alone.log >&2; exit 1; }
+kill $pid; wait $pid || true
+"""
+"""A containerd that only keeps images, for as long as a command runs."""
+
+
+def publish() -> None:
+    """The template has every image in its newest form afterwards."""
+    TEMPLATE.mkdir(parents=True, exist_ok=True)
+    bring(TEMPLATE, lambda *words: images.builder("bash", "-c", ALONE, "bash", *words))
+
+
+def furnish(root: Path) -> None:
+    """A node's first disk."""
+    if root.exists():
+        return
+    new = root.with_suffix(".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.parent.mkdir(parents=True, exist_ok=True)
+    run("cp", "-al", TEMPLATE, new)
+    for file in (*new.rglob("*.db"), new / NOTE):
+        if file.exists():
+            run("cp", "--remove-destination", TEMPLATE / file.relative_to(new), file)
+    new.rename(root)
+
+
+def bring(root: Path, execute: Callable[..., object]) -> None:
+    """Import what a containerd root lacks. execute: runs a command where that root is at /var/lib/containerd."""
+    note = root / NOTE
+    known: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
+    lacking = {name: key for name, key in images.built().items() if known.get(name) != key}
+    if not lacking:
+        return
+    _export(lacking)
+    tar = root / INCOMING
+    try:
+        pack(tar, {images.reference(name) for name in lacking}, root / "io.containerd.content.v1.content/blobs/sha256")
+        execute(*IMPORT, f"/{STATE}/{INCOMING}")
+    finally:
+        tar.unlink(missing_ok=True)
+    new = note.with_suffix(".new")
+    new.write_text(json.dumps(known | lacking))
+    new.rename(note)
+
+
+def _export(wanted: dict[str, str]) -> None:
+    """From the store that buildah fills into the layout, once."""
+    note = LAYOUT / NOTE
+    LAYOUT.mkdir(parents=True, exist_ok=True)
+    known: dict[str, str] = json.loads(note.read_text()) if note.exists() else {}
+    stale = [name for name, key in wanted.items() if known.get(name) != key]
+    if not stale:
+        return
+    copy = "skopeo copy -q --dest-oci-accept-uncompressed-layers containers-storage:$r oci:/lab/oci:$r"
+    script = f'set -e; for r in "$@"; do {copy}; done'
+    images.builder("bash", "-c", script, "bash", *map(images.reference, stale))
+    note.write_text(json.dumps(known | {name: wanted[name] for name in stale}))
+    _prune()
+
+
+def _blobs(manifest: dict[str, Any]) -> Iterator[str]:
+    yield manifest["digest"]
+    inner = json.loads(_blob(manifest["digest"]).read_text())
+    yield inner["config"]["digest"]
+    for layer in inner["layers"]:
+        yield layer["digest"]
+
+
+def _blob(digest: str) -> Path:
+    return LAYOUT / "blobs" / "sha256" / digest.removeprefix("sha256:")
+
+
+def _manifests() -> list[dict[str, Any]]:
+    return list(json.loads((LAYOUT / "index.json").read_text())["manifests"])
+
+
+def _prune() -> None:
+    used = {digest.removeprefix("sha256:") for manifest in _manifests() for digest in _blobs(manifest)}
+    for blob in (LAYOUT / "blobs/sha256").iterdir():
+        if blob.name not in used:
+            blob.unlink()
+
+
+def pack(tar: Path, references: set[str], present: Path) -> None:
+    """An OCI archive of those images, without the blobs that are present."""
+    chosen = [m for m in _manifests() if m["annotations"]["org.opencontainers.image.ref.name"] in references]
+    index = tar.with_suffix(".index")
+    index.write_text(json.dumps({"schemaVersion": 2, "manifests": chosen}))
+    with tarfile.open(tar, "w") as archive:
+        archive.add(LAYOUT / "oci-layout", "oci-layout")
+        archive.add(index, "index.json")
+        for digest in sorted({digest for manifest in chosen for digest in _blobs(manifest)}):
+            if not (present / digest.removeprefix("sha256:")).exists():
+                archive.add(_blob(digest), f"blobs/sha256/{digest.removeprefix('sha256:')}")
+    index.unlink()

@@ -1,0 +1,90 @@
+"""What the nodes are made of: their container runtime, and the cgroup version that they see. Chosen at `up`."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from reprise_lab.paths import CGROUP, NETNS, RUN
+from reprise_lab.shell import LabError
+
+FILE = RUN / "kind.json"
+
+
+class Runtime(StrEnum):
+    CRIO = "crio"
+    CONTAINERD = "containerd"
+
+
+class Cgroup(StrEnum):
+    V1 = "v1"
+    V2 = "v2"
+
+
+RUNTIME_VARIABLE = "REPRISE_LAB_RUNTIME"
+CGROUP_VARIABLE = "REPRISE_LAB_CGROUP"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One choice of both."""
+
+    runtime: Runtime = Runtime.CRIO
+    cgroup: Cgroup = Cgroup.V1
+
+    def __str__(self) -> str:
+        return f"{self.runtime} and cgroup {self.cgroup}"
+
+    @property
+    def socket(self) -> str:
+        """Of the CRI, on a node."""
+        return f"/run/{self.runtime}/{self.runtime}.sock"
+
+    def pods(self, node: str) -> Path:
+        """The host's folder below which a node's pods have their cgroups, one folder per container."""
+        return CGROUP / ("unified" if self.cgroup is Cgroup.V2 else "freezer") / NETNS / node
+
+    def container_folder(self, container_id: str) -> str:
+        return f"crio-{container_id}" if self.runtime is Runtime.CRIO else container_id
+
+
+DEFAULT = Kind()
+
+
+def recorded() -> Kind | None:
+    """Of the lab that is up; None if there is none."""
+    try:
+        told = json.loads(FILE.read_text())
+        return Kind(Runtime(told["runtime"]), Cgroup(told["cgroup"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError) as error:
+        raise LabError(f"{FILE} cannot be read ({error}): `reprise-lab down`, then `up`") from error
+
+
+def current() -> Kind:
+    """Of the lab that is up; while it is down, what `up` would boot."""
+    return recorded() or choose(None, None)
+
+
+def choose(runtime: Runtime | None, cgroup: Cgroup | None) -> Kind:
+    """What `up` is to boot: as told, else as the environment says, else what runs already, else the default."""
+    running = recorded()
+    base = running or DEFAULT
+    try:
+        chosen = Kind(
+            runtime or Runtime(os.environ.get(RUNTIME_VARIABLE) or base.runtime),
+            cgroup or Cgroup(os.environ.get(CGROUP_VARIABLE) or base.cgroup),
+        )
+    except ValueError as error:
+        raise LabError(f"{error}: {RUNTIME_VARIABLE} is crio or containerd, {CGROUP_VARIABLE} is v1 or v2") from None
+    if running and chosen != running:
+        raise LabError(f"the lab is up with {running}, not with {chosen}: `reprise-lab down` first")
+    return chosen
+
+
+def record(kind: Kind) -> None:
+    new = FILE.with_suffix(".new")
+    new.write_text(json.dumps(asdict(kind)))
+    new.rename(FILE)
