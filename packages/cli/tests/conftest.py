@@ -79,7 +79,8 @@ class FakeConsole:
     def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
         self._fail()
         self._session.filters = dict(filters)
-        return self._session.tables.get(table, [])[:most]
+        named = f"{table}:{filters.get('type', '')}"
+        return self._session.tables.get(named, self._session.tables.get(table, []))[:most]
 
     def tail(self, filters: Mapping[str, str], after: str = "") -> Iterator[Sent]:
         self._fail()

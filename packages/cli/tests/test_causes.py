@@ -54,6 +54,7 @@ def test_every_problem_and_warning_says_what_to_do() -> None:
             assert finding.verdict.remedy or finding.verdict.state in ("ok", "unknown"), finding
 
 
+NO_ENGINE = {"data": {"reason": "EngineMissing", "message": "no dumps file", "remedy": "install deploy/node"}}
 PEER = Socket(1, 4, "tcp", "ESTABLISHED", "10.0.0.1:80", "10.0.0.2:4000")
 CASES: list[tuple[str, Evidence, str, str]] = [
     ("node", replace(WELL, node=replace(NODE, ready=False)), "problem", "not Ready"),
@@ -64,18 +65,12 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("rights", replace(WELL, rights=False), "problem", "may not create nodes/checkpoint"),
     ("rights", replace(WELL, good=None, rights=None, hidden={"rights": "you may not ask"}), "unknown", "you may not ask"),
     ("runtime", replace(WELL, node=replace(NODE, runtime="docker://27.0")), "problem", "no checkpoints"),
-    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://1.7.2")), "problem", "2.0 to 2.3"),
-    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://2.4.0")), "problem", "2.0 to 2.3"),
-    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://2.3.4")), "warning", "off by default"),
-    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://2.1.9")), "warning", "by hand"),
-    ("runtime setting", replace(WELL, good=None), "unknown", "first checkpoint"),
+    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://1.7.2")), "warning", "older than what is tested"),
+    ("runtime", replace(WELL, node=replace(NODE, runtime="containerd://2.4.2")), "ok", "containerd 2.4.2"),
+    ("engine", replace(WELL, good=None), "unknown", "first checkpoint"),
+    ("engine", replace(WELL, engine_missing=NO_ENGINE), "problem", "nothing on it is protected: no dumps file"),
     ("CRIU", replace(WELL, inspection=inspected(criu="3.17.1")), "warning", "3.17.1"),
     ("criu check", replace(WELL, good=None), "unknown", "first checkpoint"),
-    (
-        "base image",
-        replace(WELL, node=replace(NODE, runtime="containerd://2.1.9"), pods=(replace(POD, image_ids={"app": "sha256:1"}),)),
-        "problem", "no digest",
-    ),
     ("base image", replace(WELL, pods=(replace(POD, images={"app": "localhost/app:1"}),)), "warning", "of no registry"),
     ("base image", replace(WELL, pods=()), "unknown", "no pod"),
     ("freezer", replace(WELL, services=None), "unknown", "health-watcher"),
@@ -87,6 +82,7 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("standby", replace(WELL, row=None), "unknown", "none holds"),
     ("livenessProbe", replace(WELL, workload=spec(container={"livenessProbe": None})), "warning", "no livenessProbe"),
     ("livenessProbe", replace(WELL, good=GOOD | {"frozen_time_us": 31_000_000}), "problem", "stands still for 31.0 s"),
+    ("livenessProbe", replace(WELL, good=GOOD | {"pause_s": 32.0}), "problem", "stands still for 32.0 s"),
     (
         "livenessProbe",
         replace(WELL, workload=spec(container={"livenessProbe": {"periodSeconds": 1, "failureThreshold": 1}})),

@@ -55,6 +55,17 @@ def test_a_failure_before_the_last_good_checkpoint_is_over(reprise: Run, session
     assert reprise("doctor", "shop/cart").exit_code == 0
 
 
+def test_a_node_without_the_engine_is_a_problem_until_a_checkpoint_was_taken_there(reprise: Run, session: Any) -> None:
+    other = {"at": "2026-11-24T10:00:30Z", "data": {"reason": "MptcpSocket"}}
+    missing = {"at": "2026-11-24T10:00:20Z", "data": {"reason": "EngineMissing", "message": "m", "remedy": "install deploy/node"}}
+    session.tables["events:checkpoint.failed"] = [other, missing]
+    told = reprise("doctor", "n1", "-o", "json")
+    assert told.exit_code == 3
+    assert checks(told)["engine"]["remedy"] == "install deploy/node"
+    session.tables["events:checkpoint.taken"] = [{"at": "2026-11-24T10:00:25Z"}]
+    assert reprise("doctor", "n1").exit_code == 0
+
+
 def test_a_node_alone_and_all_nodes(reprise: Run) -> None:
     one, every = reprise("doctor", "n1", "-o", "json"), reprise("doctor", "-o", "json")
     assert checks(one) == checks(every)

@@ -24,7 +24,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TARGET = Target(node="n1", pod="cart-1", pod_uid="u", container="app", container_id="c")
 EVENT = FailoverCompleted(
     at=NOW, node="n1", workload=Workload(namespace="shop", name="cart"), target=TARGET, failover_id="fo-1", cause="crash",
-    path="in-place-armed", checkpoint_id="ck1", total_s=0.87,
+    path="in-place", checkpoint_id="ck1", total_s=0.87,
 )  # fmt: skip
 CLOUD_EVENT: dict[str, Any] = json.loads(envelope.encode(EVENT, source="test", event_id="e1")[1])
 AWAY = ConsoleError("it does not answer", subject="console", retryable=True)
@@ -37,7 +37,7 @@ def test_tail_shows_each_event_on_a_line(reprise: Run, session: Any) -> None:
     head, line = told.stdout.splitlines()
     assert head.split() == ["TIME", "EVENT", "WORKLOAD", "NODE", "WHAT"]
     assert "failover.completed" in line
-    assert "fo-1  crash in-place-armed in 0.9s" in line
+    assert "fo-1  crash in-place in 0.9s" in line
 
 
 def test_tail_as_data_is_one_cloud_event_after_another(reprise: Run, session: Any) -> None:

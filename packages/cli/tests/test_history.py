@@ -11,7 +11,7 @@ from typer.testing import Result
 Run = Callable[..., Result]
 CHECKPOINT: dict[str, Any] = {
     "checkpoint_id": "ck1", "state": "stored", "at": "2026-11-24T10:00:00+00:00", "node": "n1", "size_bytes": 3 << 20,
-    "new_bytes": 1 << 20, "frozen_time_us": 31_000, "transfer_s": 0.2, "staged_on": "n2",
+    "new_bytes": 1 << 20, "pause_s": 0.052, "frozen_time_us": 31_000, "transfer_s": 0.2, "staged_on": "n2",
 }  # fmt: skip
 FAILED: dict[str, Any] = {
     "checkpoint_id": "ck2", "state": "failed", "at": "2026-11-24T10:00:10+00:00", "node": "n1", "reason": "MptcpSocket",
@@ -26,6 +26,11 @@ FAILOVER: dict[str, Any] = {
     "total_s": 2.0, "reason": None, "message": None, "remedy": None, "trace_id": "abc123",
 }  # fmt: skip
 
+ENDED: dict[str, Any] = {
+    "container_id": "c1", "container": "app", "pod": "cart-1", "node": "n1", "at": "2026-11-24T10:00:05+00:00", "exit_code": 137,
+    "reason": "OOMKilled", "log_tail": "up\nit grew\n", "final": False,
+}  # fmt: skip
+
 
 def test_history_is_both_newest_first_with_why_a_checkpoint_failed(reprise: Run, session: Any) -> None:
     session.tables = {"checkpoints": [FAILED, CHECKPOINT], "failovers": [FAILOVER]}
@@ -37,13 +42,24 @@ def test_history_is_both_newest_first_with_why_a_checkpoint_failed(reprise: Run,
     ]
     assert "node-loss: shadow to n2 in 2.0s" in lines[0]
     assert "MptcpSocket: it has an MPTCP socket; set GODEBUG" in lines[1]
-    assert "3.0 MiB, 1.0 MiB new, paused 31 ms, stored in 0.2s, ready on n2" in lines[2]
+    assert "3.0 MiB, 1.0 MiB new, paused 52 ms (CRIU 31 ms), stored in 0.2s, ready on n2" in lines[2]
     assert session.filters == {"namespace": "shop", "workload": "cart", "kind": "Deployment", "since": ""}
+
+
+def test_history_tells_how_a_container_ended_and_what_it_said_last(reprise: Run, session: Any) -> None:
+    session.tables = {"exits": [ENDED]}
+    told = reprise("history", "shop/cart").stdout
+    assert "container app of cart-1" in told
+    assert "exit code 137 (SIGKILL), OOMKilled; its last line: it grew" in told
+    session.tables = {"exits": [ENDED | {"exit_code": 0, "reason": "Completed", "log_tail": "", "final": True}]}
+    assert "exit code 0, Completed; it is not started again" in reprise("history", "shop/cart").stdout
 
 
 def test_history_as_data_is_the_consoles(reprise: Run, session: Any) -> None:
     session.tables = {"checkpoints": [CHECKPOINT]}
-    assert json.loads(reprise("history", "cart", "-o", "json").stdout) == {"checkpoints": [CHECKPOINT], "failovers": []}
+    assert json.loads(reprise("history", "cart", "-o", "json").stdout) == {
+        "checkpoints": [CHECKPOINT], "failovers": [], "exits": [],
+    }  # fmt: skip
     assert session.filters["namespace"] == "from-context"
 
 
@@ -73,7 +89,7 @@ def test_a_trace_shows_each_step_and_where_jaeger_has_it(reprise: Run, session: 
 def test_a_trace_as_data_has_the_steps(reprise: Run, session: Any) -> None:
     session.tables = {"failovers": [FAILOVER]}
     told = json.loads(reprise("trace", "fo-1a2b", "-o", "json").stdout)
-    assert [step["step"] for step in told["steps"]] == ["notice", "plan", "fence", "place, verify", "adopt"]
+    assert [step["step"] for step in told["steps"]] == ["notice", "plan", "fence", "restore, verify", "adopt"]
 
 
 @pytest.mark.parametrize(("wanted", "said"), [("fo-9", "not known"), ("shop/cart", "never failed over")])
@@ -87,6 +103,12 @@ def test_steps_that_are_not_known_are_left_out() -> None:
     row = FAILOVER | {"fenced_at": None, "restored_at": None, "state": "abandoned"}
     assert [(step.name, step.begin, step.end) for step in steps(row)] == [("notice", 0, 4), ("plan", 4, 4.1), ("adopt", 4.1, 6)]
     assert steps(FAILOVER | {"declared_at": None}) == []
+
+
+def test_what_was_restored_frozen_is_released_before_it_is_verified() -> None:
+    row = FAILOVER | {"released_at": "2026-11-24T10:00:21.200+00:00"}
+    found = [(step.name, round(step.begin, 3), round(step.end, 3)) for step in steps(row)][3:5]
+    assert found == [("restore", 4.2, 5.2), ("verify", 5.2, 5.7)]
 
 
 def test_each_bar_begins_where_the_one_before_ends_and_none_is_invisible() -> None:

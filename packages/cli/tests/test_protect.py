@@ -18,15 +18,13 @@ POD = PodFacts("cart-1", "u1", "n1", "Running", {"app": True}, {"app": "sha256:1
 
 def test_protect_writes_what_reprise_reads_and_says_what_will_happen(reprise: Run, session: Any) -> None:
     session.cluster.add("cart")
-    told = reprise("protect", "shop/cart", "--interval", "10s", "--keep", "5", "--arm", "never")
+    told = reprise("protect", "shop/cart", "--interval", "10s", "--keep", "5")
     assert told.exit_code == 0, told.output
     [(whose, written)] = session.cluster.written
     policy = parse(written).policy
-    assert (whose, policy.mode, policy.interval_s, policy.keep, policy.arm) == (
-        "deployment/cart in shop", "criu", 10, 5, "never",
-    )  # fmt: skip
+    assert (whose, policy.mode, policy.interval_s, policy.keep) == ("deployment/cart in shop", "criu", 10, 5)
     assert "container app of its pod is checkpointed every 10 s" in told.stderr
-    assert "a crash starts it blank" in told.stderr
+    assert "its pod is left as it is: same image, no restart" in told.stderr
 
 
 def test_protect_again_leaves_what_is_not_named(reprise: Run, session: Any) -> None:
@@ -47,7 +45,7 @@ def test_a_dry_run_writes_nothing(reprise: Run, session: Any) -> None:
     [
         (("--interval", "0s"), "reprise: --interval: '0s': an interval is at least 1 s"),
         (("--keep", "none"), "--keep: 'none'"),
-        (("--arm", "always"), "use first-checkpoint, on-failure or never"),
+        (("--prestage", "always"), "use auto, image, chunks or none"),
         (("--containers", "web"), "the pod has no container web: it has app"),
     ],
 )
@@ -84,6 +82,7 @@ def test_unprotect_switches_off_whatever_family_switched_on(reprise: Run, sessio
     found = session.cluster.add("cart", annotations={"hitachienergy.com/cr_mode": "cr"})
     assert reprise("unprotect", "shop/cart").exit_code == 0
     [(_, written)] = session.cluster.written
+    assert written == {"reprise.dev/mode": "off"}, "it is all that there is to undo"
     assert not parse(found.annotations | written).policy.protects
 
 
@@ -113,10 +112,13 @@ def asked(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.mark.usefixtures("protected")
 def test_a_checkpoint_is_asked_for_and_waited_for(reprise: Run, session: Any, asked: str) -> None:
-    session.tables["checkpoints"] = [{"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "frozen_time_us": 31_000}]
+    row = {"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "pause_s": 0.052, "frozen_time_us": 31_000}
+    session.tables["checkpoints"] = [row]
+        {"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "pause_s": 0.052, "frozen_time_us": 31_000}
+    ]
     told = reprise("checkpoint", "shop/cart")
     assert told.exit_code == 0, told.output
-    assert f"stored {asked} of pod cart-1: 1.0 KiB, it stood still for 31 ms" in told.stderr
+    assert f"stored {asked} of pod cart-1: 1.0 KiB, it stood still for 52 ms (CRIU 31 ms)" in told.stderr
     [(_, written)] = session.cluster.written
     assert parse(written).policy.checkpoint_at == datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "workload": "counter", "node": "n1", "standby": "n2", "cause": "node-loss", "detail": "silent", "state": "completed",
         "path": "shadow", "checkpoint_id": "c3", "why": "n2 holds its checkpoints ready", "fenced_how": "the node froze them",
         "noticed_after_s": 5.0, "declared_at": at(5), "started_at": at(5.1), "fenced_at": at(5.2), "restored_at": at(5.8),
-        "ended_at": at(6), "total_s": 1.0, "reason": None, "message": None, "remedy": None, "at": at(5),
+        "ended_at": at(6), "total_s": 1.0, "released_at": None, "reason": None, "message": None, "remedy": None, "at": at(5),
     } | changes  # fmt: skip
 
 
@@ -54,11 +54,37 @@ def test_it_tells_how_long_criu_took_where_that_is_known() -> None:
 
 def test_in_place_it_says_why_it_stayed() -> None:
     told = tell(
-        row(cause="crash", standby="n1", path="in-place-armed", fenced_at=None, fenced_how=None, why="armed"), BEFORE, at(60)
+        row(cause="crash", standby="n1", path="in-place", fenced_at=None, fenced_how=None, why="it restarts"), BEFORE, at(60)
     )
     assert told.headline == "counter crashed on n1; restored there with its memory after 6.0 s"
-    assert dict(told.facts)["Why this node"].startswith("The node itself is healthy, so it stays there. Armed.")
+    assert dict(told.facts)["Why this node"].startswith(
+        "The node itself is healthy, so it stays there. It restarts. Started in the same pod"
+    )
     assert [step.name for step in told.steps] == ["notice", "plan", "restore", "complete"]
+
+
+def test_the_ways_of_older_versions_are_still_told() -> None:
+    for path in ("in-place-armed", "in-place-patch"):
+        facts = dict(tell(row(cause="crash", standby="n1", path=path), BEFORE, at(60)).facts)
+        assert "Started in the same pod" in facts["Why this node"]
+    assert tell(row(cause="arm", path="in-place-patch"), BEFORE, at(60)).headline.startswith("counter was armed on n1")
+
+
+def test_one_that_was_restored_frozen_is_released_before_it_is_verified() -> None:
+    told = tell(row(released_at=at(5.6)), BEFORE, at(60))
+    assert [(step.name, round(step.end_s, 1)) for step in told.steps] == [
+        ("notice", 5.0), ("plan", 5.1), ("fence", 5.2), ("restore", 5.6), ("verify", 5.8), ("adopt", 6.0),
+    ]  # fmt: skip
+    waiting = row(released_at=at(5.6), restored_at=None, ended_at=None, total_s=None, state="released")
+    assert tell(waiting, BEFORE, at(7)).headline == "counter lost its node n1; restored on n2, and let run"
+
+
+def test_it_tells_how_the_container_ended_and_what_it_said_last() -> None:
+    end = {"exit_code": 137, "reason": "OOMKilled", "log_tail": "a\nout of memory\n"}
+    facts = dict(tell(row(cause="crash"), BEFORE, at(60), None, end).facts)
+    assert facts["How it ended"] == "Exit code 137 (SIGKILL), OOMKilled."
+    assert facts["What it said last"] == "out of memory"
+    assert "What it said last" not in dict(tell(row(cause="crash"), BEFORE, at(60), None, end | {"log_tail": "\n"}).facts)
 
 
 def test_one_that_was_given_up_says_why_and_what_to_do() -> None:
@@ -81,10 +107,10 @@ def test_one_that_goes_on_has_an_open_step_until_now() -> None:
     assert told.headline == "counter lost its node n1; being restored on n2"
 
 
-@given(st.lists(st.floats(-2, 30), min_size=4, max_size=4), st.lists(st.booleans(), min_size=4, max_size=4))
+@given(st.lists(st.floats(-2, 30), min_size=5, max_size=5), st.lists(st.booleans(), min_size=5, max_size=5))
 def test_steps_never_overlap_nor_end_before_they_begin(seconds: list[float], known: list[bool]) -> None:
     """Events of two nodes: their clocks differ, and any event may be missing."""
-    names = ("started_at", "fenced_at", "restored_at", "ended_at")
+    names = ("started_at", "fenced_at", "released_at", "restored_at", "ended_at")
     moments = {name: at(5 + second) if has else None for name, second, has in zip(names, seconds, known, strict=True)}
     steps = tell(row(**moments), BEFORE, at(60)).steps
     assert all(step.length_s >= 0 for step in steps)

@@ -84,7 +84,7 @@ def test_who_broke_a_node_finds_what_happened_why_and_the_trace(told: Console, p
     expect(story).to_contain_text(re.compile(r"What it did in the [\d.]+ s between that checkpoint and the fault"))
     trace = told.get("/api/v1/failovers", workload="counter", cause="node-loss").json()[0]["trace_id"]
     expect(story.get_by_role("link", name="Its trace")).to_have_attribute("href", f"http://localhost:16686/trace/{trace}")
-    steps = [re.compile(rf"^\s*{step}\b") for step in ("notice", "plan", "fence", "restore", "adopt")]
+    steps = [re.compile(rf"^\s*{step}\b") for step in ("notice", "plan", "fence", "restore", "verify", "adopt")]
     expect(page.locator(".waterfall tbody tr")).to_contain_text(steps)
 
 
@@ -102,12 +102,20 @@ def test_the_overview_has_the_worst_first_with_its_reason(told: Console, page: P
 def test_a_workload_page_tells_what_if_and_draws_its_history(told: Console, page: Page) -> None:
     page.goto(address(told, "workload"))
     expect(page.locator(".whatif")).to_contain_text("If n2 died now: It would continue on n3 in about 6.7 s")
-    expect(page.get_by_role("img", name=re.compile(r"Timeline: \d+ good checkpoints, 2 failed, 4 failovers"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile(r"Timeline: \d+ good checkpoints, 2 failed, 3 failovers"))).to_be_visible()
     for chart in ("Pause", "Size", "New in each"):
         drawn = page.get_by_role("img", name=re.compile(rf"{chart}: newest .+, between .+ and .+"))
         assert len(drawn.locator("rect.hover").all()) > 50
     page.get_by_role("link", name="older →").click()
     expect(page.get_by_role("link", name="newest")).to_be_visible()
+
+
+def test_a_workload_page_tells_how_it_ended_and_the_real_pause_beside_crius(told: Console, page: Page) -> None:
+    page.goto(address(told, "workload"))
+    ended = page.locator("section", has=page.get_by_role("heading", name="How it ended"))
+    expect(ended).to_contain_text("exit code 137 (SIGKILL)")
+    expect(ended).to_contain_text("the last line of counter")
+    expect(page.locator("[data-label=Pause]").first).to_have_text(re.compile(r"^\d.* m?s \(CRIU \d.* m?s\)$"))
 
 
 def test_a_node_page_tells_who_would_go_where(told: Console, page: Page) -> None:

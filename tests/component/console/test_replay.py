@@ -16,7 +16,7 @@ from world import World
 
 pytestmark = pytest.mark.component
 
-TABLES = ("events", "checkpoints", "failovers", "workloads", "nodes")
+TABLES = ("events", "checkpoints", "failovers", "exits", "workloads", "nodes")
 
 
 def content(dsn: str) -> dict[str, list[Any]]:

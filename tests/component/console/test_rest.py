@@ -37,10 +37,16 @@ def leaf(told: Console, path: str, **query: Any) -> list[list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(
     ("path", "key"),
-    [("events", "id"), ("checkpoints", "checkpoint_id"), ("failovers", "failover_id"), ("restores", "container_id")],
+    [
+        ("events", "id"),
+        ("checkpoints", "checkpoint_id"),
+        ("failovers", "failover_id"),
+        ("restores", "container_id"),
+        ("exits", "container_id"),
+    ],
 )
 def test_pages_have_each_row_once_newest_first(told: Console, path: str, key: str) -> None:
-    pages = leaf(told, f"/api/v1/{path}", limit=2 if path in ("failovers", "restores") else 400)
+    pages = leaf(told, f"/api/v1/{path}", limit=2 if path in ("failovers", "restores", "exits") else 400)
     rows = [row for page in pages for row in page]
     assert len(pages) > 2
     assert len({row[key] for row in rows}) == len(rows) == told.count(path)
@@ -110,7 +116,7 @@ def _first(console: Console, after: str, **query: str) -> tuple[int, str]:
     raise AssertionError("the stream ended")
 
 
-@pytest.mark.parametrize("table", ["events", "checkpoints", "failovers", "restores", "operations"])
+@pytest.mark.parametrize("table", ["events", "checkpoints", "failovers", "restores", "exits", "operations"])
 def test_parquet_has_every_row_with_its_types(told: Console, table: str) -> None:
     answer = told.get(f"/api/v1/{table}", format="parquet", limit=1)
     assert answer.headers["content-type"] == "application/vnd.apache.parquet"

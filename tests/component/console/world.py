@@ -19,12 +19,14 @@ from reprise.contracts.events import (
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
+    ContainerEnded,
     ContainerRestored,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
     FailoverDeclared,
     FailoverFenced,
+    FailoverReleased,
     FailoverRestored,
     FailoverStarted,
     NodeIsolated,
@@ -102,7 +104,6 @@ class World:
         """A crash and a lost node and a hang, all survived."""
         it = Protected("default", "counter", "n1", 10, 34 * MB, standby="n2")
         yield from self.checkpoints(it, ago(57), ago(56, 50), trigger="first")
-        yield from self.failover(it, "arm", ago(56, 48), f"first good checkpoint: {it.newest}")
         yield from self.checkpoints(it, ago(56, 40), ago(41), fails={40: "InFlightConnection"})
         yield from self.failover(it, "crash", ago(41), "exit code 137 (SIGKILL)", noticed_s=0.04)
         yield from self.checkpoints(it, ago(40, 50), ago(22, 6))
@@ -196,7 +197,8 @@ class World:
         }
         size = int(it.size * self._random.uniform(0.985, 1.02))
         frozen_s = 0.012 + size / 3.2e9 * self._random.uniform(0.85, 1.4)
-        kubelet_s, new = frozen_s + self._random.uniform(0.12, 0.2), int(size * self._random.uniform(0.02, 0.07)) + 300_000
+        pause_s = frozen_s + self._random.uniform(0.03, 0.06)
+        kubelet_s, new = pause_s + self._random.uniform(0.12, 0.2), int(size * self._random.uniform(0.02, 0.07)) + 300_000
         yield due, trace
         if fails:
             message, remedy = FAILURES[fails]
@@ -205,7 +207,8 @@ class World:
             return
         kubelet_at = at + timedelta(milliseconds=self._random.randint(8, 40))
         taken = {"at": kubelet_at + timedelta(seconds=kubelet_s), "trigger": trigger, "archive_path": "/a.tar",
-                 "keep": 3, "kubelet_started_at": kubelet_at, "kubelet_s": kubelet_s, "due_to_kubelet_s": 0.02}  # fmt: skip
+                 "keep": 3, "kubelet_started_at": kubelet_at, "kubelet_s": kubelet_s, "due_to_kubelet_s": 0.02,
+                 "pause_s": pause_s}  # fmt: skip
         yield CheckpointTaken.model_validate(common | taken), trace
         transfer_s = 0.09 + new / 60e6
         stored_at = taken["at"] + timedelta(seconds=transfer_s)
@@ -216,11 +219,11 @@ class World:
         )  # fmt: skip
         stored = {"at": stored_at, "trigger": trigger, "manifest_key": f"m/{due.checkpoint_id}", "size": size, "sha256": "0" * 64,
                   "transfer_s": transfer_s, "kubelet_s": kubelet_s, "stats": stats, "new_bytes": new,
-                  "uploaded_bytes": new // 3}  # fmt: skip
+                  "uploaded_bytes": new // 3, "pause_s": pause_s}  # fmt: skip
         yield CheckpointStored.model_validate(common | stored), trace
         it.newest = due.checkpoint_id
         it.good.append(due.checkpoint_id)
-        staged = {"reference": "localhost:5797/live", "pull_s": 0.1 + size / 4e9}
+        staged = {"reference": f"slot/{due.checkpoint_id}", "pull_s": 0.1 + size / 4e9}
         yield CheckpointStaged.model_validate(common | staged | {"at": stored_at + timedelta(seconds=0.2)}), trace
         if it.standby:
             there = {
@@ -252,11 +255,10 @@ class World:
             "cause": cause,
             "checkpoint_id": it.newest,
         }
-        armed = cause in ("crash", "hang")
+        if cause in ("crash", "hang"):
+            yield self._ended(it, at - timedelta(milliseconds=20), detail), trace
         yield (
-            FailoverDeclared.model_validate(
-                common | {"node": it.node, "at": at, "detail": detail, "noticed_after_s": noticed_s, "armed": armed}
-            ),
+            FailoverDeclared.model_validate(common | {"node": it.node, "at": at, "detail": detail, "noticed_after_s": noticed_s}),
             trace,
         )
         if it.kind == "Pod":
@@ -266,18 +268,16 @@ class World:
             return
         moves = cause == "node-loss"
         to = it.standby if moves else it.node
-        why = (
-            f"{to} holds its checkpoints ready"
-            if moves
-            else (
-                "armed: the kubelet restores its newest checkpoint itself"
-                if armed
-                else f"the node is healthy and the newest checkpoint is {it.newest}"
-            )
-        )
-        path = "shadow" if moves else "in-place-armed" if armed else "in-place-patch"
+        why = f"{to} holds its checkpoints ready" if moves else "the kubelet's own restart restores it from its newest checkpoint"
+        path = "shadow" if moves else "in-place"
         restore_s = 0.5 + it.size / 9e8
-        moments = {"started": 0.06, "fenced": 0.09, "restored": 0.2 + restore_s, "completed": 0.32 + restore_s}
+        moments = {
+            "started": 0.06,
+            "fenced": 0.09,
+            "released": 0.15 + restore_s,
+            "restored": 0.2 + restore_s,
+            "completed": 0.32 + restore_s,
+        }
         moments |= {} if moves else {"started": 0.02, "restored": restore_s, "completed": restore_s + 0.03}
         when = {step: at + timedelta(seconds=offset) for step, offset in moments.items()}
         yield (
@@ -293,9 +293,12 @@ class World:
             yield FailoverFenced.model_validate(common | {"node": it.node, "at": when["fenced"], "how": how}), trace
         pages = it.size // 4096
         stats = RestoreStats(restore_time_us=int(restore_s * 8e5), forking_time_us=int(restore_s * 5e4), pages_restored=pages)
+        restored_from = {"checkpoint_id": it.newest, "took_s": restore_s, "frozen": moves}
         target = it.target.model_copy(update={"node": to, "container_id": f"{name}-restored"})
-        told_of = {"node": to, "workload": it.workload, "target": target, "stats": stats}
+        told_of = {"node": to, "workload": it.workload, "target": target, "stats": stats} | restored_from
         yield ContainerRestored.model_validate(told_of | {"at": when["restored"] - timedelta(seconds=0.05)}), trace
+        if moves:
+            yield FailoverReleased.model_validate(common | {"node": to, "at": when["released"]}), trace
         yield FailoverRestored.model_validate(common | {"node": to, "at": when["restored"]}), trace
         yield (
             FailoverCompleted.model_validate(
@@ -304,6 +307,14 @@ class World:
             trace,
         )
         it.node, it.generation, it.restarts = to, it.generation + moves, it.restarts + 1
+
+    def _ended(self, it: Protected, at: datetime, detail: str) -> ContainerEnded:
+        """detail: how, with the exit code in it if there is one; a hang is ended by SIGKILL."""
+        code = next((int(word) for word in detail.split() if word.isdigit() and int(word) > 100), 137)
+        return ContainerEnded(
+            node=it.node, workload=it.workload, target=it.target, at=at, ended_at=at, exit_code=code, reason="Error",
+            log_tail=f"{at:%H:%M:%S} working\n{at:%H:%M:%S} the last line of {it.name}\n",
+        )  # fmt: skip
 
     def _trace(self) -> str:
         return f"{self._random.getrandbits(128) | 1:032x}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reprise.cli.rendering import Cell, duration, size
+from reprise.cli.rendering import Cell, duration, exited, pause, size
 from reprise.contracts import subjects
 from reprise.contracts.envelope import TYPE_PREFIX
 from reprise.contracts.events import VERSION
@@ -66,6 +66,8 @@ def event_row(event: Mapping[str, Any]) -> list[Cell]:
 def gist(data: Mapping[str, Any]) -> str:
     """What an event says, in half a line."""
     parts = [str(data[name]) for name in ("cause", "path", "reason") if data.get(name)]
+    if data.get("exit_code") is not None:
+        parts.append(f"exit code {data['exit_code']}")
     if data.get("total_s") is not None:
         parts.append(f"in {duration(data['total_s'])}")
     if data.get("size") is not None:
@@ -90,9 +92,12 @@ def _style(verb: str) -> str:
     return "red" if verb in BAD else "green" if verb in GOOD else ""
 
 
-def history_rows(checkpoints: Sequence[dict[str, Any]], failovers: Sequence[dict[str, Any]]) -> list[list[Cell]]:
+def history_rows(
+    checkpoints: Sequence[dict[str, Any]], failovers: Sequence[dict[str, Any]], exits: Sequence[dict[str, Any]] = ()
+) -> list[list[Cell]]:
     """Newest first."""
     told = [(row["at"], _checkpoint(row)) for row in checkpoints] + [(row["at"], _failover(row)) for row in failovers]
+    told += [(row["at"], _exit(row)) for row in exits]
     return [cells for _, cells in sorted(told, key=lambda each: datetime.fromisoformat(each[0]), reverse=True)]
 
 
@@ -100,7 +105,7 @@ def _checkpoint(row: dict[str, Any]) -> list[Cell]:
     figures = [
         f"{size(row['size_bytes'])}" if row.get("size_bytes") is not None else "",
         f"{size(row['new_bytes'])} new" if row.get("new_bytes") is not None else "",
-        f"paused {row['frozen_time_us'] / 1000:.0f} ms" if row.get("frozen_time_us") is not None else "",
+        f"paused {paused}" if (paused := pause(row)) else "",
         f"stored in {duration(row['transfer_s'])}" if row.get("transfer_s") is not None else "",
         f"ready on {row['staged_on']}" if row.get("staged_on") else "",
     ]
@@ -118,6 +123,14 @@ def _failover(row: dict[str, Any]) -> list[Cell]:
     why = row.get("message") if row.get("state") == "abandoned" else row.get("why") or row.get("detail")
     cells = _when_and_what(row, f"failover {row['failover_id']}")
     return [*cells, Cell(f"{detail}{f' ({why})' if why else ''}")]
+
+
+def _exit(row: dict[str, Any]) -> list[Cell]:
+    lines = str(row.get("log_tail") or "").strip().splitlines()
+    said = f"; its last line: {lines[-1]}" if lines else ""
+    again = "; it is not started again" if row.get("final") else ""
+    ended = _when_and_what(row | {"state": "ended"}, f"container {row['container']} of {row['pod']}")
+    return [*ended, Cell(f"{exited(row['exit_code'], row.get('reason') or '')}{again}{said}")]
 
 
 def _when_and_what(row: dict[str, Any], what: str) -> list[Cell]:
@@ -139,7 +152,10 @@ def steps(row: Mapping[str, Any]) -> list[Step]:
     """A failover's steps by the moments that the console knows; a step without its end is left out."""
     marks = (
         ("plan", "declared_at", "started_at", row.get("why")), ("fence", "started_at", "fenced_at", row.get("fenced_how")),
-        ("place, verify", "fenced_at", "restored_at", row.get("standby")), ("adopt", "restored_at", "ended_at", row.get("state")),
+        ("restore", "fenced_at", "released_at", "released: the decision is final"),
+        ("verify" if row.get("released_at") else "restore, verify",
+            "released_at" if row.get("released_at") else "fenced_at", "restored_at", row.get("standby")),
+        ("adopt", "restored_at", "ended_at", row.get("state")),
     )  # fmt: skip
     if not row.get("declared_at"):
         return []

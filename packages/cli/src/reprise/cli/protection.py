@@ -6,12 +6,10 @@ from reprise.contracts.annotations import PREFIX, Policy, parse
 from reprise.contracts.errors import RepriseError
 
 MODE = PREFIX + "mode"
-ARMS = {
-    "first-checkpoint": "once its first checkpoint is stored, the pod is restored from it in place, once: a pause of about a "
-    "second. From then on the kubelet's own restart brings its memory back",
-    "on-failure": "a crash is restored by patching its pod: a blank instance may run for about a second",
-    "never": "a crash starts it blank: only the loss of its node is restored",
-}
+CRASH = (
+    "its pod is left as it is: same image, no restart. From its first good checkpoint on its node's kubelet restarts it with its "
+    "memory; a crash before that starts it blank, as Kubernetes does"
+)
 
 
 class BadPolicy(RepriseError):
@@ -47,7 +45,7 @@ def consequences(policy: Policy, containers: list[str], replicas: int, *, probed
         f"container {protected} of {pods} is checkpointed every "
         f"{policy.interval_s:g} s; it stands still for each (tens of milliseconds, and more with its memory)",
         f"the newest {policy.keep} checkpoints are kept, encrypted",
-        ARMS[policy.arm],
+        CRASH,
     ]
     if kind == "Deployment":
         told.append("when its node is lost it goes on on another one, from its last checkpoint")

@@ -1,6 +1,8 @@
 """What people read, pure: ages, sizes, and the rows of the tables. No terminal, no clock."""
 
+import signal
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,6 +55,26 @@ def size(count: int | float | None) -> str:
 def duration(seconds: float | None) -> str:
     """`0.9s` below ten seconds, else like age()."""
     return f"{seconds:.1f}s" if seconds is not None and seconds < 10 else age(seconds)
+
+
+def pause(row: Mapping[str, Any]) -> str:
+    """How long a checkpoint's process could not run, with CRIU's own figure beside it: `120 ms (CRIU 90 ms)`; empty if nobody
+    told.
+    """
+    whole_s, criu_us = row.get("pause_s"), row.get("frozen_time_us")
+    criu = "" if criu_us is None else f"CRIU {criu_us / 1000:.0f} ms"
+    if whole_s is None:
+        return criu
+    return f"{whole_s * 1000:.0f} ms" + (f" ({criu})" if criu else "")
+
+
+def exited(code: int, reason: str) -> str:
+    """`exit code 137 (SIGKILL), OOMKilled`."""
+    try:
+        by = f" ({signal.Signals(code - 128).name})" if code > 128 else ""
+    except ValueError:
+        by = ""
+    return f"exit code {code}{by}" + (f", {reason}" if reason not in ("", "Error") else "")
 
 
 def interval(seconds: float | None) -> str:

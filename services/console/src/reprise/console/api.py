@@ -19,6 +19,7 @@ from reprise.console.rows import (
     CheckpointRow,
     CheckpointState,
     EventRow,
+    ExitRow,
     FailoverRow,
     FailoverState,
     OperationRow,
@@ -103,6 +104,15 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
         """Restores with CRIU's statistics, newest first."""
         filters = {"namespace": namespace, "kind": kind, "workload": workload, "node": node}
         return await rows.answer("restores", RestoreRow, request, response, filters, Span(since, until), limit, after, format)
+
+    @api.get("/exits", **_paged(ExitRow))
+    async def exits(
+        request: Request, response: Response, namespace: Name = "", kind: Name = "", workload: Name = "", node: Name = "",
+        since: Moment = None, until: Moment = None, limit: Limit = 100, after: After = "", format: Format = "json",
+    ) -> Any:  # fmt: skip
+        """How protected containers ended, newest first: exit code, reason, the end of the log."""
+        filters = {"namespace": namespace, "kind": kind, "workload": workload, "node": node}
+        return await rows.answer("exits", ExitRow, request, response, filters, Span(since, until), limit, after, format)
 
     @api.get("/operations", **_paged(OperationRow))
     async def operations(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 CRASH_BASE_S = 0.9
-"""A killed 30 MiB process on an armed node serves again after 0.87 s (README, See it)."""
+"""A killed 30 MiB process serves again after 0.87 s, as measured before the engine (README, See it)."""
 NODE_LOSS_BASE_S = 6.7
 """A node without power, its workload staged on the standby: 5.46 s until noticed, 6.72 s until serving (README, See it)."""
 RESTORE_BYTES_PER_S = 1_000_000_000

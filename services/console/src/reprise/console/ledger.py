@@ -16,10 +16,10 @@ from reprise.contracts.events import Event
 from reprise.contracts.model import Workload
 
 MIGRATION_LOCK = 0x5245_5052
-Table = Literal["events", "checkpoints", "failovers", "restores", "operations"]
+Table = Literal["events", "checkpoints", "failovers", "restores", "exits", "operations"]
 KEY: dict[Table, str] = {
     "events": "id", "checkpoints": "checkpoint_id", "failovers": "failover_id", "restores": "container_id",
-    "operations": "operation_id",
+    "exits": "container_id", "operations": "operation_id",
 }  # fmt: skip
 SQL = resources.files("reprise.console").joinpath("sql")
 
@@ -112,6 +112,7 @@ class Ledger:
             await connection.execute("delete from checkpoints where at < %s and state <> 'stored'", (before,))
             await connection.execute("delete from failovers where at < %s", (before,))
             await connection.execute("delete from restores where at < %s", (before,))
+            await connection.execute("delete from exits where at < %s", (before,))
             await connection.execute("delete from operations where at < %s", (before,))
             await connection.execute("delete from workloads where coalesce(seen_at, due_at, refused_at) < %s", (before,))
 

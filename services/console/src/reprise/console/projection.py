@@ -13,12 +13,14 @@ from reprise.contracts.events import (
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
+    ContainerEnded,
     ContainerRestored,
     Event,
     FailoverAbandoned,
     FailoverCompleted,
     FailoverDeclared,
     FailoverFenced,
+    FailoverReleased,
     FailoverRestored,
     FailoverStarted,
     NodeEvent,
@@ -56,7 +58,7 @@ def event_id(event: Event) -> str:
 
 def rows_of(event: Event, trace_id: str = "") -> tuple[Row, ...]:
     """The projections' rows for this event. trace_id: of its traceparent; empty if it had none."""
-    projected = (_checkpoint_row, _failover_row, _restore_row, _workload_row, _node_row, _operation_row)
+    projected = (_checkpoint_row, _failover_row, _restore_row, _exit_row, _workload_row, _node_row, _operation_row)
     return tuple(_traced(row, event, trace_id) for each in projected if (row := each(event)))
 
 
@@ -110,7 +112,16 @@ def _restore_row(event: Event) -> Row | None:
     if not isinstance(event, ContainerRestored):
         return None
     place = _place(event) | {"container_id": event.target.container_id, "at": event.at}
-    return Row("restores", "container_id", place | event.stats.model_dump())
+    told = {"checkpoint_id": event.checkpoint_id or None, "took_s": event.took_s, "frozen": event.frozen}
+    return Row("restores", "container_id", place | event.stats.model_dump() | told)
+
+
+def _exit_row(event: Event) -> Row | None:
+    if not isinstance(event, ContainerEnded):
+        return None
+    place = _place(event) | {"container_id": event.target.container_id, "at": event.ended_at}
+    told = {"exit_code": event.exit_code, "reason": event.reason, "log_tail": event.log_tail, "final": event.final}
+    return Row("exits", "container_id", place | told)
 
 
 def _operation_row(event: Event) -> Row | None:
@@ -185,13 +196,13 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
         case CheckpointTaken():
             return {
                 "state": "taken", "due_to_kubelet_s": event.due_to_kubelet_s,
-                "kubelet_started_at": event.kubelet_started_at, "kubelet_s": event.kubelet_s,
+                "kubelet_started_at": event.kubelet_started_at, "kubelet_s": event.kubelet_s, **_paused(event),
             }  # fmt: skip
         case CheckpointStored():
             return {
                 "state": "stored", "stored_at": event.at, "size_bytes": event.size, "sha256": event.sha256,
                 "transfer_s": event.transfer_s, "new_bytes": event.new_bytes, "uploaded_bytes": event.uploaded_bytes,
-                **event.stats.model_dump(),
+                **event.stats.model_dump(), **_paused(event),
             }  # fmt: skip
         case CheckpointFailed():
             return {
@@ -212,6 +223,11 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
     return None
 
 
+def _paused(event: CheckpointTaken | CheckpointStored) -> dict[str, Any]:
+    """Nothing of what does not know it: the other event may have told."""
+    return {} if event.pause_s is None else {"pause_s": event.pause_s}
+
+
 def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
     match event:
         case FailoverDeclared():
@@ -226,6 +242,10 @@ def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
             }  # fmt: skip
         case FailoverFenced():
             return {"state": "fenced", "fenced_at": event.at, "fenced_how": event.how}
+        case FailoverReleased():
+            return {
+                "state": "released", "checkpoint_id": event.checkpoint_id, "standby": event.node, "released_at": event.at,
+            }  # fmt: skip
         case FailoverRestored():
             return {
                 "state": "restored", "checkpoint_id": event.checkpoint_id, "standby": event.node, "restored_at": event.at,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 from reprise.contracts.events import Operation
 
 CheckpointState = Literal["due", "skipped", "taken", "failed", "stored", "pruned"]
-FailoverState = Literal["declared", "started", "fenced", "restored", "stepped-aside", "abandoned", "completed"]
+FailoverState = Literal["declared", "started", "fenced", "released", "restored", "stepped-aside", "abandoned", "completed"]
 """In order, as checkpoints' states are: a later one wins, whatever order the events come in."""
 OperationState = Literal["requested", "refused"]
 Health = Literal["ok", "stale", "unprotected", "failing", "failing-over", "node-lost", "node-isolated", "state-lost", "gone"]
@@ -51,8 +51,11 @@ class CheckpointRow(BaseModel):
     new_bytes: Annotated[int | None, Field(description="of the archive: what no checkpoint before it had")]
     uploaded_bytes: Annotated[int | None, Field(description="sent to the store, after compression")]
     sha256: str | None
+    pause_s: Annotated[
+        float | None, Field(description="how long the process could not run; null: told by an older version, or by none yet")
+    ]
     freezing_time_us: int | None
-    frozen_time_us: int | None
+    frozen_time_us: Annotated[int | None, Field(description="the part of the pause in which CRIU dumped, by its own account")]
     memdump_time_us: int | None
     memwrite_time_us: int | None
     pages_scanned: int | None
@@ -95,6 +98,9 @@ class FailoverRow(BaseModel):
     started_at: datetime | None
     fenced_at: datetime | None
     fenced_how: str | None
+    released_at: Annotated[
+        datetime | None, Field(description="when it became final, and what was restored frozen was let run; null if in place")
+    ]
     restored_at: datetime | None
     ended_at: datetime | None
     total_s: Annotated[float | None, Field(description="from declared to completed")]
@@ -120,6 +126,26 @@ class RestoreRow(BaseModel):
     pages_restored: int | None
     pages_compared: int | None
     pages_skipped_cow: int | None
+    checkpoint_id: str | None
+    took_s: Annotated[float | None, Field(description="the engine's whole call")]
+    frozen: Annotated[bool | None, Field(description="it did not run before its failover was final")]
+
+
+class ExitRow(BaseModel):
+    """How a protected container ended."""
+
+    container_id: str
+    namespace: str
+    kind: str
+    workload: str
+    container: str
+    node: str
+    pod: str
+    at: Annotated[datetime, Field(description="when it ended")]
+    exit_code: Annotated[int, Field(description="128 + n for signal n")]
+    reason: Annotated[str, Field(description="Completed, Error or OOMKilled")]
+    log_tail: Annotated[str, Field(description="the end of its log, at most 2 KiB")]
+    final: Annotated[bool, Field(description="its restartPolicy and exit code say that it is not started again")]
 
 
 class OperationRow(BaseModel):
@@ -149,6 +175,7 @@ class Newest(BaseModel):
     id: str
     size_bytes: int | None
     new_bytes: int | None
+    pause_s: Annotated[float | None, Field(description="of an older version's: CRIU's own figure, which is less")]
     frozen_time_us: int | None
     at: datetime | None
 

@@ -6,7 +6,8 @@ from typing import Any
 from reprise.console.estimate import expected_recovery
 
 UNDER_WAY = {
-    "declared": "noticed", "started": "being restored", "fenced": "being restored", "restored": "restored, not yet adopted",
+    "declared": "noticed", "started": "being restored", "fenced": "being restored",
+    "released": "restored, and let run", "restored": "restored, not yet adopted",
 }  # fmt: skip
 STALE_INTERVALS = 3
 """A recovery point older than this many intervals is told as stale: one late or failed checkpoint is not."""
@@ -67,7 +68,7 @@ def _checkpoint(row: dict[str, Any]) -> dict[str, Any] | None:
         return None
     return {
         "id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"],
-        "new_bytes": row["new_bytes"], "frozen_time_us": row["frozen_time_us"],
+        "new_bytes": row["new_bytes"], "pause_s": row["pause_s"], "frozen_time_us": row["frozen_time_us"],
     }  # fmt: skip
 
 

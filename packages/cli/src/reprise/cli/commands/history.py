@@ -17,28 +17,28 @@ SEARCHED = 20_000
 
 Name = Annotated[str, typer.Argument(metavar="WORKLOAD", help="[NAMESPACE/][KIND/]NAME; your context's namespace if not named.")]
 Since = Annotated[str, typer.Option("--since", help="An age (90s, 2h, 3d) or a moment (2026-11-24T20:14:33Z).")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Checkpoints, and failovers, at most.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Checkpoints, failovers and ends, at most, each.")]
 
 
 def history(context: typer.Context, workload: Name, since: Since = "", limit: Limit = 20, output: Output = Format.table) -> None:
-    """A workload's checkpoints and failovers, newest first."""
+    """A workload's checkpoints, failovers and how its containers ended, newest first."""
     session: Session = context.obj
     name = workload_name(workload)
     namespace = name.namespace or session.namespace()
     filters = {"namespace": namespace, "workload": name.name, "kind": name.kind, "since": since_filter(since)}
     with session.console() as console:
-        checkpoints, failovers = (console.rows(each, filters, limit) for each in ("checkpoints", "failovers"))
-        if not (checkpoints or failovers or since):
+        checkpoints, failovers, exits = (console.rows(each, filters, limit) for each in ("checkpoints", "failovers", "exits"))
+        if not (checkpoints or failovers or exits or since):
             raise unknown(console, name, namespace)
     if output.is_data:
-        print_data({"checkpoints": checkpoints, "failovers": failovers}, output)
+        print_data({"checkpoints": checkpoints, "failovers": failovers, "exits": exits}, output)
         return
-    rows = history_rows(checkpoints, failovers)
+    rows = history_rows(checkpoints, failovers, exits)
     if not rows:
         say(f"Nothing happened to {namespace}/{name.name} since {since}.")
         return
     stdout().print(table(HISTORY_COLUMNS, rows))
-    if limit in (len(checkpoints), len(failovers)):
+    if limit in (len(checkpoints), len(failovers), len(exits)):
         say(f"There may be more: --limit shows more than {limit} of each.", "dim")
 
 

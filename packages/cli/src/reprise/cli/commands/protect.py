@@ -10,7 +10,7 @@ from reprise.cli.output import ERROR, Format, Output, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
 from reprise.cli.progress import waiting
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
-from reprise.cli.rendering import duration, size
+from reprise.cli.rendering import duration, pause, size
 from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
 from reprise.contracts.model import checkpoint_id
 
@@ -22,7 +22,6 @@ Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workloa
 Interval = Annotated[str, typer.Option("--interval", help="How old its newest checkpoint may get: 10s, 1m30s, 2h (60s).")]
 Keep = Annotated[str, typer.Option("--keep", help="How many checkpoints to keep (3).")]
 Containers = Annotated[str, typer.Option("--containers", help="Which, by comma; its first one if not given.")]
-Arm = Annotated[str, typer.Option("--arm", help="first-checkpoint, on-failure or never: how a crash is restored.")]
 Prestage = Annotated[str, typer.Option("--prestage", help="auto, image, chunks or none: what lies ready on the standby.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written and what would happen.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until it is stored.")]
@@ -31,10 +30,10 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")]
 
 def protect(
     context: typer.Context, workload: Name, namespace: Namespace = "", interval: Interval = "", keep: Keep = "",
-    containers: Containers = "", arm: Arm = "", prestage: Prestage = "", dry_run: DryRun = False, output: Output = Format.table,
+    containers: Containers = "", prestage: Prestage = "", dry_run: DryRun = False, output: Output = Format.table,
 ) -> None:  # fmt: skip
     """Protect a workload from now on, and say what will happen. Given again, it changes only what is named."""
-    chosen = {"interval": interval, "keep": keep, "containers": containers, "arm": arm, "prestage": prestage}
+    chosen = {"interval": interval, "keep": keep, "containers": containers, "prestage": prestage}
     made = annotations(chosen)
     found = claimed(context.obj, workload, namespace)
     policy = parse(found.annotations | made).policy
@@ -56,7 +55,7 @@ def unprotect(
     told = [
         "no more checkpoints are taken of it, and it is not moved when its node is lost",
         "what is stored is kept: `reprise protect` goes on from there",
-        "a pod that was armed runs from its checkpoint's image until it is replaced, as `kubectl rollout restart` does",
+        "its pods run on as they are, and their next crash starts them blank, as Kubernetes does",
     ]
     _write(context.obj, found, unprotected(), dry_run=dry_run)
     _tell(found, unprotected(), told, output, dry_run=dry_run)
@@ -154,7 +153,8 @@ def _tell_outcomes(
     skipped = [name for name in ids if rows.get(name, {}).get("state") == "skipped"]
     for name in ids.keys() - set(late) - set(failed) - set(skipped):
         row = rows[name]
-        took = "" if row.get("frozen_time_us") is None else f", it stood still for {row['frozen_time_us'] / 1000:.0f} ms"
+        paused = pause(row)
+        took = f", it stood still for {paused}" if paused else ""
         say(f"stored {name} of pod {ids[name]}: {size(row.get('size_bytes'))}{took}", "green")
     for name in failed:
         row = rows[name]

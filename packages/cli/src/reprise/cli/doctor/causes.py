@@ -12,6 +12,8 @@ from reprise.cli.doctor.evidence import Evidence
 
 State = Literal["ok", "problem", "warning", "unknown"]
 LEAST_CRIU = (4, 1)
+LEAST_RUNTIME = {"cri-o": (1, 34), "containerd": (2, 0)}
+"""The engine needs nothing of them but the kubelet's checkpoint call."""
 DEFAULT_KUBELET = (1, 30)
 NEEDED = ("checkpointer", "transfer", "health-watcher")
 
@@ -131,35 +133,29 @@ def runtime(e: Evidence) -> Verdict | None:
     if e.node is None:
         return None
     name, _, text = e.node.runtime.partition("://")
-    if name == "cri-o":
-        return Verdict("ok", f"CRI-O {text}")
-    if name == "containerd":
-        return _containerd(text)
-    return Verdict("problem", f"{e.node.runtime} has no checkpoints", "use CRI-O, or containerd 2")
+    least = LEAST_RUNTIME.get(name)
+    if least is None:
+        return Verdict("problem", f"{e.node.runtime} has no checkpoints", "use containerd 2 or CRI-O 1.34")
+    if version(text)[:2] < least:
+        wanted = ".".join(map(str, least))
+        return Verdict("warning", f"{name} {text} is older than what is tested", f"use {name} {wanted} or later")
+    return Verdict("ok", f"{name} {text}")
 
 
-def _containerd(text: str) -> Verdict:
-    number = version(text)
-    if not (2, 0) <= number < (2, 4):
-        return Verdict("problem", f"containerd {text} restores no checkpoint image: 2.0 to 2.3 do", "use CRI-O")
-    if (2, 2, 7) <= number < (2, 3) or number >= (2, 3, 4):
-        return Verdict(
-            "warning", f"containerd {text}: restoring is off by default",
-            "set enable_experimental_restore_via_create = true in the CRI plugin's configuration",
-        )  # fmt: skip
-    return Verdict("warning", f"containerd {text}: tried by hand, not in this version's tests", "CRI-O is what is tested")
+def engine(e: Evidence) -> Verdict | None:
+    """Known by the first checkpoint only: the API server does not tell which OCI runtime a node's runtime calls."""
+    if e.node is None:
+        return None
+    if e.engine_missing:
+        data = e.engine_missing.get("data") or {}
+        seen = f"{e.node.name}'s runtime does not call reprise-runc, so nothing on it is protected: {data.get('message')}"
+        return Verdict("problem", seen, str(data.get("remedy") or INSTALL))
+    if e.good:
+        return Verdict("ok", "it wrote the last checkpoint")
+    return Verdict("unknown", "told by the first checkpoint", INSTALL)
 
 
-def runtime_setting(e: Evidence) -> Verdict | None:
-    if e.node is None or e.good:
-        return Verdict("ok", "the runtime took the last checkpoint") if e.good else None
-    if e.node.runtime.startswith("cri-o"):
-        return Verdict(
-            "unknown", "told by the first checkpoint",
-            "CRI-O needs enable_criu_support = true in [crio.runtime]; newer ones container_level_enabled = "
-            '"checkpoint_restore" in [crio.checkpoint_restore] too',
-        )  # fmt: skip
-    return Verdict("unknown", "told by the first checkpoint")
+INSTALL = "deploy/node has the engine and its installer: deploy/README.md"
 
 
 def criu(e: Evidence) -> Verdict | None:
@@ -183,15 +179,6 @@ def base_image(e: Evidence) -> Verdict | None:
     ids = {pod.image_ids.get(each["name"], "") for pod in e.pods for each in e.containers} - {""}
     if not ids:
         return Verdict("unknown", "no pod of it runs")
-    by_digest = [name for name in ids if "@sha256:" in name]
-    if e.node and e.node.runtime.startswith("containerd") and len(by_digest) < len(ids):
-        return Verdict(
-            "problem", f"{min(ids - set(by_digest))} has no digest of a registry: containerd pulls it anew to restore",
-            "push the image to a registry that every node reaches without credentials",
-        )  # fmt: skip
-    restored = [pod.name for pod in e.pods if any(image.startswith("localhost:5797/") for image in pod.images.values())]
-    if restored:
-        return Verdict("ok", f"{restored[0]} runs from a checkpoint; its base image is on its node")
     if any(image.startswith("localhost/") for pod in e.pods for image in pod.images.values()):
         return Verdict("warning", "its image is of no registry", "load it into every node: it is found there by its id")
     return Verdict("ok", min(ids)[-80:])
@@ -266,14 +253,18 @@ def connections(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
     if e.inspection is None:
-        return dumped(e, "the last checkpoint stood them", "open connections need `tcp-close` or `tcp-established` in runc.conf")
+        return dumped(
+            e,
+            "the last checkpoint stood them",
+            "open connections need `tcp-close` in engine.json",
+        )
     peers = {(socket.local, socket.remote) for socket in e.inspection.sockets if socket.connected}
     if not peers:
         return Verdict("ok", "none was open")
     if e.inspection.tcp_closed:
         return Verdict("ok", f"{len(peers)} were open; a restore closes them, and the app is to connect again")
     told = f"{len(peers)} were open, and are kept: a restore needs their addresses"
-    return Verdict("warning", told, "add `tcp-close` to /etc/criu/runc.conf on the node")
+    return Verdict("warning", told, "add `tcp-close` to criu.config in /etc/reprise/engine.json on the node")
 
 
 def devices(e: Evidence) -> Verdict | None:
@@ -303,13 +294,17 @@ def file_locks(e: Evidence) -> Verdict | None:
         return None
     if e.inspection and e.inspection.locks:
         return Verdict("ok", f"{len(e.inspection.locks)} were held, and are restored")
-    return dumped(e, "none, or dumped with the rest", "locks need `file-locks` in runc.conf")
+    return dumped(e, "none, or dumped with the rest", "locks need `file-locks` in engine.json")
 
 
 def deleted_files(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
-    return dumped(e, "none that is too large", "a deleted file that is open must not exceed `ghost-limit` in runc.conf")
+    return dumped(
+        e,
+        "none that is too large",
+        "a deleted file that is open must not exceed `ghost-limit` in engine.json",
+    )
 
 
 def mounts(e: Evidence) -> Verdict | None:
@@ -376,8 +371,8 @@ CAUSES = (
     Cause("Reprise on the node", reprise_services),
     Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",)),
     Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate")),
-    Cause("runtime", runtime),
-    Cause("runtime setting", runtime_setting, ("RuntimeDisabled",)),
+    Cause("runtime", runtime, ("RuntimeDisabled",)),
+    Cause("engine", engine, ("EngineMissing",)),
     Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso")),
     Cause("criu check", criu_check, ("NoSysResource", "NetworkLock", "DiskFull")),
     Cause("base image", base_image),

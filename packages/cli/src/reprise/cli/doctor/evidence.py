@@ -12,7 +12,8 @@ from reprise.contracts.annotations import Policy
 class Evidence:
     """kubelet: its configuration. rights: whether checkpointer may call the kubelet. services: Reprise's on this node, and
     whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first.
-    hidden: why something could not be seen.
+    engine_missing: the newest checkpoint.failed that says that this node's runtime does not call the engine; None if a checkpoint
+    was taken there since, or nothing is known. hidden: why something could not be seen.
     """
 
     node: NodeFacts | None = None
@@ -27,6 +28,7 @@ class Evidence:
     failures: tuple[dict[str, Any], ...] = ()
     paused: dict[str, Any] | None = None
     inspection: Inspection | None = None
+    engine_missing: dict[str, Any] | None = None
     hidden: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -42,5 +44,7 @@ class Evidence:
     @property
     def pause_s(self) -> float | None:
         """How long the last good checkpoint held the process still."""
-        frozen_us = (self.good or {}).get("frozen_time_us")
+        whole_s, frozen_us = ((self.good or {}).get(name) for name in ("pause_s", "frozen_time_us"))
+        if whole_s is not None:
+            return float(whole_s)
         return None if frozen_us is None else frozen_us / 1e6

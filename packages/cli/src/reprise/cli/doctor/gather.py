@@ -38,8 +38,20 @@ class Gatherer:
     def _of_node(self, node: NodeFacts) -> Evidence:
         return Evidence(
             node=node, kubelet=self._seen("kubelet", lambda: self._objects.configz(node.name)),
-            rights=self._rights(), services=self._services(node), hidden=self._hidden,
+            rights=self._rights(), services=self._services(node), engine_missing=self._engine_missing(node), hidden=self._hidden,
         )  # fmt: skip
+
+    def _engine_missing(self, node: NodeFacts) -> dict[str, Any] | None:
+        """By the console: its runtime's newest word, if that was that it has no engine."""
+
+        def ask() -> dict[str, Any] | None:
+            with self._session.console() as console:
+                failed = console.rows("events", {"type": "checkpoint.failed", "node": node.name}, CHECKPOINTS)
+                taken = console.rows("events", {"type": "checkpoint.taken", "node": node.name}, 1)
+            found = next((row for row in failed if (row.get("data") or {}).get("reason") == "EngineMissing"), None)
+            return None if found is None or (taken and str(taken[0]["at"]) > str(found["at"])) else found
+
+        return self._seen("console", ask)
 
     def _rights(self) -> bool | None:
         system = self._session.system_namespace
@@ -63,6 +75,7 @@ class Gatherer:
         of = self._of_node(node) if node else Evidence(hidden=self._hidden)
         return Evidence(
             node=node, kubelet=of.kubelet, rights=of.rights, services=of.services, workload=found,
+            engine_missing=of.engine_missing,
             policy=parse(found.annotations).policy, pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
             inspection=inspection, hidden=self._hidden, **told,
         )  # fmt: skip

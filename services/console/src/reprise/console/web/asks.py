@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.console.web.humane import absolute, microseconds, plural, seconds, size
+from reprise.console.web.humane import absolute, plural, seconds, size
 from reprise.contracts.events import Operation
 
 
@@ -25,8 +25,8 @@ def _checkpoint(rows: list[dict[str, Any]]) -> Question:
     name = rows[0]["workload"]
     newest = [row["checkpoint"] for row in rows if row["checkpoint"]]
     will = ["A checkpoint is taken at once, beside those that are taken on time."]
-    pauses = [each["frozen_time_us"] for each in newest if each["frozen_time_us"]]
-    how_long = f" for about {microseconds(max(pauses))}, as it did for the last one" if pauses else ""
+    pauses = [each["pause_s"] for each in newest if each["pause_s"]]
+    how_long = f" for about {seconds(max(pauses))}, as it did for the last one" if pauses else ""
     will.append(f"{name} stands still{how_long} while its memory is dumped.")
     if newest:
         total = sum(each["size_bytes"] or 0 for each in newest)
@@ -44,7 +44,7 @@ def _move(rows: list[dict[str, Any]]) -> Question:
     back_s = row["expected_recovery_s"]["crash"]
     if back_s is not None:
         will.append(f"It serves nobody meanwhile, for at least {seconds(back_s)}; connections to it are cut.")
-    will.append(f"If it does not come to life there, it goes on on {here}.")
+    will.append(f"If it cannot be restored there, it goes on on {here}: nothing runs on the other node before the move is final.")
     return Question(f"Move {name} to another node", tuple(will), "Move it")
 
 

@@ -12,7 +12,7 @@ from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
 from reprise.console.ports import Planner
 from reprise.console.web import charts, whatif
-from reprise.console.web.humane import microseconds, seconds, size
+from reprise.console.web.humane import seconds, size
 from reprise.console.web.rendering import Pages, static_response
 from reprise.console.web.story import Story, fault_at, tell
 from reprise.console.web.words import CAUSE, FAILOVER, ORDER
@@ -25,7 +25,9 @@ RANGES = {
     "7d": timedelta(days=7),
 }  # fmt: skip
 RANGE_WORDS = {"15m": "15 min", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days"}
-CHECKPOINTS, FAILOVERS, EVENTS, OPERATIONS = 20, 20, 100, 5
+CHECKPOINTS, FAILOVERS, EVENTS, OPERATIONS, EXITS = 20, 20, 100, 5, 5
+END_S = 5.0
+"""A container's end and its failover's fault are told by the same node, some moments apart."""
 
 
 def router(ledger: Ledger, pages: Pages, planner: Planner | None = None) -> APIRouter:
@@ -135,6 +137,7 @@ class Views:
             "earlier": (end - RANGES[span]).isoformat(timespec="seconds"),
             "later": _later(until, RANGES[span]),
             "operations": await self._ledger.query("operations", _who(now), OPERATIONS),
+            "exits": await self._ledger.query("exits", _who(now) | {"container": now["container"]}, EXITS),
             **await self._checkpoints(now, before),
         }  # fmt: skip
 
@@ -184,7 +187,7 @@ class Views:
         attempts = await self._ledger.attempts(row, row["declared_at"] or row["at"], 12) if row["container"] else []
         if row["checkpoint_id"] and all(c["checkpoint_id"] != row["checkpoint_id"] for c in attempts):
             attempts += await self._ledger.query("checkpoints", {"checkpoint_id": row["checkpoint_id"]}, 1)
-        return tell(row, attempts, datetime.now(UTC), await self._restore(row))
+        return tell(row, attempts, datetime.now(UTC), await self._restore(row), await self._end(row))
 
     async def _restore(self, row: dict[str, Any]) -> dict[str, Any] | None:
         """What CRIU said of it: the container's last restore between the fault and the end."""
@@ -193,6 +196,15 @@ class Views:
             return None
         who = _who(row) | {"container": row["container"]}
         found = await self._ledger.query("restores", who, 1, since=fault_at(row), until=ended)
+        return found[0] if found else None
+
+    async def _end(self, row: dict[str, Any]) -> dict[str, Any] | None:
+        """How the container ended of which it was declared."""
+        if not (row["container"] and row["declared_at"]) or row["cause"] == "node-loss":
+            return None
+        who = _who(row) | {"container": row["container"]}
+        near = timedelta(seconds=END_S)
+        found = await self._ledger.query("exits", who, 1, since=fault_at(row) - near, until=row["declared_at"] + near)
         return found[0] if found else None
 
 
@@ -216,7 +228,7 @@ def history(
     """The timeline and the charts of a window."""
     gap_s = max(STALE_INTERVALS * (who["interval_s"] or 0), 2.5 * window.step_s)
     drawn = (
-        charts.chart("Pause", rows, "frozen_time_us", window, microseconds, gap_s),
+        charts.chart("Pause", rows, "pause_s", window, seconds, gap_s),
         charts.chart("Size", rows, "size_bytes", window, size, gap_s),
         charts.chart("New in each", rows, "new_bytes", window, size, gap_s),
     )

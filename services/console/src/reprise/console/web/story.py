@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.console.web.humane import clock, plural, seconds, size
-from reprise.console.web.words import CAUSE, FAILOVER, PATH, restored
+from reprise.console.web.words import CAUSE, FAILOVER, PATH, exited, restored
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,23 @@ def fault_at(row: dict[str, Any]) -> datetime:
     return noticed - timedelta(seconds=row["noticed_after_s"] or 0)
 
 
-def tell(row: dict[str, Any], attempts: list[dict[str, Any]], now: datetime, restore: dict[str, Any] | None = None) -> Story:
-    """row: of failovers. attempts: its container's checkpoints begun before it was noticed, newest first. restore: the row of
-    restores that belongs to it.
+def tell(
+    row: dict[str, Any],
+    attempts: list[dict[str, Any]],
+    now: datetime,
+    restore: dict[str, Any] | None = None,
+    end: dict[str, Any] | None = None,
+) -> Story:
+    """row: of failovers. attempts: its container's checkpoints begun before it was noticed, newest first. restore, end: the
+    rows of restores and of exits that belong to it.
     """
     chosen = next((c for c in attempts if c["checkpoint_id"] == row["checkpoint_id"]), None)
     steps = _steps(row, now)
     facts = [("What happened", _what(row)), ("When", _when(row))]
+    if end:
+        facts.append(("How it ended", _sentence(exited(end["exit_code"], end["reason"]))))
+        if end["log_tail"].strip():
+            facts.append(("What it said last", end["log_tail"].strip().splitlines()[-1]))
     if row["checkpoint_id"]:
         facts.append(("Why this checkpoint", _why_checkpoint(row, chosen, attempts)))
     if row["why"]:
@@ -89,6 +99,7 @@ def _headline(row: dict[str, Any]) -> str:
         "declared": "a restorer is to take it on",
         "started": f"being restored {'there' if there == node else f'on {there}'}",
         "fenced": f"being restored on {there}",
+        "released": f"restored on {there}, and let run",
         "restored": f"restored on {there}, its owner is to adopt it",
     }
     return f"{began}; {how.get(row['state'], row['state'])}"
@@ -144,18 +155,19 @@ def _lost(row: dict[str, Any], chosen: dict[str, Any]) -> str:
 
 
 def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
-    """Each from the moment before that is known. In place nothing is fenced, and it is told as started once placed."""
+    """Each from the moment before that is known. In place nothing is fenced or released."""
     zero = fault_at(row)
     moved = row["path"] == "shadow"
     parts = (
         ("notice", "until the fault was certain", row["declared_at"]),
         (
             "plan",
-            "which checkpoint, which node" if moved else "plan and place: the container starts from its checkpoint",
+            "which checkpoint, which node" if moved else "which checkpoint; its kubelet starts the container from it",
             row["started_at"],
         ),
         ("fence", "the old instance can no longer run", row["fenced_at"]),
-        ("restore", "image, start from the checkpoint, probe passes" if moved else "until its probe passes", row["restored_at"]),
+        ("restore", "start from the checkpoint, standing still until the decision is final", row["released_at"]),
+        ("verify" if row["released_at"] else "restore", "until its probe passes", row["restored_at"]),
         ("adopt" if moved else "complete", "its ReplicaSet owns it" if moved else "recorded", row["ended_at"]),
     )
     steps, since = [], 0.0

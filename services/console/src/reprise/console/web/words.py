@@ -1,10 +1,11 @@
 """What the ledger's terms mean to a person, pure: one place for every word that a page shows for them."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from reprise.console.web.humane import microseconds
+from reprise.console.web.humane import microseconds, seconds
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ CAUSE = {
     "crash": "crash",
     "hang": "hang",
     "node-loss": "node lost",
-    "arm": "arming",
+    "arm": "arming",  # of older versions
     "move": "planned move",
     "restore": "restore",
 }
@@ -41,6 +42,7 @@ FAILOVER = {
     "declared": Said("noticed", "busy"),
     "started": Said("under way", "busy"),
     "fenced": Said("under way", "busy"),
+    "released": Said("nearly done", "busy"),
     "restored": Said("nearly done", "busy"),
     "completed": Said("restored", "ok"),
     "abandoned": Said("given up", "bad"),
@@ -57,9 +59,10 @@ CHECKPOINT = {
 OPERATION = {"checkpoint": "checkpoint", "move": "move", "restore": "restore", "drain": "drain", "undrain": "end of the drain"}
 ASKED = {"requested": Said("asked for", "busy"), "refused": Said("refused", "bad")}
 PATH = {
-    "in-place-armed": "in the same pod; the kubelet's own restart is the restore",
+    "in-place": "in the same pod, by the kubelet's own restart",
+    "in-place-armed": "in the same pod, by the kubelet's own restart from the checkpoint's image",
     "in-place-patch": "in the same pod, which was given the checkpoint as its image",
-    "shadow": "in a new pod, which its ReplicaSet adopts once it serves",
+    "shadow": "in a new pod, frozen until the decision was final; its ReplicaSet adopts it",
     "recreate": "in a new pod of the same name",
     "cold": "without its memory",
 }
@@ -79,6 +82,8 @@ EVENT_TONE = {
     "failover.declared": "busy",
     "failover.completed": "ok",
     "failover.delayed": "warn",
+    "failover.released": "busy",
+    "container.ended": "warn",
     "container.restored": "ok",
     "failover.abandoned": "bad",
     "operation.requested": "busy",
@@ -98,6 +103,27 @@ def health(name: str) -> Said:
 def restored(stats: Mapping[str, Any]) -> str:
     """What CRIU says of a restore."""
     return f"{microseconds(stats['restore_time_us'])} for {stats['pages_restored'] or 0:,} pages of memory"
+
+
+def pause(row: Mapping[str, Any] | None) -> str:
+    """How long a checkpoint's process could not run, with CRIU's own figure beside it: `0.12 s (CRIU 90 ms)`."""
+    if row is None:
+        return seconds(None)
+    whole, criu_us = row.get("pause_s"), row.get("frozen_time_us")
+    if criu_us is None:
+        return seconds(whole)
+    if whole is None or whole == criu_us / 1e6:
+        return f"CRIU {microseconds(criu_us)}"
+    return f"{seconds(whole)} (CRIU {microseconds(criu_us)})"
+
+
+def exited(code: int, reason: str) -> str:
+    """`exit code 137 (SIGKILL), OOMKilled`."""
+    try:
+        by = f" ({signal.Signals(code - 128).name})" if code > 128 else ""
+    except ValueError:
+        by = ""
+    return f"exit code {code}{by}" + (f", {reason}" if reason not in ("", "Error") else "")
 
 
 def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
@@ -120,12 +146,16 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
             return f"from {said.get('checkpoint_id')} on {said.get('standby')}: {said.get('why')}"
         case "failover.fenced":
             return str(said.get("how"))
-        case "failover.restored" | "failover.completed":
+        case "failover.restored" | "failover.released" | "failover.completed":
             return f"from {said.get('checkpoint_id')}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
         case "container.restored":
-            return restored(cast(dict[str, Any], said["stats"]))
+            held = ", frozen until its failover is final" if said.get("frozen") else ""
+            return restored(cast(dict[str, Any], said["stats"])) + held
+        case "container.ended":
+            again = "; it is not started again" if said.get("final") else ""
+            return exited(cast(int, said["exit_code"]), str(said["reason"])) + again
         case "operation.requested":
             to = f" to {said['to']}" if said.get("to") else ""
             return f"{OPERATION.get(str(said.get('operation')), said.get('operation'))}{to}, by {said.get('user')}"

@@ -5,7 +5,7 @@ select
     count(*) filter (where state = 'failed') as failed,
     max(size_bytes) as size_bytes,
     max(new_bytes) as new_bytes,
-    max(frozen_time_us) as frozen_time_us,
+    max(coalesce(pause_s, frozen_time_us / 1e6)) as pause_s,
     min(message) filter (where state = 'failed') as message
 from checkpoints
 where namespace = %(namespace)s and kind = %(kind)s and workload = %(workload)s and container = %(container)s

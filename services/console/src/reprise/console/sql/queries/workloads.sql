@@ -1,7 +1,7 @@
 -- One row per container that is protected, or was. Each lateral join is one step in an index, however long the history is.
 select
     w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s, w.gone_at,
-    newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.frozen_time_us, newest.at as checkpoint_at,
+    newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.pause_s, newest.frozen_time_us, newest.at as checkpoint_at,
     extract(epoch from now() - newest.at)::float8 as recovery_point_age_s,
     extract(epoch from now() - newest.stored_at)::float8 as stored_age_s,
     previous.checkpoint_id as previous_id,
@@ -17,7 +17,8 @@ select
 from workloads w
 left join lateral (
     -- A recovery point is as old as the moment at which the process was frozen.
-    select checkpoint_id, size_bytes, new_bytes, frozen_time_us, coalesce(kubelet_started_at, due_at, stored_at) as at, stored_at
+    select checkpoint_id, size_bytes, new_bytes, coalesce(pause_s, frozen_time_us / 1e6) as pause_s, frozen_time_us,
+        coalesce(kubelet_started_at, due_at, stored_at) as at, stored_at
     from checkpoints c
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container) and c.state = 'stored'
     order by checkpoint_id desc limit 1
@@ -41,7 +42,7 @@ left join lateral (
     order by checkpoint_id desc limit 1
 ) tried on true
 left join lateral (
-    -- Arming is a planned restart of a healthy container: no failover that its owner asks about.
+    -- Older versions restarted a healthy container once, to arm it: no failover that its owner asks about.
     select failover_id, cause, state, total_s, declared_at, ended_at, reason, message, remedy from failovers f
     where (f.namespace, f.kind, f.workload, f.container) = (w.namespace, w.kind, w.workload, w.container)
         and f.cause is distinct from 'arm'
