@@ -114,8 +114,6 @@ def asked(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_checkpoint_is_asked_for_and_waited_for(reprise: Run, session: Any, asked: str) -> None:
     row = {"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "pause_s": 0.052, "frozen_time_us": 31_000}
     session.tables["checkpoints"] = [row]
-        {"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "pause_s": 0.052, "frozen_time_us": 31_000}
-    ]
     told = reprise("checkpoint", "shop/cart")
     assert told.exit_code == 0, told.output
     assert f"stored {asked} of pod cart-1: 1.0 KiB, it stood still for 52 ms (CRIU 31 ms)" in told.stderr
