@@ -1,8 +1,8 @@
-"""Model-based: writers, collectors, pruners and publishers, stopped at any call to the store, interleaved, crashed anywhere.
+"""Model-based: writers, collectors and pruners, stopped at any call to the store, interleaved, crashed anywhere.
 
 Packs are found damaged, doomed for it and healed meanwhile. Each actor runs in threads of its own over one store; hypothesis
 decides who may make the next call. After every step each committed checkpoint must still have all that it refers to, and no
-pack that was found damaged before it was begun; the last good one must still be there, and so must what a live reference shows.
+pack that was found damaged before it was begun; the last good one must still be there.
 """
 
 import contextlib
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.long
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-LIVE = ("default", "u1", "counter")
 
 
 class Crash(BaseException):
@@ -132,8 +131,7 @@ def archive(labels: tuple[int, ...]) -> bytes:
 
 POINTS = (
     "put intents", "list doomed", "list packs", "put doomed", "list intents", "list archives", "delete packs", "delete doomed",
-    "put packs", "create archives", "delete intents", "put retired", "list held", "list live", "delete archives", "put held",
-    "list retired", "create live", "replace live", "delete held",
+    "put packs", "create archives", "delete intents", "delete archives",
 )  # fmt: skip
 """The calls between which races lie."""
 
@@ -192,13 +190,6 @@ class Interleaved(RuleBasedStateMachine):
     @rule(keep=st.integers(0, 2))
     def start_pruner(self, keep: int) -> None:
         self.start(lambda repository: repository.prune(WORKLOAD, "counter", keep))
-
-    @precondition(lambda self: len(self.actors) < 4)
-    @rule(data=st.data())
-    def start_publisher(self, data: st.DataObject) -> None:
-        found = Repository(self.store, FixedKeys()).list_manifests(WORKLOAD, "counter")
-        manifest = data.draw(st.sampled_from(found))
-        self.start(lambda repository: repository.publish_image(manifest, LIVE[1]))
 
     @rule(number=st.integers(0, 9))
     def a_pack_is_found_damaged(self, number: int) -> None:
@@ -283,9 +274,6 @@ class Interleaved(RuleBasedStateMachine):
                 assert known, f"{manifest.checkpoint_id} uses a pack that was found damaged"
         self.seen.update(manifest.checkpoint_id for manifest in good)
         assert max(self.seen) in {manifest.checkpoint_id for manifest in good}, "the last good one was removed"
-        pointer = Repository(self.store).live(*LIVE)
-        if pointer:
-            assert pointer.manifest_key in objects, "what a live reference shows was removed"
 
     def teardown(self) -> None:
         for actor in self.actors:
@@ -369,8 +357,6 @@ class Race:
         assert found
         for manifest in found:
             assert b"".join(repository.read_archive(manifest)) == (self.folder / f"{manifest.checkpoint_id}.tar").read_bytes()
-        pointer = repository.live(*LIVE)
-        assert pointer is None or pointer.manifest_key in self.store.objects
 
 
 def every(race: Callable[[int, int], bool], most: int = 60) -> None:
@@ -434,23 +420,6 @@ def test_two_collectors_and_an_upload(tmp_path: Path) -> None:
         return made.run(collect(made), steps, made.write("0003", A), collect(made), more)
 
     every(race)
-
-
-def test_a_publication_and_retention_of_the_same_checkpoint(tmp_path: Path) -> None:
-    def publish(made: Race) -> Act:
-        old = Repository(made.store).list_manifests(WORKLOAD, "counter")[-1]
-        return lambda repository: repository.publish_image(old, LIVE[1])
-
-    def race(steps: int, more: int) -> bool:
-        made = Race(tmp_path)
-        return made.run(publish(made), steps, nothing, prune, more)
-
-    def other(steps: int, more: int) -> bool:
-        made = Race(tmp_path)
-        return made.run(prune, steps, nothing, publish(made), more)
-
-    every(race)
-    every(other)
 
 
 def test_a_heal_of_what_is_pruned_and_collected_meanwhile(tmp_path: Path) -> None:

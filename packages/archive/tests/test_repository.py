@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from reprise.archive.cache import PackCache
 from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.facts import BadArchive
+from reprise.archive.images import lineage_of
 from reprise.archive.manifest import Manifest
 from reprise.archive.oci import build_image, digest
 from reprise.archive.repository import Repository
+from reprise.archive.retention import newest_of_each_pod
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members, pagemap
 from reprise.contracts.errors import CheckpointError, NotStored, StoreUnavailable
 from reprise.contracts.model import Target, Workload
@@ -70,7 +73,7 @@ def test_reading_and_publishing_manifests_needs_no_keys(write: Write, store: Mem
     manifest = write()
     without = Repository(store)
     assert without.list_manifests(WORKLOAD, "counter") == [manifest]
-    assert without.publish_image(manifest, "u1").digest
+    assert without.publish(WORKLOAD, "counter", "ck1")[1]
     assert without.prune(WORKLOAD, "counter", 1) == []
     with pytest.raises(KeyUnavailable, match="no keys"):
         without.read_archive(manifest)
@@ -242,7 +245,7 @@ def test_another_workload_whose_name_begins_the_same_is_not_listed_or_pruned(
 
 def test_pruning_and_collecting_free_what_only_the_removed_had(repository: Repository, write: Write, store: MemoryStore) -> None:
     for number, name in enumerate(("ck1", "ck2", "ck3")):
-        repository.publish_image(write(name, build(members(pages=pages(*range(number * 50 + 1, number * 50 + 60))))), "u1")
+        write(name, build(members(pages=pages(*range(number * 50 + 1, number * 50 + 60)))))
     assert repository.prune(WORKLOAD, "counter", 2) == ["ck1"]
     assert not [key for key in store.objects if key.startswith(f"{FOLDER}ck1/")]
     assert repository.prune(WORKLOAD, "counter", 1) == ["ck2"]
@@ -282,63 +285,54 @@ def test_while_a_manifest_cannot_be_read_nothing_is_collected(repository: Reposi
     assert "ck1" in next(iter(done.skipped.values()))
 
 
-def test_what_a_live_reference_shows_is_not_pruned(repository: Repository, write: Write) -> None:
-    repository.publish_image(write("ck1"), "u1")
-    write("ck2")
-    assert repository.prune(WORKLOAD, "counter", 1) == []
-    pointer = repository.live("default", "u1", "counter")
-    assert pointer
-    assert repository.image(pointer)
+def test_each_pods_newest_checkpoint_is_kept_until_the_pod_is_surely_gone(repository: Repository, write: Write) -> None:
+    """Three replicas share what is kept: two that are checkpointed often must not cost the third its only one."""
+    for name, uid in (("ck1", "u1"), ("ck2", "u1"), ("ck3", "u2"), ("ck4", "u3"), ("ck5", "u3")):
+        write(name, target=TARGET.model_copy(update={"pod_uid": uid}))
+    assert repository.prune(WORKLOAD, "counter", 1) == ["ck1", "ck4"]
+    assert [m.checkpoint_id for m in repository.list_manifests(WORKLOAD, "counter")] == ["ck5", "ck3", "ck2"]
 
 
-def test_a_live_reference_moves_forward_and_never_back(repository: Repository, write: Write) -> None:
-    old, new = write("ck1"), write("ck2")
-    first = repository.publish_image(new, "u1")
-    again = repository.publish_image(old, "u1")
-    pointer = repository.live("default", "u1", "counter")
-    assert pointer
-    assert (pointer.checkpoint_id, again.digest) == ("ck2", first.digest)
-    assert first.reference == "localhost:5797/default/u1/counter:live"
-    assert repository.live("default", "u2", "counter") is None
+def test_a_pod_that_was_not_checkpointed_for_longer_than_any_interval_is_gone() -> None:
+    at = datetime(2026, 11, 24, tzinfo=UTC)
+    taken = {"ck1": ("u1", at - timedelta(days=8)), "ck2": ("u2", at - timedelta(days=6)), "ck3": ("u3", at)}
+    assert newest_of_each_pod(taken) == {"ck2", "ck3"}
+    assert newest_of_each_pod({}) == set()
 
 
-def test_two_that_publish_at_once_leave_the_newer(repository: Repository, write: Write, store: MemoryStore) -> None:
-    old, new, done = write("ck1"), write("ck2"), list[str]()
-
-    def step(verb: str, key: str) -> None:
-        if verb in ("create", "replace") and key.startswith("live/") and not done:
-            done.append(key)
-            repository.publish_image(new, "u1")
-
-    store.step = step
-    repository.publish_image(old, "u1")
-    pointer = repository.live("default", "u1", "counter")
-    assert pointer
-    assert pointer.checkpoint_id == "ck2"
-
-
-def test_blobs_are_found_by_digest_after_the_reference_moved_on(repository: Repository, write: Write) -> None:
+def test_a_checkpoints_image_is_named_by_its_id_and_needs_no_record(
+    repository: Repository, write: Write, store: MemoryStore
+) -> None:
     old = write("ck1", build(members(pages=pages(1))))
-    repository.publish_image(old, "u1")
-    repository.publish_image(write("ck2", build(members(pages=pages(2)))), "u1")
+    write("ck2", build(members(pages=pages(2))))
+    before = dict(store.objects)
+    reference, told = repository.publish(WORKLOAD, "counter", "ck1")
+    assert reference == "localhost:5797/default/deployment-counter/counter:ck1"
     image, config = build_image(old)
-    assert repository.blob("default", digest(image)) == image
-    assert repository.blob("default", digest(config)) == config
-    assert repository.blob("default", f"sha256:{old.sha256}") == old
-    assert repository.blob("other", digest(image)) is None
-    assert repository.blob("default", "sha256:../../x") is None
-    repository.publish_image(write("ck3"), "u1")
+    assert told == digest(image)
+    lineage = lineage_of("default", "deployment-counter", "counter")
+    assert repository.image(lineage, "ck1") == repository.image(lineage, told) == image
+    assert repository.blob(lineage, digest(config)) == config
+    assert repository.blob(lineage, f"sha256:{old.sha256}") == old
+    assert repository.blob(lineage_of("other", "deployment-counter", "counter"), digest(image)) is None
+    assert repository.image(lineage, "ck3") is repository.image(lineage, f"sha256:{old.sha256}") is None
+    assert repository.blob(lineage, "sha256:../../x") is None
+    assert store.objects == before
     repository.prune(WORKLOAD, "counter", 1)
-    assert repository.blob("default", digest(image)) is None
-
-
-def test_a_checkpoint_that_retention_removes_is_not_published(repository: Repository, write: Write) -> None:
-    old = write("ck1")
-    write("ck2")
-    repository.prune(WORKLOAD, "counter", 1)
+    assert repository.blob(lineage, digest(image)) is None
     with pytest.raises(NotStored):
-        repository.publish_image(old, "u1")
-    assert repository.live("default", "u1", "counter") is None
+        repository.publish(WORKLOAD, "counter", "ck1")
+
+
+def test_what_older_versions_recorded_of_images_is_collected(repository: Repository, write: Write, store: MemoryStore) -> None:
+    write()
+    records = {"live/default/u1/counter.json", "images/default/00.json", "held/default/a/b/c.u1", "retired/default/a/b/c.1"}
+    store.objects |= dict.fromkeys(records, b"{}")
+    repository.gc(dry_run=True)
+    assert records <= store.objects.keys()
+    repository.gc()
+    assert not records & store.objects.keys()
+    assert repository.list_manifests(WORKLOAD, "counter")
 
 
 def test_the_node_that_took_it_reads_it_without_the_store(tmp_path: Path, write: Write, store: MemoryStore) -> None:

@@ -1,8 +1,9 @@
 """What a checkpoint archive says of itself: whose it is, and what CRIU counted.
 
 An archive is a plain tar of the container runtime's making. CRI-O's members: checkpoint/ (CRIU's images), config.dump,
-spec.dump, stats-dump, dump.log, bind.mounts, rootfs-diff.tar. containerd's have `status` besides. Source: CRI-O
-internal/lib/checkpoint.go, checkpointctl's lib/metadata.go.
+spec.dump, stats-dump, dump.log, bind.mounts, rootfs-diff.tar. containerd's have `status` besides. Those that our engine wrote,
+for either runtime, have `slot.json` (docs/node-files.md). Source: CRI-O internal/lib/checkpoint.go, checkpointctl's
+lib/metadata.go.
 """
 
 import json
@@ -64,6 +65,8 @@ def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
     if missing:
         raise BadArchive(f"it lacks {', '.join(missing)}", subject=name)
     documents = {wanted: _document(file, name, by_path[wanted]) for wanted in DOCUMENTS}
+    if (slot := by_path.get("slot.json")) and slot.regular:
+        documents["slot.json"] = _document(file, name, slot)
     log = by_path.get("dump.log")
     version = CRIU_VERSION.search(read_member(file, log, LOG_HEAD)) if log else None
     return _facts(documents, name, len(members), version[1].decode() if version else "")
@@ -86,12 +89,14 @@ def _facts(documents: dict[str, bytes], name: str, count: int, criu_version: str
     spec = json_object(documents["spec.dump"], "spec.dump", name)
     annotations = spec.get("annotations") if isinstance(spec.get("annotations"), dict) else {}
     crio = any(str(key).startswith("io.kubernetes.cri-o.") for key in annotations or {})
+    told = json_object(documents["slot.json"], "slot.json", name).get("runtime") if "slot.json" in documents else None
+    runtime = told if told in ("cri-o", "containerd") else "cri-o" if crio else "containerd"
 
     def text(key: str) -> str:
         return str(config.get(key) or "")
 
     return ArchiveFacts(
-        runtime="cri-o" if crio else "containerd",
+        runtime=runtime,  # type: ignore[arg-type]
         container_id=text("id"),
         container_name=text("name"),
         base_image=text("rootfsImageName") or text("rootfsImage"),

@@ -5,15 +5,15 @@ archives/<ns>/<kind>.<name>/<container>/<checkpoint id>/manifest.json    written
 packs/<ns>/<kind>.<name>/<container>/<pack id>                           chunks and a footer, encrypted
 intents/<ns>/<kind>.<name>/<container>/<writer id>.json                  an upload that has not ended
 doomed/<ns>/<kind>.<name>/<container>/<pack id>                          will be collected; nobody uses it again
-retired/, held/                                                          the same for checkpoints, see retention.py
 keys/<ns>/tenant.json, keys/<ns>/<kind>.<name>.json                      wrapped keys
-live/<ns>/<live id>/<container>.json                                     what a live reference shows
-images/<ns>/<sha256>.json                                                an image's blob by its digest
 """
 
 from dataclasses import dataclass
 
 from reprise.contracts.model import Workload
+
+OF_OLDER_VERSIONS = ("live/", "images/", "held/", "retired/")
+"""Prefixes of records about images that a pod ran from. Nobody reads them any more."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,6 @@ class Lineage:
         return f"doomed/{self}/"
 
     @property
-    def retired(self) -> str:
-        return f"retired/{self}/"
-
-    @property
-    def held(self) -> str:
-        return f"held/{self}/"
-
-    @property
     def owner(self) -> str:
         """Whose data key it is."""
         return f"{self.namespace}/{self.workload}"
@@ -74,16 +66,6 @@ class Lineage:
 
     def pack(self, pack_id: str) -> str:
         return self.packs + pack_id
-
-
-def live_key(namespace: str, live_id: str, container: str) -> str:
-    return f"live/{namespace}/{live_id}/{container}.json"
-
-
-def image_key(namespace: str, digest: str) -> str:
-    """digest: `sha256:<hex>`, or anything that a client asked for; only hex makes a key."""
-    plain = "".join(c for c in digest.removeprefix("sha256:") if c in "0123456789abcdef")
-    return f"images/{namespace}/{plain}.json"
 
 
 def last(key: str) -> str:

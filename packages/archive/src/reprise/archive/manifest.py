@@ -62,23 +62,3 @@ class Tombstone(BaseModel):
 
     version: Literal[2] = 2
     given_up: Literal[True]
-
-
-class Withdrawn(BaseModel):
-    """In a live pointer's place while it is being removed: nobody writes over it, so that its removal hits no newer one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    withdrawn: Literal[True]
-
-
-class LivePointer(BaseModel):
-    """What a live reference shows now. image_digest of the image manifest, manifest_key of the checkpoint's."""
-
-    model_config = ConfigDict(frozen=True)
-
-    live_id: str
-    pod_uid: str
-    checkpoint_id: str
-    manifest_key: str
-    digest: str

@@ -14,14 +14,13 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def build_image(manifest: Manifest, thin: bytes | None = None) -> tuple[bytes, bytes]:
-    """(image manifest, image config). thin: the layer, if it is not the archive itself.
+def build_image(manifest: Manifest) -> tuple[bytes, bytes]:
+    """(image manifest, image config).
 
     CRI-O looks for the first annotation, containerd for the second; both only on
     the manifest (CRI-O server/container_restore.go, containerd internal/cri/server/container_checkpoint_linux.go).
     """
-    layer = f"sha256:{manifest.sha256}" if thin is None else digest(thin)
-    size = manifest.size if thin is None else len(thin)
+    layer = f"sha256:{manifest.sha256}"
     config = json.dumps(
         {
             "architecture": manifest.architecture,
@@ -37,7 +36,7 @@ def build_image(manifest: Manifest, thin: bytes | None = None) -> tuple[bytes, b
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
         "config": {"mediaType": CONFIG_TYPE, "digest": digest(config), "size": len(config)},
-        "layers": [{"mediaType": LAYER_TYPE, "digest": layer, "size": size}],
+        "layers": [{"mediaType": LAYER_TYPE, "digest": layer, "size": manifest.size}],
         "annotations": {
             "io.kubernetes.cri-o.annotations.checkpoint.name": name,
             "org.criu.checkpoint.container.name": name,

@@ -8,7 +8,7 @@ chunk of pages should rather end, so one that lies costs nothing but good places
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 from reprise.archive.criu import BadImage, PageRun, read_pagemap
 from reprise.archive.facts import read_member
@@ -85,7 +85,7 @@ def mapping_breaks(runs: list[PageRun], size: int, unit: int) -> tuple[int, ...]
     return tuple(breaks)
 
 
-def read_pagemaps(path: Path, members: Iterable[Member]) -> dict[int, list[PageRun]]:
+def read_pagemaps(file: IO[bytes], members: Iterable[Member]) -> dict[int, list[PageRun]]:
     """The runs of each pages-N.img, by N. What cannot be read or is claimed twice is left out."""
     found: dict[int, list[PageRun]] = {}
     budget = MAX_PAGEMAPS
@@ -93,8 +93,7 @@ def read_pagemaps(path: Path, members: Iterable[Member]) -> dict[int, list[PageR
         if PAGEMAP.fullmatch(member.path) and member.regular and member.size <= budget:
             budget -= member.size
             try:
-                with path.open("rb") as file:
-                    number, runs = read_pagemap(read_member(file, member, member.size))
+                number, runs = read_pagemap(read_member(file, member, member.size))
             except BadImage:
                 continue
             found[number] = [] if number in found else runs

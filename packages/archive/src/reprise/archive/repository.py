@@ -1,12 +1,12 @@
-"""The repository of checkpoints: one writer and one reader of archives, retention, and live images. layout.py has the names.
+"""The repository of checkpoints: one writer and one reader of archives, retention, and images. layout.py has the names.
 
-Publishing, listing and pruning need no keys: what they read and write says nothing of a process's memory.
+Listing, pruning and naming images need no keys: what they read and write says nothing of a process's memory.
 """
 
-import os
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from reprise.archive import collector, images
@@ -14,15 +14,16 @@ from reprise.archive.cache import PackCache
 from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
-from reprise.archive.images import Idle, ImageRef
+from reprise.archive.images import ImageRef
 from reprise.archive.keyring import Keyring
-from reprise.archive.layout import Lineage
-from reprise.archive.manifest import LivePointer, Manifest
+from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage
+from reprise.archive.manifest import Manifest
+from reprise.archive.oci import build_image
 from reprise.archive.opened import OpenArchive
 from reprise.archive.pack import PackRef, damaged_pack
 from reprise.archive.packer import Clock
 from reprise.archive.reader import Chunks, read_recipe
-from reprise.archive.retention import Ladder, prune_plan
+from reprise.archive.retention import Ladder, newest_of_each_pod, prune_plan
 from reprise.archive.store import Store
 from reprise.archive.writer import Order, Writer
 from reprise.contracts.errors import DamagedObject, NotStored
@@ -59,7 +60,7 @@ class Repository:
         return self._keyring
 
     def write_archive(self, path: Path, *, checkpoint_id: str, workload: Workload, target: Target, trigger: Trigger) -> Manifest:
-        """Verify the archive, store what of it is new, then commit its manifest.
+        """Verify the archive, store what of it is new, then commit its manifest. path: a slot's folder, or a tar.
 
         Raises BadArchive, CheckpointError, KeyUnavailable. Interrupted, the next call with the same id goes on.
         """
@@ -94,17 +95,17 @@ class Repository:
 
     def list_manifests(self, workload: Workload, container: str) -> list[Manifest]:
         """Good checkpoints, newest first; one whose manifest is damaged is left out."""
-        prefix = Lineage.of(workload, container).archives
-        keys = [entry.key for entry in self.store.list(prefix) if entry.key.endswith("/manifest.json")]
-        found = []
+        return list(self._manifests(Lineage.of(workload, container)))
+
+    def _manifests(self, lineage: Lineage) -> Iterator[Manifest]:
+        keys = [entry.key for entry in self.store.list(lineage.archives) if entry.key.endswith("/manifest.json")]
         for key in sorted(keys, reverse=True):
             try:
                 manifest = collector.parse(self.store.get(key), key)
             except (DamagedObject, NotStored):
                 continue
             if manifest:
-                found.append(manifest)
-        return found
+                yield manifest
 
     def lineages(self, namespace: str) -> list[Lineage]:
         """Of what anything is stored in this namespace."""
@@ -112,58 +113,47 @@ class Repository:
         keys = (entry.key.removeprefix(prefix).split("/") for entry in self.store.list(f"{prefix}{namespace}/"))
         return [Lineage(*found) for found in sorted({(key[0], key[1], key[2]) for key in keys if len(key) > 3})]
 
-    def publish_image(self, manifest: Manifest, live_id: str) -> ImageRef:
-        """Make the checkpoint an image and let the live reference show it; it never moves back in time."""
-        return images.publish(self.store, manifest, live_id)
+    def publish(self, workload: Workload, container: str, checkpoint_id: str) -> tuple[str, str]:
+        """The reference and digest of the image that any node's registry makes of this checkpoint.
 
-    def live(self, namespace: str, live_id: str, container: str) -> LivePointer | None:
-        """What the live reference shows; None if there is none."""
-        return images.live(self.store, namespace, live_id, container)
+        Raises NotStored if it is not there, DamagedObject.
+        """
+        manifest = self.find(workload, container, checkpoint_id)
+        if manifest is None:
+            raise NotStored("it was pruned, or never committed", subject=f"checkpoint {checkpoint_id} of {workload}")
+        image = images.image_of(manifest)
+        return image.reference, image.digest
 
-    def idle_references(self, least: timedelta) -> list[Idle]:
-        """The live references that have not moved for so long."""
-        return images.idle(self.store, least)
+    def image(self, lineage: Lineage, reference: str) -> bytes | None:
+        """The image manifest of a checkpoint, by its id or by the image's digest; None if there is none. Raises DamagedObject."""
+        if ":" in reference:
+            found = self.blob(lineage, reference)
+            return found if isinstance(found, bytes) else None
+        key = lineage.manifest(reference)
+        with contextlib.suppress(NotStored):
+            manifest = collector.parse(self.store.get(key), key)
+            return build_image(manifest)[0] if manifest else None
+        return None
 
-    def withdraw_reference(self, found: Idle) -> bool:
-        """Remove a live reference, not what it shows; False if it has moved on since it was found."""
-        return images.withdraw(self.store, found)
-
-    def image(self, pointer: LivePointer) -> bytes:
-        """The image manifest that a live reference shows."""
-        return images.image(self.store, pointer)
-
-    def blob(self, namespace: str, wanted: str) -> bytes | Manifest | None:
-        """By digest: bytes of an image's manifest or config, or the manifest whose archive is the layer."""
-        return images.blob(self.store, namespace, wanted)
+    def blob(self, lineage: Lineage, wanted: str) -> bytes | Manifest | None:
+        """By digest: bytes of an image's manifest or config, or the manifest whose archive is the layer; newest first."""
+        found = (images.blob_of(manifest, wanted) for manifest in self._manifests(lineage))
+        return next((blob for blob in found if blob is not None), None)
 
     def prune(self, workload: Workload, container: str, keep: int, ladder: Ladder = ()) -> list[str]:
-        """Remove all but the newest `keep` good checkpoints and the ladder's; never the last, nor one that a live
-        reference shows (each replica's newest is another pod's). Returns the ids removed.
+        """Remove all but the newest `keep` good checkpoints and the ladder's; never the last, nor the newest of another pod
+        (each replica's is its own). Returns the ids removed.
 
         The manifest goes first: what is half removed is no checkpoint any more. gc() frees its packs.
         """
-        lineage = Lineage.of(workload, container)
         # Only those whose manifest can be read count as good: a damaged newest one must not cost the last good one.
         manifests = {m.checkpoint_id: m for m in self.list_manifests(workload, container)}
         doomed = prune_plan({name: m.taken_at for name, m in manifests.items()}, keep, ladder)
-        if doomed:
-            spared = images.in_use(self.store, lineage)
-            doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in spared]
-        return [name for name in doomed if self._retire(lineage, manifests[name])]
-
-    def _retire(self, lineage: Lineage, manifest: Manifest) -> bool:
-        """First marked, then looked once more who holds it: images.publish() does it the other way round."""
-        name = manifest.checkpoint_id
-        mark = f"{lineage.retired}{name}.{os.urandom(8).hex()}"
-        self.store.put(mark, b"")
-        spared = name in images.in_use(self.store, lineage)
-        if not spared:
-            collector.remove(self.store, manifest)
-            images.withdraw_blobs(self.store, manifest)
-            for entry in self.store.list(f"{lineage.retired}{name}."):
-                self.store.delete(entry.key)
-        self.store.delete(mark)
-        return not spared
+        spared = newest_of_each_pod({name: (m.target.pod_uid, m.taken_at) for name, m in manifests.items()})
+        doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in spared]
+        for name in doomed:
+            collector.remove(self.store, manifests[name])
+        return doomed
 
     def prefetch(self, manifest: Manifest) -> int:
         """Fetch the packs that the cache lacks, as far as there is room. Returns the bytes fetched."""
@@ -209,6 +199,8 @@ class Repository:
         done = Collected()
         for lineage in collector.lineages(self.store):
             collector.collect(self.store, lineage, now or datetime.now(UTC), dry_run=dry_run, done=done)
+        for entry in () if dry_run else [entry for prefix in OF_OLDER_VERSIONS for entry in self.store.list(prefix)]:
+            self.store.delete(entry.key)
         return done
 
     def rewrap_keys(self, namespace: str = "") -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+POD_GONE_AFTER = timedelta(days=7)
 EPOCH = datetime(1970, 1, 1).astimezone()
 Ladder = tuple[tuple[timedelta, int], ...]
 
@@ -33,3 +34,16 @@ def prune_plan(taken_at: Mapping[str, datetime], keep: int, ladder: Ladder = ())
             seen.setdefault((taken_at[checkpoint_id] - EPOCH) // period, checkpoint_id)
         kept.update(list(seen.values())[:count])
     return [checkpoint_id for checkpoint_id in reversed(newest_first) if checkpoint_id not in kept]
+
+
+def newest_of_each_pod(taken: Mapping[str, tuple[str, datetime]]) -> set[str]:
+    """Each pod's newest checkpoint: a replica's is of no other's use. taken: pod's UID and time, by id.
+
+    Of pods that have not been checkpointed for a week longer than the newest, none: an interval is at most that long, so these
+    are gone.
+    """
+    newest: dict[str, str] = {}
+    for checkpoint_id in sorted(taken, reverse=True):
+        newest.setdefault(taken[checkpoint_id][0], checkpoint_id)
+    last = max((at for _, at in taken.values()), default=EPOCH)
+    return {checkpoint_id for checkpoint_id in newest.values() if last - taken[checkpoint_id][1] <= POD_GONE_AFTER}

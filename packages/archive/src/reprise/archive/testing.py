@@ -5,6 +5,7 @@ import json
 import struct
 import tarfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from reprise.archive.criu import IMG_COMMON_MAGIC, IMG_SERVICE_MAGIC, PAGEMAP_MAGIC, STATS_MAGIC
@@ -15,7 +16,7 @@ from reprise.archive.crypto import KeyUnavailable, Wrapped
 from reprise.archive.inspector import MAGICS
 from reprise.archive.memory import MemoryStore
 
-__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "stats", "tasks"]
+__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "slot_members", "stats", "tasks", "write_slot"]
 
 
 def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
@@ -87,6 +88,25 @@ def build(contents: dict[str, bytes] | None = None, extra: Iterable[tuple[str, b
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return out.getvalue()
+
+
+def slot_members(
+    container_id: str = "c1", name: str = "counter", pages: bytes = b"", *, runtime: str = "cri-o", checkpoint_id: str = "ck1"
+) -> dict[str, bytes]:
+    """What the engine writes into a slot (docs/node-files.md)."""
+    found = members(container_id, name, pages, crio=runtime == "cri-o")
+    told = {"version": 1, "checkpoint_id": checkpoint_id, "container": name, "container_id": container_id, "runtime": runtime}
+    left_out = ("bind.mounts", "status")
+    return {key: data for key, data in found.items() if key not in left_out} | {"slot.json": json.dumps(told).encode()}
+
+
+def write_slot(path: Path, contents: dict[str, bytes] | None = None, *, runtime: str = "cri-o", reverse: bool = False) -> Path:
+    """A slot's folder of these members, named by its checkpoint; returns its path."""
+    found = slot_members(runtime=runtime, checkpoint_id=path.name) if contents is None else contents
+    for name in sorted(found, reverse=reverse):
+        (path / name).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (path / name).write_bytes(found[name])
+    return path
 
 
 class FixedKeys:

@@ -4,6 +4,7 @@ Two cores are kept busy with bounded memory: one thread scans the units, then tw
 into packs, while two upload full ones; beside all that one makes the sha256 of the file.
 """
 
+import contextlib
 import platform
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from reprise.archive.cache import PackCache
 from reprise.archive.crypto import Cipher, derive
-from reprise.archive.facts import ArchiveFacts, BadArchive, read_facts
+from reprise.archive.facts import ArchiveFacts, BadArchive, facts_of
 from reprise.archive.intents import Intent, declare, new_writer_id, read_intents, withdraw
 from reprise.archive.keyring import Keyring
 from reprise.archive.known import Stored, bases, load, usable
@@ -26,9 +27,10 @@ from reprise.archive.packer import Clock, Packer, Placed
 from reprise.archive.plan import Span, cut_plan, read_pagemaps
 from reprise.archive.recipe import CHUNK_ROW, RUN_ROW, UNIT_ROW, ZEROS, Recipe, Rows, encode_recipe
 from reprise.archive.resolve import CHUNK, Resolved, Units, resolve, runs
-from reprise.archive.scan import read_exactly, scan
+from reprise.archive.scan import scan
+from reprise.archive.source import ArchiveSource, file_of, open_source
 from reprise.archive.store import Store
-from reprise.archive.tarindex import index_tar
+from reprise.archive.tarindex import index_file
 from reprise.archive.tracing import step, traceparent
 from reprise.contracts.errors import CheckpointError
 from reprise.contracts.events import Trigger
@@ -41,7 +43,7 @@ RECIPE = b"recipe"
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be stored, and as what."""
+    """What is to be stored, and as what. path: a slot's folder, or a tar."""
 
     path: Path
     checkpoint_id: str
@@ -63,19 +65,22 @@ class Writer:
 
     def write(self, order: Order, manifests: list[Manifest]) -> Manifest:
         """manifests: the lineage's good ones, newest first."""
-        before = _state(order.path)
+        with contextlib.closing(open_source(order.path)) as source:
+            return self._write(order, source, manifests)
+
+    def _write(self, order: Order, source: ArchiveSource, manifests: list[Manifest]) -> Manifest:
         with step("parse"):
-            facts, plan = _parse(order)
+            facts, plan = _parse(order, source)
         lineage, writer_id = order.lineage, new_writer_id()
         with step("chunk"):
-            scanned = scan(order.path, plan, self._keyring.page_key(lineage))
+            scanned = scan(source, plan, self._keyring.page_key(lineage))
             data_key = self._keyring.data_key(lineage, create=True)
             stored = self._known(order, writer_id, manifests, data_key)
             resolved = resolve(scanned.units, stored.known)
         with step("upload"):
-            places, packs = self._store_new(order, writer_id, data_key, scanned.units, resolved)
+            places, packs = self._store_new(order, source, writer_id, data_key, scanned.units, resolved)
             sha256 = scanned.sha256.result()
-        if _state(order.path) != before:
+        if not source.is_unchanged():
             raise BadArchive("it changed while it was read", subject=order.path.name)
         with step("commit"):
             recipe, used = _recipe(scanned.units, resolved, stored, places, packs)
@@ -104,7 +109,7 @@ class Writer:
         return {name: PackRef(id=name, size=size, footer=0) for name, size in entries if name.partition("-")[0] in dead}
 
     def _store_new(
-        self, order: Order, writer_id: str, data_key: bytes, units: Units, resolved: Resolved
+        self, order: Order, source: ArchiveSource, writer_id: str, data_key: bytes, units: Units, resolved: Resolved
     ) -> tuple[list[Placed], list[PackRef]]:
         """Where each new chunk lies, and the packs they are in."""
         lineage = order.lineage
@@ -121,12 +126,11 @@ class Writer:
         lock = threading.Lock()
 
         def work() -> None:
-            with order.path.open("rb", buffering=0) as file:
-                buffer = memoryview(bytearray(CHUNK))
-                for number, (begin, end) in _drain(todo, lock):
-                    wanted = resolved.stored[begin:end]
-                    plain = _read_units(file.fileno(), offsets[wanted], units.sizes[wanted], buffer)
-                    places[number] = packer.add(plain, _unit_rows(units, wanted))
+            buffer = memoryview(bytearray(CHUNK))
+            for number, (begin, end) in _drain(todo, lock):
+                wanted = resolved.stored[begin:end]
+                plain = _read_units(source, offsets[wanted], units.sizes[wanted], buffer)
+                places[number] = packer.add(plain, _unit_rows(units, wanted))
 
         try:
             with ThreadPoolExecutor(WORKERS, "chunk") as pool:
@@ -152,12 +156,13 @@ class Writer:
         withdraw(store, lineage, writer_id_of(manifest))
 
 
-def _parse(order: Order) -> tuple[ArchiveFacts, list[Span]]:
+def _parse(order: Order, source: ArchiveSource) -> tuple[ArchiveFacts, list[Span]]:
     """What the archive says of itself, and where it is cut."""
-    members = index_tar(order.path)
-    facts = read_facts(order.path, members)
-    _require_container(order, facts)
-    return facts, cut_plan(members, order.path.stat().st_size, read_pagemaps(order.path, members))
+    with file_of(source) as file:
+        members = index_file(file, source.name)
+        facts = facts_of(file, source.name, members)
+        _require_container(order, facts)
+        return facts, cut_plan(members, source.size, read_pagemaps(file, members))
 
 
 _NOTHING = load([], None, None, b"", None)  # type: ignore[arg-type]
@@ -173,14 +178,14 @@ def _drain(todo: Iterator[tuple[int, tuple[int, int]]], lock: threading.Lock) ->
         yield item
 
 
-def _read_units(fd: int, offsets: np.ndarray, sizes: np.ndarray, buffer: memoryview) -> memoryview:
-    """The units one after another; those that lie together in the file are read together."""
+def _read_units(source: ArchiveSource, offsets: np.ndarray, sizes: np.ndarray, buffer: memoryview) -> memoryview:
+    """The units one after another; those that lie together are read together."""
     apart = np.flatnonzero(offsets[1:] != offsets[:-1] + sizes[:-1]) + 1
     begins = np.concatenate(([0], apart))
     lengths = np.add.reduceat(sizes, begins)
     at = 0
     for offset, length in zip(offsets[begins].tolist(), lengths.tolist(), strict=True):
-        read_exactly(fd, buffer[at : at + length], offset)
+        source.read_into(buffer[at : at + length], offset)
         at += length
     return buffer[:at]
 
@@ -277,8 +282,3 @@ def _require_container(order: Order, facts: ArchiveFacts) -> None:
             reason="OtherContainer",
             remedy="nothing: the next checkpoint will be of the new container",
         )
-
-
-def _state(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns

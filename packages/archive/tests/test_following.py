@@ -1,9 +1,6 @@
-"""Files that are brought from one checkpoint to the next, and the thin image whose links lead to them."""
+"""Files of pages that are brought from one checkpoint to the next."""
 
-import io
 import os
-import posixpath
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -14,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprise.archive.identity import PAGE, Identities
 from reprise.archive.manifest import Manifest
+from reprise.archive.opened import OpenArchive
 from reprise.archive.repository import Repository
+from reprise.archive.tarindex import Member, index_file
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members
-from reprise.archive.thin import CLIMB, link_to, page_files, thin_layer
 from reprise.contracts.model import Target, Workload
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -26,6 +24,11 @@ Write = Callable[..., Manifest]
 
 def archive_of(pages: bytes) -> bytes:
     return build(members() | {"checkpoint/pages-1.img": pages})
+
+
+def pages_of(opened: OpenArchive) -> Member:
+    with opened.file() as file:
+        return next(member for member in index_file(file, "archive") if member.path == "checkpoint/pages-1.img")
 
 
 @pytest.fixture
@@ -45,15 +48,14 @@ def test_a_file_is_made_and_then_brought_to_the_next_checkpoint_by_what_differs(
     first = b"".join(bytes([n]) * PAGE for n in range(64))
     second = first[: 10 * PAGE] + b"x" * PAGE + first[11 * PAGE : 60 * PAGE] + bytes(8 * PAGE)
     opened = repository.open(write("ck1", archive_of(first)))
-    pages = page_files(opened, 1)
-    held, written = opened.write_pages(pages["pages-1.img"], fd, None)
+    held, written = opened.write_pages(pages_of(opened), fd, None)
     assert content(fd) == first
     assert written == 63 * PAGE  # the page of zeros is a hole
     opened = repository.open(write("ck2", archive_of(second)))
-    held, written = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)
+    held, written = opened.write_pages(pages_of(opened), fd, held)
     assert content(fd) == second
     assert written == PAGE + 4 * PAGE  # the changed page, and four that are zeros now; what the file grew by is a hole
-    assert opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)[1] == 0
+    assert opened.write_pages(pages_of(opened), fd, held)[1] == 0
 
 
 page = st.sampled_from([bytes(PAGE), *(bytes([n]) * PAGE for n in range(1, 5)), bytes(range(256)) * 16])
@@ -74,7 +76,7 @@ def test_any_sequence_of_checkpoints_is_followed_exactly(
                 path, checkpoint_id=f"ck{number}", workload=WORKLOAD, target=TARGET, trigger="interval"
             )
             opened = repository.open(manifest)
-            held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], file.fileno(), held)
+            held, _ = opened.write_pages(pages_of(opened), file.fileno(), held)
             assert content(file.fileno()) == b"".join(pages)
 
 
@@ -87,9 +89,9 @@ def test_pages_that_lie_elsewhere_are_moved_and_not_written_again(repository: Re
     first = numbered(range(2000))
     second = numbered([*range(100), 7001, 7002, 7003, *range(100, 999), 7004, *range(1000, 1500), *range(1600, 2000)])
     opened = repository.open(write("ck1", archive_of(first)))
-    held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, None)
+    held, _ = opened.write_pages(pages_of(opened), fd, None)
     opened = repository.open(write("ck2", archive_of(second)))
-    _, written = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)
+    _, written = opened.write_pages(pages_of(opened), fd, held)
     assert content(fd) == second
     assert written == 4 * PAGE
 
@@ -99,9 +101,9 @@ def test_where_the_filesystem_cannot_move_pages_they_are_written(repository: Rep
     fd = os.memfd_create("pages")  # on tmpfs
     try:
         opened = repository.open(write("ck1", archive_of(first)))
-        held, _ = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, None)
+        held, _ = opened.write_pages(pages_of(opened), fd, None)
         opened = repository.open(write("ck2", archive_of(second)))
-        _, written = opened.write_pages(page_files(opened, 1)["pages-1.img"], fd, held)
+        _, written = opened.write_pages(pages_of(opened), fd, held)
         assert content(fd) == second
         assert written == len(second)
     finally:
@@ -133,42 +135,3 @@ def test_moves_lead_from_any_order_of_pages_to_any_other(before: list[int], afte
 
 def identities_of(pages: list[int]) -> Identities:
     return np.array([(2, number + 1) for number in pages], np.uint64).reshape(-1, 2)
-
-
-def test_a_thin_layer_holds_everything_but_pages_and_the_dumps_log(repository: Repository, write: Write) -> None:
-    opened = repository.open(write("ck1", archive_of(os.urandom(20 * PAGE))))
-    pages = page_files(opened, 1)
-    layer = thin_layer(opened, pages, "/var/lib/reprise/slots/a")
-    assert layer is not None
-    assert len(layer) < 20 * PAGE
-    with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
-        found = {info.name: info for info in tar}
-        config = tar.extractfile("config.dump")
-        assert config is not None
-        assert config.read() == members()["config.dump"]
-    assert set(found) == (set(members()) - {"dump.log"}) | {"checkpoint/.up"}
-    assert found["checkpoint/pages-1.img"].issym()
-    assert found["checkpoint/pages-1.img"].linkname == link_to("/var/lib/reprise/slots/a/pages-1.img")
-
-
-def test_a_links_letters_stay_inside_and_its_way_leads_to_the_node(tmp_path: Path) -> None:
-    """containers/storage judges by the letters, the kernel follows the links."""
-    folder = tmp_path / "overlay-containers/id/userdata/checkpoint"
-    folder.mkdir(parents=True)
-    assert posixpath.normpath(posixpath.join("/checkpoint", link_to("/a/b"))) == "/checkpoint/a/b"
-    (folder / ".up").symlink_to(".")
-    real = tmp_path / "slots/pages-1.img"
-    real.parent.mkdir()
-    real.write_text("pages")
-    (folder / "pages-1.img").symlink_to(link_to(str(real)))
-    assert (folder / "pages-1.img").read_text() == "pages"
-    assert CLIMB + 1 < 40, "the kernel follows at most forty links"
-
-
-@pytest.mark.parametrize("least", [64 * PAGE + 1, 1 << 30])
-def test_a_small_process_is_not_made_thin(repository: Repository, write: Write, least: int) -> None:
-    assert page_files(repository.open(write("ck1", archive_of(bytes([1]) * 64 * PAGE))), least) == {}
-
-
-def test_a_page_image_that_is_not_whole_pages_is_not_made_thin(repository: Repository, write: Write) -> None:
-    assert page_files(repository.open(write("ck1", archive_of(b"x" * (PAGE + 1)))), 1) == {}
