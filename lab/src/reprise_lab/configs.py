@@ -67,7 +67,7 @@ authorization: {{mode: Webhook}}
 tlsCertFile: /lab/pki/{name}.crt
 tlsPrivateKeyFile: /lab/pki/{name}.key
 cgroupDriver: cgroupfs
-{CGROUP_FIELDS[kind.cgroup]}localStorageCapacityIsolation: false
+{CGROUP_FIELDS[kind.cgroup]}localStorageCapacityIsolation: {str(kind.runtime is Runtime.CONTAINERD).lower()}
 oomScoreAdj: 0          # no CAP_SYS_RESOURCE: it cannot go below its parent's
 maxOpenFiles: 20000
 failSwapOn: false

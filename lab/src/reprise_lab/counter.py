@@ -3,18 +3,26 @@
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from reprise.contracts.annotations import CHECKPOINT_NOW
 from reprise.contracts.model import now
 
 from reprise_lab import listing
+from reprise_lab.node import Node
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, kubectl, poll
 from reprise_lab.witness import ask
 
 EXAMPLE = CHECKOUT / "examples/counter"
-LIVE = "localhost:5797/"
+SLOTS = "var/lib/reprise/slots"
+"""On a node: where the engine's checkpoints lie (docs/node-files.md)."""
+GROWS = {"LOG_FILE": "/data/log"}
+"""The environment of one that appends to a file on an emptyDir: CRIU does not restore a process whose open file has grown."""
+PLAIN = {"reprise.dev/mode": "off"}
+"""The annotations of one that is not protected."""
+Kind = Literal["Deployment", "StatefulSet", "Pod"]
 ENDED = ("completed", "abandoned", "stepped-aside")
 """How a failover of the console's can end."""
 LINGERS = {"LINGER_S": "2"}
@@ -22,10 +30,11 @@ LINGERS = {"LINGER_S": "2"}
 
 
 def deploy(
-    namespace: str, *, annotations: Mapping[str, str | None] | None = None, env: dict[str, str] | None = None
+    namespace: str, *, annotations: Mapping[str, str | None] | None = None, env: dict[str, str] | None = None,
+    kind: Kind = "Deployment", container: Mapping[str, Any] | None = None, pod: Mapping[str, Any] | None = None,
 ) -> None:  # fmt: skip
-    """A fresh counter in a namespace of its own; annotations (None removes one) and env override the example's. Returns when it
-    serves.
+    """A fresh counter in a namespace of its own; annotations (None removes one), env, and fields of the container's and the
+    pod's spec override the example's. Returns when it serves.
     """
     remove(namespace)
     kubectl("create", "namespace", namespace)
@@ -33,12 +42,35 @@ def deploy(
     deployment = next(item for item in made["items"] if item["kind"] == "Deployment")
     told = deployment["metadata"]["annotations"] | (annotations or {})
     deployment["metadata"]["annotations"] = {name: value for name, value in told.items() if value is not None}
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    container["env"] = [{"name": k, "value": v} for k, v in (env or {}).items()]
+    spec = deployment["spec"]["template"]["spec"]
+    [made_container] = spec["containers"]
+    made_container["env"] = [{"name": k, "value": v} for k, v in (env or {}).items()]
     if env and "BALLOON_MIB" in env:  # its checkpoint's pause would outlast the kubelet's patience: CHANGELOG, known limits
-        container["livenessProbe"]["failureThreshold"] = 60
+        made_container["livenessProbe"]["failureThreshold"] = 60
+    if env and "LOG_FILE" in env:
+        folder = str(PurePosixPath(env["LOG_FILE"]).parent)
+        made_container.setdefault("volumeMounts", []).append({"name": "grows", "mountPath": folder})
+        spec.setdefault("volumes", []).append({"name": "grows", "emptyDir": {}})
+    made_container |= container or {}
+    spec |= pod or {}
+    made["items"] = [item for item in made["items"] if item is not deployment] + [_of_kind(deployment, kind)]
     kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(made))
-    kubectl("-n", namespace, "rollout", "status", "deployment/counter", "--timeout=60s")
+    if kind == "Pod":
+        kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/counter", "--timeout=60s")
+    else:
+        kubectl("-n", namespace, "rollout", "status", f"{kind.lower()}/counter", "--timeout=60s")
+
+
+def _of_kind(deployment: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """The same pod, owned by something else, or by nobody."""
+    if kind == "Pod":
+        template = deployment["spec"]["template"]
+        meta = template["metadata"] | {"name": "counter", "annotations": deployment["metadata"]["annotations"]}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
+    if kind == "StatefulSet":
+        spec = {name: deployment["spec"][name] for name in ("replicas", "selector", "template")}
+        return deployment | {"kind": kind, "spec": spec | {"serviceName": "counter"}}
+    return deployment
 
 
 def remove(namespace: str, *, wait: bool = True) -> None:
@@ -66,20 +98,36 @@ def state(namespace: str) -> dict[str, Any]:
     return said
 
 
-def armed(namespace: str) -> bool:
-    """Whether it serves from its live reference, and what brought it there is over: it answers while the runtime is still
-    at its restore.
-    """
+def protected(namespace: str) -> bool:
+    """Whether its pod serves, a good checkpoint of that pod is live on its node, and no failover of it is under way."""
     found = pods(namespace)
-    if len(found) != 1 or not found[0]["spec"]["containers"][0]["image"].startswith(LIVE):
+    if len(found) != 1 or not ask(found[0]["status"].get("podIP", "")):
         return False
-    if not ask(found[0]["status"].get("podIP", "")):
+    rows = console(f"checkpoints?namespace={namespace}&state=stored&limit=10")
+    if not any(row["pod"] == found[0]["metadata"]["name"] and row["held_at"] for row in rows):
         return False
     return all(row["state"] in ENDED for row in console(f"failovers?namespace={namespace}"))
 
 
-def wait_armed(namespace: str, seconds: float = 40) -> None:
-    poll(seconds, lambda: armed(namespace), f"the counter in {namespace} to be armed", 0.1)
+def wait_protected(namespace: str, seconds: float = 40) -> None:
+    poll(seconds, lambda: protected(namespace), f"the counter in {namespace} to be protected", 0.1)
+
+
+def slot(namespace: str, name: str = "live") -> Path:
+    """A checkpoint of its pod as it lies on its node; name: `live`, `previous` or a checkpoint's id."""
+    found = pod(namespace)
+    folder = Node(found["spec"]["nodeName"]).root / SLOTS / namespace / found["metadata"]["uid"] / "counter"
+    link = folder / name
+    return folder / link.readlink().name if link.is_symlink() else link
+
+
+def damage(namespace: str, name: str = "live") -> str:
+    """Cut a checkpoint's memory in half where it lies, as a bad disk would; returns its id."""
+    found = slot(namespace, name)
+    for pages in (found / "checkpoint").glob("pages-*.img"):
+        with pages.open("r+b") as file:
+            file.truncate(pages.stat().st_size // 2)
+    return found.name
 
 
 def console(path: str, seconds: float = 20) -> list[dict[str, Any]]:
@@ -99,12 +147,12 @@ def console(path: str, seconds: float = 20) -> list[dict[str, Any]]:
 
 
 def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dict[str, Any]:
-    """The newest stored checkpoint whose id is later than `after`."""
+    """The newest checkpoint whose id is later than `after` that is in the store and live on its node."""
     found: list[dict[str, Any]] = []
 
     def newer() -> bool:
         rows = console(f"checkpoints?namespace={namespace}&state=stored&limit=1")
-        found[:] = [row for row in rows if row["checkpoint_id"] > after and row["pull_s"] is not None]
+        found[:] = [row for row in rows if row["checkpoint_id"] > after and row["held_at"] and row["stored_at"]]
         return bool(found)
 
     poll(seconds, newer, f"a checkpoint of {namespace}", 0.1)

@@ -16,7 +16,7 @@ from reprise_lab import containerd, kind, network
 from reprise_lab.configs import files
 from reprise_lab.kind import Runtime
 from reprise_lab.paths import CGROUP, CONTROLLERS, HOME, NETNS, NODES, PACKAGE, PKI, RUN
-from reprise_lab.shell import LabError, children, daemon, gone, kill, kubectl, pid_of, poll, run, stop, write_pid
+from reprise_lab.shell import LabError, children, daemon, gone, kill, kubectl, pid_of, poll, stop, write_pid
 
 COMPONENTS = (*Runtime, "kubelet", "kube-proxy")
 """A node runs one of the runtimes."""
@@ -78,6 +78,7 @@ class Node:
         stop(f"{self.name}/init", signal.SIGKILL)
         for component in COMPONENTS:
             stop(f"{self.name}/{component}", signal.SIGKILL)
+        remove_cgroups(self.name)  # a kernel that starts anew has none; the kubelet would look for their containers
 
     def _thawed(self) -> bool:
         """What is frozen, as in the middle of a checkpoint, does not die of a SIGKILL before it is thawed."""
@@ -177,15 +178,15 @@ class Node:
         return False
 
 
-def remove_cgroups() -> None:
-    """Bottom up; a cgroup whose last process was just killed may need a moment."""
+def remove_cgroups(name: str = "") -> None:
+    """The lab's, or a node's. Bottom up; a cgroup whose last process was just killed may need a moment."""
     for controller in CONTROLLERS:
-        top = CGROUP / controller / NETNS
+        top = CGROUP / controller / NETNS / name
         end = time.monotonic() + 5
         while top.exists() and time.monotonic() < end:
-            for folder in sorted((p for p in top.rglob("*") if p.is_dir()), key=lambda p: -len(p.parts)):
-                run("rmdir", folder, check=False)
-            run("rmdir", top, check=False)
+            for folder in (*sorted((p for p in top.rglob("*/")), key=lambda p: -len(p.parts)), top):
+                with suppress(OSError):
+                    folder.rmdir()
             if top.exists():
                 time.sleep(0.05)
 
