@@ -22,7 +22,9 @@ CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint con
         (500, CRIU_BODY, "Error: Some file locks are hold by dumping tasks! You can try --file-locks", "FileLocks", "file-locks"),
         (500, CRIU_BODY, "Error (criu/cr-dump.c:389): Can't get rlimit 0: Operation not permitted", "NoSysResource", "root"),
         (500, CRIU_BODY, "Error: something new", "CriuFailed", "criu.org"),
-        (500, CRIU_BODY, None, "CriuFailed", "dump.log"),
+        (500, CRIU_BODY, None, "CriuFailed", "deploy/node"),
+        (500, "context deadline exceeded", "In-flight connection (l) for 1f", "InFlightConnection", "skip-in-flight"),
+        (500, "unknown method CheckpointContainer for service runtime.v1.RuntimeService", None, "RuntimeTooOld", "2.0"),
         (503, "busy", None, "KubeletError", "log"),
     ],
 )

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from reprise.checkpointer import handlers as handlers_module
 from reprise.checkpointer.decide import Failure
+from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
+from reprise.checkpointer.testing import STUB, Machine, fails
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import Target, Workload
@@ -19,16 +21,16 @@ WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 
 
-class Node:
-    """Its kubelet and its clocks."""
+class Node(Machine):
+    """With clocks."""
 
     def __init__(self) -> None:
-        self.taken, self.monotonic_s, self.wall_s = 0, 100.0, 1_790_000_000.0
-        self.answer: str | Failure = "/var/lib/kubelet/checkpoints/checkpoint-1.tar"
+        super().__init__()
+        self.monotonic_s, self.wall_s = 100.0, 1_790_000_000.0
 
-    async def checkpoint(self, _namespace: str, _target: Target) -> str | Failure:
-        self.taken += 1
-        return self.answer
+    @property
+    def taken(self) -> int:
+        return self.story.count("kubelet")
 
     def monotonic(self) -> float:
         return self.monotonic_s
@@ -63,7 +65,7 @@ def handlers(node: Node, server: MemoryServer) -> Handlers:
     container = ProtectedContainer("counter", "localhost/counter:1", "c1", running=True)
     pod = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
                        (container,), "u1")  # fmt: skip
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), node, Recorder(), SimpleNamespace())
+    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), Dumping(node, node, node, 120.0), Recorder())
     return Handlers(*parts)
 
 
@@ -134,3 +136,53 @@ async def test_a_wall_clock_that_jumps_does_not_stop_the_checkpoints(handlers: H
     node.wall_s += jump_s
     await handlers.on_due(due("ck2", datetime.now(UTC) - timedelta(seconds=jump_s)))
     assert node.taken == 2
+
+
+async def test_what_is_told_names_the_slot_and_how_long_the_process_could_not_run(
+    handlers: Handlers, server: MemoryServer
+) -> None:
+    await handlers.on_due(due("ck1"))
+    event: Any = server.events["taken-ck1"]
+    assert (event.slot, event.pause_s, event.archive_path, event.held) == ("default/u1/counter/ck1", 0.14, STUB, False)
+
+
+async def test_a_checkpoint_of_a_process_that_is_ill_afterwards_names_the_slot_to_be_removed(
+    handlers: Handlers, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter(["", "connection refused"])
+
+    async def healthy(*_: object) -> str:
+        return next(told)
+
+    monkeypatch.setattr(handlers, "_healthy", healthy)
+    await handlers.on_due(due("ck1"))
+    event: Any = server.events["failed-ck1"]
+    assert (event.reason, event.slot, event.archive_path) == ("UnhealthyAfter", "default/u1/counter/ck1", STUB)
+
+
+async def test_what_passes_by_itself_is_tried_once_more_and_what_is_to_be_held_is_not(
+    handlers: Handlers, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def at_once(_seconds: float) -> None: ...
+
+    monkeypatch.setattr(handlers_module.asyncio, "sleep", at_once)
+    node.engine = fails("Error (criu/sk-inet.c): In-flight connection (l) for 1f")
+    await handlers.on_due(due("ck1"))
+    assert node.taken == 2
+    node.passes(60)
+    await handlers.on_due(due("ck2").model_copy(update={"hold": True, "trigger": "move"}))
+    assert node.taken == 3
+
+
+async def test_while_its_process_stands_still_for_a_move_what_is_due_is_skipped(
+    handlers: Handlers, node: Node, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await handlers.on_due(due("ck1").model_copy(update={"hold": True, "trigger": "move"}))
+    node.passes(60)
+
+    async def ill(*_: object) -> str:
+        return "timeout"
+
+    monkeypatch.setattr(handlers, "_healthy", ill)
+    await handlers.on_due(due("ck2"))
+    assert list(server.events) == ["taken-ck1", "skipped-ck2"]

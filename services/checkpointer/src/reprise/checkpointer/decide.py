@@ -10,13 +10,22 @@ LEAST_OF_INTERVAL = 0.25
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a checkpoint does not count. retry: worth one more try at once. archive_path: what was taken all the same."""
+    """Why a checkpoint does not count. retry: worth one more try at once. archive_path, slot: what is there all the same."""
 
     reason: str
     message: str
     remedy: str
     retry: bool = False
     archive_path: str = ""
+    slot: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the kubelet answered instead of an archive's path."""
+
+    status: int
+    body: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ RUNTIME_CAUSES = (
     ("CRIU binary not found", "CriuMissing", "install criu >= 4.1 on the node, in the runtime's PATH"),
     ("too old", "CriuTooOld", "install criu >= 4.1 on the node"),
     ("failed to pause container", "Frozen", "the container was frozen or being checkpointed; the next one is not affected"),
+    ("method CheckpointContainer not implemented", "RuntimeTooOld", "containerd takes checkpoints from 2.0 on"),
+    ("unknown method CheckpointContainer", "RuntimeTooOld", "containerd takes checkpoints from 2.0 on"),
     ("not running", "NotRunning", "the container ended meanwhile; the next checkpoint is of its successor"),
 )  # fmt: skip
 
@@ -67,9 +78,11 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     return Skip("TooSoon", f"the one before ended {since_last_s:.1f} s earlier, and one is due each {interval_s:g} s")
 
 
-def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # noqa: PLR0911
-    """The kubelet's HTTP status and body; criu_log: the text of dump.log, if it could be read."""
+def explain(status: int, body: str, engine_error: str | None = None) -> Failure:  # noqa: PLR0911
+    """The kubelet's HTTP status and body; engine_error: why the node's engine could not take it, if it told."""
     text = " ".join(body.split())[:800]
+    if engine_error is not None:
+        return criu_failure(text, engine_error)
     if status == 401:
         return Failure("Unauthorized", f"the kubelet does not accept the token: {text}",
                        "is webhook authentication on at the kubelet (authentication.webhook.enabled)?")  # fmt: skip
@@ -86,18 +99,18 @@ def explain(status: int, body: str, criu_log: str | None = None) -> Failure:  # 
         if said in text:
             return Failure(reason, text, remedy, retry=reason == "Frozen")
     if "criu" in text.lower() or "failed to checkpoint container" in text:
-        return _criu(text, criu_log)
+        return criu_failure(text, None)
     return Failure("KubeletError", f"the kubelet answered {status}: {text}", "see the kubelet's and the runtime's log")
 
 
-def _criu(text: str, criu_log: str | None) -> Failure:
-    if criu_log is None:
-        return Failure("CriuFailed", f"CRIU failed, and its log could not be read: {text}",
-                       "read dump.log in the container's userdata folder on the node; mount it at "
-                       "REPRISE_CRIU_LOG_DIR to have it read here")  # fmt: skip
-    cause = of_log(criu_log)
+def criu_failure(text: str, engine_error: str | None) -> Failure:
+    """text: what the container runtime said."""
+    if engine_error is None:
+        return Failure("CriuFailed", f"CRIU failed, and the node's engine did not say why: {text}",
+                       "is the engine installed on this node (deploy/node)? See the container runtime's log")  # fmt: skip
+    errors = error_lines(engine_error) or [f"Error: {line.strip()}" for line in engine_error.splitlines() if line.strip()]
+    cause = of_log("\n".join(errors))
     if cause:
         return Failure(cause.reason, cause.what, cause.remedy, retry=cause.passes)
-    errors = error_lines(criu_log)
     last = "; ".join(errors[-3:]) or text
     return Failure("CriuFailed", f"CRIU failed: {last}"[:900], "see https://criu.org/What_cannot_be_checkpointed")

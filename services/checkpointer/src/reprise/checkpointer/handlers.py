@@ -6,16 +6,14 @@ from collections import OrderedDict, defaultdict
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, too_soon
-from reprise.checkpointer.holding import Holding
-from reprise.checkpointer.ports import Kubelet
+from reprise.checkpointer.dumping import Dumped, Dumping
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
-from reprise.runtime.telemetry import log, of_target, span
+from reprise.runtime.telemetry import log, span
 
 DUE_TO_KUBELET = Histogram(
     "reprise_due_to_kubelet_seconds",
@@ -32,13 +30,10 @@ REMEMBERED = 1000
 
 
 class Handlers:
-    """pods: this node's; kubelet: this node's."""
+    """pods: this node's."""
 
-    def __init__(
-        self, bus: Bus, pods: ProtectedPods, kubelet: Kubelet, recorder: EventRecorder, holding: Holding
-    ) -> None:  # fmt: skip
-        self._bus, self._pods, self._kubelet, self._recorder = bus, pods, kubelet, recorder
-        self._holding = holding
+    def __init__(self, bus: Bus, pods: ProtectedPods, dumping: Dumping, recorder: EventRecorder) -> None:
+        self._bus, self._pods, self._dumping, self._recorder = bus, pods, dumping, recorder
         self._held: dict[str, float] = {}
         """Containers that were held, and when: what is due of them meanwhile fails for a good reason."""
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -103,19 +98,20 @@ class Handlers:
         started_at, began = datetime.now(UTC), time.monotonic()
         latency_s = max(0.0, (started_at - event.at).total_seconds())
         DUE_TO_KUBELET.observe(latency_s)
-        answer, held = await (self._call_and_hold(event, pod) if event.hold else self._call(event, pod))
+        dumped = await self._call(event, pod)
         kubelet_s = time.monotonic() - began
-        if isinstance(answer, Failure):
-            return answer
+        if isinstance(dumped, Failure):
+            return dumped
         KUBELET_SECONDS.observe(kubelet_s)
         # What is held answers no probe; nothing can have happened to it since CRIU let go of it.
-        failure = None if held else await self._afterwards(event, pod, container)
+        failure = None if dumped.held else await self._afterwards(event, pod, container)
         if failure:
-            return replace(failure, archive_path=answer)
+            return replace(failure, archive_path=dumped.archive_path, slot=dumped.slot)
         return CheckpointTaken(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            trigger=event.trigger, archive_path=answer, keep=event.keep, kubelet_started_at=started_at,
-            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, live_id=event.live_id or pod.live_id, held=held,
+            trigger=event.trigger, archive_path=dumped.archive_path, keep=event.keep, kubelet_started_at=started_at,
+            kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, held=dumped.held,
+            slot=dumped.slot, pause_s=dumped.pause_s,
         )  # fmt: skip
 
     def _stands_still(self, event: CheckpointDue) -> bool:
@@ -131,42 +127,18 @@ class Handlers:
             return found if isinstance(found, Failure) else None
         if isinstance(found, Failure) and found.reason == "PodGone":
             return found
-        if self._image(event) != container.image:
-            # Armed, or restored, meanwhile: it is being replaced, and the pause has not harmed it.
-            return Failure("OtherContainer", "its pod was given another image meanwhile", "nothing: the next one will do")
         return Failure("UnhealthyAfter", f"its probe failed after the checkpoint, which is not used: {unhealthy}",
                        "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
 
-    async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> tuple[str | Failure, bool]:
-        for attempt in range(2):
-            answer = await self._ask(event, pod)
-            if isinstance(answer, str) or not answer.retry or attempt:
-                return answer, False
+    async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> Dumped | Failure:
+        """What is to be held is tried once: whoever asked for it tries again."""
+        outcome = await self._dumping.take(event, pod.namespace)
+        if isinstance(outcome, Failure) and outcome.retry and not event.hold:
             await asyncio.sleep(1.0)
-        raise AssertionError("unreachable")
-
-    async def _ask(self, event: CheckpointDue, pod: ProtectedPod) -> str | Failure:
-        with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:
-            answer = await self._kubelet.checkpoint(pod.namespace, event.target)
-            if isinstance(answer, Failure):
-                current.set_attribute("error.type", answer.reason)
-                current.set_status(StatusCode.ERROR, answer.message)
-            return answer
-
-    async def _call_and_hold(self, event: CheckpointDue, pod: ProtectedPod) -> tuple[str | Failure, bool]:
-        """Once: whoever asked for it tries again. What is not checkpointed is not held either."""
-        container_id = event.target.container_id
-        try:
-            async with self._holding.during(container_id) as hold:
-                answer = await self._ask(event, pod)
-            if hold.held and isinstance(answer, str):
-                self._held[container_id] = time.monotonic()
-                return answer, True
-            await self._holding.release(container_id)
-        except OSError as error:
-            return Failure("CannotHold", f"the container cannot be frozen: {error}",
-                           "is the node's cgroup filesystem mounted at REPRISE_CGROUP_ROOT?"), False  # fmt: skip
-        return answer, False
+            outcome = await self._dumping.take(event, pod.namespace)
+        if isinstance(outcome, Dumped) and outcome.held:
+            self._held[event.target.container_id] = time.monotonic()
+        return outcome
 
     def _find(self, event: CheckpointDue) -> tuple[ProtectedPod, ProtectedContainer] | Failure:
         """From the informer, which may be stale: transfer compares the archive's own container id again."""
@@ -180,11 +152,6 @@ class Handlers:
         if not container.running or container.container_id != event.target.container_id:
             return Failure("OtherContainer", "the container was replaced or is not running", "nothing: the next one will do")
         return pod, container
-
-    def _image(self, event: CheckpointDue) -> str:
-        """Of the pod as it is now."""
-        pod = self._pods.pods.get(event.target.pod_uid)
-        return next((c.image for c in pod.containers if c.name == event.target.container), "") if pod else ""
 
     async def _healthy(self, pod: ProtectedPod, container: ProtectedContainer) -> str:
         """Why it is not healthy; empty if it is. Without a probe, running is all that can be known."""
@@ -211,7 +178,7 @@ class Handlers:
         failed = CheckpointFailed(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             reason=failure.reason, message=failure.message, remedy=failure.remedy, archive_path=failure.archive_path,
-            hold=event.hold,
+            hold=event.hold, slot=failure.slot,
         )  # fmt: skip
         await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
         message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"

@@ -2,14 +2,14 @@
 
 import asyncio
 
-from reprise.checkpointer.adapters.dumps import StatsDumps
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
+from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
-from reprise.checkpointer.holding import Holding
 from reprise.checkpointer.settings import Settings
 from reprise.contracts.events import CheckpointDue
 from reprise.runtime import kube
 from reprise.runtime.freezer import CgroupFreezer
+from reprise.runtime.nodefiles import NodeFiles
 from reprise.runtime.service import Service
 
 
@@ -28,10 +28,9 @@ async def main(settings: Settings) -> None:
         settings.kubelet_ca,
         settings.token_file,
         settings.kubelet_timeout_s,
-        settings.criu_log_dir,
     )
-    holding = Holding(CgroupFreezer(settings.cgroup_root), StatsDumps(settings.criu_log_dir))
-    handlers = Handlers(service.bus, pods, kubelet, kube.EventRecorder(api, "checkpointer"), holding)
+    dumping = Dumping(kubelet, NodeFiles(settings.run_dir), CgroupFreezer(settings.cgroup_root), settings.kubelet_timeout_s)
+    handlers = Handlers(service.bus, pods, dumping, kube.EventRecorder(api, "checkpointer"))
     service.part("pods", pods.run)
     service.bus.subscribe(
         f"checkpointer-{settings.node_name}", CheckpointDue, handlers.on_due, node=settings.node_name, concurrency=2

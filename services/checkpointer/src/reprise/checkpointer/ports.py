@@ -2,27 +2,32 @@
 
 from typing import Protocol
 
-from reprise.checkpointer.decide import Failure
+from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
+from reprise.runtime.nodefiles import DumpFile, RequestFile
 
 
 class Kubelet(Protocol):
-    async def checkpoint(self, namespace: str, target: Target) -> str | Failure:
-        """The archive's path on the node, or why there is none."""
+    async def checkpoint(self, namespace: str, target: Target) -> str | Refusal | Failure:
+        """The archive's path on the node; what the kubelet answered instead; or why it did not answer."""
         ...
+
+
+class Files(Protocol):
+    """What the node's engine reads and writes (docs/node-files.md). Raises OSError."""
+
+    def write_request(self, container_id: str, file: RequestFile) -> None: ...
+
+    def remove_request(self, container_id: str) -> None: ...
+
+    def read_dump(self, container_id: str) -> DumpFile | None: ...
 
 
 class Freezer(Protocol):
     """The node's cgroup freezer; raises OSError."""
 
-    def hold(self, container_id: str) -> bool:
-        """Of a container that is paused: whether it stays so, without a break, when the pause is ended."""
+    def freeze(self, container_id: str) -> bool:
+        """The container's whole pod; False if no process of the container is left."""
         ...
 
     def thaw(self, container_id: str) -> None: ...
-
-
-class Dumps(Protocol):
-    def mark(self, container_id: str) -> object:
-        """Of the newest dump of this container; differs once CRIU has finished another one."""
-        ...

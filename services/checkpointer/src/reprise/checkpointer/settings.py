@@ -16,8 +16,7 @@ class Settings(RuntimeSettings):
     """Whom the kubelet's serving certificate must be signed by."""
     token_file: Path = ACCOUNT / "token"
     kubelet_timeout_s: float = 120.0
-    criu_log_dir: Path = Path("/var/lib/containers/storage/overlay-containers")
-    """Where the runtime leaves CRIU's dump.log (read-only mount); the kubelet's message is cut before the reason.
-    Its statistics there tell when CRIU has finished."""
+    run_dir: Path = Path("/run/reprise")
+    """What this node's engine and agents share, of which `requests` is written and `dumps` is read here."""
     cgroup_root: str = "/host/cgroup"
     """The host's /sys/fs/cgroup as mounted here: a planned move's last checkpoint ends with a frozen container."""

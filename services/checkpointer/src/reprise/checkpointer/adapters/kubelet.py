@@ -7,18 +7,16 @@ import ssl
 from pathlib import Path
 
 import httpx
-from reprise.checkpointer.decide import Failure, explain
+from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
-
-LOG_TAIL = 256 << 10
 
 
 class HttpsKubelet:
     """Keeps its connection open: a TLS handshake would cost more than all else before the call."""
 
-    def __init__(self, host: str, port: int, ca: Path, token_file: Path, timeout_s: float, log_dir: Path) -> None:
+    def __init__(self, host: str, port: int, ca: Path, token_file: Path, timeout_s: float) -> None:
         self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-        self._token_file, self._timeout_s, self._log_dir = token_file, timeout_s, log_dir
+        self._token_file, self._timeout_s = token_file, timeout_s
         self._http = httpx.AsyncClient(
             verify=ssl.create_default_context(cafile=str(ca)),
             trust_env=False,
@@ -26,7 +24,7 @@ class HttpsKubelet:
             limits=httpx.Limits(keepalive_expiry=600),
         )
 
-    async def checkpoint(self, namespace: str, target: Target) -> str | Failure:
+    async def checkpoint(self, namespace: str, target: Target) -> str | Refusal | Failure:
         url = f"{self._base}/checkpoint/{namespace}/{target.pod}/{target.container}?timeout={round(self._timeout_s)}"
         token = self._token_file.read_text().strip()  # rotated by the kubelet: read anew each time
         try:
@@ -42,13 +40,4 @@ class HttpsKubelet:
                            "a large process takes long: raise REPRISE_KUBELET_TIMEOUT_S")  # fmt: skip
         if answer.status_code == 200:
             return str(answer.json()["items"][0])
-        return explain(answer.status_code, answer.text, self._criu_log(target.container_id))
-
-    def _criu_log(self, container_id: str) -> str | None:
-        path = self._log_dir / container_id / "userdata/dump.log"
-        try:
-            with path.open("rb") as file:
-                file.seek(max(0, path.stat().st_size - LOG_TAIL))
-                return file.read().decode(errors="replace")
-        except OSError:
-            return None
+        return Refusal(answer.status_code, answer.text)

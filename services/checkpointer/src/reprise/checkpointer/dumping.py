@@ -1,0 +1,107 @@
+"""One checkpoint, as the node's engine takes it: asked for by a file, begun by the kubelet, told in a file.
+
+The request is there before the kubelet is called and gone when its answer is: without one the engine takes a checkpoint for
+somebody else's, and `resume` lets the process run on.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, replace
+
+from opentelemetry.trace import SpanKind, StatusCode
+from reprise.checkpointer.decide import Failure, Refusal, criu_failure, explain
+from reprise.checkpointer.ports import Files, Freezer, Kubelet
+from reprise.contracts.events import CheckpointDue
+from reprise.runtime.nodefiles import DumpFile, RequestFile, boottime_s
+from reprise.runtime.telemetry import log, of_target, span
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """archive_path: the stub that the container runtime made. held: the process has not run since, and does not."""
+
+    archive_path: str
+    slot: str
+    pause_s: float
+    held: bool = False
+
+
+class Dumping:
+    """expires_s: how long the kubelet may take, after which the engine does not heed the request any more."""
+
+    def __init__(self, kubelet: Kubelet, files: Files, freezer: Freezer, expires_s: float) -> None:
+        self._kubelet, self._files, self._freezer, self._expires_s = kubelet, files, freezer, expires_s
+
+    async def take(self, event: CheckpointDue, namespace: str) -> Dumped | Failure:
+        """Raises nothing: what goes wrong is a Failure, which names the slot if one was written all the same."""
+        target = event.target
+        home = f"{namespace}/{target.pod_uid}"
+        request = RequestFile(
+            checkpoint_id=event.checkpoint_id, slots=home, hold=event.hold, expires_at_s=boottime_s() + self._expires_s
+        )
+        try:
+            self._files.write_request(target.container_id, request)
+        except (OSError, ValueError) as error:
+            return Failure("NoRequest", f"the request to the node's engine cannot be written: {error}",
+                           "is the node's /run/reprise/requests mounted at REPRISE_RUN_DIR?")  # fmt: skip
+        try:
+            answer = await self._ask(namespace, event)
+            dump = self._files.read_dump(target.container_id)
+            if dump and (dump.checkpoint_id, dump.container_id) != (event.checkpoint_id, target.container_id):
+                dump = None  # of the one before
+            outcome = _read_answer(answer, dump, f"{home}/{target.container}/{event.checkpoint_id}")
+            return await self._hold(event, outcome, dump)
+        finally:
+            with contextlib.suppress(OSError, ValueError):
+                self._files.remove_request(target.container_id)
+
+    async def _ask(self, namespace: str, event: CheckpointDue) -> str | Refusal | Failure:
+        with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:
+            answer = await self._kubelet.checkpoint(namespace, event.target)
+            if not isinstance(answer, str):
+                current.set_attribute("error.type", answer.reason if isinstance(answer, Failure) else str(answer.status))
+                current.set_status(StatusCode.ERROR, answer.message if isinstance(answer, Failure) else answer.body[:200])
+            return answer
+
+    async def _hold(self, event: CheckpointDue, outcome: str | Failure, dump: DumpFile | None) -> Dumped | Failure:
+        """The engine left the container frozen; its pod is frozen above it, which whoever ends the container cannot thaw."""
+        container_id = event.target.container_id
+        if isinstance(outcome, Failure) or dump is None:
+            if dump and dump.held:
+                await self._release(container_id)
+            assert isinstance(outcome, Failure)
+            return outcome
+        dumped = Dumped(outcome, dump.slot, dump.pause_s)
+        if not (event.hold and dump.held):
+            return dumped
+        try:
+            held = await asyncio.to_thread(self._freezer.freeze, container_id)
+        except OSError as error:
+            await self._release(container_id)
+            return Failure("CannotHold", f"the pod cannot be frozen: {error}",
+                           "is the node's cgroup filesystem mounted at REPRISE_CGROUP_ROOT?",
+                           archive_path=outcome, slot=dump.slot)  # fmt: skip
+        return Dumped(outcome, dump.slot, dump.pause_s, held)
+
+    async def _release(self, container_id: str) -> None:
+        """What is not to be moved any more runs on."""
+        try:
+            await asyncio.to_thread(self._freezer.thaw, container_id)
+        except OSError as error:
+            log().error("a container stays frozen", id=container_id[:12], error=str(error))
+
+
+def _read_answer(answer: str | Refusal | Failure, dump: DumpFile | None, slot: str) -> str | Failure:
+    """The archive's path if the checkpoint was taken. dump: what the engine told of this one; slot: where it belongs."""
+    lies_there = slot if dump and dump.outcome == "ok" and dump.slot == slot else ""
+    if isinstance(answer, Failure):
+        return replace(answer, slot=lies_there)
+    if isinstance(answer, Refusal):
+        error = dump.error or None if dump and dump.outcome == "failed" else None
+        return replace(explain(answer.status, answer.body, error), slot=lies_there)
+    if dump is None or (dump.outcome == "ok" and not lies_there):
+        return Failure("EngineMissing", "the container runtime took the checkpoint without Reprise's engine, which wrote no slot",
+                       "install the engine on this node (deploy/node)", archive_path=answer)  # fmt: skip
+    if dump.outcome == "failed":
+        return replace(criu_failure("the engine gave no cause", dump.error), archive_path=answer)
+    return answer

@@ -1,0 +1,72 @@
+"""A node for checkpointer's tests: its kubelet, which calls an engine, the files between them, and its freezer."""
+
+import contextlib
+from collections.abc import Callable
+
+from reprise.checkpointer.decide import Failure, Refusal
+from reprise.contracts.model import Target
+from reprise.runtime.nodefiles import DumpFile, RequestFile
+
+STUB = "/var/lib/kubelet/checkpoints/checkpoint-1.tar"
+Engine = Callable[[RequestFile, str], DumpFile | None]
+
+
+def dumps(request: RequestFile, of: str, /, **changed: object) -> DumpFile:
+    """What the engine writes of a checkpoint that went well."""
+    slot = f"{request.slots}/counter/{request.checkpoint_id}"
+    told = DumpFile(
+        checkpoint_id=request.checkpoint_id, container_id=of, outcome="ok", slot=slot, pause_s=0.14, held=request.hold
+    )
+    return told.model_copy(update=changed)
+
+
+def fails(error: str) -> Engine:
+    return lambda request, container_id: dumps(request, container_id, outcome="failed", slot="", held=False, error=error)
+
+
+class Machine:
+    """What happened on it is in `story`."""
+
+    def __init__(self, engine: Engine | None = dumps, answer: str | Refusal | Failure | Exception = STUB) -> None:
+        self.engine, self.answer = engine, answer
+        self.requests: dict[str, RequestFile] = {}
+        self.dumped: dict[str, DumpFile] = {}
+        self.story: list[str] = []
+        self.freezes: bool | OSError = True
+        self.unwritable = False
+        self.container_frozen = self.pod_frozen = False
+
+    async def checkpoint(self, _namespace: str, target: Target) -> str | Refusal | Failure:
+        self.story.append("kubelet")
+        request = self.requests.get(target.container_id)
+        if self.engine and request and (told := self.engine(request, target.container_id)):
+            self.dumped[target.container_id] = told
+            self.container_frozen = told.held
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def write_request(self, container_id: str, file: RequestFile) -> None:
+        if self.unwritable:
+            raise PermissionError(13, "Permission denied")
+        self.story.append("request written")
+        self.requests[container_id] = file
+
+    def remove_request(self, container_id: str) -> None:
+        self.story.append("request removed")
+        with contextlib.suppress(KeyError):
+            del self.requests[container_id]
+
+    def read_dump(self, container_id: str) -> DumpFile | None:
+        return self.dumped.get(container_id)
+
+    def freeze(self, _container_id: str) -> bool:
+        if isinstance(self.freezes, OSError):
+            raise self.freezes
+        self.story.append("pod frozen")
+        self.pod_frozen = self.freezes
+        return self.freezes
+
+    def thaw(self, _container_id: str) -> None:
+        self.story.append("thawed")
+        self.container_frozen = self.pod_frozen = False
