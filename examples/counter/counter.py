@@ -4,6 +4,7 @@
 It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
 answering and counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
 each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
+LOG_FILE: a file that it keeps open and appends a line to at each tick, as a database does with its log.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
 """
 
@@ -16,7 +17,8 @@ import threading
 import time
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 TICK_S = 0.1
 PAGE = 4096
@@ -27,13 +29,14 @@ FAR = 7919
 class Counter:
     """The state. hanging: nothing moves or answers any more."""
 
-    def __init__(self, balloon_mib: int, dirty_pages: int = 1) -> None:
+    def __init__(self, balloon_mib: int, dirty_pages: int = 1, log: TextIO | None = None) -> None:
         self.run = secrets.token_hex(6)
         self.started = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.count = 0
         self.hanging = threading.Event()
         self.balloon_mib = balloon_mib
         self.dirty_pages = dirty_pages
+        self._log = log
         self._balloon = bytearray()
         for _ in range(balloon_mib):
             self._balloon += os.urandom(1 << 20)
@@ -49,6 +52,8 @@ class Counter:
             self.count += 1
             if self._balloon:
                 self._dirty()
+            if self._log:
+                print(self.count, file=self._log, flush=True)
             if self.count % 10 == 0:
                 print(f"count={self.count} run={self.run}", flush=True)
 
@@ -124,7 +129,9 @@ class Server(ThreadingHTTPServer):
 
 
 def main() -> None:
-    counter = Counter(int(os.environ.get("BALLOON_MIB", "0")), int(os.environ.get("DIRTY_PAGES", "1")))
+    log_file = os.environ.get("LOG_FILE", "")
+    log = Path(log_file).open("a") if log_file else None  # noqa: SIM115 as long as it lives
+    counter = Counter(int(os.environ.get("BALLOON_MIB", "0")), int(os.environ.get("DIRTY_PAGES", "1")), log)
     Handler.counter = counter
     linger_s = float(os.environ.get("LINGER_S", "0"))
     # Pid 1 has no default action for SIGTERM.

@@ -34,10 +34,10 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def armed_counter(namespace: str) -> Iterator[Witness]:
-    """A counter on n1 that is armed and has a checkpoint since, under the eyes of the witness."""
+def protected_counter(namespace: str) -> Iterator[Witness]:
+    """A counter on n1 that is protected and has a checkpoint since, under the eyes of the witness."""
     counter.deploy(namespace, env=counter.LINGERS)
-    counter.wait_armed(namespace)
+    counter.wait_protected(namespace)
     first = counter.wait_checkpoint(namespace)
     counter.ask_checkpoint(namespace)
     counter.wait_checkpoint(namespace, after=first["checkpoint_id"])

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+import shutil
+import signal
+import time
 from pathlib import Path
 
 import nats
@@ -12,7 +14,7 @@ from reprise.checkpointer.decide import Failure
 from reprise.contracts import envelope, subjects
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
-from reprise_lab import counter
+from reprise_lab import counter, faults
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES, PKI
 from reprise_lab.shell import kubectl, poll
@@ -89,31 +91,38 @@ def test_a_kubelets_refusals_are_told_apart(namespace: str, tmp_path: Path) -> N
     assert ask(tmp_path, entitled, target, namespace, other_ca) == "KubeletCertificate"
 
 
-@pytest.fixture
-def broken_archive() -> Iterator[Path]:
-    path = Node("n1").root / CHECKPOINTS / "checkpoint-broken.tar"
-    yield path
-    path.unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize("content", [b"no tar at all", b"\0" * 512 + b"x" * 5000])
-def test_an_archive_that_is_no_tar_is_refused_with_its_reason(
-    armed_counter: Witness, broken_archive: Path, content: bytes
+@pytest.mark.parametrize("left", ["nothing", "half its memory"])
+def test_a_slot_that_is_no_whole_checkpoint_is_refused_with_its_reason_and_never_restored(
+    protected_counter: Witness, left: str
 ) -> None:
-    namespace, pod = armed_counter.namespace, counter.pod(armed_counter.namespace)
-    broken_archive.write_bytes(content)
+    namespace, run = protected_counter.namespace, protected_counter.last().run
+    pod, good = counter.pod(namespace), counter.slot(namespace)
     target = Target(node="n1", pod=pod["metadata"]["name"], pod_uid=pod["metadata"]["uid"], container="counter")
     name = checkpoint_id(target.pod_uid, "counter", now())
+    broken = good.with_name(name)
+    if left == "nothing":
+        broken.mkdir()
+    else:
+        shutil.copytree(good, broken)
+        counter.damage(namespace, name)
     event = CheckpointTaken(
         node="n1", workload=Workload(namespace=namespace, name="counter"), checkpoint_id=name, target=target,
-        trigger="demand", archive_path=f"/{CHECKPOINTS}/{broken_archive.name}", keep=3, kubelet_started_at=now(),
-        kubelet_s=0.1, due_to_kubelet_s=0.0,
+        trigger="demand", archive_path=f"/{CHECKPOINTS}/checkpoint-broken.tar", keep=3, kubelet_started_at=now(),
+        kubelet_s=0.1, due_to_kubelet_s=0.0, slot=f"{namespace}/{target.pod_uid}/counter/{name}", pause_s=0.1,
     )  # fmt: skip
     asyncio.run(publish(subjects.of(event), envelope.encode(event, source="test")[1]))
-    message = wait_told(namespace, "CheckpointFailed", broken_archive.name)
-    assert "tar" in message
-    poll(10, lambda: not broken_archive.exists(), "the broken archive to be thrown away")
-    counter.wait_checkpoint(namespace, after=name)
+
+    def refused() -> bool:
+        rows = counter.console(f"checkpoints?namespace={namespace}&state=failed")
+        return name in {row["checkpoint_id"] for row in rows if row["reason"] and row["message"] and row["remedy"]}
+
+    poll(30, refused, f"checkpoint {name} to be told as failed", 0.2)
+    assert wait_told(namespace, "CheckpointFailed")
+    poll(10, lambda: not broken.exists(), "the broken slot to be thrown away")
+    newest = counter.wait_checkpoint(namespace, after=name)["checkpoint_id"]
+    faults.pod_signal(target.pod_uid, signal.SIGKILL)
+    protected_counter.after_gap(run, time.monotonic(), 20)
+    assert counter.wait_failover(namespace, "crash")["checkpoint_id"] >= newest
 
 
 async def publish(subject: str, payload: bytes) -> None:
@@ -125,9 +134,9 @@ async def publish(subject: str, payload: bytes) -> None:
 
 def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespace: str) -> None:
     """A large one, so that there is a while to disappear in; what is left of its archive goes too."""
-    counter.deploy(namespace, annotations={"reprise.dev/interval": "60s", "reprise.dev/arm": "never"}, env={"BALLOON_MIB": "600"})
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "60s"}, env={"BALLOON_MIB": "600"})
     counter.wait_checkpoint(namespace, seconds=90)
-    old = counter.pod(namespace)["metadata"]["name"]
+    old, slots = counter.pod(namespace)["metadata"]["name"], counter.slot(namespace).parent
     begun: list[str] = []
 
     def in_progress() -> bool:
@@ -146,5 +155,9 @@ def test_a_pod_that_disappears_while_it_is_checkpointed_is_no_checkpoint(namespa
     poll(60, ended, f"checkpoint {begun[0]} to be told as failed", 0.3)
     counter.wait_checkpoint(namespace, after=begun[0], seconds=60)
     assert counter.pod(namespace)["metadata"]["name"] != old
-    left = lambda: [p.name for p in (Node("n1").root / CHECKPOINTS).glob(f"checkpoint-{old}_*")]  # noqa: E731
-    poll(20, lambda: not left(), f"archives of {old} to be gone: {left()}", 0.5)
+    poll(20, lambda: not left(old, slots), f"what {old} left half done to be gone", 0.5)
+
+
+def left(pod: str, slots: Path) -> list[str]:
+    """Stubs of archives, and slots that were not finished."""
+    return [path.name for path in (*(Node("n1").root / CHECKPOINTS).glob(f"checkpoint-{pod}_*"), *slots.glob("*.partial"))]

@@ -31,9 +31,9 @@ def home() -> str:
 
 
 @pytest.fixture
-def token(armed_counter: Witness) -> Iterator[str]:
+def token(protected_counter: Witness) -> Iterator[str]:
     """Of a service account that may operate what is protected."""
-    namespace = armed_counter.namespace
+    namespace = protected_counter.namespace
     kubectl("-n", namespace, "create", "serviceaccount", "ada")
     kubectl("create", "clusterrolebinding", namespace, "--clusterrole=reprise-operator", f"--serviceaccount={namespace}:ada")
     yield kubectl("-n", namespace, "create", "token", "ada", "--audience=reprise-console").strip()
@@ -41,10 +41,10 @@ def token(armed_counter: Witness) -> Iterator[str]:
 
 
 def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
-    armed_counter: Witness, node_comes_back: None, page: Page
+    protected_counter: Witness, node_comes_back: None, page: Page
 ) -> None:
     """Within a minute of the power cut, from the first page, by one click."""
-    namespace = armed_counter.namespace
+    namespace = protected_counter.namespace
     page.goto("/")
     began = time.monotonic()
     faults.power_off("n1")
@@ -56,7 +56,7 @@ def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
     expect(story).to_contain_text("was the newest good one")
     expect(story).to_contain_text("n2 holds its checkpoints ready")
     expect(story).to_contain_text(str(row["checkpoint_id"]))
-    steps = [re.compile(rf"^\s*{step}\b") for step in ("notice", "plan", "fence", "restore", "adopt")]
+    steps = [re.compile(rf"^\s*{step}\b") for step in ("notice", "plan", "fence", "restore", "verify", "adopt")]
     expect(page.locator(".waterfall tbody tr")).to_contain_text(steps)
     trace = story.get_by_role("link", name="Its trace").get_attribute("href")
     assert trace
@@ -67,10 +67,10 @@ def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
 
 
 def test_what_a_checkpoint_holds_and_who_would_go_where_is_told_of_the_real_one(
-    armed_counter: Witness, token: str, page: Page
+    protected_counter: Witness, token: str, page: Page
 ) -> None:
     """The archive's own processes, memory and sockets; the planner's own answer."""
-    namespace = armed_counter.namespace
+    namespace = protected_counter.namespace
     [stored, *_] = counter.console(f"checkpoints?namespace={namespace}&state=stored&limit=1")
     page.goto(f"/workloads/{namespace}/deployment/counter/checkpoints/{stored['checkpoint_id']}?container=counter")
     page.get_by_label("Token").fill(token)
@@ -107,9 +107,9 @@ def spans(trace: str) -> set[str]:
     return {span["operationName"] for one in told["data"] or [] for span in one["spans"]}
 
 
-def test_what_is_asked_for_by_its_buttons_is_done(armed_counter: Witness, token: str, page: Page) -> None:
+def test_what_is_asked_for_by_its_buttons_is_done(protected_counter: Witness, token: str, page: Page) -> None:
     """A checkpoint, back to it, a move, a drain and its end: each says what it will do, and by whom it was asked for."""
-    namespace, run = armed_counter.namespace, armed_counter.last().run
+    namespace, run = protected_counter.namespace, protected_counter.last().run
     counters = f"/workloads/{namespace}/deployment/counter"
     page.goto(counters)
     page.get_by_role("link", name="Checkpoint now…").click()
@@ -132,7 +132,7 @@ def test_what_is_asked_for_by_its_buttons_is_done(armed_counter: Witness, token:
     page.get_by_role("button", name="Restore it").click()
     row = counter.wait_failover(namespace, "restore")
     assert (row["state"], row["checkpoint_id"]) == ("completed", taken["checkpoint_id"])
-    assert armed_counter.last().run == run
+    assert protected_counter.last().run == run
 
     page.goto(f"{counters}/move")
     page.get_by_label("To").select_option("n2")
@@ -151,5 +151,5 @@ def test_what_is_asked_for_by_its_buttons_is_done(armed_counter: Witness, token:
         poll(10, lambda: not listing.get("/api/v1/nodes/n2")["spec"].get("unschedulable"), "n2 to take pods again")  # type: ignore[attr-defined]
     finally:
         kubectl("uncordon", "n2")
-    armed_counter.wait(run, time.monotonic(), 20)
-    assert armed_counter.runs(0) == {run}, "the same process all the while"
+    protected_counter.wait(run, time.monotonic(), 20)
+    assert protected_counter.runs(0) == {run}, "the same process all the while"

@@ -52,7 +52,8 @@ APPS = {
         "import os; f = open('/tmp/gone', 'wb'); f.write(os.urandom(3 << 20)); f.flush(); os.unlink('/tmp/gone')",
         "deleted files", "problem", "GhostFile",
     ),
-    "other-user": App("", "criu check", "problem", "NoSysResource", {"securityContext": {"runAsUser": 1000}}),
+    "other-user": App("", "protection", "ok", "newest good checkpoint", {"securityContext": {"runAsUser": 1000}}),
+    "engine": App("", "engine", "ok", "it wrote the last checkpoint"),
     "unix-socket": App(
         "import socket, time; time.sleep(2); s = socket.socket(socket.AF_UNIX); s.connect('/shared/s')",
         "other files", "problem", "ExternalUnixSocket",
@@ -86,8 +87,7 @@ def deployment(name: str, app: App) -> dict[str, Any]:
     containers = [{"name": "app", "command": command} | image | app.container]
     if name == "unix-socket":
         containers.append({"name": "listener", "command": ["python3", "-c", LISTENER]} | image | app.container)
-    annotations = {"reprise.dev/mode": "criu", "reprise.dev/interval": "60s", "reprise.dev/arm": "never"}
-    annotations |= {"reprise.dev/containers": "app"}
+    annotations = {"reprise.dev/mode": "criu", "reprise.dev/interval": "60s", "reprise.dev/containers": "app"}
     pod = {"terminationGracePeriodSeconds": 0, "nodeName": "n2", "containers": containers} | app.pod
     labels = {"app": name}
     return {

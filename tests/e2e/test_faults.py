@@ -2,13 +2,16 @@
 
 import signal
 import time
+from collections.abc import Iterator
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import kubectl, poll, reprise
+from reprise_lab.shell import kill, kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
+AGENT_DEAD_S = 6.0
+"""An agent that has written nothing for 5 s counts as dead (docs/node-files.md)."""
 
 
 def kill_counter(namespace: str) -> float:
@@ -16,28 +19,28 @@ def kill_counter(namespace: str) -> float:
     return time.monotonic()
 
 
-def test_a_killed_restorer_finishes_the_failover_when_it_is_back(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
-    before = armed_counter.last()
+def test_a_killed_restorer_finishes_the_failover_when_it_is_back(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
+    before = protected_counter.last()
     killed_at = kill_counter(namespace)
     faults.kill_service("restorer")
-    armed_counter.wait(before.run, killed_at + 0.15, 20)
+    protected_counter.wait(before.run, killed_at + 0.15, 20)
     row = counter.wait_failover(namespace, "crash", seconds=60)
     assert row["state"] == "completed"
-    assert armed_counter.runs(killed_at) == {before.run}
+    assert protected_counter.runs(killed_at) == {before.run}
 
 
-def test_an_armed_crash_comes_back_while_nats_and_the_store_are_away(armed_counter: Witness) -> None:
-    """I6, and the point of arming: nothing but the node itself is needed."""
-    namespace = armed_counter.namespace
+def test_a_crash_comes_back_while_nats_and_the_store_are_away(protected_counter: Witness) -> None:
+    """I6: nothing but the node itself is needed."""
+    namespace = protected_counter.namespace
     for server in ("nats", "minio"):
         kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=0")
     try:
         time.sleep(6)  # longer than a node's lease: it must not freeze for the store's absence
-        before = armed_counter.last()
+        before = protected_counter.last()
         assert time.monotonic() - before.at < 1, "the workload was harmed by an outage of NATS"
         killed_at = kill_counter(namespace)
-        after = armed_counter.wait(before.run, killed_at + 0.15, 20)
+        after = protected_counter.wait(before.run, killed_at + 0.15, 20)
         assert after.at - killed_at < 10
     finally:
         for server in ("nats", "minio"):
@@ -48,33 +51,55 @@ def test_an_armed_crash_comes_back_while_nats_and_the_store_are_away(armed_count
     counter.wait_checkpoint(namespace, after=last, seconds=60)
 
 
-def test_a_node_cut_off_freezes_and_is_never_a_second_instance(armed_counter: Witness) -> None:
+@pytest.fixture
+def stopped_services() -> Iterator[None]:
+    """Every service of ours on n1 stands still: its agent counts as dead."""
+    pids = [pid for service in ("health-watcher", "checkpointer", "transfer") for pid in faults.service_pids(service, "n1")]
+    for pid in pids:
+        kill(pid, signal.SIGSTOP)
+    time.sleep(AGENT_DEAD_S)
+    yield
+    for pid in pids:
+        kill(pid, signal.SIGCONT)
+
+
+def test_a_crash_comes_back_while_every_service_of_ours_on_its_node_is_dead(
+    protected_counter: Witness, stopped_services: None
+) -> None:
+    before, killed_at = protected_counter.last(), time.monotonic()
+    faults.pod_signal(counter.pod(protected_counter.namespace)["metadata"]["uid"], signal.SIGKILL)
+    after = protected_counter.wait(before.run, killed_at + 0.15, 20)
+    assert after.at - killed_at < 10
+    assert protected_counter.runs(killed_at) == {before.run}
+
+
+def test_a_node_cut_off_freezes_and_is_never_a_second_instance(protected_counter: Witness) -> None:
     """The witness reaches the cut node's pods no more; so the app's own count is what tells, once it is healed."""
-    cut_off_and_healed(armed_counter)
+    cut_off_and_healed(protected_counter)
 
 
-def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(armed_counter: Witness) -> None:
+def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(protected_counter: Witness) -> None:
     """Its livenessProbe fails while it stands still; a kubelet that was ending it for that starts it again once it has ended,
     deleted or not. In a pod that a move made its first container is at work: the name of the next is free, so nothing else is
     in the way.
     """
-    namespace = armed_counter.namespace
+    namespace = protected_counter.namespace
     for to in ("n2", "n1"):
         done = reprise("move", f"{namespace}/counter", "--to", to)
         assert done.returncode == 0, done.stderr
     counter.ask_checkpoint(namespace)
     counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
-    cut_off_and_healed(armed_counter)
+    cut_off_and_healed(protected_counter)
 
 
-def cut_off_and_healed(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
+def cut_off_and_healed(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
     old = counter.pod(namespace)
-    before = armed_counter.last()
+    before = protected_counter.last()
     cut_at = time.monotonic()
     faults.cut("n1", "all")
     try:
-        after = armed_counter.wait(before.run, cut_at + 0.3, 40)
+        after = protected_counter.wait(before.run, cut_at + 0.3, 40)
         assert after.address != before.address
         counter.wait_failover(namespace, "node-loss")
     finally:
@@ -82,15 +107,15 @@ def cut_off_and_healed(armed_counter: Witness) -> None:
     healed_at = time.monotonic()
     poll(60, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
          "the old pod to go", 0.5)  # fmt: skip
-    late = {a.address for a in armed_counter.history if a.at > healed_at}
+    late = {a.address for a in protected_counter.history if a.at > healed_at}
     assert before.address not in late, "the old instance answered after the cut was healed"
 
 
-def test_a_pod_deleted_by_its_user_is_not_brought_back(armed_counter: Witness) -> None:
+def test_a_pod_deleted_by_its_user_is_not_brought_back(protected_counter: Witness) -> None:
     """A deletion wins: the owner starts a new pod, blank, and no failover claims it."""
-    namespace = armed_counter.namespace
-    old, run = counter.pod(namespace)["metadata"]["name"], armed_counter.last().run
+    namespace = protected_counter.namespace
+    old, run = counter.pod(namespace)["metadata"]["name"], protected_counter.last().run
     kubectl("-n", namespace, "delete", "pod", old, "--wait=true", "--timeout=60s")
-    poll(30, lambda: len(counter.pods(namespace)) == 1 and bool(armed_counter.runs() - {run}), "a new pod", 0.2)
-    rows = [r for r in counter.console(f"failovers?namespace={namespace}") if r["cause"] != "arm"]
+    poll(30, lambda: len(counter.pods(namespace)) == 1 and bool(protected_counter.runs() - {run}), "a new pod", 0.2)
+    rows = counter.console(f"failovers?namespace={namespace}")
     assert all(r["state"] == "stepped-aside" for r in rows), rows

@@ -4,8 +4,11 @@ import json
 import secrets
 import time
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
+from reprise.contracts.annotations import RESTORE_FROM
 from reprise_lab import counter
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kubectl, poll, reprise
@@ -25,26 +28,46 @@ def wait_moved(namespace: str, seconds: float = 60) -> dict[str, object]:
     return counter.wait_failover(namespace, "move", seconds)
 
 
-def test_a_move_loses_no_increment_and_nobody_answers_beside_it(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
-    before, asked_at = armed_counter.last(), time.monotonic()
+def test_a_move_loses_no_increment_and_nobody_answers_beside_it(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
+    image = counter.pod(namespace)["spec"]["containers"][0]["image"]
+    before, asked_at = protected_counter.last(), time.monotonic()
     ask_for_a_move(namespace)
     row = wait_moved(namespace)
     assert (row["state"], row["path"], row["standby"]) == ("completed", "shadow", "n2"), row
-    after = armed_counter.wait(before.run, time.monotonic(), 10)
+    after = protected_counter.wait(before.run, time.monotonic(), 10)
     assert after.address != before.address
-    print(f"lost {armed_counter.lost_increments(asked_at)}, unavailable {armed_counter.longest_silence_s(asked_at):.2f} s")
-    assert armed_counter.lost_increments(asked_at) <= 0
-    assert not armed_counter.overlaps(asked_at)
-    assert armed_counter.runs(asked_at) == {before.run}
-    assert armed_counter.longest_silence_s(asked_at) < 4
+    print(
+        f"lost {protected_counter.lost_increments(asked_at)}, unavailable {protected_counter.longest_silence_s(asked_at):.2f} s"
+    )
+    assert protected_counter.lost_increments(asked_at) <= 0
+    assert not protected_counter.overlaps(asked_at)
+    assert protected_counter.runs(asked_at) == {before.run}
+    assert protected_counter.longest_silence_s(asked_at) < 4
     poll(10, lambda: counter_pods(namespace) == 1, "the old pod to be gone")
+    moved = counter.pod(namespace)
+    assert moved["spec"]["containers"][0]["image"] == image, "a restored pod runs the user's own image"
+    assert moved["metadata"]["annotations"][RESTORE_FROM].endswith(f"/{row['checkpoint_id']}")
     back_at = time.monotonic()
     ask_for_a_move(namespace, to="n1")
     poll(60, lambda: nodes_of(namespace) == ["n1"], "it to be back on n1")
-    armed_counter.wait(before.run, time.monotonic(), 10)
-    assert armed_counter.lost_increments(back_at) <= 0
-    assert armed_counter.runs(asked_at) == {before.run}
+    protected_counter.wait(before.run, time.monotonic(), 10)
+    assert protected_counter.lost_increments(back_at) <= 0
+    assert protected_counter.runs(asked_at) == {before.run}
+
+
+def test_what_is_moved_runs_no_instruction_before_the_move_is_final(protected_counter: Witness) -> None:
+    """It is restored frozen; up to its release the move could still be undone, and its work would be lost."""
+    namespace, before = protected_counter.namespace, protected_counter.last()
+    ask_for_a_move(namespace)
+    assert wait_moved(namespace)["state"] == "completed"
+    after = protected_counter.wait(before.run, time.monotonic(), 10)
+    ahead = time.time() - time.monotonic()
+    first = next(answer for answer in protected_counter.history if answer.address == after.address)
+    (released,) = {row["at"] for row in told_of(namespace, "failover.released")[-1:]}
+    (restored,) = [row for row in told_of(namespace, "container.restored") if row["node"] == "n2"]
+    assert restored["data"]["frozen"]
+    assert first.at + ahead > datetime.fromisoformat(released).timestamp()
 
 
 def counter_pods(namespace: str) -> int:
@@ -63,32 +86,32 @@ def uncordoned() -> Iterator[None]:
         kubectl("uncordon", node)
 
 
-def test_the_cli_moves_and_says_what_became_of_it(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
+def test_the_cli_moves_and_says_what_became_of_it(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
     done = reprise("move", f"{namespace}/counter", "--to", "n2")
     assert (done.returncode, "moved from n1 to n2" in done.stderr) == (0, True), done.stderr
     again = reprise("move", f"{namespace}/counter", "--to", "n2")
     assert (again.returncode, "AlreadyThere" in again.stderr) == (1, True), again.stderr
 
 
-def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(armed_counter: Witness, uncordoned: None) -> None:
+def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(protected_counter: Witness, uncordoned: None) -> None:
     """The eviction is held, not refused for ever: the drain ends once what it waits for has gone on elsewhere."""
-    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+    namespace, before, asked_at = protected_counter.namespace, protected_counter.last(), time.monotonic()
     poll(20, lambda: guard(namespace) == "0", "its guard")
     kubectl("drain", "n1", "--ignore-daemonsets", "--delete-emptydir-data", "--pod-selector=app=counter", "--timeout=90s")
     assert wait_moved(namespace)["state"] == "completed"
-    armed_counter.wait(before.run, time.monotonic(), 10)
+    protected_counter.wait(before.run, time.monotonic(), 10)
     assert nodes_of(namespace) == ["n2"]
-    assert armed_counter.lost_increments(asked_at) <= 0
-    assert armed_counter.runs(asked_at) == {before.run}
+    assert protected_counter.lost_increments(asked_at) <= 0
+    assert protected_counter.runs(asked_at) == {before.run}
 
 
-def test_reprise_drain_waits_until_what_is_protected_has_left(armed_counter: Witness, uncordoned: None) -> None:
-    namespace, before = armed_counter.namespace, armed_counter.last()
+def test_reprise_drain_waits_until_what_is_protected_has_left(protected_counter: Witness, uncordoned: None) -> None:
+    namespace, before = protected_counter.namespace, protected_counter.last()
     done = reprise("drain", "n1", "--timeout", "90")
     assert (done.returncode, "protected pods moved off n1" in done.stderr) == (0, True), done.stderr
     assert nodes_of(namespace) == ["n2"]
-    assert armed_counter.wait(before.run, time.monotonic(), 10).count > before.count
+    assert protected_counter.wait(before.run, time.monotonic(), 10).count > before.count
 
 
 def guard(namespace: str) -> str:
@@ -96,16 +119,16 @@ def guard(namespace: str) -> str:
     return kubectl("-n", namespace, "get", "poddisruptionbudgets", "-l", "reprise.dev/guard", "-o", jsonpath)
 
 
-def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(armed_counter: Witness, uncordoned: None) -> None:
-    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(protected_counter: Witness, uncordoned: None) -> None:
+    namespace, before, asked_at = protected_counter.namespace, protected_counter.last(), time.monotonic()
     kubectl("cordon", "n2")
     kubectl("cordon", "n1")
     row = wait_moved(namespace)
     assert (row["state"], row["reason"]) == ("stepped-aside", "NoStandby"), row
     poll(60, lambda: guard(namespace) == "100%", "its guard to let go")
     assert "cannot be moved" in told(namespace, "GuardReleased")
-    assert armed_counter.longest_silence_s(asked_at) < 2
-    assert armed_counter.runs(asked_at) == {before.run}
+    assert protected_counter.longest_silence_s(asked_at) < 2
+    assert protected_counter.runs(asked_at) == {before.run}
     kubectl("uncordon", "n1", "n2")
     poll(20, lambda: guard(namespace) == "0", "its guard to hold again")
 
@@ -115,39 +138,41 @@ def told(namespace: str, reason: str) -> str:
     return kubectl("-n", namespace, "get", "events", "--field-selector", f"reason={reason}", "-o", "jsonpath={.items[*].message}")
 
 
-def test_a_move_that_does_not_come_to_life_lets_the_original_run_on(armed_counter: Witness) -> None:
+def test_a_move_that_does_not_come_to_life_lets_the_original_run_on(protected_counter: Witness) -> None:
     """The shadow is removed as soon as it appears: nothing is lost, and the original counts on."""
-    namespace, before, asked_at = armed_counter.namespace, armed_counter.last(), time.monotonic()
+    namespace, before, asked_at = protected_counter.namespace, protected_counter.last(), time.monotonic()
     request = ask_for_a_move(namespace)
     poll(30, lambda: bool(shadow(namespace)), "the shadow", 0.02)
     kubectl("-n", namespace, "delete", "pod", shadow(namespace), "--grace-period=0", "--force")
     row = wait_moved(namespace, 150)
     assert row["state"] == "stepped-aside", (request, row)
-    armed_counter.wait(before.run, time.monotonic(), 10)
+    protected_counter.wait(before.run, time.monotonic(), 10)
     assert nodes_of(namespace) == ["n1"]
-    assert armed_counter.lost_increments(asked_at) <= 0
-    assert armed_counter.runs(asked_at) == {before.run}
+    assert protected_counter.lost_increments(asked_at) <= 0
+    assert protected_counter.runs(asked_at) == {before.run}
 
 
 def shadow(namespace: str) -> str:
-    return next((p["metadata"]["name"] for p in counter.pods(namespace) if "-mv-" in p["metadata"]["name"]), "")
+    """The pod that a failover made."""
+    made = [p["metadata"] for p in counter.pods(namespace) if RESTORE_FROM in p["metadata"].get("annotations", {})]
+    return made[0]["name"] if made else ""
 
 
-def test_a_scale_down_in_the_middle_of_a_move_wins(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
+def test_a_scale_down_in_the_middle_of_a_move_wins(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
     ask_for_a_move(namespace)
     poll(30, lambda: bool(told_of(namespace, "failover.holding")), "the move to begin", 0.02)
     kubectl("-n", namespace, "scale", "deployment", "counter", "--replicas=0")
     poll(90, lambda: counter_pods(namespace) == 0, "every pod to be gone")
     ended_at = time.monotonic()
     time.sleep(2)
-    assert not armed_counter.answers(ended_at)
+    assert not protected_counter.answers(ended_at)
 
 
 def test_a_process_that_takes_its_time_to_end_does_not_run_again_once_it_is_moved(namespace: str) -> None:
-    """Whoever ends the old pod sends it SIGTERM first, and CRI-O resumes it for that (StopLoopForContainer)."""
+    """Whoever ends the old pod sends it SIGTERM first, and a runtime may resume it for that."""
     counter.deploy(namespace, env=counter.LINGERS)
-    counter.wait_armed(namespace)
+    counter.wait_protected(namespace)
     counter.wait_checkpoint(namespace)
     with Witness(namespace) as witness:
         before, asked_at = witness.last(), time.monotonic()
@@ -160,36 +185,5 @@ def test_a_process_that_takes_its_time_to_end_does_not_run_again_once_it_is_move
         assert witness.runs(asked_at) == {before.run}
 
 
-def test_arming_loses_no_increment(namespace: str) -> None:
-    """Nor does its process run again to be ended for it."""
-    counter.deploy(namespace, env=counter.LINGERS)
-    with Witness(namespace) as witness:
-        began, run = time.monotonic(), witness.last().run
-        counter.wait_armed(namespace)
-        poll(20, lambda: bool(armings(namespace)), "the arming to end", 0.1)
-        witness.wait(run, time.monotonic(), 10)
-        assert armings(namespace)[0]["state"] == "completed"
-        assert witness.lost_increments(began) <= 0
-        assert witness.runs(began) == {run}
-        print(f"unavailable {witness.longest_silence_s(began):.2f} s")
-
-
-def armings(namespace: str) -> list[dict[str, object]]:
-    rows = counter.console(f"failovers?namespace={namespace}")
-    return [row for row in rows if row["cause"] == "arm" and row["state"] in counter.ENDED]
-
-
-def told_of(namespace: str, kind: str) -> list[dict[str, object]]:
+def told_of(namespace: str, kind: str) -> list[dict[str, Any]]:
     return counter.console(f"events?namespace={namespace}&type={kind}")
-
-
-def test_a_pod_that_is_not_armed_is_moved_too(namespace: str) -> None:
-    counter.deploy(namespace, annotations={"reprise.dev/arm": "never"})
-    counter.wait_checkpoint(namespace)
-    with Witness(namespace) as witness:
-        before, asked_at = witness.last(), time.monotonic()
-        ask_for_a_move(namespace)
-        assert wait_moved(namespace)["state"] == "completed"
-        witness.wait(before.run, time.monotonic(), 10)
-        assert witness.lost_increments(asked_at) <= 0
-        assert witness.runs(asked_at) == {before.run}

@@ -9,7 +9,6 @@ from datetime import datetime
 
 import nats
 import pytest
-from reprise.restorer.model import Saga
 from reprise_lab import counter, faults
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kill, kubectl, poll
@@ -37,8 +36,9 @@ class KillAtStep(threading.Thread):
         async for entry in watcher:
             if entry is None or not entry.value:
                 continue
-            saga = Saga.model_validate_json(entry.value)
-            if saga.workload.namespace == self._namespace and saga.cause == "node-loss" and saga.step == self._step:
+            saga = json.loads(entry.value)
+            ours = saga["workload"]["namespace"] == self._namespace and saga["cause"] == "node-loss"
+            if ours and saga["step"] == self._step:
                 for pid in self._pids:
                     kill(pid, signal.SIGKILL)
                 self.killed.set()
@@ -46,18 +46,18 @@ class KillAtStep(threading.Thread):
         await client.close()
 
 
-@pytest.mark.parametrize("step", ["verify", "adopt"])
-def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(armed_counter: Witness, step: str) -> None:
+@pytest.mark.parametrize("step", ["restored", "release", "verify", "adopt"])
+def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(protected_counter: Witness, step: str) -> None:
     """Every replica is killed: whoever is started next finds the record and goes on from there, once."""
-    namespace = armed_counter.namespace
-    before = armed_counter.last()
+    namespace = protected_counter.namespace
+    before = protected_counter.last()
     killer = KillAtStep(step, namespace, faults.service_pids("restorer"))
     killer.start()
     assert killer.following.wait(10)
     cut_at = time.monotonic()
     faults.cut("n1", "all")
     try:
-        after = armed_counter.wait(before.run, cut_at + 0.3, 60)
+        after = protected_counter.wait(before.run, cut_at + 0.3, 60)
         row = counter.wait_failover(namespace, "node-loss", seconds=60)
     finally:
         faults.heal("n1")
@@ -65,14 +65,14 @@ def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(armed_counter: 
     assert (row["state"], row["path"]) == ("completed", "shadow"), row
     assert after.address != before.address
     poll(60, lambda: [p["status"].get("podIP") for p in counter.pods(namespace)] == [after.address], "one pod to be left", 0.5)
-    assert armed_counter.runs(cut_at) == {before.run}, "a blank instance answered"
+    assert protected_counter.runs(cut_at) == {before.run}, "a blank instance answered"
 
 
 def test_a_killed_scheduler_neither_misses_nor_doubles_a_checkpoint(namespace: str) -> None:
     """Every replica is killed, later replaced: a slot that came due meanwhile is emitted late, and none twice."""
     interval_s = 8.0
     counter.deploy(namespace, annotations={"reprise.dev/interval": f"{interval_s:.0f}s"})
-    counter.wait_armed(namespace)
+    counter.wait_protected(namespace)
     time.sleep(interval_s / 2)
     faults.kill_service("scheduler")
     time.sleep(interval_s)
@@ -94,15 +94,15 @@ def restarts() -> dict[str, int]:
     }
 
 
-def test_services_that_start_while_nats_and_the_store_are_absent_wait_and_then_work(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
+def test_services_that_start_while_nats_and_the_store_are_absent_wait_and_then_work(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
     for server in ("nats", "minio"):
         kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=0")
     try:
         kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/part-of=reprise", "--grace-period=1")
         time.sleep(15)
         assert set(restarts().values()) == {0}, "a service ended because something that it needs is absent"
-        assert time.monotonic() - armed_counter.last().at < 1, "the workload was harmed"
+        assert time.monotonic() - protected_counter.last().at < 1, "the workload was harmed"
     finally:
         for server in ("nats", "minio"):
             kubectl("-n", "reprise-system", "scale", f"deployment/{server}", "--replicas=1")

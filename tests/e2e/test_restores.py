@@ -20,36 +20,36 @@ def restore(namespace: str, to: str, *options: str) -> subprocess.CompletedProce
     return reprise("restore", f"{namespace}/counter", "--to", to, *options, limit_s=150)
 
 
-def test_it_goes_back_and_comes_back(armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
-    old, run = counter.wait_checkpoint(namespace), armed_counter.last().run
-    address = f"http://{armed_counter.last().address}:{PORT}/state"
+def test_it_goes_back_and_comes_back(protected_counter: Witness) -> None:
+    namespace = protected_counter.namespace
+    old, run = counter.wait_checkpoint(namespace), protected_counter.last().run
+    address = f"http://{protected_counter.last().address}:{PORT}/state"
     urllib.request.urlopen(address, data=json.dumps({"count": FAR}).encode(), timeout=5).close()
-    poll(5, lambda: armed_counter.last().count >= FAR, "it to have counted")
+    poll(5, lambda: protected_counter.last().count >= FAR, "it to have counted")
     done = restore(namespace, old["checkpoint_id"])
     assert done.returncode == 0, done.stderr
     kept = done.stderr.split("is kept as ")[1].split()[0]
-    back = armed_counter.last()
+    back = protected_counter.last()
     print(done.stderr)
     assert back.run == run, "the same process"
     assert back.count < FAR
-    assert counter.wait_failover(namespace, "restore")["path"] == "in-place-patch"
+    assert counter.wait_failover(namespace, "restore")["path"] == "in-place"
 
     newer = counter.wait_checkpoint(namespace, after=kept)
     faults.pod_signal(counter.pod(namespace)["metadata"]["uid"], signal.SIGKILL)
-    armed_counter.after_gap(run, time.monotonic(), 20)
+    protected_counter.after_gap(run, time.monotonic(), 20)
     crashed = counter.wait_failover(namespace, "crash")
     assert crashed["checkpoint_id"] >= newer["checkpoint_id"], "of what it became, not of what was given up"
-    assert armed_counter.last().count < FAR
+    assert protected_counter.last().count < FAR
 
     again = restore(namespace, kept, "--discard")
     assert again.returncode == 0, again.stderr
-    poll(5, lambda: armed_counter.last().count >= FAR, "it to be as it was when it was sent back")
-    assert armed_counter.last().run == run
+    poll(5, lambda: protected_counter.last().count >= FAR, "it to be as it was when it was sent back")
+    assert protected_counter.last().run == run
 
 
-def test_a_checkpoint_that_is_not_there_is_refused_and_nothing_stops(armed_counter: Witness) -> None:
-    before = armed_counter.last()
-    done = restore(armed_counter.namespace, "20200101t000000000-0000000000")
-    assert (done.returncode, armed_counter.last().run) == (1, before.run)
+def test_a_checkpoint_that_is_not_there_is_refused_and_nothing_stops(protected_counter: Witness) -> None:
+    before = protected_counter.last()
+    done = restore(protected_counter.namespace, "20200101t000000000-0000000000")
+    assert (done.returncode, protected_counter.last().run) == (1, before.run)
     assert "it has no good checkpoint" in done.stderr

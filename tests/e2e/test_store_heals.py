@@ -36,7 +36,7 @@ def check(*options: str) -> tuple[int, dict[str, Any]]:
 def test_a_lost_pack_is_told_and_healed_from_a_nodes_copy(namespace: str) -> None:
     # Kept long enough that what is damaged is not pruned while it is looked at.
     counter.deploy(namespace, annotations={"reprise.dev/interval": f"{INTERVAL_S}s", "reprise.dev/keep": "50"})
-    counter.wait_armed(namespace)
+    counter.wait_protected(namespace)
     first = counter.wait_checkpoint(namespace)["checkpoint_id"]
     counter.wait_checkpoint(namespace, after=first)
     assert check() == (0, {"findings": [], "healed": []}), "the store was damaged before"

@@ -79,8 +79,10 @@ def webhook(receiver: tuple[int, list[dict[str, Any]]], tmp_path: Path) -> Itera
     kubectl("delete", "-k", str(tmp_path), "--wait=true", "--timeout=60s")
 
 
-def test_a_failover_is_told_outside_the_cluster_in_its_own_trace(webhook: list[dict[str, Any]], armed_counter: Witness) -> None:
-    namespace = armed_counter.namespace
+def test_a_failover_is_told_outside_the_cluster_in_its_own_trace(
+    webhook: list[dict[str, Any]], protected_counter: Witness
+) -> None:
+    namespace = protected_counter.namespace
     faults.process_signal(namespace, counter.pod(namespace)["metadata"]["name"], "counter", signal.SIGKILL)
     failover = counter.wait_failover(namespace, "crash")["failover_id"]
 
@@ -91,7 +93,6 @@ def test_a_failover_is_told_outside_the_cluster_in_its_own_trace(webhook: list[d
         ]
 
     def ended() -> list[dict[str, Any]]:
-        """Apart from the failover that armed it."""
         return [data for data in told("failover.completed") if data["failover_id"] == failover]
 
     poll(20, lambda: bool(ended()), "the failover's end to be told")

@@ -19,12 +19,13 @@ APP = Path(__file__).parents[1] / "counter.py"
 class App:
     """A running counter."""
 
-    def __init__(self) -> None:
+    def __init__(self, **env: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        env = os.environ | {"PORT": str(self.port)}
-        self.process = subprocess.Popen([sys.executable, str(APP)], env=env, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, str(APP)], env=os.environ | {"PORT": str(self.port)} | env, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout
         self.marker = self.process.stdout.readline().strip()
 
@@ -79,3 +80,17 @@ def test_it_can_hang_and_then_answers_no_more(app: App) -> None:
     with pytest.raises(TimeoutError):
         app.ask("GET", "/health", timeout_s=0.3)
     assert app.process.poll() is None
+
+
+def test_it_keeps_a_log_open_that_grows(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    running = App(LOG_FILE=str(log))
+    try:
+        end = time.monotonic() + 5
+        while not log.exists() or len(log.read_text().splitlines()) < 3:
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        assert str(log) in [str(fd.readlink()) for fd in Path(f"/proc/{running.process.pid}/fd").iterdir() if fd.exists()]
+    finally:
+        running.process.kill()
+        running.process.wait()

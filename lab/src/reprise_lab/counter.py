@@ -116,7 +116,7 @@ def wait_protected(namespace: str, seconds: float = 40) -> None:
 def slot(namespace: str, name: str = "live") -> Path:
     """A checkpoint of its pod as it lies on its node; name: `live`, `previous` or a checkpoint's id."""
     found = pod(namespace)
-    folder = Node(found["spec"]["nodeName"]).root / SLOTS / namespace / found["metadata"]["uid"] / "counter"
+    folder: Path = Node(found["spec"]["nodeName"]).root / SLOTS / namespace / found["metadata"]["uid"] / "counter"
     link = folder / name
     return folder / link.readlink().name if link.is_symlink() else link
 
