@@ -1,0 +1,3 @@
+module reprise.dev/engine
+
+go 1.24

@@ -1,0 +1,359 @@
+//go:build integration
+
+package integration
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	for _, pattern := range []string{"/sys/fs/cgroup/*/reprise-engine-test", "/sys/fs/cgroup/reprise-engine-test"} {
+		groups, _ := filepath.Glob(pattern)
+		for _, g := range groups {
+			filepath.WalkDir(g, func(string, os.DirEntry, error) error { return nil })
+			children, _ := filepath.Glob(g + "/*")
+			for _, child := range children {
+				os.Remove(child)
+			}
+			os.Remove(g)
+		}
+	}
+	os.Exit(code)
+}
+
+func (c *container) crash() {
+	c.t.Helper()
+	c.kill()
+	c.remove()
+}
+
+func TestACrashIsRestoredThreeTimes(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	if s := c.run(); s["outcome"] != "blank" {
+		t.Fatalf("%v", s)
+	}
+	for round := range 3 {
+		c.waitFor(c.last().n + 20)
+		id := fmt.Sprintf("k%d", round)
+		dump := c.good(id)
+		at := c.last().n
+		c.waitFor(at + 20)
+		c.crash()
+		before := c.last()
+		c = n.container()
+		s := c.run()
+		if s["outcome"] != "restored" || s["checkpoint_id"] != id || c.status() != "running" {
+			t.Fatalf("%v %s", s, c.status())
+		}
+		time.Sleep(50 * time.Millisecond)
+		ticks := c.ticks()
+		back := int64(0)
+		for i := 1; i < len(ticks); i++ {
+			if back == 0 && ticks[i-1] == before {
+				back = ticks[i].n
+			}
+		}
+		if back <= 1 || back > at+1 {
+			t.Fatalf("went on with %d; the checkpoint was at %d", back, at)
+		}
+		if text, _ := os.ReadFile(c.bundle + "/rootfs/var/changed"); string(text) != "by the container" {
+			t.Errorf("rootfs: %q", text)
+		}
+		if _, err := os.Stat(c.bundle + "/rootfs/etc/unwanted"); err == nil {
+			t.Error("a deleted file is back")
+		}
+		t.Logf("round %d: pause %.0f ms, CRIU frozen %.0f ms, restore %.0f ms of which CRIU %.0f ms", round,
+			dump["pause_s"].(float64)*1e3, dump["criu"].(map[string]any)["frozen_time_us"].(float64)/1e3,
+			s["took_s"].(float64)*1e3, s["criu"].(map[string]any)["restore_time_us"].(float64)/1e3)
+	}
+	c.crash()
+	for _, left := range []string{"starts/", "restored/", "criu/", "work/"} {
+		if found, _ := filepath.Glob(n.dir + "/run/" + left + c.id + "*"); len(found) > 0 {
+			t.Errorf("left behind: %q", found)
+		}
+	}
+}
+
+func TestASlotHasTheLayoutOfACheckpointArchive(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	dump := c.good("k")
+	slot := c.slots() + "/k/"
+	for _, member := range []string{"checkpoint/inventory.img", "checkpoint/descriptors.json", "rootfs-diff.tar", "deleted.files",
+		"spec.dump", "config.dump", "stats-dump", "dump.log", "slot.json"} {
+		if _, err := os.Stat(slot + member); err != nil {
+			t.Error(err)
+		}
+	}
+	deleted, _ := os.ReadFile(slot + "deleted.files")
+	if string(deleted) != `["/etc/unwanted"]` {
+		t.Errorf("deleted: %s", deleted)
+	}
+	listed, _ := exec.Command("tar", "-tf", slot+"rootfs-diff.tar").Output()
+	if string(listed) != "var/\nvar/changed\n" {
+		t.Errorf("diff: %q", listed)
+	}
+	meta := c.read(slot + "slot.json")
+	if meta["checkpoint_id"] != "k" || meta["runtime"] != "containerd" || meta["criu"] == "" || meta["image"] != "counter:1" {
+		t.Errorf("%v", meta)
+	}
+	if dump["slot"] != n.place()+"/app/k" || dump["size"].(float64) < 1000 {
+		t.Errorf("%v", dump)
+	}
+	for _, stub := range []string{"images/reprise.json", "criu/stats-dump", "criu/dump.log"} {
+		if _, err := os.Stat(c.bundle + "/" + stub); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// ticksOf counts the processor time that a container's processes have used.
+func (c *container) used() string {
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.pid))
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	switches, _ := exec.Command("sh", "-c", fmt.Sprintf("cat /proc/%d/task/*/status | grep ctxt_switches", c.pid)).Output()
+	return strings.Join(fields[11:13], " ") + string(switches)
+}
+
+func TestAFrozenRestoreRunsNoInstructionUntilItIsThawed(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	before := c.last()
+	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}, "checkpoint_id": "k", "frozen": true})
+	c = n.container()
+	s := c.run()
+	if s["outcome"] != "restored" || s["frozen"] != true || !c.frozen() {
+		t.Fatalf("%v frozen %v", s, c.frozen())
+	}
+	used := c.used()
+	time.Sleep(300 * time.Millisecond)
+	if c.used() != used || c.last() != before {
+		t.Errorf("it ran: %q, then %q; ticks %v, then %v", used, c.used(), before, c.last())
+	}
+	thawed := time.Now()
+	c.thaw()
+	for c.last() == before && time.Since(thawed) < 5*time.Second {
+		time.Sleep(time.Millisecond)
+	}
+	for i, k := range c.ticks() {
+		if k == before {
+			if next := c.ticks()[i+1]; next.n <= 1 || next.n > before.n || next.at < thawed.UnixNano() {
+				t.Errorf("the first tick after %v is %v; thawed at %d", before, next, thawed.UnixNano())
+			}
+		}
+	}
+	c.waitFor(before.n + 20)
+}
+
+func TestAHeldCheckpointLeavesTheProcessFrozenWithoutAGap(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	dump, err := c.checkpoint("k", true)
+	if err != nil || dump["held"] != true || !c.frozen() {
+		t.Fatalf("%v %v, frozen %v", dump, err, c.frozen())
+	}
+	at := c.last()
+	time.Sleep(300 * time.Millisecond)
+	if c.last() != at {
+		t.Fatalf("it ran on: %v, then %v", at, c.last())
+	}
+	// The memory in the checkpoint is that of the process that stands still: a restore goes on with the next tick.
+	os.Symlink("k", c.slots()+"/live")
+	c.crash()
+	c = n.container()
+	c.run()
+	for range 1000 {
+		if c.last() != at {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	for i, k := range c.ticks() {
+		if k == at {
+			if next := c.ticks()[i+1]; next.n != at.n+1 && next.n != at.n {
+				t.Errorf("%v, then %v", at, next)
+			}
+		}
+	}
+}
+
+func TestAHeldProcessGoesOnWhenItIsThawed(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	if dump, err := c.checkpoint("k", true); err != nil {
+		t.Fatal(dump, err)
+	}
+	at := c.last().n
+	c.thaw()
+	c.waitFor(at + 20)
+}
+
+// damage overwrites a memory page of a checkpoint's images with a shorter file.
+func (n *node) damage(id string) {
+	found, _ := filepath.Glob(n.slots() + "/" + id + "/checkpoint/pages-*.img")
+	for _, path := range found {
+		os.Truncate(path, 100)
+	}
+}
+
+func TestABadCheckpointFallsBackToThePreviousOneAndThenStartsCold(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k1")
+	c.waitFor(c.last().n + 20)
+	c.good("k2")
+	n.damage("k2")
+	c.crash()
+	c = n.container()
+	began := time.Now()
+	s := c.run()
+	attempts := s["attempts"].([]any)
+	if s["outcome"] != "restored" || s["checkpoint_id"] != "k1" || len(attempts) != 1 {
+		t.Fatalf("%v", s)
+	}
+	t.Logf("previous after %v: %v", time.Since(began), attempts)
+	c.crash()
+
+	n.damage("k1")
+	c = n.container()
+	began = time.Now()
+	s = c.run()
+	took := time.Since(began)
+	if s["outcome"] != "cold" || len(s["attempts"].([]any)) != 2 || s["reason"] == "" {
+		t.Fatalf("%v", s)
+	}
+	t.Logf("cold after %v: %v", took, s["reason"])
+	time.Sleep(50 * time.Millisecond)
+	if last := c.last().n; last <= 0 || last > 500 {
+		t.Errorf("a cold counter stands at %d", last)
+	}
+	c.crash()
+
+	// Blank by runc alone, for comparison.
+	c = n.container()
+	began = time.Now()
+	c.callWith("/usr/bin/runc", "create", "--bundle", c.bundle, c.id)
+	c.callWith("/usr/bin/runc", "state", c.id)
+	c.callWith("/usr/bin/runc", "start", c.id)
+	t.Logf("runc alone: %v", time.Since(began))
+}
+
+func TestARefusedRestoreLeavesTheRootAsItWas(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	n.damage("k")
+	c.crash()
+	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}, "checkpoint_id": "k"})
+	c = n.container()
+	if err := c.create(); err == nil {
+		t.Fatal("a pinned checkpoint that is damaged was started")
+	}
+	s := c.started()
+	if s["outcome"] != "refused" || !strings.Contains(s["reason"].(string), "k cannot be restored") {
+		t.Errorf("%v", s)
+	}
+	log, _ := os.ReadFile(c.bundle + "/log.json")
+	lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+	if !strings.Contains(lines[len(lines)-1], s["reason"].(string)) || !strings.Contains(c.output, s["reason"].(string)) {
+		t.Errorf("log %s, output %s", log, c.output)
+	}
+	if _, err := os.Stat(c.bundle + "/rootfs/var/changed"); err == nil {
+		t.Error("the checkpoint's file is still there")
+	}
+	if text, _ := os.ReadFile(c.bundle + "/rootfs/etc/unwanted"); string(text) != "of the image" {
+		t.Errorf("a deleted file was not put back: %q", text)
+	}
+	if left, _ := filepath.Glob(c.bundle + "/rootfs/.reprise*"); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	if status := c.status(); !strings.HasPrefix(status, "error") {
+		t.Errorf("runc still knows it: %s", status)
+	}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	if strings.Contains(string(mounts), "criu-root") || strings.Count(string(mounts), c.bundle) != 1 {
+		t.Errorf("mounts left:\n%s", mounts)
+	}
+}
+
+func TestWhatDoesNotFitStartsCold(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	c = n.container("1") // another command line
+	if s := c.run(); s["outcome"] != "cold" || !strings.Contains(s["reason"].(string), "command line") {
+		t.Errorf("%v", s)
+	}
+}
+
+func TestWithoutALeaseNothingProtectedStarts(t *testing.T) {
+	n := newNode(t)
+	n.agent(false)
+	c := n.container()
+	if err := c.create(); err == nil || !strings.Contains(c.output, "lease") {
+		t.Errorf("%v %s", err, c.output)
+	}
+	n.write(n.dir+"/run/pods/"+n.uid+".json", map[string]any{"version": 1, "containers": map[string]any{}})
+	if err := c.create(); err != nil {
+		t.Errorf("unprotected: %v %s", err, c.output)
+	}
+}
+
+func TestAFailedCheckpointLeavesItRunning(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",
+		"criu": map[string]any{"config": []string{"no-such-option"}}})
+	dump, err := c.checkpoint("k", true)
+	if err == nil || dump["outcome"] != "failed" || dump["error"] == "" || dump["held"] != false {
+		t.Errorf("%v %v", dump, err)
+	}
+	if left, _ := filepath.Glob(c.slots() + "/k*"); len(left) > 0 {
+		t.Errorf("left: %q", left)
+	}
+	c.waitFor(c.last().n + 20)
+}
+
+func TestAContainerThatEndsBeforeItsStartIsNotReportedAsCreated(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	c = n.container()
+	if err := c.create(); err != nil {
+		t.Fatal(err, c.output)
+	}
+	c.kill()
+	if out, err := c.call("start", c.id); err == nil || c.status() != "stopped" {
+		t.Errorf("start: %v %s, status %s", err, out, c.status())
+	}
+}

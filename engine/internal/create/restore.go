@@ -1,0 +1,173 @@
+package create
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"reprise.dev/engine/internal/bundle"
+	"reprise.dev/engine/internal/criu"
+	"reprise.dev/engine/internal/fits"
+	"reprise.dev/engine/internal/nodefiles"
+	"reprise.dev/engine/internal/report"
+	"reprise.dev/engine/internal/rootfs"
+	"reprise.dev/engine/internal/runc"
+	"reprise.dev/engine/internal/slots"
+)
+
+// A restore that hangs is ended: a fixed part, and what memory takes to read from a slow disk.
+const (
+	restoreTimeout       = 20 * time.Second
+	restoreTimeoutPerGiB = 4 * time.Second
+	freezeTimeout        = 10 * time.Second
+)
+
+func (c *Creation) doesNotFit(slot slots.Slot) string {
+	taken, _, err := bundle.Read(filepath.Join(slot.Path, "spec.dump"))
+	if err != nil {
+		return "incomplete: " + err.Error()
+	}
+	if reason := fits.Difference(taken, c.spec); reason != "" {
+		return "does not fit: " + reason
+	}
+	return ""
+}
+
+// attempt restores one checkpoint, or leaves everything as it was.
+func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
+	id := c.Call.ID()
+	work := filepath.Join(c.Store.WorkPath(id), slot.Meta.CheckpointID)
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		return err
+	}
+	if err := c.configureCriu(frozen); err != nil {
+		return err
+	}
+	root := c.spec.RootPath(c.bundle)
+	mounted := map[string]bool{}
+	for _, point := range runc.MountsBelow(root) {
+		mounted[point] = true
+	}
+	undo, err := rootfs.Apply(root, slot.Path)
+	if err != nil {
+		return errors.Join(fmt.Errorf("root file system: %w", err), c.writeConfig(c.config))
+	}
+	// The mark comes first: there is no moment in which a restored container is not known as one.
+	if err = c.Store.MarkRestored(id); err == nil {
+		err = c.run(slot, work)
+	}
+	if err == nil && frozen {
+		err = c.freeze(slot)
+	}
+	if err != nil {
+		c.Store.Unmark(id)
+		runc.CleanUp(c.Store.Runc, c.Call.Globals, c.Call.Global("root"), id, root, mounted)
+		os.Remove(c.Call.Option("pid-file"))
+		return errors.Join(err, undo.Revert(), c.writeConfig(c.config))
+	}
+	if err := undo.Done(); err != nil {
+		c.Log.Write("warning", report.Fields{"container_id": id, "message": err.Error()})
+	}
+	stats, _ := criu.RestoreStats(work)
+	c.report(nodefiles.Start{
+		Outcome: "restored", CheckpointID: slot.Meta.CheckpointID, Slot: slot.Name, Frozen: frozen, Criu: stats,
+	})
+	return nil
+}
+
+func (c *Creation) run(slot slots.Slot, work string) error {
+	timeout := restoreTimeout + time.Duration(float64(slot.Meta.Size)/(1<<30)*float64(restoreTimeoutPerGiB))
+	err := runc.Run(c.Store.Runc, c.arguments(slot, work), timeout, c.stop)
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, runc.ErrTimeout) && !c.stopped() {
+		return fmt.Errorf("the restore took longer than %v", timeout)
+	}
+	if cause := criu.Cause(filepath.Join(work, "restore.log")); cause != "" {
+		return errors.New(cause)
+	}
+	return fmt.Errorf("runc restore: %w", err)
+}
+
+// arguments turns the command line of create into one of restore. What restore does not know is left out.
+func (c *Creation) arguments(slot slots.Slot, work string) []string {
+	args := append([]string{}, c.Call.Globals...)
+	args = append(args, "restore", "--detach", "--bundle", c.bundle, "--image-path", slot.Images(),
+		"--work-path", work, "--manage-cgroups-mode", "ignore")
+	for _, name := range []string{"pid-file", "console-socket"} {
+		if value := c.Call.Option(name); value != "" {
+			args = append(args, "--"+name, value)
+		}
+	}
+	if c.Call.Switch("no-pivot") {
+		args = append(args, "--no-pivot")
+	}
+	return append(append(args, c.labels()...), c.Call.ID())
+}
+
+// labels gives the processes the new container's confinement: an SELinux label differs for each container.
+func (c *Creation) labels() []string {
+	var args []string
+	process := c.spec.Process
+	switch {
+	case process.SelinuxLabel != "" && present("/sys/fs/selinux/enforce"):
+		args = append(args, "--lsm-profile", "selinux:"+process.SelinuxLabel)
+		if c.spec.Linux.MountLabel != "" {
+			args = append(args, "--lsm-mount-context", c.spec.Linux.MountLabel)
+		}
+	case process.ApparmorProfile != "" && process.ApparmorProfile != "unconfined" && present("/sys/kernel/security/apparmor"):
+		args = append(args, "--lsm-profile", "apparmor:"+process.ApparmorProfile)
+	}
+	return args
+}
+
+func present(path string) bool { _, err := os.Stat(path); return err == nil }
+
+// configureCriu gives this container a CRIU configuration file of its own, named by an annotation that runc reads.
+func (c *Creation) configureCriu(frozen bool) error {
+	lines := append([]string{}, c.Store.Criu.Config...)
+	if frozen {
+		lines = append(lines, "leave-stopped")
+	}
+	path := c.Store.CriuConfigPath(c.Call.ID())
+	if err := criu.WriteConfig(path, lines...); err != nil {
+		return err
+	}
+	annotated, err := bundle.Annotate(c.config, "org.criu.config", path)
+	if err != nil {
+		return err
+	}
+	return c.writeConfig(annotated)
+}
+
+func (c *Creation) writeConfig(content []byte) error {
+	path := filepath.Join(c.bundle, "config.json")
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if err := nodefiles.WriteRaw(path, content); err != nil {
+		return err
+	}
+	return os.Chmod(path, info.Mode())
+}
+
+// freeze takes over from CRIU's leave-stopped: the cgroup is frozen while every process is stopped, then the
+// stop is lifted. From then on thawing the cgroup is all that is needed to let it run.
+func (c *Creation) freeze(slot slots.Slot) error {
+	state, err := runc.ReadState(c.Call.Global("root"), c.Call.ID())
+	if err != nil {
+		return err
+	}
+	group, err := state.Group()
+	if err != nil {
+		return err
+	}
+	if err := group.Freeze(freezeTimeout); err != nil {
+		return fmt.Errorf("freezing what was restored: %w", err)
+	}
+	return group.Continue(slot.Meta.Stopped)
+}

@@ -1,0 +1,62 @@
+package criu
+
+import (
+	"bufio"
+	"os"
+	"regexp"
+	"strings"
+)
+
+var stamp = regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
+
+// Lines that report another error, or that CRIU prints for what it can do without.
+var secondary = []string{
+	"Restoring FAILED", "Dumping FAILED", "killed by signal", "exited with", "exited, status", "Unable to get",
+	"Can't wait or bad status", "Can't attach to", "Unable to interrupt task", "network-unlock", "post-", "NFTABLES",
+	"sched_setaffinity", "Restoring fds failed", "cr-restore.c:", "Can't lookup mount", "Killing processes because of failure",
+	"Can't setup RLIMIT_NOFILE", // without CAP_SYS_RESOURCE; CRIU goes on
+}
+
+// Cause returns the first error in a CRIU log that explains the others, or "".
+func Cause(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer file.Close()
+	first := ""
+	lines := bufio.NewScanner(file)
+	lines.Buffer(make([]byte, 64<<10), 1<<20)
+	for lines.Scan() {
+		line := stamp.ReplaceAllString(lines.Text(), "")
+		line = stamp.ReplaceAllString(strings.TrimSpace(line), "")
+		// "Error (criu/files-reg.c:1234): File data/wal has bad size ..."
+		if !strings.HasPrefix(line, "Error") {
+			continue
+		}
+		if first == "" {
+			first = line
+		}
+		if !isSecondary(line) {
+			return withoutPlace(line)
+		}
+	}
+	return withoutPlace(first)
+}
+
+func isSecondary(line string) bool {
+	for _, s := range secondary {
+		if strings.Contains(line, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// withoutPlace drops the place in CRIU's source.
+func withoutPlace(line string) string {
+	if _, after, ok := strings.Cut(line, "): "); ok && strings.HasPrefix(line, "Error (") {
+		return strings.TrimSpace(after)
+	}
+	return line
+}

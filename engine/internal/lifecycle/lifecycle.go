@@ -1,0 +1,68 @@
+// Package lifecycle answers for a restored container between its create and its start, and forgets it at delete.
+package lifecycle
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"regexp"
+
+	"reprise.dev/engine/internal/cli"
+	"reprise.dev/engine/internal/nodefiles"
+	"reprise.dev/engine/internal/runc"
+)
+
+// State prints runc's state; a restored container that was not started yet is "created".
+// CRI-O takes the time of the start from that change.
+func State(store nodefiles.Store, call cli.Call) int {
+	cmd := exec.Command(store.Runc)
+	cmd.Args = append([]string{"runc"}, call.Args...)
+	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	err := cmd.Run()
+	text := out.Bytes()
+	if err == nil {
+		text = Created(text, alive(call))
+	}
+	os.Stdout.Write(text)
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
+}
+
+var status = regexp.MustCompile(`"status":\s*"(running|paused)"`)
+
+// Created changes the status of a process that lives. Everything else stays as it was, byte for byte.
+func Created(state []byte, alive bool) []byte {
+	var parsed struct {
+		Status string `json:"status"`
+	}
+	if !alive || json.Unmarshal(state, &parsed) != nil || (parsed.Status != "running" && parsed.Status != "paused") {
+		return state
+	}
+	at := status.FindSubmatchIndex(state)
+	if at == nil {
+		return state
+	}
+	return bytes.Join([][]byte{state[:at[2]], state[at[3]:]}, []byte("created"))
+}
+
+func alive(call cli.Call) bool {
+	state, err := runc.ReadState(call.Global("root"), call.ID())
+	return err == nil && state.Alive()
+}
+
+// Start ends the time between create and start. It returns false if runc has to be asked:
+// the process has ended meanwhile, and runc says so.
+func Start(store nodefiles.Store, call cli.Call) bool {
+	lives := alive(call)
+	return store.Unmark(call.ID()) == nil && lives
+}

@@ -1,0 +1,102 @@
+package nodefiles
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func store(t *testing.T) (Store, *[]string) {
+	t.Helper()
+	warned := &[]string{}
+	s, err := Open(filepath.Join(t.TempDir(), "none.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.RunDir = t.TempDir()
+	s.Warn = func(format string, args ...any) { *warned = append(*warned, format) }
+	return s, warned
+}
+
+func TestAMissingConfigurationHasTheDefaults(t *testing.T) {
+	s, err := Open("/nonexistent/engine.json")
+	if err != nil || s.Runc != "/usr/bin/runc" || s.RunDir != "/run/reprise" || s.StateDir != "/var/lib/reprise" {
+		t.Fatalf("%+v %v", s.Config, err)
+	}
+	if strings.Join(s.Criu.Config, " ") != "tcp-close skip-in-flight file-locks" {
+		t.Fatalf("%q", s.Criu.Config)
+	}
+}
+
+func TestAFileThatCannotBeParsedIsAbsentAndReported(t *testing.T) {
+	for _, content := range []string{"{", `{"version": 2, "uid": "u"}`, `{"uid": "u"}`, `{"version": 1, "containers": []}`} {
+		s, warned := store(t)
+		if err := WriteRaw(s.Path("pods", "u.json"), []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if s.Pod("u") != nil || len(*warned) != 1 {
+			t.Errorf("%s: %v, warned %q", content, s.Pod("u"), *warned)
+		}
+	}
+}
+
+func TestUnknownFieldsAreIgnored(t *testing.T) {
+	s, _ := store(t)
+	WriteRaw(s.Path("pods", "u.json"), []byte(`{"version": 1, "new": 1, "containers": {"app": {"verdict": "restore", "x": 2}}}`))
+	if pod := s.Pod("u"); pod == nil || pod.Containers["app"].Verdict != "restore" {
+		t.Fatalf("%+v", pod)
+	}
+}
+
+func TestARequestIsInForceUntilItExpires(t *testing.T) {
+	s, _ := store(t)
+	put := func(r Request) { r.Version = 1; Write(s.Path("requests", "c.json"), r) }
+	put(Request{CheckpointID: "k", Slots: "ns/u", ExpiresAtS: Boottime() + 60})
+	if s.Request("c") == nil {
+		t.Error("in force")
+	}
+	put(Request{CheckpointID: "k", Slots: "ns/u", ExpiresAtS: Boottime() - 1})
+	if s.Request("c") != nil {
+		t.Error("expired")
+	}
+	for _, slots := range []string{"../u", "ns/..", "ns/u/x", "/u", "ns", ""} {
+		put(Request{CheckpointID: "k", Slots: slots, ExpiresAtS: Boottime() + 60})
+		if s.Request("c") != nil {
+			t.Errorf("%q leaves the slots folder", slots)
+		}
+	}
+}
+
+func TestFilesAreWrittenWholeAndPrivate(t *testing.T) {
+	s, _ := store(t)
+	if err := s.PutStart(Start{ContainerID: "c", Outcome: "blank"}); err != nil {
+		t.Fatal(err)
+	}
+	folder, _ := os.Stat(s.Path("starts"))
+	file, _ := os.Stat(s.Path("starts", "c.json"))
+	if folder.Mode().Perm() != 0o700 || file.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", folder.Mode(), file.Mode())
+	}
+	if left, _ := filepath.Glob(s.Path("starts", "*.tmp-*")); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+	raw, _ := os.ReadFile(s.Path("starts", "c.json"))
+	if !strings.Contains(string(raw), `"version":1`) || !strings.Contains(string(raw), `"attempts":[]`) {
+		t.Errorf("%s", raw)
+	}
+}
+
+func TestForgetRemovesWhatTheEngineWrote(t *testing.T) {
+	s, _ := store(t)
+	s.PutStart(Start{ContainerID: "c"})
+	s.MarkRestored("c")
+	WriteRaw(s.CriuConfigPath("c"), nil)
+	WriteRaw(filepath.Join(s.WorkPath("c"), "restore.log"), nil)
+	s.Forget("c")
+	for _, p := range []string{"starts/c.json", "restored/c", "criu/c.conf", "work/c"} {
+		if _, err := os.Lstat(s.Path(p)); err == nil {
+			t.Errorf("%s is still there", p)
+		}
+	}
+}
