@@ -1,84 +1,85 @@
-"""The bare technique, by hand: a pod whose image is a checkpoint, and a loop that removes its dead container.
+"""The bare technique, by hand: a wrapper in front of runc (wrapper/main.go) that restores what has a checkpoint, and a loop that
+removes the dead container.
 
-No service of Reprise takes part in its recovery: its pod is not annotated, and its image is named by digest, which
-health-watcher does not take for a live reference. The store and the node-local registry only deliver the image once.
+No service of Reprise takes part: the pod is not annotated, so the engine hands each of its starts to the `runc` that it is
+configured with, which for as long as a bench runs is the wrapper.
 """
 
 import asyncio
 import contextlib
 import http.client
 import json
+import shutil
 import ssl
-import tempfile
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from reprise.archive.crypto import SecretKeys
-from reprise.archive.repository import Repository
-from reprise.contracts.model import Target, Workload, checkpoint_id, now
+from reprise.archive.criu import read_stats
+from reprise.contracts.model import CriuStats
 from reprise.runtime.cri import Cri, CriError
-from reprise_lab import counter
+from reprise_lab import counter, kind
 from reprise_lab.node import Node
-from reprise_lab.paths import NODES, PKI
-from reprise_lab.shell import kubectl, poll
-from reprise_lab.stored import secret, store
-from reprise_lab.witness import Witness, ask
+from reprise_lab.paths import CHECKOUT, NODES, PKI
+from reprise_lab.witness import Witness
 
 POLL_S = 0.02
+WRAPPER = "/usr/local/bin/bare-runc"
+CONFIGURATION = "etc/reprise/engine.json"
+SLOTS = "var/lib/reprise-bare"
 
 
 @contextlib.contextmanager
-def armed_by_hand(namespace: str) -> Iterator[Witness]:
-    counter.deploy(namespace, annotations={"reprise.dev/mode": "off"})
-    stop = threading.Event()
+def by_hand(namespace: str, env: dict[str, str] | None = None) -> Iterator[Witness]:
+    """A counter whose one checkpoint lies on its node, under the eyes of the witness."""
+    counter.deploy(namespace, annotations=counter.PLAIN, env=env)
+    pod, stop = counter.pod(namespace), threading.Event()
+    node, uid = str(pod["spec"]["nodeName"]), str(pod["metadata"]["uid"])
+    slot = Node(node).root / SLOTS / uid
+    reaper = threading.Thread(target=lambda: asyncio.run(reap(node, uid, stop)), daemon=True)
     try:
-        pod = counter.pod(namespace)
-        run = counter.state(namespace)["run"]
-        reference = publish(namespace, pod)
-        node = pod["spec"]["nodeName"]
-        reaper = threading.Thread(target=lambda: asyncio.run(reap(node, pod["metadata"]["uid"], stop)), daemon=True)
-        reaper.start()
-        patch = {"spec": {"containers": [{"name": "counter", "image": reference}]}}
-        kubectl("-n", namespace, "patch", "pod", pod["metadata"]["name"], "-p", json.dumps(patch))
-        old = pod["status"]["containerStatuses"][0]["containerID"]
-        poll(40, lambda: restored(namespace, old, str(run)), "the pod armed by hand", 0.2)
-        with Witness(namespace) as witness:
+        checkpoint(namespace, pod, slot / "counter")
+        with wrapper(node), Witness(namespace) as witness:
+            reaper.start()
             yield witness
     finally:
         stop.set()
         counter.remove(namespace)
+        shutil.rmtree(slot, ignore_errors=True)
 
 
-def restored(namespace: str, old: str, run: str) -> bool:
-    pod = counter.pod(namespace)
-    said = ask(pod["status"].get("podIP", ""))
-    current = pod["status"]["containerStatuses"][0].get("containerID")
-    return current not in (None, old) and bool(said) and said is not None and said["run"] == run
+@contextlib.contextmanager
+def wrapper(node: str) -> Iterator[None]:
+    """On that node the engine calls the wrapper where it called runc."""
+    root = Node(node).root
+    built, file = root / WRAPPER[1:], root / CONFIGURATION
+    build = ["go", "build", "-buildvcs=false", "-o", str(built), "."]
+    subprocess.run(build, cwd=CHECKOUT / "tests/bench/wrapper", check=True)
+    before = file.read_text()
+    _replace(file, json.dumps(json.loads(before) | {"runc": WRAPPER}))
+    try:
+        yield
+    finally:
+        _replace(file, before)
 
 
-def publish(namespace: str, pod: dict[str, Any]) -> str:
-    """Take one checkpoint through the kubelet, store it, and name its image by digest."""
+def _replace(file: Path, text: str) -> None:
+    """Whole: each call of the engine reads it."""
+    new = file.with_suffix(".new")
+    new.write_text(text)
+    new.rename(file)
+
+
+def checkpoint(namespace: str, pod: dict[str, Any], slot: Path) -> CriuStats:
+    """Taken through the kubelet and unpacked into the slot; what CRIU says of it."""
     name, node = pod["metadata"]["name"], pod["spec"]["nodeName"]
-    path = Node(node).root / kubelet_checkpoint(node, f"/checkpoint/{namespace}/{name}/counter?timeout=60").lstrip("/")
-    container_id = pod["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
-    target = Target(node=node, pod=name, pod_uid=pod["metadata"]["uid"], container="counter", container_id=container_id)
-    with tempfile.TemporaryDirectory() as folder:
-        repository = Repository(store(), keys(Path(folder)))
-        manifest = repository.write_archive(
-            Path(path), checkpoint_id=checkpoint_id(target.pod_uid, "counter", now()),
-            workload=Workload(namespace=namespace, name="counter"), target=target, trigger="demand",
-        )  # fmt: skip
-    image = repository.publish_image(manifest, target.pod_uid)
-    return f"{image.reference.removesuffix(':live')}@{image.digest}"
-
-
-def keys(folder: Path) -> SecretKeys:
-    """The cluster's key-encryption keys, as a pod has them mounted."""
-    for name, value in secret("reprise-keys").items():
-        (folder / name).write_bytes(value)
-    return SecretKeys(folder)
+    archive = Node(node).root / kubelet_checkpoint(node, f"/checkpoint/{namespace}/{name}/counter?timeout=60").lstrip("/")
+    slot.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["tar", "-xf", str(archive), "-C", str(slot)], check=True)
+    archive.unlink()
+    return read_stats((slot / "stats-dump").read_bytes())
 
 
 def kubelet_checkpoint(node: str, path: str) -> str:
@@ -95,7 +96,7 @@ def kubelet_checkpoint(node: str, path: str) -> str:
 
 async def reap(node: str, pod_uid: str, stop: threading.Event) -> None:
     """Its dead containers are removed as soon as a listing shows them."""
-    cri = Cri(f"{Node(node).root}/run/crio/crio.sock")
+    cri = Cri(f"{Node(node).root}{kind.current().socket}")
     while not stop.is_set():
         with contextlib.suppress(CriError):
             for container in await cri.list_containers("exited"):

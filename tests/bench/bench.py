@@ -18,6 +18,7 @@ import many
 import memory
 import moves
 import overhead
+import pauses
 import recovery
 import store
 from reprise_lab.paths import CHECKOUT
@@ -48,9 +49,10 @@ def console_figures(progress: Progress) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
-    "recovery.crash detect.crash": recovery.crashes, "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
+    "pause": pauses.pauses, "recovery.crash detect.crash": recovery.crashes, "recovery.bad_restore": recovery.bad_restores,
+    "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
     "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
-    "overhead": overhead.overhead,
+    "overhead": overhead.overhead, "interval_1s": overhead.each_second,
     "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
     "console": console_figures,
 }  # fmt: skip

@@ -46,7 +46,7 @@ def memory(progress: Progress) -> list[Row]:
     counter.deploy("bench-large", annotations={"reprise.dev/interval": "120s"}, env={"BALLOON_MIB": str(BALLOON_MIB)})
     try:
         poll(480, lambda: stored_bytes() > BALLOON_MIB * MIB, "its checkpoint to be stored and staged", 0.5)
-        counter.wait_armed("bench-large", 300)
+        counter.wait_protected("bench-large", 300)
         size = stored_bytes()
     finally:
         done.set()
@@ -68,6 +68,6 @@ def memory(progress: Progress) -> list[Row]:
 
 
 def stored_bytes() -> int:
-    """Of the largest checkpoint that the node has pulled back."""
+    """Of the largest checkpoint that is live on its node."""
     rows = counter.console("checkpoints?namespace=bench-large&state=stored&limit=20")
-    return max((row["size_bytes"] or 0 for row in rows if row["pull_s"] is not None), default=0)
+    return max((row["size_bytes"] or 0 for row in rows if row["held_at"]), default=0)

@@ -40,5 +40,5 @@ def moves(progress: Progress) -> list[Row]:
     how = f"{MOVES} moves there and back, asked each 10 ms from outside"
     return [
         Row("move.lost_increments", max(lost for lost, _ in seen), "increments", "0", "", how),
-        Row("move.unavailable_s", statistics.median(silent), "s", "<= 2", told, how),
+        Row("move.unavailable_s", statistics.median(silent), "s", "<= 1.5", told, how),
     ]

@@ -27,8 +27,19 @@ class Row:
 def protected(namespace: str, env: dict[str, str] | None = None, interval: str = "5s") -> Iterator[Witness]:
     counter.deploy(namespace, annotations={"reprise.dev/interval": interval}, env=env)
     try:
-        counter.wait_armed(namespace, 120)
+        counter.wait_protected(namespace, 120)
         counter.wait_checkpoint(namespace, seconds=60)
+        with Witness(namespace) as witness:
+            yield witness
+    finally:
+        counter.remove(namespace)
+
+
+@contextmanager
+def unprotected(namespace: str, env: dict[str, str] | None = None) -> Iterator[Witness]:
+    """The same app without Reprise."""
+    counter.deploy(namespace, annotations=counter.PLAIN, env=env)
+    try:
         with Witness(namespace) as witness:
             yield witness
     finally:

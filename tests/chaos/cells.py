@@ -27,7 +27,7 @@ from reprise_lab.stored import secret, store
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
 Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
 """Takes the namespaces of the workloads that are watched, and the chance of this run."""
-CHECKPOINTS = "/var/lib/kubelet/checkpoints"
+SLOTS, FULL = f"/{counter.SLOTS}", "/run/full"
 KUBELET_PORT = 10250
 
 
@@ -188,13 +188,18 @@ def full_store() -> Iterator[None]:
 
 @contextmanager
 def full_disk(node: str) -> Iterator[None]:
-    """Where its runtime writes checkpoints there is no room left."""
-    Node(node).exec("mount", "-t", "tmpfs", "-o", "size=64k", "full", CHECKPOINTS)
+    """Where the engine writes checkpoints there is no room left; those that lie there can be read."""
+    layers = f"lowerdir={SLOTS},upperdir={FULL}/upper,workdir={FULL}/work"
+    Node(node).exec(
+        "sh", "-ec", f"mkdir -p {FULL}; mount -t tmpfs -o size=64k full {FULL}; mkdir {FULL}/upper {FULL}/work; "
+        f"mount -t overlay -o {layers} full {SLOTS}",
+    )  # fmt: skip
     try:
         yield
     finally:
         if Node(node).init_pid:  # powered off meanwhile: gone with its mounts
-            Node(node).exec("umount", "-l", CHECKPOINTS, check=False)
+            for mounted in (SLOTS, FULL):
+                Node(node).exec("umount", "-l", mounted, check=False)
 
 
 CUT_OFF = "node cut from all"

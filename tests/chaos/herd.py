@@ -1,5 +1,5 @@
 """Workloads that are tried at once, each in a namespace of its own. They are used again as long as they stand where they
-began: to arm anew ones for each row would take longer than the row.
+began: to protect anew ones for each row would take longer than the row.
 """
 
 import secrets
@@ -21,7 +21,7 @@ BACK_S = 60
 
 
 class Herd:
-    """namespaces: of a counter each, armed and on NODE."""
+    """namespaces: of a counter each, protected and on NODE."""
 
     def __init__(self) -> None:
         name = secrets.token_hex(3)
@@ -31,10 +31,10 @@ class Herd:
         self.ready()
 
     def ready(self) -> None:
-        """Returns when each is armed, on NODE, and has a checkpoint that began after this was called. Raises LabError."""
+        """Returns when each is protected, on NODE, and has a checkpoint that began after this was called. Raises LabError."""
         since = datetime.now(UTC)
         for namespace in self.namespaces:
-            counter.wait_armed(namespace, READY_S)
+            counter.wait_protected(namespace, READY_S)
             node = counter.pod(namespace)["spec"]["nodeName"]
             if node != NODE:
                 raise LabError(f"the counter in {namespace} is on {node}, not on {NODE}")
@@ -50,7 +50,7 @@ class Herd:
     @staticmethod
     def _kept(namespace: str, since: datetime) -> bool:
         rows = counter.console(f"checkpoints?namespace={namespace}&state=stored&limit=1")
-        return any(r["pull_s"] is not None and datetime.fromisoformat(r["kubelet_started_at"]) > since for r in rows)
+        return any(r["held_at"] and r["stored_at"] and datetime.fromisoformat(r["kubelet_started_at"]) > since for r in rows)
 
 
 class Stall:
@@ -84,9 +84,9 @@ def back(witness: Witness, since: float, seconds: float = BACK_S) -> None:
 
 
 def failovers(namespace: str, since: datetime) -> list[dict[str, Any]]:
-    """Those declared since then, without arming."""
+    """Those declared since then."""
     rows = counter.console(f"failovers?namespace={namespace}")
-    return [r for r in rows if r["cause"] != "arm" and datetime.fromisoformat(r["declared_at"] or r["at"]) > since]
+    return [r for r in rows if datetime.fromisoformat(r["declared_at"] or r["at"]) > since]
 
 
 def good(namespace: str) -> list[Good]:

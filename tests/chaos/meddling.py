@@ -15,7 +15,7 @@ from reprise.contracts import subjects
 from reprise_lab import faults, listing
 from reprise_lab.shell import LabError, kubectl
 
-STEPS = ("fence", "image", "place", "verify", "adopt")
+STEPS = ("fence", "stage", "place", "restored", "release", "verify", "adopt")
 EACH_STEP_S = 75.0
 """NATS delivers what a killed restorer had in hand again after 10 s."""
 REPLAYED = 200

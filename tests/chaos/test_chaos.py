@@ -55,7 +55,7 @@ class Began:
 
 @pytest.fixture
 def witnesses(stall: Stall) -> Iterator[list[Witness]]:
-    """Of a herd that is armed and has fresh checkpoints."""
+    """Of a herd that is protected and has fresh checkpoints."""
     herd = stall.take()
     with ExitStack() as stack:
         yield [stack.enter_context(Witness(namespace)) for namespace in herd.namespaces]

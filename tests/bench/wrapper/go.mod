@@ -1,0 +1,3 @@
+module reprise.dev/bench/wrapper
+
+go 1.22
