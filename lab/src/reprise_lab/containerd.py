@@ -100,11 +100,16 @@ def _blob(digest: str) -> Path:
     return LAYOUT / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
+REF = "org.opencontainers.image.ref.name"
+
+
 def _manifests() -> list[dict[str, Any]]:
-    return list(json.loads((LAYOUT / "index.json").read_text())["manifests"])
+    """Of every image in its newest form: skopeo leaves the one before in the index, without a name."""
+    return [m for m in json.loads((LAYOUT / "index.json").read_text())["manifests"] if REF in m.get("annotations", {})]
 
 
 def _prune() -> None:
+    (LAYOUT / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": _manifests()}))
     used = {digest.removeprefix("sha256:") for manifest in _manifests() for digest in _blobs(manifest)}
     for blob in (LAYOUT / "blobs/sha256").iterdir():
         if blob.name not in used:
@@ -113,7 +118,7 @@ def _prune() -> None:
 
 def pack(tar: Path, references: set[str], present: Path) -> None:
     """An OCI archive of those images, without the blobs that are present."""
-    chosen = [m for m in _manifests() if m["annotations"]["org.opencontainers.image.ref.name"] in references]
+    chosen = [m for m in _manifests() if m["annotations"][REF] in references]
     index = tar.with_suffix(".index")
     index.write_text(json.dumps({"schemaVersion": 2, "manifests": chosen}))
     with tarfile.open(tar, "w") as archive:
