@@ -131,6 +131,7 @@ func TestAFrozenRestoreRunsNoInstructionUntilItIsThawed(t *testing.T) {
 	c.run()
 	c.waitFor(20)
 	c.good("k")
+	c.waitFor(c.last().n + 20)
 	c.crash()
 	before := c.last()
 	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}, "checkpoint_id": "k", "frozen": true})
@@ -293,7 +294,7 @@ func TestARefusedRestoreLeavesTheRootAsItWas(t *testing.T) {
 		t.Errorf("runc still knows it: %s", status)
 	}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
-	if strings.Contains(string(mounts), "criu-root") || strings.Count(string(mounts), c.bundle) != 1 {
+	if strings.Contains(string(mounts), "criu-root") || strings.Contains(string(mounts), c.bundle+"/rootfs/") {
 		t.Errorf("mounts left:\n%s", mounts)
 	}
 }

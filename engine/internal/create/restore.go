@@ -39,6 +39,9 @@ func (c *Creation) doesNotFit(slot slots.Slot) string {
 func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 	id := c.Call.ID()
 	work := filepath.Join(c.Store.WorkPath(id), slot.Meta.CheckpointID)
+	if err := criu.CheckPages(slot.Images()); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return err
 	}

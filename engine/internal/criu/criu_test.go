@@ -90,3 +90,38 @@ func TestAnswersAreParsed(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestAPagesFileThatWasCutShortIsFound(t *testing.T) {
+	entry := func(fields map[int]uint64) []byte {
+		var m message
+		for field, value := range fields {
+			m.varint(field, value)
+		}
+		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(m))), m...)
+	}
+	raw := binary.LittleEndian.AppendUint32(nil, magicImage)
+	raw = binary.LittleEndian.AppendUint32(raw, magicPagemap)
+	raw = append(raw, entry(map[int]uint64{1: 7})...)
+	raw = append(raw, entry(map[int]uint64{1: 0x1000, 2: 2, 4: pagePresent})...)
+	raw = append(raw, entry(map[int]uint64{1: 0x9000, 2: 0, 4: pagePresent, 5: 3})...)
+	raw = append(raw, entry(map[int]uint64{1: 0x99000, 2: 50, 4: 1})...) // in the parent: not in this file
+	dir := t.TempDir()
+	pages := filepath.Join(dir, "pages-7.img")
+	os.WriteFile(filepath.Join(dir, "pagemap-1.img"), raw, 0o600)
+	if CheckPages(dir) == nil {
+		t.Error("a missing pages file is whole")
+	}
+	size := 5 * os.Getpagesize()
+	os.WriteFile(pages, make([]byte, size), 0o600)
+	if err := CheckPages(dir); err != nil {
+		t.Error(err)
+	}
+	os.Truncate(pages, int64(size-1))
+	if CheckPages(dir) == nil {
+		t.Error("a file that was cut short is whole")
+	}
+	os.WriteFile(filepath.Join(dir, "pagemap-1.img"), raw[:len(raw)-1], 0o600)
+	if CheckPages(dir) == nil {
+		t.Error("a pagemap that was cut short is whole")
+	}
+}

@@ -43,8 +43,8 @@ func Run(path string, args []string, timeout time.Duration, stop <-chan struct{}
 	return ErrTimeout
 }
 
-// killTree ends a process and its descendants. The half restored processes of a hanging CRIU are among them:
-// they are runc's children, in sessions of their own.
+// killTree ends a process and its descendants, and waits until they are gone. The half restored processes of a
+// hanging CRIU are among them: they are runc's children, in sessions and a PID namespace of their own.
 func killTree(pid int) {
 	syscall.Kill(pid, syscall.SIGSTOP) // no new children while we look
 	tree := descendants(pid)
@@ -52,6 +52,22 @@ func killTree(pid int) {
 		syscall.Kill(p, syscall.SIGKILL)
 	}
 	syscall.Kill(pid, syscall.SIGKILL)
+	deadline := time.Now().Add(2 * time.Second)
+	for _, p := range tree {
+		for time.Now().Before(deadline) && runs(p) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// runs reports whether a process exists that is not a zombie.
+func runs(pid int) bool {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	fields := strings.Fields(string(raw[strings.LastIndexByte(string(raw), ')')+1:]))
+	return len(fields) > 0 && fields[0] != "Z" && fields[0] != "X"
 }
 
 func descendants(pid int) []int {
