@@ -80,8 +80,8 @@ def newest_checkpoint() -> str:
     if not rows:
         return "no checkpoint yet"
     row = rows[0]
-    frozen_ms = (row["frozen_time_us"] or 0) / 1000
-    return f"newest checkpoint {row['checkpoint_id']}: {(row['size_bytes'] or 0) / 1e6:.1f} MB, the app paused {frozen_ms:.0f} ms"
+    size_mb, pause_ms, criu_ms = (row["size_bytes"] or 0) / 1e6, (row["pause_s"] or 0) * 1000, (row["frozen_time_us"] or 0) / 1000
+    return f"newest checkpoint {row['checkpoint_id']}: {size_mb:.1f} MB, the app paused {pause_ms:.0f} ms (CRIU {criu_ms:.0f})"
 
 
 def act(screen: Screen, witness: Witness, fault: str, cause: str, do: Callable[[], object], seconds: float) -> Result:
@@ -153,10 +153,10 @@ def main() -> int:
         if console.is_terminal:
             screen.live.start()
         try:
-            screen.say("counting; waiting for its first checkpoint, which arms it")
-            counter.wait_armed(NAMESPACE)
+            screen.say("counting; waiting for its first checkpoint, for which it is not restarted")
+            counter.wait_protected(NAMESPACE)
             counter.wait_checkpoint(NAMESPACE)
-            screen.say("armed: from now on its own restart is a restore of its newest checkpoint")
+            screen.say("protected: from now on its kubelet's own restart is a restore of its newest checkpoint")
             for fault, cause, do, seconds in (
                 ("killed (SIGKILL)", "crash", lambda: send(signal.SIGKILL), 30),
                 ("hung (SIGSTOP)", "hang", lambda: send(signal.SIGSTOP), 40),

@@ -37,7 +37,6 @@ def test_every_promise_names_tests_that_exist() -> None:
         ("the arbiter gives it up after", decide.lost_after_s(0.0)),
         ("the arbiter gives it up after", arbiter.KUBELET_TIMEOUT_S),
         ("with a hardware watchdog", decide.lost_after_s(0.0, Settings.model_fields["watchdog_timeout_s"].default)),
-        ("a blank instance is held", Settings.model_fields["hold_blank_s"].default),
     ],
 )
 def test_the_times_are_the_codes(row: str, seconds: float) -> None:

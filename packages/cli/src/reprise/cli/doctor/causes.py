@@ -12,7 +12,7 @@ from reprise.cli.doctor.evidence import Evidence
 
 State = Literal["ok", "problem", "warning", "unknown"]
 LEAST_CRIU = (4, 1)
-LEAST_RUNTIME = {"cri-o": (1, 34), "containerd": (2, 0)}
+LEAST_RUNTIME = {"cri-o": (1, 34), "containerd": (2, 1)}
 """The engine needs nothing of them but the kubelet's checkpoint call."""
 DEFAULT_KUBELET = (1, 30)
 NEEDED = ("checkpointer", "transfer", "health-watcher")
@@ -135,7 +135,7 @@ def runtime(e: Evidence) -> Verdict | None:
     name, _, text = e.node.runtime.partition("://")
     least = LEAST_RUNTIME.get(name)
     if least is None:
-        return Verdict("problem", f"{e.node.runtime} has no checkpoints", "use containerd 2 or CRI-O 1.34")
+        return Verdict("problem", f"{e.node.runtime} has no checkpoints", "use containerd 2.1 or CRI-O 1.34, or later")
     if version(text)[:2] < least:
         wanted = ".".join(map(str, least))
         return Verdict("warning", f"{name} {text} is older than what is tested", f"use {name} {wanted} or later")
