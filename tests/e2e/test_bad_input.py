@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
-from reprise.checkpointer.decide import Failure
+from reprise.checkpointer.decide import Failure, Refusal, explain
 from reprise.contracts import envelope, subjects
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
@@ -64,14 +64,15 @@ def test_a_go_server_is_told_which_variable_makes_it_checkpointable(namespace: s
 def kubelet(tmp_path: Path, token: str, ca: Path = PKI / "ca.crt") -> HttpsKubelet:
     file = tmp_path / "token"
     file.write_text(token)
-    return HttpsKubelet(NODES["n1"], 10250, ca, file, 10, tmp_path)
+    return HttpsKubelet(NODES["n1"], 10250, ca, file, 10)
 
 
 def ask(tmp_path: Path, token: str, target: Target, namespace: str, ca: Path = PKI / "ca.crt") -> str:
-    async def call() -> str | Failure:
+    async def call() -> str | Refusal | Failure:
         return await kubelet(tmp_path, token, ca).checkpoint(namespace, target)
 
-    answer = asyncio.run(call())
+    told = asyncio.run(call())
+    answer = explain(told.status, told.body) if isinstance(told, Refusal) else told
     assert isinstance(answer, Failure)
     assert answer.remedy
     return answer.reason

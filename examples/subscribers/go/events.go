@@ -75,6 +75,7 @@ type FailoverCompletedJson struct {
 type FailoverCompletedPath string
 
 const FailoverCompletedPathCold FailoverCompletedPath = "cold"
+const FailoverCompletedPathInPlace FailoverCompletedPath = "in-place"
 const FailoverCompletedPathInPlaceArmed FailoverCompletedPath = "in-place-armed"
 const FailoverCompletedPathInPlacePatch FailoverCompletedPath = "in-place-patch"
 const FailoverCompletedPathRecreate FailoverCompletedPath = "recreate"

@@ -196,7 +196,7 @@ class World:
             "target": it.target,
         }
         size = int(it.size * self._random.uniform(0.985, 1.02))
-        frozen_s = 0.012 + size / 3.2e9 * self._random.uniform(0.85, 1.4)
+        frozen_s = 0.08 + size / 2.2e9 * self._random.uniform(0.85, 1.4)
         pause_s = frozen_s + self._random.uniform(0.03, 0.06)
         kubelet_s, new = pause_s + self._random.uniform(0.12, 0.2), int(size * self._random.uniform(0.02, 0.07)) + 300_000
         yield due, trace
