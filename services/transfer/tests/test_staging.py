@@ -1,386 +1,300 @@
-"""What lies ready on a node: thin images over slots of pages, plain ones for what is small, and why it is not staged."""
+"""A checkpoint lies ready in a slot of its standby, byte for byte as on its own node; what may be restored is never changed."""
 
-import io
 import os
-import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import stat
+import time
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from reprise.archive.cache import PackCache
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from reprise.archive.identity import PAGE
-from reprise.archive.oci import digest
-from reprise.archive.repository import Repository
-from reprise.archive.testing import FixedKeys, MemoryStore, build, members
-from reprise.contracts.events import (
-    CheckpointFailed,
-    CheckpointStaged,
-    CheckpointStored,
-    CheckpointTaken,
-    Event,
-    ImageBuilt,
-    StandbyRefused,
-)
-from reprise.contracts.images import live_reference
-from reprise.contracts.model import Target, Workload, now
-from reprise.runtime.cri.client import CriError, RunningContainer
-from reprise.runtime.kv import Bucket
-from reprise.runtime.testing import MemoryBus, MemoryServer
-from reprise.transfer.adapters.slots import SlotBusy, Slots
-from reprise.transfer.decide import gives_up, staging_limitation
-from reprise.transfer.handlers import Handlers
-from reprise.transfer.model import Noted
-from reprise.transfer.registry import app
-from reprise.transfer.staging import Limits, Staging
-
-WORKLOAD = Workload(namespace="ns", name="counter")
-TARGET = Target(node="n1", pod="p", pod_uid="u1", container="counter", container_id="c1")
-REFERENCE = live_reference("ns", "u1", "counter")
-FIRST = os.urandom(300 * PAGE)
-SECOND = FIRST[: 7 * PAGE] + os.urandom(PAGE) + FIRST[8 * PAGE :]
-THIRD = SECOND[: 99 * PAGE] + os.urandom(2 * PAGE) + SECOND[101 * PAGE :]
+from reprise.archive.testing import MemoryStore, build, members, slot_members, write_slot
+from reprise.contracts.events import CheckpointFailed, CheckpointStaged, StandbyRefused
+from reprise.runtime.nodefiles import ContainerVerdict, PodFile
+from reprise.transfer import staging as staging_module
+from reprise.transfer.adapters import filling
+from reprise.transfer.decide import staging_limitation
+from reprise.transfer.testing import HOME, TARGET, WORKLOAD, Node, built, memory
 
 
-@dataclass
-class Runtime:
-    """A container runtime that pulls from the registry as CRI-O does: manifest, then blobs; an image's id is its config's."""
+class Two:
+    """A node that runs it, and its standby."""
 
-    registry: httpx.AsyncClient
-    images: dict[str, str] = field(default_factory=lambda: {"abc": "abc"})
-    created: list[RunningContainer] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    layer: bytes = b""
-    pullable: tuple[str, ...] = ()
+    def __init__(self, folder: Path) -> None:
+        store = MemoryStore()
+        self.own, self.standby = Node(folder / "own", store), Node(folder / "standby", store)
 
-    async def version(self) -> str:
-        return "cri-o 1.34.0"
+    async def checkpoint(self, name: str, pages: bytes = b"") -> None:
+        await self.own.handlers.on_upload(self.own.takes(name, pages))
 
-    async def image_id(self, reference: str) -> str | None:
-        return self.images.get(reference)
-
-    async def pull_image(self, reference: str, _timeout_s: float = 600) -> str:
-        if not reference.startswith("localhost:5797/"):
-            if reference not in self.pullable:
-                raise CriError("no such image", subject=reference)
-            self.images["abc"] = "abc"
-            return reference
-        name, _, tag = reference.removeprefix("localhost:5797/").rpartition(":")
-        answer = await self.registry.get(f"/v2/{name}/manifests/{tag}")
-        if answer.status_code != 200:
-            raise CriError(answer.text, subject=reference)
-        image = answer.json()
-        try:
-            self.layer = (await self.registry.get(f"/v2/{name}/blobs/{image['layers'][0]['digest']}")).content
-        except Exception as error:
-            raise CriError(str(error), subject=reference) from error
-        assert digest(self.layer) == image["layers"][0]["digest"]
-        self.images[reference] = image["config"]["digest"].removeprefix("sha256:")
-        return reference
-
-    async def remove_image(self, image: str) -> None:
-        self.removed.append(image)
-
-    async def list_containers(self, state: str = "") -> list[RunningContainer]:
-        return self.created
-
-
-class Told:
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    async def publish(self, event: Event, **_: object) -> None:
-        self.events.append(event)
-
-    @property
-    def jetstream(self) -> object:
-        raise TimeoutError  # no bucket is there
-
-    async def record(self, *told: object) -> None:
-        """Kubernetes Events are the cluster's to show."""
-
-    def of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
-
-
-class Node:
-    """One node's transfer, without its service."""
-
-    def __init__(self, folder: Path, thin_bytes: int = 1, spare_bytes: int = 0, store: MemoryStore | None = None) -> None:
-        self.folder, self.store, self.told = folder, store or MemoryStore(), Told()
-        folder.mkdir(exist_ok=True)
-        self.repository = Repository(self.store, FixedKeys(), PackCache(folder / "packs", 1 << 30, 0))
-        self.slots = Slots(folder / "slots")
-        transport = httpx.ASGITransport(app(self.repository, self.slots))
-        self.runtime = Runtime(httpx.AsyncClient(transport=transport, base_url="http://registry"))
-        limits = Limits(thin_bytes, spare_bytes)
-        self.staging = Staging(self.told, self.repository, self.runtime, self.told, self.slots, folder, limits)  # type: ignore[arg-type]
-
-    def checkpoint(self, name: str, pages: bytes) -> ImageBuilt:
-        path = self.folder / f"checkpoint-{name}.tar"
-        path.write_bytes(build(members() | {"checkpoint/pages-1.img": pages}))
-        manifest = self.repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="interval")
-        self.repository.publish_image(manifest, "u1")
-        return ImageBuilt(node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, reference=REFERENCE, digest="")
-
-    def restored_pages(self) -> bytes:
-        """What a restore of the image at hand would read: through the link, as the kernel follows it."""
-        with tarfile.open(fileobj=io.BytesIO(self.runtime.layer)) as tar:
-            info = tar.getmember("checkpoint/pages-1.img")
-            if info.isreg():
-                found = tar.extractfile(info)
-                assert found
-                return found.read()
-        return Path("/" + info.linkname.rpartition("../")[2]).read_bytes()
+    async def stage(self, name: str, pages: bytes = b"") -> CheckpointStaged:
+        await self.checkpoint(name, pages)
+        await self.standby.staging.on_image(built(name))
+        found: CheckpointStaged = self.standby.told.of(CheckpointStaged)[-1]
+        return found
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Callable[..., Node]:
-    return lambda **limits: Node(tmp_path, **limits)
+def two(tmp_path: Path) -> Two:
+    return Two(tmp_path)
 
 
-async def test_each_checkpoint_lies_ready_and_costs_what_changed(node: Callable[..., Node]) -> None:
-    here = node()
-    for name, pages in (("1", FIRST), ("2", SECOND), ("3", THIRD)):
-        await here.staging.on_image(here.checkpoint(name, pages))
-        assert here.restored_pages() == pages
-        assert len(here.runtime.layer) < 40_000
-    staged = here.told.of(CheckpointStaged)
-    # Each of two slots is written whole once; from then on what changed since it was written last: two checkpoints' worth.
-    assert [event.bytes_written // PAGE for event in staged] == [300, 300, 3]
-    assert len(here.runtime.removed) == 2
+async def test_a_standby_holds_what_the_own_node_holds_byte_for_byte(two: Two) -> None:
+    staged = await two.stage("1", os.urandom(300 * PAGE))
+    assert two.standby.content("1") == two.own.content("1")
+    assert two.standby.shown() == ("1", "")
+    assert (staged.role, staged.reference, staged.node, staged.warm) == ("standby", f"{HOME}/1", "n2", True)
+    assert staged.bytes_fetched > 300 * PAGE
+    assert staged.bytes_written > 300 * PAGE
 
 
-async def test_a_small_process_is_pulled_whole(node: Callable[..., Node]) -> None:
-    here = node(thin_bytes=1 << 30)
-    await here.staging.on_image(here.checkpoint("1", FIRST))
-    assert here.restored_pages() == FIRST
-    assert here.told.of(CheckpointStaged)[0].bytes_written > len(FIRST)
+async def test_only_roots_own_may_read_a_slot(two: Two) -> None:
+    await two.stage("1")
+    home = two.standby.slots.path(HOME)
+    for path in (home.parent.parent, home.parent, home, *home.rglob("*")):
+        if not path.is_symlink():
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
 
 
-async def test_pages_at_rest_are_readable_by_root_alone(node: Callable[..., Node]) -> None:
-    here = node()
-    await here.staging.on_image(here.checkpoint("1", FIRST))
-    files = [path for path in (here.folder / "slots").rglob("*") if path.is_file()]
-    assert {path.name for path in files} >= {"pages-1.img", "layer.tar", "state.json"}
-    assert all(path.stat().st_mode & 0o077 == 0 for path in files)
+async def test_a_newer_one_costs_what_changed_once_there_is_a_spare(two: Two) -> None:
+    first = os.urandom(300 * PAGE)
+    pages = [first, first[: 7 * PAGE] + os.urandom(PAGE) + first[8 * PAGE :]]
+    pages.append(pages[1][: 99 * PAGE] + os.urandom(2 * PAGE) + pages[1][101 * PAGE :])
+    pages += [pages[2][: 200 * PAGE] + os.urandom(PAGE) + pages[2][201 * PAGE :], pages[2]]
+    written = []
+    for name, content in zip("12345", pages, strict=True):
+        written.append((await two.stage(name, content)).bytes_written)
+        assert two.standby.content(name) == two.own.content(name)
+        assert two.standby.shown()[0] == name
+    assert two.standby.shown() == ("5", "4")
+    assert written[0] > 300 * PAGE
+    assert all(count < 30 * PAGE for count in written[3:]), written
+    assert len(two.standby.lie_there()) <= 3
 
 
-async def test_a_restore_under_way_keeps_its_slot(node: Callable[..., Node]) -> None:
-    """CRIU has the pages of the image before open: the slot is left alone, and its event comes again."""
-    here = node()
-    await here.staging.on_image(here.checkpoint("1", FIRST))
-    old = next((here.folder / "slots").rglob("pages-1.img"))
-    await here.staging.on_image(here.checkpoint("2", SECOND))
-    third = here.checkpoint("3", THIRD)
-    with old.open("rb") as restoring:
-        with pytest.raises(SlotBusy):
-            await here.staging.on_image(third)
-        assert restoring.read() == FIRST
-    await here.staging.on_image(third)
-    assert here.restored_pages() == THIRD
+@pytest.fixture(params=["cloned", "spare", "copied"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the pages that did not change come into the new slot; cloning is imitated, where the file system cannot."""
+
+    def clone(source: int, fd: int) -> bool:
+        if request.param == "cloned":
+            os.pwrite(fd, os.pread(source, os.fstat(source).st_size, 0), 0)
+        return bool(request.param == "cloned")
+
+    monkeypatch.setattr(filling, "_clone", clone)
+    if request.param == "copied":
+        monkeypatch.setattr("reprise.transfer.adapters.slots.Slots.spare", lambda *_: "")
+    return str(request.param)
 
 
-async def test_a_slot_whose_writer_was_killed_is_written_anew(node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
-    here = node()
-    await here.staging.on_image(here.checkpoint("1", FIRST))
-    await here.staging.on_image(here.checkpoint("2", SECOND))
-    third, write = here.checkpoint("3", THIRD), os.pwrite
-
-    def torn(fd: int, data: bytes, at: int) -> int:
-        write(fd, b"torn", at)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "pwrite", torn)
-    with pytest.raises(KeyboardInterrupt):
-        await here.staging.on_image(third)
-    monkeypatch.undo()
-    assert here.restored_pages() == SECOND, "the other slot is what the runtime's image leads to"
-    await here.staging.on_image(third)
-    assert here.restored_pages() == THIRD
+labels = st.lists(st.integers(0, 30), min_size=1, max_size=40)
 
 
-async def test_only_the_newest_of_those_that_wait_is_staged(node: Callable[..., Node]) -> None:
-    here = node()
-    first, second = here.checkpoint("1", FIRST), here.checkpoint("2", SECOND)
-    await here.staging.on_image(second)
-    await here.staging.on_image(first)
-    assert [event.checkpoint_id for event in here.told.of(CheckpointStaged)] == ["2"]
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(st.lists(labels, min_size=2, max_size=5), st.data())
+async def test_any_sequence_of_memories_is_staged_exactly_and_live_slots_are_not_touched(
+    tmp_path_factory: pytest.TempPathFactory, way: str, memories: list[list[int]], data: st.DataObject
+) -> None:
+    two = Two(tmp_path_factory.mktemp("two"))
+    for number, found in enumerate(memories):
+        before = {name: two.standby.content(name) for name in two.standby.slots.shown(HOME)}
+        inodes = {name: two.standby.slots.path(HOME, name).stat().st_ino for name in before}
+        await two.checkpoint(str(number), memory(*found))
+        if number and data.draw(st.booleans()):
+            continue  # this one is not staged
+        await two.standby.staging.on_image(built(str(number)))
+        assert two.standby.content(str(number)) == two.own.content(str(number)), way
+        for name, content in before.items():
+            path = two.standby.slots.path(HOME, name)
+            assert not path.exists() or (two.standby.content(name), path.stat().st_ino) == (content, inodes[name])
 
 
-async def test_a_damaged_checkpoint_is_told_and_the_image_before_stays(node: Callable[..., Node]) -> None:
-    here = node()
-    await here.staging.on_image(here.checkpoint("1", FIRST))
-    second = here.checkpoint("2", SECOND)
-    for folder in (here.folder / "packs").rglob("*"):
-        if folder.is_file():
-            folder.unlink()
-    for key in [key for key in here.store.objects if key.startswith("packs/")]:
-        here.store.objects[key] = bytes(len(here.store.objects[key]))
-    await here.staging.on_image(second)
-    told = here.told.of(CheckpointFailed)
-    assert len(told) == 1
-    assert told[0].reason == "DamagedObject"
-    assert told[0].checkpoint_id == "2"
-    assert here.restored_pages() == FIRST
+async def test_a_spare_that_a_restore_still_reads_is_left_to_it(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(filling, "_clone", lambda *_: False)
+    for name in ("1", "2", "3"):
+        await two.stage(name, memory(*range(20), int(name)))
+    assert two.standby.slots.spare(HOME) == "1"
+    content = two.standby.content("1")["checkpoint/pages-1.img"]
+    with (two.standby.slots.path(HOME, "1") / "checkpoint/pages-1.img").open("rb") as criu:
+        await two.stage("4", memory(*range(50, 71)))
+        assert criu.read() == content
+    assert two.standby.content("4") == two.own.content("4")
 
 
-def flip(store: MemoryStore) -> str:
-    """A bit flips in the largest pack. Its key."""
-    key = max((key for key in store.objects if key.startswith("packs/")), key=lambda key: len(store.objects[key]))
-    body = bytearray(store.objects[key])
-    body[40] ^= 1
-    store.objects[key] = bytes(body)
-    return key
+async def test_a_staging_that_is_interrupted_leaves_nothing_and_what_was_live_stays(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1", "2", "3"):
+        await two.stage(name, memory(*range(20), int(name)))
+    await two.checkpoint("4", memory(*range(40)))
+    real, calls = filling.sync, []
+
+    def full(folder: Path) -> None:
+        calls.append(folder)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(filling, "sync", full)
+    with pytest.raises(OSError, match="No space"):
+        await two.standby.staging.on_image(built("4"))
+    assert calls
+    assert two.standby.shown() == ("3", "2")
+    assert two.standby.lie_there() <= {"1", "2", "3"}
+    monkeypatch.setattr(filling, "sync", real)
+    await two.standby.staging.on_image(built("4"))
+    assert two.standby.content("4") == two.own.content("4")
 
 
-async def test_what_a_standby_finds_damaged_is_healed_by_the_node_that_took_it(tmp_path: Path) -> None:
-    own = Node(tmp_path / "n1")
-    there = Node(tmp_path / "n2", store=own.store)
-    event = own.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"})
-    key = flip(own.store)
-    await there.staging.on_image(event)
-    (told,) = there.told.of(CheckpointFailed)
-    await there.staging.on_damage(told)  # it hears it too, and has nothing to heal it with
-    await own.staging.on_damage(told)
-    assert not list(own.repository.check(read_data=True))
-    await there.staging.on_image(event)
-    assert there.restored_pages() == FIRST
-    assert key in own.repository.cache  # type: ignore[operator]
+async def test_of_several_that_come_at_once_older_ones_are_not_staged_any_more(two: Two) -> None:
+    await two.checkpoint("1")
+    await two.checkpoint("2")
+    await two.standby.staging.on_image(built("2"))
+    await two.standby.staging.on_image(built("1"))
+    assert two.standby.shown() == ("2", "")
+    assert two.standby.lie_there() == {"2"}
 
 
-async def test_the_checkpoint_after_one_that_was_found_damaged_is_whole_though_nobody_heals_it(tmp_path: Path) -> None:
-    own = Node(tmp_path / "n1")
-    there = Node(tmp_path / "n2", store=own.store)
-    first = own.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"})
-    flip(own.store)
-    await there.staging.on_image(first)
-    second = own.checkpoint("2", SECOND).model_copy(update={"role": "standby", "node": "n2"})
-    await there.staging.on_image(second)
-    assert there.restored_pages() == SECOND
-    assert [event.checkpoint_id for event in there.told.of(CheckpointFailed)] == ["1"]
+async def test_a_slot_that_is_there_already_is_told_again_and_not_written(two: Two) -> None:
+    await two.stage("1")
+    await two.standby.staging.on_image(built("1"))
+    assert [event.bytes_written > 0 for event in two.standby.told.of(CheckpointStaged)] == [True, False]
 
 
-async def test_other_failures_make_nobody_look_for_damage(node: Callable[..., Node]) -> None:
-    here = node()
-    here.checkpoint("1", FIRST)
-    key = flip(here.store)
-    before = here.store.objects[key]
-    failed = CheckpointFailed(
-        node="n1", workload=WORKLOAD, checkpoint_id="1", target=TARGET, reason="UnhealthyAfter", message="", remedy=""
-    )
-    await here.staging.on_damage(failed)
-    assert here.store.objects[key] == before
-    gone = failed.model_copy(update={"reason": "DamagedObject", "checkpoint_id": "0"})
-    await here.staging.on_damage(gone)
+async def test_where_only_chunks_are_wanted_no_slot_is_written(two: Two) -> None:
+    await two.checkpoint("1")
+    await two.standby.staging.on_image(built("1", prestage="chunks"))
+    assert not two.standby.told.of(CheckpointStaged)[0].warm
+    assert two.standby.lie_there() == set()
 
 
-async def test_a_standby_fetches_what_it_lacks_and_needs_the_base_image(node: Callable[..., Node]) -> None:
-    here = node()
-    first = here.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"})
-    del here.runtime.images["abc"]
-    await here.staging.on_image(first)
-    assert here.told.of(StandbyRefused)[0].reason == "NoBaseImage"
-    here.runtime.pullable = ("localhost/counter:1",)
-    await here.staging.on_image(first)
-    assert here.told.of(CheckpointStaged)[0].role == "standby"
+class TestAskedForOnItsOwnNode:
+    async def test_an_older_checkpoint_is_fetched_and_made_live(self, two: Two) -> None:
+        for name in ("1", "2", "3", "4"):
+            await two.checkpoint(name, memory(int(name)))
+        assert two.own.lie_there() == {"3", "4"}
+        await two.own.staging.on_image(built("1", "own", "n1"))
+        assert two.own.shown() == ("1", "4")
+        assert two.own.content("1")["checkpoint/pages-1.img"] == memory(1)
+        assert two.own.told.of(CheckpointStaged)[-1].checkpoint_id == "1"
+
+    async def test_one_that_lies_there_is_made_live_as_it_is(self, two: Two) -> None:
+        for name in ("1", "2"):
+            await two.checkpoint(name)
+        two.own.store.away = True
+        await two.own.staging.on_image(built("1", "own", "n1"))
+        assert two.own.shown() == ("1", "2")
+
+    async def test_the_next_checkpoint_is_newer_than_both(self, two: Two) -> None:
+        for name in ("1", "2"):
+            await two.checkpoint(name)
+        await two.own.staging.on_image(built("1", "own", "n1"))
+        await two.checkpoint("3")
+        assert two.own.shown() == ("3", "1")
+        assert two.own.lie_there() == {"1", "3"}
 
 
-class TestHeldBeforeItIsTold:
-    """docs/adr/0011: whoever hears of checkpoint.stored may count on its own node holding it."""
+async def test_an_archive_from_before_the_engine_becomes_a_slot_of_known_members_only(two: Two, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1.tar"
+    odd = {"checkpoint/sub/core-1.img": b"deeper", "rootfs/etc/passwd": b"x", ".hidden": b"y", "checkpoint/.up": b"z"}
+    path.write_bytes(build(members() | odd))
+    two.own.repository.write_archive(path, checkpoint_id="1", workload=WORKLOAD, target=TARGET, trigger="interval")
+    await two.standby.staging.on_image(built("1"))
+    assert set(two.standby.content("1")) == set(slot_members())
+    assert b'"runtime": "cri-o"' in two.standby.content("1")["slot.json"]
 
-    def taken(self, node: Node, name: str, pages: bytes, live_id: str = "u1") -> CheckpointTaken:
-        path = node.folder / f"checkpoint-{name}.tar"
-        path.write_bytes(build(members() | {"checkpoint/pages-1.img": pages}))
-        return CheckpointTaken(
-            node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="interval", archive_path=str(path), keep=3,
-            kubelet_started_at=now(), kubelet_s=0.2, due_to_kubelet_s=0.0, live_id=live_id,
-        )  # fmt: skip
 
-    def handlers(self, node: Node) -> Handlers:
-        return Handlers(node.told, node.repository, node.told, node.staging, node.folder, lambda: True)  # type: ignore[arg-type]
+@pytest.mark.parametrize("changed", [{"checkpoint_id": "../../x"}, {"target": TARGET.model_copy(update={"pod_uid": ".."})}])
+async def test_names_in_an_event_lead_nowhere(two: Two, changed: dict[str, object]) -> None:
+    await two.checkpoint("1")
+    await two.standby.staging.on_image(built("1", **changed))
+    assert two.standby.told.events == []
+    assert list(two.standby.slots.root.iterdir()) == []
 
-    async def test_when_it_is_told_as_stored_a_crash_would_bring_it_back(self, node: Callable[..., Node]) -> None:
-        here, seen = node(), []
-        publish = here.told.publish
 
-        async def look(event: Event, **_: object) -> None:
-            seen.append((event.TYPE, here.restored_pages() == FIRST))
-            await publish(event)
-
-        here.told.publish = look  # type: ignore[method-assign,assignment]
-        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
-        assert seen == [("checkpoint.stored", True), ("checkpoint.staged", True)]
-        assert here.told.of(CheckpointStored)[0].live_id == "u1"
-        assert here.told.of(CheckpointStaged)[0].role == "own"
-
-    async def test_nats_may_be_away_meanwhile_and_then_it_is_told_again(self, node: Callable[..., Node]) -> None:
-        here, publish = node(), Told.publish
-
-        async def away(*_: object, **__: object) -> None:
-            raise TimeoutError
-
-        here.told.publish = away  # type: ignore[method-assign]
-        taken = self.taken(here, "1", FIRST)
-        with pytest.raises(TimeoutError):
-            await self.handlers(here).on_taken(taken)
-        assert here.restored_pages() == FIRST
-        here.told.publish = publish.__get__(here.told)  # type: ignore[method-assign]
-        await self.handlers(here).on_taken(taken)
-        assert here.told.of(CheckpointStored)[0].live_id == "u1"
-
-    async def test_where_the_runtime_refuses_it_is_stored_all_the_same_and_says_that_it_is_not_held(
-        self, node: Callable[..., Node], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        here = node()
-
-        async def refuse(*_: object) -> str:
-            raise CriError("no", subject=REFERENCE)
-
-        async def at_once(_seconds: float) -> None: ...
-
-        monkeypatch.setattr(here.runtime, "pull_image", refuse)
-        monkeypatch.setattr("reprise.transfer.staging.asyncio.sleep", at_once)
-        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
-        assert here.told.of(CheckpointStored)[0].live_id == ""
-        assert here.told.of(CheckpointStaged) == []
-
-    async def test_an_older_checkpointer_does_not_tell_the_name_so_it_is_left_to_the_restorer(
-        self, node: Callable[..., Node]
-    ) -> None:
-        here = node()
-        await self.handlers(here).on_taken(self.taken(here, "1", FIRST, live_id=""))
-        assert here.told.of(CheckpointStored)[0].live_id == ""
-        assert here.runtime.images == {"abc": "abc"}
-
-    async def test_what_was_given_up_is_not_held(self, node: Callable[..., Node]) -> None:
-        here, bus = node(), MemoryBus(MemoryServer())
-        here.staging._noted = Bucket(bus, "recoveries", Noted)
-        await here.staging._noted.put("u1.counter", Noted(void=("1",)))
-        await self.handlers(here).on_taken(self.taken(here, "1", FIRST))
-        await self.handlers(here).on_taken(self.taken(here, "2", SECOND))
-        assert [event.live_id for event in here.told.of(CheckpointStored)] == ["", "u1"]
-        assert gives_up(Noted(dead=("c1",)), self.taken(here, "3", THIRD)), "of an instance that ended soon"
+async def test_a_damaged_checkpoint_is_healed_by_who_has_it_and_else_told(two: Two) -> None:
+    await two.checkpoint("1", os.urandom(20 * PAGE))
+    store = two.own.store
+    for key in [key for key in store.objects if key.startswith("packs/")]:
+        store.objects[key] = store.objects[key][:40] + b"other" + store.objects[key][45:]
+    await two.standby.staging.on_image(built("1"))
+    failed = two.standby.told.of(CheckpointFailed)[0]
+    assert failed.reason == "DamagedObject"
+    assert two.standby.lie_there() == set()
+    await two.own.staging.on_damage(failed)
+    await two.standby.staging.on_image(built("1"))
+    assert two.standby.content("1") == two.own.content("1")
 
 
 def test_a_node_says_why_it_cannot_hold_a_checkpoint_ready() -> None:
-    def limit(runtime: str = "cri-o", base: bool = True, free: int = 100) -> str:
-        found = staging_limitation(
-            "cri-o", runtime, "counter:1", base_present=base, missing_bytes=50, free_bytes=free, spare_bytes=40
-        )
+    def limit(runtime: str = "cri-o", free: int = 100) -> str:
+        found = staging_limitation("cri-o", runtime, missing_bytes=50, free_bytes=free, spare_bytes=40)
         assert found is None or found.remedy
         return found.reason if found else ""
 
     assert limit() == ""
     assert limit(runtime="containerd") == "OtherRuntime"
-    assert limit(base=False) == "NoBaseImage"
     assert limit(free=80) == "DiskPressure"
 
 
-async def test_under_disk_pressure_a_standby_refuses_and_nothing_is_written(node: Callable[..., Node]) -> None:
-    here = node(spare_bytes=1 << 60)
-    await here.staging.on_image(here.checkpoint("1", FIRST).model_copy(update={"role": "standby", "node": "n2"}))
-    assert here.told.of(StandbyRefused)[0].reason == "DiskPressure"
-    assert not (here.folder / "slots").exists()
+async def test_under_disk_pressure_a_standby_refuses_and_nothing_is_written(two: Two, tmp_path: Path) -> None:
+    await two.checkpoint("1")
+    standby = Node(tmp_path / "full", two.own.store, spare_bytes=1 << 60)
+    await standby.staging.on_image(built("1"))
+    assert standby.told.of(StandbyRefused)[0].reason == "DiskPressure"
+    assert list(standby.slots.root.iterdir()) == []
+
+
+async def test_a_standby_of_another_runtime_refuses(two: Two) -> None:
+    await two.checkpoint("1")
+    two.standby.runtime.name = "containerd"
+    await two.standby.staging.on_image(built("1"))
+    assert two.standby.told.of(StandbyRefused)[0].reason == "OtherRuntime"
+
+
+class TestSweep:
+    """What is left of pods that are gone; never what a container may be restored from."""
+
+    @pytest.fixture
+    def node(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+        found = Node(tmp_path)
+        self.now = 1000.0
+        monkeypatch.setattr(staging_module.time, "monotonic", lambda: self.now)
+        write_slot(found.slots.path(HOME, "1"))
+        found.slots.promote(HOME, "1")
+        os.utime(found.slots.path(HOME) / "live", (1, 1), follow_symlinks=False)
+        return found
+
+    async def after(self, node: Node, *seconds: float) -> bool:
+        """Whether the slots are still there."""
+        for passed in seconds:
+            self.now += passed
+            await node.staging.sweep_once(1800)
+        return node.slots.path(HOME).is_dir()
+
+    async def test_a_pod_that_was_gone_for_long_enough_leaves_nothing(self, node: Node) -> None:
+        assert await self.after(node, 0, 1799)
+        assert not await self.after(node, 2)
+        assert list(node.slots.root.iterdir()) == []
+
+    async def test_a_container_that_is_restarted_is_not_there_for_a_while_and_loses_nothing(self, node: Node) -> None:
+        """Its kubelet backs off for minutes: at that moment the runtime has no container of it."""
+        node.runtime.runs("u1")
+        assert await self.after(node, 0, 86400)
+        node.runtime.containers = []
+        assert await self.after(node, 60, 300)
+        node.runtime.runs("u1")
+        assert await self.after(node, 60)
+        node.runtime.containers = []
+        assert await self.after(node, 1700, 60)
+
+    async def test_what_a_moved_pod_may_be_restored_from_stays(self, node: Node) -> None:
+        verdict = ContainerVerdict(verdict="restore", slots=("ns/u2", "ns/u1"))
+        node.files.write_pod(PodFile(namespace="ns", pod="p2", uid="u2", containers={"counter": verdict}))
+        assert await self.after(node, 0, 1801, 1801)
+        node.files.remove_pod("u2")
+        assert not await self.after(node, 0, 1801)
+
+    async def test_a_standby_that_is_staged_to_again_and_again_stays(self, node: Node) -> None:
+        assert await self.after(node, 0)
+        os.utime(node.slots.path(HOME) / "live", (time.time(), time.time()), follow_symlinks=False)
+        assert await self.after(node, 1801)

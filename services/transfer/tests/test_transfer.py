@@ -1,4 +1,4 @@
-"""Which files transfer may touch, and what its registry answers."""
+"""Which of the kubelet's files transfer may touch, and what its registry answers, and to whom."""
 
 from pathlib import Path
 
@@ -8,12 +8,10 @@ from reprise.archive.oci import digest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build
 from reprise.contracts.errors import CheckpointError
-from reprise.contracts.events import CheckpointFailed
 from reprise.contracts.model import Target, Workload
-from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.decide import archive_path, orphans
-from reprise.transfer.handlers import Handlers
 from reprise.transfer.registry import app
+from reprise.transfer.settings import Settings
 
 FOLDER = Path("/var/lib/kubelet/checkpoints")
 
@@ -34,9 +32,9 @@ def test_a_path_that_is_no_checkpoint_archive_is_refused(told: str) -> None:
         archive_path(told, FOLDER)
 
 
-def test_an_archive_is_an_orphan_only_when_it_is_old_and_nobody_works_on_it() -> None:
-    old, young, busy = (FOLDER / f"checkpoint-{n}.tar" for n in ("old", "young", "busy"))
-    assert orphans([(old, 4000), (young, 10), (busy, 4000)], [busy], 3600) == [old]
+def test_an_archive_is_an_orphan_only_when_it_is_old() -> None:
+    old, young = (FOLDER / f"checkpoint-{n}.tar" for n in ("old", "young"))
+    assert orphans([(old, 4000), (young, 10)], 3600) == [old]
 
 
 ARCHIVE = build()
@@ -52,34 +50,40 @@ def registry(store: MemoryStore, tmp_path: Path) -> httpx.AsyncClient:
     repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
     path.write_bytes(ARCHIVE)
     target = Target(node="n1", pod="p", pod_uid="u1", container="counter", container_id="c1")
-    manifest = repository.write_archive(
+    repository.write_archive(
         path, checkpoint_id="1", workload=Workload(namespace="ns", name="counter"), target=target, trigger="demand"
     )
-    repository.publish_image(manifest, "u1")
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app(repository, Slots(tmp_path / "slots"))), base_url="http://registry"
-    )
+    transport = httpx.ASGITransport(app(repository, "secret"))
+    return httpx.AsyncClient(transport=transport, base_url="http://registry", headers={"Authorization": "Bearer secret"})
 
 
 async def test_an_image_is_pulled_as_a_runtime_does_it(registry: httpx.AsyncClient) -> None:
     assert (await registry.get("/v2/")).status_code == 200
-    answer = await registry.get("/v2/ns/u1/counter/manifests/live")
+    answer = await registry.get("/v2/ns/deployment-counter/counter/manifests/1")
     image = answer.json()
     assert answer.headers["docker-content-digest"] == digest(answer.content)
     assert image["annotations"]["io.kubernetes.cri-o.annotations.checkpoint.name"] == "counter"
     assert image["annotations"]["org.criu.checkpoint.container.name"] == "counter"
-    assert (await registry.get(f"/v2/ns/u1/counter/manifests/{digest(answer.content)}")).content == answer.content
-    config = await registry.get(f"/v2/ns/u1/counter/blobs/{image['config']['digest']}")
+    assert (await registry.get(f"/v2/ns/deployment-counter/counter/manifests/{digest(answer.content)}")).content == answer.content
+    config = await registry.get(f"/v2/ns/deployment-counter/counter/blobs/{image['config']['digest']}")
     assert digest(config.content) == image["config"]["digest"]
     assert config.json()["rootfs"]["diff_ids"] == [image["layers"][0]["digest"]]
-    layer = await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
+    layer = await registry.get(f"/v2/ns/deployment-counter/counter/blobs/{image['layers'][0]['digest']}")
     assert layer.content == ARCHIVE
-    head = await registry.head(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
+    head = await registry.head(f"/v2/ns/deployment-counter/counter/blobs/{image['layers'][0]['digest']}")
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(layer.content)))
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/ns/u2/counter/manifests/live", "/v2/ns/u1/counter/manifests/latest", "/v2/ns/u1/counter/blobs/sha256:00"]
+    "path",
+    [
+        "/v2/ns/deployment-other/counter/manifests/1",
+        "/v2/ns/statefulset-counter/counter/manifests/1",
+        "/v2/ns/x/counter/manifests/1",
+        "/v2/other/deployment-counter/counter/manifests/1",
+        "/v2/ns/deployment-counter/counter/manifests/latest",
+        "/v2/ns/deployment-counter/counter/blobs/sha256:00",
+    ],
 )
 async def test_what_is_not_there_is_an_error_in_the_registrys_form(registry: httpx.AsyncClient, path: str) -> None:
     answer = await registry.get(path)
@@ -89,35 +93,45 @@ async def test_what_is_not_there_is_an_error_in_the_registrys_form(registry: htt
 
 async def test_a_store_that_is_away_is_unavailable_not_unknown(registry: httpx.AsyncClient, store: MemoryStore) -> None:
     store.away = True
-    assert (await registry.get("/v2/ns/u1/counter/manifests/live")).status_code == 503
+    assert (await registry.get("/v2/ns/deployment-counter/counter/manifests/1")).status_code == 503
 
 
 async def test_a_damaged_archive_breaks_its_transfer_off(registry: httpx.AsyncClient, store: MemoryStore) -> None:
-    image = (await registry.get("/v2/ns/u1/counter/manifests/live")).json()
+    image = (await registry.get("/v2/ns/deployment-counter/counter/manifests/1")).json()
     (pack,) = [key for key in store.objects if key.startswith("packs/")]
     store.objects[pack] = store.objects[pack][:40] + b"other" + store.objects[pack][45:]
     with pytest.raises(Exception, match="does not decrypt"):
-        await registry.get(f"/v2/ns/u1/counter/blobs/{image['layers'][0]['digest']}")
+        await registry.get(f"/v2/ns/deployment-counter/counter/blobs/{image['layers'][0]['digest']}")
 
 
-class Told:
-    async def publish(self, *_: object, **__: object) -> None:
-        """What is told is asserted elsewhere."""
+@pytest.mark.parametrize("shown", [None, "", "Bearer", "Bearer ", "Bearer other", "Basic secret", "secret", "Bearer secret2"])
+async def test_without_the_token_nobody_gets_anything(registry: httpx.AsyncClient, shown: str | None) -> None:
+    """Anybody on the node, a pod with hostNetwork too, reaches the port: an image is a process's memory."""
+    image = (await registry.get("/v2/ns/deployment-counter/counter/manifests/1")).json()
+    del registry.headers["Authorization"]
+    headers = {} if shown is None else {"Authorization": shown}
+    for path in (
+        "",
+        "ns/deployment-counter/counter/manifests/1",
+        f"ns/deployment-counter/counter/blobs/{image['layers'][0]['digest']}",
+    ):
+        for method in ("GET", "HEAD"):
+            answer = await registry.request(method, f"/v2/{path}", headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert b"checkpoint/" not in answer.content
 
 
-def failed(archive: str) -> CheckpointFailed:
-    target = Target(node="n1", pod="p", pod_uid="u1", container="counter")
-    return CheckpointFailed(
-        node="n1", workload=Workload(namespace="ns", name="counter"), checkpoint_id="1", target=target,
-        reason="UnhealthyAfter", message="", remedy="", archive_path=archive,
-    )  # fmt: skip
+def test_a_registry_without_a_token_is_not_made(store: MemoryStore) -> None:
+    with pytest.raises(ValueError, match="without a token"):
+        app(Repository(store), "")
+    assert not Settings(node_name="n1").registry_token.get_secret_value()
 
 
-async def test_an_archive_of_a_process_that_was_not_healthy_is_thrown_away_at_once(tmp_path: Path) -> None:
-    """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
-    handlers = Handlers(Told(), None, None, None, tmp_path, lambda: True)  # type: ignore[arg-type]
-    refused, other = tmp_path / "checkpoint-a.tar", tmp_path / "checkpoint-b.tar"
-    refused.touch(), other.touch()
-    for archive in (str(refused), str(refused), "", "/etc/passwd", str(tmp_path / "sub/checkpoint-b.tar")):
-        await handlers.on_failed(failed(archive))
-    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-b.tar"]
+def test_the_runtime_is_whichever_the_node_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sockets = [str(tmp_path / name) for name in ("crio.sock", "containerd.sock")]
+    monkeypatch.setattr("reprise.transfer.settings.CRI_SOCKETS", sockets)
+    assert Settings(node_name="n1").runtime_socket() == sockets[0]
+    Path(sockets[1]).touch()
+    assert Settings(node_name="n1").runtime_socket() == sockets[1]
+    assert Settings(node_name="n1", cri_socket="/x").runtime_socket() == "/x"

@@ -156,12 +156,20 @@ class Writer:
         withdraw(store, lineage, writer_id_of(manifest))
 
 
+def verify_archive(source: ArchiveSource, container_id: str) -> ArchiveFacts:
+    """What it says of itself, if it is whole and of this container. Raises BadArchive."""
+    with file_of(source) as file:
+        facts = facts_of(file, source.name, index_file(file, source.name))
+        _require_container(source.name, container_id, facts)
+        return facts
+
+
 def _parse(order: Order, source: ArchiveSource) -> tuple[ArchiveFacts, list[Span]]:
     """What the archive says of itself, and where it is cut."""
     with file_of(source) as file:
         members = index_file(file, source.name)
         facts = facts_of(file, source.name, members)
-        _require_container(order, facts)
+        _require_container(source.name, order.target.container_id, facts)
         return facts, cut_plan(members, source.size, read_pagemaps(file, members))
 
 
@@ -272,13 +280,12 @@ def cpu_features(path: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
     return tuple(sorted(found.partition(":")[2].split()))
 
 
-def _require_container(order: Order, facts: ArchiveFacts) -> None:
-    wanted = order.target.container_id
+def _require_container(name: str, wanted: str, facts: ArchiveFacts) -> None:
     if wanted and facts.container_id != wanted:
         raise BadArchive(
             f"it is of container {facts.container_id[:12]}, not of {wanted[:12]}: the container was replaced while the "
             "checkpoint was taken",
-            subject=order.path.name,
+            subject=name,
             reason="OtherContainer",
             remedy="nothing: the next checkpoint will be of the new container",
         )

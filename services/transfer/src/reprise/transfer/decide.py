@@ -1,12 +1,22 @@
 """The rules of transfer, pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.contracts.errors import CheckpointError
-from reprise.contracts.events import CheckpointTaken
-from reprise.transfer.model import Noted
+from reprise.contracts.model import Target, Workload
+
+PLAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+RESERVED = frozenset({"live", "previous"})
+UNFINISHED = (".partial", ".removed")
+MEMBERS = re.compile(
+    r"(?:checkpoint/[A-Za-z0-9][A-Za-z0-9._-]{0,254}|rootfs-diff\.tar|deleted\.files|spec\.dump|config\.dump|stats-dump|dump\.log"
+    r"|slot\.json)"
+)
+"""What a slot holds, by docs/node-files.md. What else older archives have is of no use to the engine."""
+PAGES = re.compile(r"checkpoint/pages-\d+\.img")
 
 
 def archive_path(told: str, checkpoints_dir: Path) -> Path:
@@ -25,15 +35,64 @@ def archive_path(told: str, checkpoints_dir: Path) -> Path:
     return path
 
 
-def orphans(archives: Iterable[tuple[Path, float]], busy: Iterable[Path], age_s: float) -> list[Path]:
+def home_of(workload: Workload, target: Target) -> str:
+    """Where a container's slots lie below the node's: `<namespace>/<pod uid>/<container>`.
+
+    Raises CheckpointError for names that lead elsewhere.
+    """
+    parts = (workload.namespace, target.pod_uid, target.container)
+    if not all(PLAIN.fullmatch(part) for part in parts):
+        raise _foreign("/".join(parts))
+    return "/".join(parts)
+
+
+def checkpoint_name(checkpoint_id: str) -> str:
+    """The id, if a slot may be called so. Raises CheckpointError."""
+    if not PLAIN.fullmatch(checkpoint_id) or checkpoint_id in RESERVED or checkpoint_id.endswith(UNFINISHED):
+        raise _foreign(checkpoint_id)
+    return checkpoint_id
+
+
+def require_own(told: str, workload: Workload, target: Target, checkpoint_id: str) -> str:
+    """The slot that an event names, if it is the one of this very checkpoint; else raises CheckpointError.
+
+    An event must not make a root process read or remove any other folder.
+    """
+    own = f"{home_of(workload, target)}/{checkpoint_name(checkpoint_id)}"
+    if told != own:
+        raise _foreign(told)
+    return own
+
+
+def _foreign(told: str) -> CheckpointError:
+    return CheckpointError(
+        f"{told[:300]!r} is not this checkpoint's slot", reason="ForeignSlot",
+        remedy="are the checkpointer and the engine on this node of this version?",
+    )  # fmt: skip
+
+
+def orphans(archives: Iterable[tuple[Path, float]], age_s: float) -> list[Path]:
     """Of (path, age in seconds): those that no event told of for so long that none will."""
-    spared = set(busy)
-    return [path for path, age in archives if age > age_s and path not in spared]
+    return [path for path, age in archives if age > age_s]
 
 
-def gives_up(noted: Noted, taken: CheckpointTaken) -> bool:
-    """Whether no image may be made of it: it was found poisoned, or the instance that it is of ended soon."""
-    return taken.checkpoint_id in noted.void or taken.target.container_id in noted.dead
+def superfluous(found: Iterable[str], live: str, previous: str, busy: Iterable[str], spares: int = 0) -> list[str]:
+    """Of a container's slots, by checkpoint: those that nobody needs any more.
+
+    Kept are `live` and `previous`, what is being stored, the newest `spares` of the others, and whatever is newer than both:
+    nobody has told yet whether that is good.
+    """
+    needed = {live, previous, *busy}
+    newest = max(live, previous)
+    old = sorted((name for name in found if name < newest and name not in needed), reverse=True)
+    return old[spares:]
+
+
+def gone(containers: Iterable[str], named: Iterable[str], pod_uid: str, home: str) -> bool:
+    """Whether a pod's slots are of no use to this node any more: it has no container of that pod, and no pod of it may be
+    restored from there. containers: pods' UIDs; named: what pods may be restored from, `<namespace>/<pod uid>`.
+    """
+    return pod_uid not in set(containers) and home.rpartition("/")[0] not in set(named)
 
 
 @dataclass(frozen=True)
@@ -46,28 +105,16 @@ class Refusal:
 
 
 def staging_limitation(
-    archive_runtime: str,
-    node_runtime: str,
-    base_image: str,
-    *,
-    base_present: bool,
-    missing_bytes: int,
-    free_bytes: int,
-    spare_bytes: int,
+    archive_runtime: str, node_runtime: str, *, missing_bytes: int, free_bytes: int, spare_bytes: int
 ) -> Refusal | None:
     """Why this node cannot hold the checkpoint ready; None if it can. Sizes in bytes.
 
-    An archive of one runtime family does not restore on the other (FACTS: "failed to read io.kubernetes.cri-o.Annotations").
+    What was dumped under one runtime does not restore under the other: CRIU says "No mapping for mountpoint".
     """
     if archive_runtime != node_runtime:
         return Refusal(
             "OtherRuntime", f"the checkpoint is {archive_runtime}'s, this node runs {node_runtime}",
             "restores need nodes with the same container runtime",
-        )  # fmt: skip
-    if not base_present:
-        return Refusal(
-            "NoBaseImage", f"the base image {base_image} is not on the node in this version and cannot be pulled",
-            "use an image that a registry still has under its tag, best by digest",
         )  # fmt: skip
     if free_bytes - missing_bytes < spare_bytes:
         return Refusal(

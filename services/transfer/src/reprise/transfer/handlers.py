@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram
@@ -17,7 +16,7 @@ from reprise.contracts.errors import CheckpointError, DamagedObject, RepriseErro
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointPruned,
-    CheckpointStaged,
+    CheckpointSkipped,
     CheckpointStored,
     CheckpointTaken,
 )
@@ -25,8 +24,9 @@ from reprise.contracts.model import Workload
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, of_target, span
-from reprise.transfer.decide import archive_path, orphans
-from reprise.transfer.staging import Staging
+from reprise.transfer.adapters.slots import Slots
+from reprise.transfer.decide import home_of, orphans
+from reprise.transfer.keeping import Keeping
 
 STORE_RETRY_S = 1.0
 STORE_RETRY_MAX_S = 10.0
@@ -35,117 +35,128 @@ STORED = Counter("reprise_checkpoints_stored_total", "Good checkpoints: verified
 BYTES = Counter("reprise_archive_bytes_total", "Bytes of the archives that were stored")
 NEW_BYTES = Counter("reprise_archive_new_bytes_total", "Of these, bytes that no checkpoint before them had")
 UPLOADED_BYTES = Counter("reprise_uploaded_bytes_total", "Bytes sent to the store for them, compressed and encrypted")
+SECONDS_OF_PAUSES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 PAUSE_SECONDS = Histogram(
-    "reprise_checkpoint_pause_seconds",
-    "How long CRIU held the process still for a checkpoint, by its own statistics",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
-)
+    "reprise_checkpoint_pause_seconds", "How long a process could not run for its checkpoint, from the first to the last moment",
+    buckets=SECONDS_OF_PAUSES,
+)  # fmt: skip
+CRIU_FROZEN_SECONDS = Histogram(
+    "reprise_checkpoint_criu_frozen_seconds", "How long CRIU held the process still for a checkpoint, by its own statistics",
+    buckets=SECONDS_OF_PAUSES,
+)  # fmt: skip
 COLLECTED_BYTES = Counter("reprise_collected_bytes_total", "Bytes of packs that garbage collection removed from the store")
-SECONDS = Histogram("reprise_transfer_seconds", "From taking an archive up to its commit")
+SECONDS = Histogram("reprise_transfer_seconds", "From taking a checkpoint up to its commit in the store")
 FAILED = Counter("reprise_archives_refused_total", "Archives that did not become a checkpoint", ["reason"])
+SUPERSEDED = Counter("reprise_checkpoints_superseded_total", "Checkpoints that newer ones replaced before they could be stored")
 
 
 class Handlers:
-    """Takes archives from the kubelet's folder to the store."""
+    """Takes checkpoints from the node's slots to the store."""
 
     def __init__(
         self,
         bus: Bus,
         repository: Repository,
         recorder: EventRecorder,
-        staging: Staging,
+        keeping: Keeping,
+        slots: Slots,
         checkpoints_dir: Path,
-        store_is_up: Callable[[], bool],
         ladder: Ladder = (),
     ) -> None:
         self._bus, self._repository, self._recorder = bus, repository, recorder
-        self._staging, self._folder = staging, checkpoints_dir
-        self._busy: set[Path] = set()
-        self._store_is_up, self._ladder = store_is_up, ladder
+        self._keeping, self._slots, self._folder = keeping, slots, checkpoints_dir
+        self._ladder = ladder
 
     async def on_taken(self, event: CheckpointTaken) -> None:
-        """Verify, store, free the local tar, hold it ready here, tell, prune. While the store is away: wait, and keep the tar."""
+        """Make it what is restored on this node, whatever the store does. Uploads may be behind: this is not."""
         try:
-            path = archive_path(event.archive_path, self._folder)
-        except CheckpointError as error:
-            await self._failed(event, error)
-            return
-        self._busy.add(path)
+            await self._keeping.keep(event)
+        except (BadArchive, CheckpointError) as error:
+            await self._refuse(event, error)
+
+    async def on_upload(self, event: CheckpointTaken) -> None:
+        """Hold it ready here, store it, tell, prune. While the store is away: wait, for as long as it would be restored."""
+        self._slots.busy.add(event.slot)
         try:
             began = time.monotonic()
             try:
-                manifest = await self._store(event, path)
+                is_there = await self._keeping.keep(event)
+                manifest = await self._store(event, is_there=is_there)
             except (BadArchive, DamagedObject, CheckpointError, KeyUnavailable) as error:
-                await self._failed(event, error)  # first told, then removed: told again if that is interrupted
-                path.unlink(missing_ok=True)
+                await self._refuse(event, error)
                 return
-            path.unlink(missing_ok=True)
-            transfer_s = time.monotonic() - began
-            SECONDS.observe(transfer_s)
-            held = await self._hold(event, manifest)
-            await self._stored(event, manifest, transfer_s, held)
-            if held:
-                await self._staging.tell(held)
         finally:
-            self._busy.discard(path)
+            self._slots.busy.discard(event.slot)
+        if manifest is None:
+            await self._superseded(event)
+            return
+        transfer_s = time.monotonic() - began
+        SECONDS.observe(transfer_s)
+        await self._stored(event, manifest, transfer_s)
         await self._prune(event)
 
-    async def _store(self, event: CheckpointTaken, path: Path) -> Manifest:
+    async def _store(self, event: CheckpointTaken, *, is_there: bool) -> Manifest | None:
+        """The commit; None if newer ones have taken its place on the node before it could be stored."""
         delay_s, container = STORE_RETRY_S, event.target.container
+        home = home_of(event.workload, event.target)
         while True:
             try:
                 known = await asyncio.to_thread(self._find_whole, event.workload, container, event.checkpoint_id)
                 if known:  # committed by us before a crash
                     return known
-                if not path.exists():
-                    raise CheckpointError(
-                        f"{path.name} is gone from the node",
-                        subject=event.target.pod,
-                        reason="ArchiveGone",
-                        remedy="did something else clean the kubelet's checkpoints folder? the next one is not affected",
-                    )
-                with span("store", attributes=of_target(event.target), reprise_archive_size=path.stat().st_size) as current:
-                    manifest = await asyncio.to_thread(
-                        self._repository.write_archive, path, checkpoint_id=event.checkpoint_id,
-                        workload=event.workload, target=event.target, trigger=event.trigger,
-                    )  # fmt: skip
-                    current.set_attributes({"reprise.archive.new": manifest.cost.new, "reprise.uploaded": manifest.cost.uploaded})
-                _count(manifest)
-                return manifest
+                return await self._write(event, self._slots.path(home, event.checkpoint_id)) if is_there else None
             except StoreUnavailable as error:
-                log().warning("the store is away, the archive is kept", archive=path.name, error=str(error))
+                log().warning("the store is away, the slot is kept", slot=event.slot, error=str(error))
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
+                if event.checkpoint_id not in await asyncio.to_thread(self._slots.shown, home):
+                    return None
 
-    async def _hold(self, event: CheckpointTaken, manifest: Manifest) -> CheckpointStaged | None:
-        delay_s = STORE_RETRY_S
-        while True:
-            try:
-                return await self._staging.hold(event, manifest)
-            except StoreUnavailable as error:
-                log().warning("the store is away, its image waits", checkpoint=event.checkpoint_id, error=str(error))
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
+    async def _write(self, event: CheckpointTaken, slot: Path) -> Manifest:
+        with span("store", attributes=of_target(event.target)) as current:
+            manifest = await asyncio.to_thread(
+                self._repository.write_archive, slot, checkpoint_id=event.checkpoint_id, workload=event.workload,
+                target=event.target, trigger=event.trigger,
+            )  # fmt: skip
+            current.set_attributes({
+                "reprise.archive.size": manifest.size, "reprise.archive.new": manifest.cost.new,
+                "reprise.uploaded": manifest.cost.uploaded,
+            })  # fmt: skip
+        _count(event, manifest)
+        return manifest
 
     def _find_whole(self, workload: Workload, container: str, checkpoint_id: str) -> Manifest | None:
-        """A damaged manifest is as good as none: the archive that is still here is uploaded again."""
+        """A damaged manifest is as good as none: the slot that is still here is uploaded again."""
         try:
             return self._repository.find(workload, container, checkpoint_id)
         except DamagedObject:
             return None
 
-    async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float, held: CheckpointStaged | None) -> None:
+    async def _stored(self, event: CheckpointTaken, manifest: Manifest, transfer_s: float) -> None:
         stored = CheckpointStored(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
             stats=manifest.facts.stats, new_bytes=manifest.cost.new, uploaded_bytes=manifest.cost.uploaded,
-            live_id=event.live_id if held else "",
+            pause_s=event.pause_s,
         )  # fmt: skip
         await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
         log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))
 
-    async def _failed(self, event: CheckpointTaken, error: RepriseError) -> None:
+    async def _superseded(self, event: CheckpointTaken) -> None:
+        SUPERSEDED.inc()
+        log().info("newer ones took its place before it was stored", checkpoint=event.checkpoint_id)
+        home = home_of(event.workload, event.target)
+        async with self._slots.lock(home):
+            await asyncio.to_thread(self._slots.tidy, home)
+        skipped = CheckpointSkipped(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reason="Superseded", message="newer checkpoints took its place on the node before it could be stored",
+        )  # fmt: skip
+        await self._bus.publish(skipped, dedup_id=f"superseded-{event.checkpoint_id}")
+
+    async def _refuse(self, event: CheckpointTaken, error: RepriseError) -> None:
+        """First told, then removed: told again if that is interrupted."""
         FAILED.labels(error.reason).inc()
         log().error("archive refused", checkpoint=event.checkpoint_id, reason=error.reason, error=str(error))
         failed = CheckpointFailed(
@@ -153,6 +164,7 @@ class Handlers:
             reason=error.reason, message=str(error), remedy=error.remedy,
         )  # fmt: skip
         await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
+        await self._keeping.take_back(event)
         await self._recorder.record(event.workload, "Warning", "CheckpointFailed", f"{error}. {error.remedy}")
 
     async def _prune(self, event: CheckpointTaken) -> None:
@@ -170,17 +182,8 @@ class Handlers:
             await self._bus.publish(pruned, dedup_id=f"pruned-{checkpoint_id}")
 
     async def on_failed(self, event: CheckpointFailed) -> None:
-        """Throw away what was taken of a process that was not the same healthy one before and after."""
-        if not event.archive_path:
-            return
-        try:
-            path = archive_path(event.archive_path, self._folder)
-        except CheckpointError as error:
-            log().error("not an archive of ours, left alone", archive=event.archive_path[:300], error=str(error))
-            return
-        if path not in self._busy:
-            path.unlink(missing_ok=True)
-            log().info("archive thrown away", archive=path.name, reason=event.reason)
+        """At an interval of seconds and a gigabyte each they would fill the node's disk before any sweep."""
+        await self._keeping.throw_away(event)
 
     async def collect_garbage(self, interval_s: float) -> None:
         """Each node collects, at any time: collectors are safe against each other and against uploads."""
@@ -196,21 +199,23 @@ class Handlers:
                 log().info("collected", packs=len(done.packs), bytes=done.freed, skipped=done.skipped)
 
     async def sweep_orphans(self, age_s: float) -> None:
-        """Every few minutes, but never while the store is away: archives that no event tells of."""
+        """Every few minutes: the kubelet's archives that no event tells of."""
         while True:
             found = []
             for path in self._folder.glob("checkpoint-*.tar"):
                 with contextlib.suppress(FileNotFoundError):
                     found.append((path, time.time() - path.stat().st_mtime))
-            for path in orphans(found, self._busy, age_s) if self._store_is_up() else []:
+            for path in orphans(found, age_s):
                 log().info("removing an archive that nobody told of", archive=path.name)
                 path.unlink(missing_ok=True)
             await asyncio.sleep(300)
 
 
-def _count(manifest: Manifest) -> None:
+def _count(event: CheckpointTaken, manifest: Manifest) -> None:
     STORED.inc()
     BYTES.inc(manifest.size)
     NEW_BYTES.inc(manifest.cost.new)
     UPLOADED_BYTES.inc(manifest.cost.uploaded)
-    PAUSE_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)
+    CRIU_FROZEN_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)
+    if event.pause_s is not None:
+        PAUSE_SECONDS.observe(event.pause_s)

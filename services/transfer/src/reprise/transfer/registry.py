@@ -1,61 +1,60 @@
-"""The node-local, read-only OCI registry: checkpoint images made of the store, on 127.0.0.1 only.
+"""The node-local, read-only OCI registry: stored checkpoints as images, for export, on 127.0.0.1 only and by a token.
 
-`live` is looked up anew at each request: a stale answer would bring back an older state.
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
 import asyncio
+import hmac
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
-from reprise.archive.manifest import LivePointer, Manifest
+from reprise.archive.images import lineage_of
+from reprise.archive.manifest import Manifest
 from reprise.archive.oci import MANIFEST_TYPE, digest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import NotStored, RepriseError
-from reprise.contracts.images import LIVE_TAG
 from reprise.runtime.telemetry import log
-from reprise.transfer.adapters.slots import Slots
 
 
-def app(repository: Repository, slots: Slots) -> FastAPI:
-    """The registry's ASGI app. What this node has staged by itself is preferred where the live reference shows the same."""
+def app(repository: Repository, token: str) -> FastAPI:
+    """The registry's ASGI app. token: whoever does not show it gets nothing: an image is a process's memory.
+
+    `<namespace>/<kind>-<name>/<container>:<checkpoint id>`
+    """
+    if not token:
+        raise ValueError("a registry without a token would give every process's memory to anybody on the node")
     api = FastAPI(openapi_url=None)
+
+    @api.middleware("http")
+    async def authorize(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+        shown = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+            refused = problem(401, "UNAUTHORIZED", "show the registry's token (reprise-registry)")
+            refused.headers["WWW-Authenticate"] = 'Bearer realm="reprise"'
+            return refused
+        return await proceed(request)
 
     @api.get("/v2/")
     async def version() -> dict[str, str]:
         return {}
 
-    @api.api_route("/v2/{namespace}/{live_id}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
-    async def manifest(namespace: str, live_id: str, container: str, reference: str) -> Response:
+    @api.api_route("/v2/{namespace}/{workload}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
+    async def manifest(namespace: str, workload: str, container: str, reference: str) -> Response:
         try:
-            local = await asyncio.to_thread(slots.image, namespace, live_id, container)
-            if local and reference == digest(local.image):
-                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": reference})
-            pointer = await asyncio.to_thread(repository.live, namespace, live_id, container)
-            if local and reference == LIVE_TAG and (pointer is None or pointer.checkpoint_id == local.checkpoint_id):
-                return Response(local.image, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(local.image)})
-            if pointer is None:
-                return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint for {namespace}/{live_id}/{container}")
-            body = await asyncio.to_thread(_manifest, repository, pointer, reference)
+            body = await asyncio.to_thread(repository.image, lineage_of(namespace, workload, container), reference)
         except RepriseError as error:
             return _unavailable(error)
-        if not isinstance(body, bytes):
-            return problem(404, "MANIFEST_UNKNOWN", f"there is no {reference}")
+        if body is None:
+            return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint {reference} of {namespace}/{workload}/{container}")
         return Response(body, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(body)})
 
-    @api.api_route("/v2/{namespace}/{live_id}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
-    async def blob(namespace: str, live_id: str, container: str, wanted: str, request: Request) -> Response:
+    @api.api_route("/v2/{namespace}/{workload}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
+    async def blob(namespace: str, workload: str, container: str, wanted: str, request: Request) -> Response:
         headers = {"Docker-Content-Digest": wanted}
-        local = await asyncio.to_thread(slots.image, namespace, live_id, container)
-        here = local.blob(wanted) if local else None
-        if here is not None:
-            body = here if isinstance(here, bytes) else await asyncio.to_thread(here.read_bytes)
-            return Response(body, media_type="application/octet-stream", headers=headers)
         try:
-            # By digest alone: a pull that began before the reference moved on still finds its layer.
-            found = await asyncio.to_thread(repository.blob, namespace, wanted)
+            found = await asyncio.to_thread(repository.blob, lineage_of(namespace, workload, container), wanted)
             parts = repository.read_archive(found) if isinstance(found, Manifest) and request.method == "GET" else iter(())
         except RepriseError as error:
             return _unavailable(error)
@@ -69,13 +68,6 @@ def app(repository: Repository, slots: Slots) -> FastAPI:
         return StreamingResponse(_stream(parts), media_type="application/octet-stream", headers=headers)
 
     return api
-
-
-def _manifest(repository: Repository, pointer: LivePointer, reference: str) -> bytes | Manifest | None:
-    """What the live reference shows, or an image by its digest."""
-    if reference == LIVE_TAG:
-        return repository.image(pointer)
-    return repository.blob(pointer.manifest_key.split("/")[1], reference)
 
 
 async def _stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from pydantic import SecretStr
 from reprise.runtime.settings import RuntimeSettings
+
+CRI_SOCKETS = ("/run/crio/crio.sock", "/run/containerd/containerd.sock")
 
 
 class Settings(RuntimeSettings):
@@ -22,16 +25,23 @@ class Settings(RuntimeSettings):
     """How often each node looks for packs that nothing refers to."""
     checkpoints_dir: Path = Path("/var/lib/kubelet/checkpoints")
     """Where the kubelet puts archives, mounted here under the same path."""
-    cri_socket: str = "/run/crio/crio.sock"
+    cri_socket: str = ""
+    """The container runtime's; empty: the first of CRI_SOCKETS that is there."""
+    run_dir: Path = Path("/run/reprise")
+    """What this node's engine and agents share, of which `pods` is read here."""
+    registry_token: SecretStr = SecretStr("")
+    """Whoever shows it may pull checkpoints as images from this node's registry; empty: there is no registry."""
     registry_host: str = "127.0.0.1"
     registry_port: int = 5797
     orphan_age_s: float = 3600.0
     """An archive that nobody told of is removed when it is this old."""
-    staging_dir: Path = Path("/var/lib/reprise/slots")
-    """Pages of memory that thin images lead to; mounted here under the node's own path, because links lead there by name."""
-    thin_bytes: int = 32 << 20
-    """Processes with at least so many bytes of pages are staged without a copy, as thin images."""
+    slots_dir: Path = Path("/var/lib/reprise/slots")
+    """This node's slots."""
     staging_spare_bytes: int = 4 << 30
     """What staging leaves free on the node's disk."""
     slots_gone_after_s: float = 1800.0
     """Slots that nothing was staged to for so long, of a pod that is not on the node, are removed."""
+
+    def runtime_socket(self) -> str:
+        """Of CRI-O or containerd, whichever this node has."""
+        return self.cri_socket or next((path for path in CRI_SOCKETS if Path(path).exists()), CRI_SOCKETS[0])

@@ -1,130 +1,97 @@
-"""Has each new checkpoint lie ready where it would be restored: on the process's own node, and on its standby.
+"""Has a checkpoint lie ready in a slot: the newest on a workload's standby, the one that is asked for on its own node.
 
-For a large process nothing is copied: what differs of its pages is written into a file of the node's (adapters/slots.py), and
-the image that the runtime pulls is a thin one that leads there. A small one is pulled whole.
+What differs of its pages from the newest slot here is fetched and written; a slot that may be restored is never changed.
 """
 
 import asyncio
+import contextlib
 import shutil
 import time
-from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 
-from nats.errors import Error as NatsError
 from opentelemetry.trace import SpanKind
 from prometheus_client import Counter, Histogram
+from reprise.archive.facts import BadArchive
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
-from reprise.archive.thin import page_files
-from reprise.contracts.errors import DamagedObject, NotStored
-from reprise.contracts.events import CheckpointFailed, CheckpointStaged, CheckpointTaken, ImageBuilt, StandbyRefused
-from reprise.contracts.images import parse_live
+from reprise.contracts.errors import CheckpointError, DamagedObject, StoreError
+from reprise.contracts.events import CheckpointFailed, CheckpointStaged, ImageBuilt, StandbyRefused
 from reprise.runtime.bus import Bus
 from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import EventRecorder
-from reprise.runtime.kv import Bucket, key
+from reprise.runtime.nodefiles import NodeFiles
 from reprise.runtime.telemetry import log, span
-from reprise.transfer.adapters.slots import SlotBusy, Slots
-from reprise.transfer.decide import Refusal, gives_up, staging_limitation
-from reprise.transfer.model import Noted
+from reprise.transfer.adapters.filling import Base, Filled, Filler
+from reprise.transfer.adapters.slots import Slots
+from reprise.transfer.decide import Refusal, checkpoint_name, gone, home_of, staging_limitation
 
 STAGE_SECONDS = Histogram("reprise_stage_seconds", "From a built image to its checkpoint lying ready on the node", ["role"])
 WRITTEN = Counter("reprise_staged_bytes_total", "Bytes written to the node's disk to stage checkpoints", ["what"])
 REFUSED = Counter("reprise_stagings_refused_total", "Checkpoints that this node did not stage", ["role", "reason"])
 DAMAGED = Counter("reprise_checkpoints_damaged_total", "Stored checkpoints that were found damaged and could not be healed here")
 HEALED = Counter("reprise_packs_healed_total", "Packs that were put back into the store from this node's copies")
-RESTORE_LIMIT_S = 30.0
-"""How long a restore under way is waited for before its slot is left alone this time."""
-HOLD_ATTEMPTS = 3
-NOTED_S = 1.0
-"""How long NATS is waited for, which the hold of a node's own checkpoint must not need."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """thin_bytes: processes with at least so many bytes of pages are staged as thin images; spare_bytes: left free on disk."""
+    """spare_bytes: left free on the node's disk."""
 
-    thin_bytes: int
     spare_bytes: int
 
 
 class Staging:
-    """The node's images. thin: whether its runtime follows a thin image's links."""
+    """The node's slots, as the store fills them."""
 
     def __init__(
-        self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, slots: Slots, root: Path, limits: Limits
+        self, bus: Bus, repository: Repository, cri: Cri, recorder: EventRecorder, slots: Slots, files: NodeFiles, limits: Limits
     ) -> None:
         self._bus, self._repository, self._cri, self._recorder = bus, repository, cri, recorder
-        self._slots, self._root, self._limits = slots, root, limits
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slots, self._files, self._limits = slots, files, limits
         self._newest: dict[str, str] = {}
-        self._noted = Bucket(bus, "recoveries", Noted)
+        """What was asked for last of each standby's slots: an older one is worth nothing any more."""
+        self._gone_since: dict[str, float] = {}
 
     async def on_image(self, event: ImageBuilt) -> None:
-        """Stage it, unless a newer one has come meanwhile: then this one is worth nothing any more."""
-        staged = await self._serve(event)
+        """Stage it. Raises CriError, StoreUnavailable: tried again."""
+        try:
+            home = home_of(event.workload, event.target)
+            checkpoint_name(event.checkpoint_id)
+        except CheckpointError as error:
+            log().error("not staged", checkpoint=event.checkpoint_id[:300], error=str(error))
+            return
+        if event.role == "standby":
+            self._newest[home] = max(self._newest.get(home, ""), event.checkpoint_id)
+        async with self._slots.lock(home):
+            staged = await self._serve(event, home)
         if staged:
-            await self.tell(staged)
+            await self._bus.publish(staged, dedup_id=f"staged-{staged.node}-{staged.reference}")
 
-    async def hold(self, taken: CheckpointTaken, manifest: Manifest) -> CheckpointStaged | None:
-        """Have this node's runtime hold its own pod's checkpoint, before anybody is told that it is stored: from then on a crash
-        brings it back, whoever else is away. Returns what is to be told; None if it cannot be held now, which is told
-        as why, or need not. Raises StoreError.
-        """
-        if not taken.live_id or await self._given_up(taken):
+    async def _serve(self, event: ImageBuilt, home: str) -> CheckpointStaged | None:
+        if event.role == "standby" and self._is_old(event, home):
+            return None
+        if await asyncio.to_thread(self._slots.holds, home, event.checkpoint_id):
+            return await self._show(event, home, 0, Filled(0, cloned=False), time.monotonic())
+        manifest = await self._find(event)
+        if manifest is None:
+            log().info("checkpoint was pruned before it was staged", checkpoint=event.checkpoint_id)
             return None
         try:
-            image = await asyncio.to_thread(self._repository.publish_image, manifest, taken.live_id)
-        except NotStored:
-            return None  # pruned meanwhile
-        own = ImageBuilt(
-            node=taken.node, workload=taken.workload, checkpoint_id=taken.checkpoint_id, target=taken.target,
-            reference=image.reference, digest=image.digest,
-        )  # fmt: skip
-        for attempt in range(HOLD_ATTEMPTS):
-            try:
-                return await self._serve(own)
-            except (CriError, SlotBusy) as error:
-                log().warning("its own node does not hold it yet", checkpoint=taken.checkpoint_id, error=str(error))
-                await asyncio.sleep(0.5 * 2**attempt)
-        return None  # the restorer has it staged once it is told
+            return await self._stage_or_heal(event, home, manifest)
+        except (BadArchive, DamagedObject) as error:
+            if await self._find(event):  # else it was pruned meanwhile, and its packs collected
+                await self._damaged(event, error)
+            return None
 
-    async def _given_up(self, taken: CheckpointTaken) -> bool:
-        """Whether it, or the instance that it is of, was found poisoned. While NATS is away: nobody has found anything."""
+    def _is_old(self, event: ImageBuilt, home: str) -> bool:
+        return event.checkpoint_id < max(self._newest.get(home, ""), self._slots.live(home))
+
+    async def _stage_or_heal(self, event: ImageBuilt, home: str, manifest: Manifest) -> CheckpointStaged | None:
         try:
-            async with asyncio.timeout(NOTED_S):
-                entry = await self._noted.get(key(taken.live_id, taken.target.container))
-        except (NatsError, OSError, TimeoutError):
-            return False
-        return entry is not None and gives_up(entry.value, taken)
-
-    async def _serve(self, event: ImageBuilt) -> CheckpointStaged | None:
-        self._newest[event.reference] = max(self._newest.get(event.reference, ""), event.checkpoint_id)
-        async with self._locks[event.reference]:
-            if self._newest[event.reference] != event.checkpoint_id:
-                return None
-            manifest = await self._find(event)
-            if manifest is None:
-                log().info("checkpoint was pruned before it was staged", checkpoint=event.checkpoint_id)
-                return None
-            try:
-                return await self._stage_or_heal(event, manifest)
-            except DamagedObject as error:
-                if await self._find(event):  # else it was pruned meanwhile, and its packs collected
-                    await self._damaged(event, error)
-                return None
-
-    async def tell(self, staged: CheckpointStaged) -> None:
-        await self._bus.publish(staged, dedup_id=f"staged-{staged.node}-{staged.reference}-{staged.checkpoint_id}")
-
-    async def _stage_or_heal(self, event: ImageBuilt, manifest: Manifest) -> CheckpointStaged | None:
-        try:
-            return await self._stage(event, manifest)
+            return await self._stage(event, home, manifest)
         except DamagedObject:
             if not await self._heal(manifest):
                 raise
-            return await self._stage(event, manifest)
+            return await self._stage(event, home, manifest)
 
     async def on_damage(self, event: CheckpointFailed) -> None:
         """Whichever node found a stored checkpoint damaged: put back what this one still has of it."""
@@ -147,98 +114,58 @@ class Staging:
             log().warning("the store is healed from this node's copies", checkpoint=manifest.checkpoint_id, packs=healed)
         return bool(healed)
 
-    async def _stage(self, event: ImageBuilt, manifest: Manifest) -> CheckpointStaged | None:
+    async def _stage(self, event: ImageBuilt, home: str, manifest: Manifest) -> CheckpointStaged | None:
         began = time.monotonic()
-        refusal = await self._refusal(event, manifest)
+        refusal = await self._refusal(manifest)
         if refusal:
             await self._refuse(event, refusal)
             return None
-        with span("stage", reprise_image_reference=event.reference, reprise_role=event.role):
+        with span("stage", kind=SpanKind.CLIENT, reprise_slot=f"{home}/{event.checkpoint_id}", reprise_role=event.role):
             fetched = await asyncio.to_thread(self._repository.prefetch, manifest) if event.role == "standby" else 0
-            written = await self._pull(event, manifest) if event.prestage == "image" else 0
+            WRITTEN.labels("packs").inc(fetched)
+            if event.prestage != "image":
+                return self._told(event, home, fetched, 0, began)
+            filled = await asyncio.to_thread(self._fill, home, manifest)
+        return await self._show(event, home, fetched, filled, began)
+
+    def _fill(self, home: str, manifest: Manifest) -> Filled:
+        archive = self._repository.open(manifest)
+        live, spare = self._slots.live(home), self._slots.spare(home)
+        return Filler(self._slots.path(home), archive, self._base(manifest, home, live), self._base(manifest, home, spare)).fill()
+
+    def _base(self, manifest: Manifest, home: str, checkpoint_id: str) -> Base | None:
+        """What of another slot here may be used again; nothing if it is not known what it is made of."""
+        if not checkpoint_id or checkpoint_id == manifest.checkpoint_id:
+            return None
+        with contextlib.suppress(StoreError):
+            found = self._repository.find(manifest.workload, manifest.target.container, checkpoint_id)
+            if found:
+                return Base(self._slots.path(home, checkpoint_id), self._repository.open(found))
+        return None
+
+    async def _show(self, event: ImageBuilt, home: str, fetched: int, filled: Filled, began: float) -> CheckpointStaged:
+        """Make it what is restored; on its own node also an older one than that, which somebody asked for."""
+        await asyncio.to_thread(self._slots.promote, home, event.checkpoint_id, back=event.role == "own")
+        spares = 1 if event.role == "standby" and not filled.cloned else 0
+        await asyncio.to_thread(self._slots.tidy, home, spares=spares)
+        WRITTEN.labels("slots").inc(filled.written)
+        return self._told(event, home, fetched, filled.written, began)
+
+    def _told(self, event: ImageBuilt, home: str, fetched: int, written: int, began: float) -> CheckpointStaged:
         took_s = time.monotonic() - began
         STAGE_SECONDS.labels(event.role).observe(took_s)
-        WRITTEN.labels("packs").inc(fetched)
-        WRITTEN.labels("image").inc(written)
-        log().info("staged", checkpoint=event.checkpoint_id, role=event.role, took_s=round(took_s, 3), fetched=fetched,
-                   written=written)  # fmt: skip
         return CheckpointStaged(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
-            reference=event.reference, pull_s=took_s, role=event.role, bytes_fetched=fetched, bytes_written=written,
-            warm=event.prestage == "image",
+            reference=f"{home}/{event.checkpoint_id}", pull_s=took_s, role=event.role, bytes_fetched=fetched,
+            bytes_written=written, warm=event.prestage == "image",
         )  # fmt: skip
 
-    async def _refusal(self, event: ImageBuilt, manifest: Manifest) -> Refusal | None:
+    async def _refusal(self, manifest: Manifest) -> Refusal | None:
         runtime = (await self._cri.version()).split()[0]
-        base = manifest.facts.base_image_id
-        present = not base or await self._cri.image_id(base) is not None
-        if not present and event.role == "standby":
-            present = await self._pull_base(manifest)
-        folder = self._folder(event.reference)
-        missing = await asyncio.to_thread(self._slots.missing_bytes, folder, manifest.size)
-        free = shutil.disk_usage(self._root).free
+        free = shutil.disk_usage(self._slots.root).free
         return staging_limitation(
-            manifest.facts.runtime, runtime, manifest.facts.base_image, base_present=present, missing_bytes=missing,
-            free_bytes=free, spare_bytes=self._limits.spare_bytes,
-        )  # fmt: skip
-
-    async def _pull_base(self, manifest: Manifest) -> bool:
-        """By name; it counts only if that still is the same image (CRI-O restores by the image's id)."""
-        try:
-            await self._cri.pull_image(manifest.facts.base_image, 120)
-        except CriError as error:
-            log().warning("the base image cannot be pulled", image=manifest.facts.base_image, error=str(error))
-            return False
-        return await self._cri.image_id(manifest.facts.base_image_id) is not None
-
-    async def _pull(self, event: ImageBuilt, manifest: Manifest) -> int:
-        """Returns the bytes that were written for it. The image before is dropped once the new one is there."""
-        before = await self._cri.image_id(event.reference)
-        written = await self._thin(event, manifest, before or "") if manifest.size >= self._limits.thin_bytes else None
-        with span("pull", kind=SpanKind.CLIENT, reprise_image_reference=event.reference):
-            try:
-                await self._cri.pull_image(event.reference)
-            except CriError:
-                await asyncio.to_thread(self._verify, manifest)  # raises what it is, if it is the archive
-                raise
-        after = await self._cri.image_id(event.reference)
-        if before and after and before != after:
-            try:
-                await self._cri.remove_image(before)
-            except CriError as error:  # in use by a container that was restored from it: dropped with the next
-                log().debug("superseded image stays", image=before, error=str(error))
-        return manifest.size if written is None else written
-
-    async def _thin(self, event: ImageBuilt, manifest: Manifest, shown: str) -> int | None:
-        """Bytes written; None if there is no thin image of this one."""
-        await self._no_restore_under_way(event)
-        archive = await asyncio.to_thread(self._repository.open, manifest)
-        pages = await asyncio.to_thread(page_files, archive, self._limits.thin_bytes)
-        if not pages:
-            return None
-        shown_id = shown.rpartition(":")[2].rpartition("@")[2]
-        image, written = await asyncio.to_thread(self._slots.stage, self._folder(event.reference), archive, pages, shown_id)
-        return written if image else None
-
-    async def _no_restore_under_way(self, event: ImageBuilt) -> None:
-        """A container that is created but not started may be about to read either slot."""
-        end = time.monotonic() + RESTORE_LIMIT_S
-        while True:
-            created = await self._cri.list_containers("created")
-            if not any((c.namespace, c.name) == (event.workload.namespace, event.target.container) for c in created):
-                return
-            if time.monotonic() > end:
-                raise SlotBusy("a restore is under way", subject=event.reference)
-            await asyncio.sleep(0.2)
-
-    def _verify(self, manifest: Manifest) -> None:
-        for _ in self._repository.read_archive(manifest):
-            pass
-
-    def _folder(self, reference: str) -> Path:
-        named = parse_live(reference)
-        assert named, f"{reference} is no live reference"
-        return self._slots.folder(*named)
+            manifest.facts.runtime, runtime, missing_bytes=manifest.size, free_bytes=free, spare_bytes=self._limits.spare_bytes
+        )
 
     async def _refuse(self, event: ImageBuilt, refusal: Refusal) -> None:
         REFUSED.labels(event.role, refusal.reason).inc()
@@ -255,8 +182,8 @@ class Staging:
         )  # fmt: skip
         await self._bus.publish(refused, dedup_id=f"refused-{event.node}-{event.checkpoint_id}")
 
-    async def _damaged(self, event: ImageBuilt, error: DamagedObject) -> None:
-        """The image before stays: it is the newest state that can be restored."""
+    async def _damaged(self, event: ImageBuilt, error: BadArchive | DamagedObject) -> None:
+        """What was live before stays so: it is the newest state that can be restored."""
         DAMAGED.inc()
         log().error("a stored checkpoint is damaged", checkpoint=event.checkpoint_id, error=str(error))
         failed = CheckpointFailed(
@@ -266,15 +193,33 @@ class Staging:
         await self._bus.publish(failed, dedup_id=f"damaged-{event.node}-{event.checkpoint_id}")
         await self._recorder.record(event.workload, "Warning", "CheckpointDamaged", f"{error}. {error.remedy}")
 
-    async def sweep(self, is_gone_after_s: float) -> None:
-        """Remove the slots of pods that are gone: nothing has been staged for so long, and no container leads there."""
+    async def sweep(self, gone_after_s: float) -> None:
+        """Each minute: remove the slots of pods that have been gone for so long, and of which nothing was staged meanwhile."""
         while True:
             await asyncio.sleep(60)
-            for namespace, live_id, container, state in list(self._slots.all()):
-                if time.time() - state.staged_at < is_gone_after_s:
-                    continue
-                containers = await self._cri.list_containers()
-                reference = f"{namespace}/{live_id}/{container}"
-                if not any(c.pod_uid == live_id or reference in c.image for c in containers):
-                    log().info("slots removed", reference=reference)
-                    await asyncio.to_thread(self._slots.remove, namespace, live_id, container)
+            try:
+                await self.sweep_once(gone_after_s)
+            except (CriError, OSError) as error:
+                log().warning("slots could not be swept, it is tried again", error=str(error))
+
+    async def sweep_once(self, gone_after_s: float) -> None:
+        """Gone all the time, not at this moment: a container that is restarted is not there for a while. Raises CriError."""
+        homes = dict(await asyncio.to_thread(lambda: list(self._slots.homes())))
+        containers = [container.pod_uid for container in await self._cri.list_containers()]
+        named = await asyncio.to_thread(self._named)
+        now = time.monotonic()
+        for home, at in homes.items():
+            if not gone(containers, named, home.split("/")[1], home):
+                self._gone_since.pop(home, None)
+                continue
+            since = self._gone_since.setdefault(home, now)
+            if now - since >= gone_after_s and time.time() - at >= gone_after_s:
+                async with self._slots.lock(home):
+                    await asyncio.to_thread(self._slots.forget, home)
+                log().info("slots removed", home=home)
+        self._gone_since = {home: since for home, since in self._gone_since.items() if home in homes}
+
+    def _named(self) -> list[str]:
+        """What this node's pods may be restored from."""
+        found = [self._files.read_pod(uid) for uid in list(self._files.pods())]
+        return [slots for pod in found if pod for verdict in pod.containers.values() for slots in verdict.slots]

@@ -1,204 +1,151 @@
-"""Two files of memory's pages for each live reference, on the node's disk: one is what the runtime's image leads to, the
-other is brought to the next checkpoint meanwhile, by writing what differs from what it holds.
+"""The node's slots, as docs/node-files.md describes them: complete checkpoints, of which `live` and `previous` are restored.
 
-root/<namespace>/<live id>/<container>/state.json, layer.tar, image.json, config.json, {a,b}/pages-*.img, {a,b}/pages-*.npy
-All 0600 and removed with the pod: this is a process's memory in the clear, as the kubelet's own archive is.
+root/<namespace>/<pod uid>/<container>/<checkpoint id>/, and the two links beside. Whatever is interrupted, both lead to
+complete good checkpoints: what is unfinished or on its way out has another name.
 """
 
-import fcntl
-import json
+import asyncio
+import contextlib
 import os
 import shutil
 import time
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-from pydantic import BaseModel, ValidationError
-from reprise.archive.identity import Identities
-from reprise.archive.oci import build_image, digest
-from reprise.archive.opened import OpenArchive
-from reprise.archive.tarindex import Member
-from reprise.archive.thin import thin_layer
-from reprise.contracts.errors import RepriseError
+from reprise.transfer.decide import PLAIN, UNFINISHED, superfluous
 
-Name = Literal["a", "b"]
-
-
-class SlotBusy(RepriseError):
-    """Somebody reads the pages that are to be overwritten."""
-
-    retryable = True
-
-
-class Slot(BaseModel):
-    """clean False: it was being written when the process ended. image_id: of the image that leads here, in hex."""
-
-    checkpoint_id: str = ""
-    clean: bool = False
-    image_id: str = ""
-
-
-class State(BaseModel):
-    """newest: the slot that the image at hand leads to. staged_at: seconds since the epoch, for the sweep."""
-
-    slots: dict[Name, Slot] = {}
-    newest: Name = "a"
-    staged_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class LocalImage:
-    """An image that this node made by itself. layer: the file that holds it."""
-
-    checkpoint_id: str
-    image: bytes
-    config: bytes
-    layer: Path
-
-    def blob(self, wanted: str) -> bytes | Path | None:
-        """By digest."""
-        for body in (self.image, self.config):
-            if digest(body) == wanted:
-                return body
-        return self.layer if json.loads(self.image)["layers"][0]["digest"] == wanted else None
+LIVE, PREVIOUS = "live", "previous"
+ABANDONED_S = 3600.0
+"""A folder that was begun and not touched for so long is of a process that has ended."""
 
 
 class Slots:
-    """root: mounted under the node's own path, because links lead there by name."""
+    """root: the node's slots as they are mounted here. A home is `<namespace>/<pod uid>/<container>`."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self.root = root
+        self.busy: set[str] = set()
+        """What is being stored: `<home>/<checkpoint id>`."""
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def folder(self, namespace: str, live_id: str, container: str) -> Path:
-        return self._root / namespace / live_id / container
+    def lock(self, home: str) -> asyncio.Lock:
+        """For whoever moves links, writes or removes there."""
+        return self._locks[home]
 
-    def missing_bytes(self, folder: Path, size: int) -> int:
-        """What two slots of this size would take more than is taken."""
-        taken = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
-        return max(0, 2 * size - taken)
+    def path(self, home: str, checkpoint_id: str = "") -> Path:
+        return self.root / home / checkpoint_id
 
-    def stage(
-        self, folder: Path, archive: OpenArchive, pages: dict[str, Member], shown_image: str
-    ) -> tuple[LocalImage | None, int]:
-        """Bring the slot that the runtime does not show to this checkpoint, and make the image that leads there.
+    def holds(self, home: str, checkpoint_id: str) -> bool:
+        path = self.path(home, checkpoint_id)
+        return bool(checkpoint_id) and path.is_dir() and not path.is_symlink()
 
-        shown_image: id of the image that the runtime has under the reference. Returns the image, None if the archive's other
-        members are too large for one, and the bytes written. Raises SlotBusy, and what reading the archive raises.
+    def live(self, home: str) -> str:
+        """The checkpoint that is restored first; empty if there is none."""
+        return self._target(home, LIVE)
+
+    def previous(self, home: str) -> str:
+        return self._target(home, PREVIOUS)
+
+    def shown(self, home: str) -> set[str]:
+        """What may be restored."""
+        return {self.live(home), self.previous(home)} - {""}
+
+    def promote(self, home: str, checkpoint_id: str, *, back: bool = False) -> bool:
+        """Let `live` lead to this one, and `previous` to the live one before. back: also to an older one than that.
+
+        The order is the safety: interrupted in between, both lead to the one before, and doing it again ends it.
         """
-        state = self._read(folder)
-        name: Name = "b" if state.slots.get("a", Slot()).image_id == shown_image != "" else "a"
-        slot = folder / name
-        for path in slot.glob("*.img"):
-            _require_unread(path)
-        before = state.slots.get(name, Slot())
-        self._write(folder, state.model_copy(update={"slots": state.slots | {name: Slot()}}))
-        written = self._fill(slot, archive, pages, fresh=not before.clean)
-        layer = thin_layer(archive, pages, str(slot))
-        if layer is None:
-            return None, written
-        image, config = build_image(archive.manifest, layer)
-        for file, body in (("layer.tar", layer), ("config.json", config), ("image.json", image)):
-            _replace(folder / file, body)
-        done = Slot(checkpoint_id=archive.manifest.checkpoint_id, clean=True, image_id=digest(config).removeprefix("sha256:"))
-        self._write(folder, State(slots=state.slots | {name: done}, newest=name, staged_at=time.time()))
-        return LocalImage(done.checkpoint_id, image, config, folder / "layer.tar"), written
+        live = self.live(home)
+        if checkpoint_id == live or (checkpoint_id < live and not back):
+            return False
+        if live:
+            self._link(home, PREVIOUS, live)
+        self._link(home, LIVE, checkpoint_id)
+        return True
 
-    def _fill(self, slot: Path, archive: OpenArchive, pages: dict[str, Member], *, fresh: bool) -> int:
-        if fresh:
-            shutil.rmtree(slot, ignore_errors=True)
-        slot.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for stale in [path for path in slot.iterdir() if path.stem not in {Path(name).stem for name in pages}]:
-            stale.unlink()
-        written = 0
-        for name, member in pages.items():
-            held = slot / f"{Path(name).stem}.npy"
-            fd = os.open(slot / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                after, count = archive.write_pages(member, fd, _load(held))
-                os.fdatasync(fd)  # what is called clean must be so after a power cut
-            finally:
-                os.close(fd)
-            _save(held, after)
-            written += count
-        return written
+    def withdraw(self, home: str, checkpoint_id: str) -> None:
+        """Take it out of what is restored, and remove it: the one before is live again."""
+        if self.live(home) == checkpoint_id:
+            before = self.previous(home)
+            if before and before != checkpoint_id:
+                self._link(home, LIVE, before)
+            else:
+                self._unlink(home, LIVE)
+        if self.previous(home) in (checkpoint_id, self.live(home)):
+            self._unlink(home, PREVIOUS)
+        self.remove(home, checkpoint_id)
 
-    def image(self, namespace: str, live_id: str, container: str) -> LocalImage | None:
-        """What was staged last under this reference, if it is whole."""
-        folder = self.folder(namespace, live_id, container)
-        state = self._read(folder)
-        slot = state.slots.get(state.newest, Slot())
-        try:
-            found = LocalImage(
-                slot.checkpoint_id,
-                (folder / "image.json").read_bytes(),
-                (folder / "config.json").read_bytes(),
-                folder / "layer.tar",
-            )
-        except OSError:
-            return None
-        return found if slot.clean and digest(found.config) == f"sha256:{slot.image_id}" else None
+    def remove(self, home: str, checkpoint_id: str) -> None:
+        """Renamed first: a half of it must not be found under its name."""
+        path = self.path(home, checkpoint_id)
+        out = path.with_name(f"{checkpoint_id}.removed")
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(out, ignore_errors=True)
+            path.rename(out)
+        shutil.rmtree(out, ignore_errors=True)
 
-    def all(self) -> Iterator[tuple[str, str, str, State]]:
-        """Namespace, live id, container and state of each."""
-        for path in self._root.glob("*/*/*/state.json"):
-            namespace, live_id, container = path.parts[-4:-1]
-            yield namespace, live_id, container, self._read(path.parent)
+    def tidy(self, home: str, *, spares: int = 0) -> None:
+        """Remove what nobody needs any more."""
+        found, folder = list[str](), self.path(home)
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.is_symlink() or not path.is_dir():
+                continue
+            if not path.name.endswith(UNFINISHED):
+                found.append(path.name)
+            elif time.time() - path.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(path, ignore_errors=True)
+        busy = [slot.rpartition("/")[2] for slot in self.busy if slot.rpartition("/")[0] == home]
+        for name in superfluous(found, self.live(home), self.previous(home), busy, spares):
+            self.remove(home, name)
 
-    def remove(self, namespace: str, live_id: str, container: str) -> None:
-        folder = self.folder(namespace, live_id, container)
+    def spare(self, home: str) -> str:
+        """The newest that is neither live nor the one before, and older; empty if there is none."""
+        shown, folder = self.shown(home), self.path(home)
+        names = [path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()] if folder.is_dir() else []
+        return max((n for n in names if n not in shown and not n.endswith(UNFINISHED) and n < max(shown, default="")), default="")
+
+    def homes(self) -> Iterator[tuple[str, float]]:
+        """Each home, and when something was last made live there, in seconds since the epoch."""
+        for folder in self.root.glob("*/*/*"):
+            with contextlib.suppress(OSError):
+                link = folder / LIVE
+                at = link.lstat().st_mtime if link.is_symlink() else folder.stat().st_mtime
+                yield str(folder.relative_to(self.root)), at
+
+    def forget(self, home: str) -> None:
+        """All of it, and the folders above if they are empty then."""
+        folder = self.path(home)
+        for link in (LIVE, PREVIOUS):
+            self._unlink(home, link)
         shutil.rmtree(folder, ignore_errors=True)
         for parent in (folder.parent, folder.parent.parent):
-            with suppress(OSError):
+            with contextlib.suppress(OSError):
                 parent.rmdir()
 
-    @staticmethod
-    def _read(folder: Path) -> State:
+    def _target(self, home: str, link: str) -> str:
         try:
-            return State.model_validate_json((folder / "state.json").read_bytes())
-        except (OSError, ValidationError):
-            return State()
+            name = os.readlink(self.path(home) / link)  # noqa: PTH115
+        except OSError:
+            return ""
+        return name if PLAIN.fullmatch(name) and self.holds(home, name) else ""
 
-    @staticmethod
-    def _write(folder: Path, state: State) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(folder / "state.json", state.model_dump_json().encode())
+    def _link(self, home: str, link: str, checkpoint_id: str) -> None:
+        folder = self.path(home)
+        part = folder / f".{link}.{os.getpid()}"
+        part.unlink(missing_ok=True)
+        part.symlink_to(checkpoint_id)
+        part.replace(folder / link)
+        sync(folder)
+
+    def _unlink(self, home: str, link: str) -> None:
+        (self.path(home) / link).unlink(missing_ok=True)
 
 
-def _require_unread(path: Path) -> None:
-    """The kernel grants a write lease only where nobody else has the file open: CRIU, in a restore that takes long."""
-    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+def sync(folder: Path) -> None:
+    """What was renamed in it stays so after a power cut."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except BlockingIOError as error:
-        raise SlotBusy("a restore reads it", subject=str(path)) from error
+        os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _load(path: Path) -> Identities | None:
-    try:
-        found: Identities = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return found if found.ndim == 2 and found.shape[1:] == (2,) and found.dtype == np.uint64 else None
-
-
-def _save(path: Path, pages: Identities) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        np.save(file, pages, allow_pickle=False)
-        file.flush()
-        os.fdatasync(file.fileno())
-
-
-def _replace(path: Path, body: bytes) -> None:
-    part = path.with_suffix(".part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
