@@ -47,7 +47,7 @@ class World:
     def __init__(self) -> None:
         self.server, self.store, self.budgets = MemoryServer(), MemoryStore(()), Budgets()
         self.bus = MemoryBus(self.server)
-        self.cluster = MemoryCluster(self.store, ())
+        self.cluster = MemoryCluster(self.store, (), self.server)
         self.cordon(n1=False)
         self.pods = SimpleNamespace(pods={"u1": POD}, annotations={}, synced=True)
         self.said: list[str] = []
@@ -68,7 +68,7 @@ class World:
     async def the_move_ends(self, step: str) -> None:
         event = self.declared()[-1]
         saga = Saga(failover_id=event.failover_id, workload=WORKLOAD, target=event.target, cause="move", declared_at=event.at,
-                    step=step, why="no node can take it")  # type: ignore[arg-type]  # fmt: skip
+                    step=step, why="no node can take it")  # fmt: skip
         await Bucket(self.bus, "failovers", Saga).put(event.failover_id, saga)
 
     def store_what_is_due(self) -> None:
@@ -128,7 +128,7 @@ async def test_a_request_is_one_move_and_what_it_moved_is_not_moved_again() -> N
         await world.requests.look()
     (event,) = world.declared()
     assert (event.cause, event.to) == ("move", "")
-    moved = POD.__class__(**(vars(POD) | {"uid": "u2", "name": "counter-mv", "live_id": event.failover_id}))
+    moved = POD.__class__(**(vars(POD) | {"uid": "u2", "name": "counter-mv"}))
     world.pods.pods = {"u2": moved}
     world.requests._settled.clear()  # a restarted replica
     await world.requests.look()

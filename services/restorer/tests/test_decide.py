@@ -2,58 +2,64 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.contracts.images import live_reference
+from reprise.contracts.events import Cause
 from reprise.contracts.model import Target, Workload, checkpoint_id
-from reprise.contracts.records import HoldRecord
+from reprise.contracts.records import HoldRecord, StartRecord
 from reprise.restorer.decide import (
     MOVE_ATTEMPTS,
-    Choice,
     after,
-    choose_node,
+    came_back_cold,
+    going_back,
     later,
-    limitation,
-    missing_features,
     not_held,
+    not_restored,
+    ours,
     plan,
     prestage,
+    rejecting,
+    usable,
 )
-from reprise.restorer.model import Go, Need, NodeView, PodView, Saga, Snapshot, Stop
+from reprise.restorer.model import Attempt, Good, Need, NodeView, Plan, PodView, Recovery, Saga, Snapshot, Stop
+from reprise.restorer.nodes import Choice, choose_node, limitation, missing_features
 
+Outcome = Literal["refused", "blank", "cold"]
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1")
-LIVE = live_reference("default", "u1", "counter")
+POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc")
+GOOD = (Good("ck2", Need(), pod_uid="u1"), Good("ck1", Need(), pod_uid="u1"))
 N1 = NodeView("n1", ready=True, schedulable=True, architecture="amd64", protected_pods=1)
 N2 = replace(N1, name="n2", protected_pods=0)
-CRASH = Snapshot("crash", Workload(namespace="default", name="counter"), TARGET, POD, ("ck2", "ck1"), (N1, N2))
+WORKLOAD = Workload(namespace="default", name="counter")
+CRASH = Snapshot("crash", TARGET, POD)
+LOST = Snapshot("node-loss", TARGET, POD, GOOD, (N1, N2))
 
 
-def test_an_unarmed_crash_is_restored_in_place_from_the_newest_checkpoint() -> None:
-    decision = plan(CRASH)
-    assert isinstance(decision, Go)
-    assert (decision.path, decision.checkpoint_id, decision.standby) == ("in-place-patch", "ck2", "n1")
+def with_need(need: Need) -> tuple[Good, ...]:
+    return (replace(GOOD[0], need=need),)
 
 
-def test_an_armed_crash_is_the_kubelets_own_restart() -> None:
-    decision = plan(replace(CRASH, pod=replace(POD, image=LIVE)))
-    assert isinstance(decision, Go)
-    assert decision.path == "in-place-armed"
+@pytest.mark.parametrize("cause", ["crash", "hang"])
+def test_a_crash_or_hang_is_the_kubelets_own_restart_whatever_it_is_restored_from(cause: Cause) -> None:
+    decision = plan(replace(CRASH, cause=cause))
+    assert isinstance(decision, Plan)
+    assert (decision.path, decision.checkpoint_id, decision.standby) == ("in-place", "", "n1")
 
 
 def test_a_lost_node_moves_its_workload_to_the_emptiest_ready_node() -> None:
     n3 = replace(N2, name="n3", protected_pods=5)
-    decision = plan(replace(CRASH, cause="node-loss", nodes=(N1, n3, N2)))
-    assert isinstance(decision, Go)
-    assert (decision.path, decision.standby) == ("shadow", "n2")
+    decision = plan(replace(LOST, nodes=(N1, n3, N2)))
+    assert isinstance(decision, Plan)
+    assert (decision.path, decision.standby, decision.checkpoint_id, decision.owner) == ("shadow", "n2", "ck2", "counter-abc")
 
 
 def test_no_standby_names_each_node_and_why_not() -> None:
     cordoned, unready = replace(N2, schedulable=False), replace(N2, name="n3", ready=False)
-    decision = plan(replace(CRASH, cause="node-loss", nodes=(N1, cordoned, unready)))
+    decision = plan(replace(LOST, nodes=(N1, cordoned, unready)))
     assert isinstance(decision, Stop)
     assert decision.reason == "NoStandby"
     assert "n2 is cordoned" in decision.message
@@ -62,7 +68,7 @@ def test_no_standby_names_each_node_and_why_not() -> None:
 
 def test_another_architecture_is_refused_and_names_both_sides() -> None:
     arm = replace(N2, architecture="arm64")
-    decision = plan(replace(CRASH, cause="node-loss", nodes=(arm,), need=Need(architecture="amd64")))
+    decision = plan(replace(LOST, nodes=(arm,), good=with_need(Need(architecture="amd64"))))
     assert isinstance(decision, Stop)
     assert "arm64" in decision.message
     assert "amd64" in decision.message
@@ -81,16 +87,61 @@ def test_another_pod_of_the_same_name_is_not_touched() -> None:
 
 
 def test_without_a_checkpoint_it_starts_cold_and_says_so() -> None:
-    decision = plan(replace(CRASH, checkpoints=()))
+    decision = plan(replace(LOST, good=()))
     assert isinstance(decision, Stop)
     assert decision.reason == "NoCheckpoint"
     assert decision.remedy
 
 
-def test_an_armed_pod_is_not_armed_again() -> None:
-    decision = plan(replace(CRASH, cause="arm", pod=replace(POD, image=LIVE)))
+def test_arming_is_nothing_to_do_any_more() -> None:
+    decision = plan(replace(CRASH, cause="arm"))
     assert isinstance(decision, Stop)
     assert decision.harmless
+
+
+def test_one_further_back_is_the_next_that_was_not_tried() -> None:
+    decision = plan(replace(LOST, tried=("ck2",)))
+    assert isinstance(decision, Plan)
+    assert decision.checkpoint_id == "ck1"
+    assert "ck2 did not come back" in decision.why
+    nothing = plan(replace(LOST, tried=("ck2", "ck1")))
+    assert isinstance(nothing, Stop)
+    assert nothing.reason == "RestoreFailed"
+
+
+def test_a_replica_never_becomes_another_replica() -> None:
+    """Its own checkpoints first, then those of the pod that it was restored from; a sibling's not at all."""
+    mine, before, sibling = (Good(f"ck{n}", Need(), pod_uid=uid) for n, uid in ((1, "u1"), (2, "u0"), (3, "u9")))
+    good, pod = (sibling, before, mine), replace(POD, restored_from="u0", wanted=3)
+    assert ours(good, pod) == (mine, before)
+    assert ours(good, replace(pod, restored_from="")) == (mine,)
+    assert ours(good, replace(pod, restored_from="", wanted=1)) == (mine, sibling, before), "there is no sibling to live by it"
+
+
+def test_what_was_rejected_or_is_of_a_container_that_was_given_up_is_not_used() -> None:
+    good = (Good("ck3", Need(), container_id="c2"), Good("ck2", Need(), container_id="c1"), Good("ck1", Need()))
+    assert usable(good, Recovery(rejected=("ck3",), dead=("c1",))) == (good[2],)
+    assert going_back(Recovery(rejected=("ck1",)), good, "ck1", "c9") == Recovery(rejected=("ck2", "ck3"), dead=("c9",))
+    assert len(rejecting(Recovery(), (f"ck{n}" for n in range(99))).rejected) < 99, "the record does not grow for ever"
+
+
+@pytest.mark.parametrize("outcome", ["refused", "blank", "cold"])
+def test_a_shadow_that_did_not_come_back_is_undone_with_the_engines_own_reason(outcome: Outcome) -> None:
+    saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="node-loss", declared_at=AT,
+                attempt=Attempt(plan=Plan("shadow", "n2", "", "ck2")))  # fmt: skip
+    start = StartRecord(container_id="c2", pod_uid="u2", container="counter", outcome=outcome, reason="bad size of /log")
+    stop = not_restored(saga, start)
+    assert stop
+    assert stop.poisoned
+    assert "bad size of /log" in stop.message
+    again = after(saga.undone(stop), stop)
+    assert again
+    assert not again.later
+    fine = StartRecord(container_id="c2", pod_uid="u2", container="counter", outcome="restored", checkpoint_id="ck2", frozen=True)
+    assert not_restored(saga, fine) is None
+    assert not_restored(saga, fine.model_copy(update={"checkpoint_id": "ck1"})), "another one than was asked for"
+    if outcome != "refused":
+        assert "bad size of /log" in came_back_cold(saga, start).message
 
 
 nodes = st.builds(
@@ -100,8 +151,8 @@ nodes = st.builds(
 
 @given(st.lists(nodes, max_size=4))
 def test_a_lost_node_is_never_its_own_standby_nor_is_an_unfit_one(listed: list[NodeView]) -> None:
-    decision = plan(replace(CRASH, cause="node-loss", nodes=tuple(listed)))
-    if isinstance(decision, Go):
+    decision = plan(replace(LOST, nodes=tuple(listed)))
+    if isinstance(decision, Plan):
         assert decision.standby != "n1"
         assert any(n.name == decision.standby and n.ready and n.schedulable for n in listed)
 
@@ -148,7 +199,7 @@ def test_what_is_prestaged_follows_size_and_interval_and_is_explained() -> None:
 def test_what_a_node_lacks_is_refused_before_anything_is_fenced_and_names_both_sides(
     need: Need, node: NodeView, said: tuple[str, ...]
 ) -> None:
-    decision = plan(replace(CRASH, cause="node-loss", nodes=(N1, node), need=need))
+    decision = plan(replace(LOST, nodes=(N1, node), good=with_need(need)))
     assert isinstance(decision, Stop)
     assert (decision.reason, decision.later) == ("NoStandby", True)
     assert all(side in decision.message for side in said), decision.message
@@ -165,22 +216,14 @@ def test_a_newer_kernel_or_criu_or_cpu_is_no_limit_and_what_is_unknown_is_none()
 
 
 @pytest.mark.parametrize(
-    ("reason", "attempt", "lossy"),
-    [
-        ("NotHeld", 1, False),
-        ("NotHeld", MOVE_ATTEMPTS, True),
-        ("CannotHold", 1, True),
-        ("HoldEnded", 1, True),  # it has stood still for long enough
-        ("OtherContainer", 1, True),  # it crashed meanwhile: nobody waits for what is gone
-    ],
+    ("reason", "attempt", "again"),
+    [("NotHeld", 1, True), ("NotHeld", MOVE_ATTEMPTS, False), ("CannotHold", 1, False), ("HoldEnded", 1, True)],
 )
-def test_what_cannot_be_held_for_its_arming_is_armed_from_its_newest_checkpoint(reason: str, attempt: int, lossy: bool) -> None:
-    saga = Saga(failover_id="f", workload=CRASH.workload, target=CRASH.target, cause="arm", declared_at=AT, attempt=attempt)
-    again = after(saga, not_held(HoldRecord(failover_id="f", state="failed", reason=reason)))
-    assert again
-    assert (again.later, again.lossy) == (False, lossy)
-    assert saga.holds
-    assert not saga.model_copy(update={"lossy": True}).holds
+def test_a_move_whose_process_could_not_be_held_is_tried_again_only_if_that_was_bad_luck(
+    reason: str, attempt: int, again: bool
+) -> None:
+    saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="move", declared_at=AT, attempt=Attempt(attempt))
+    assert bool(after(saga, not_held(HoldRecord(failover_id="f", state="failed", reason=reason)))) is again
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(0), timedelta(hours=1)])

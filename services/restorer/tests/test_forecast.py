@@ -6,24 +6,25 @@ from datetime import UTC, datetime
 import pytest
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import FailoverStarted
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload, failover_id
 from reprise.contracts.plans import Planned
 from reprise.restorer.forecast import Forecast
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga, Standby
+from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
-from reprise.restorer.testing import COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
+from reprise.restorer.starts import Starts
+from reprise.restorer.testing import OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-VIEW = PodView("u1", "counter-1", False, COLD_IMAGE, "c1", "ReplicaSet", OWNER, "u1", wanted=1, cold_image=COLD_IMAGE)
+VIEW = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", OWNER, wanted=1)
 NODES = tuple(NodeView(f"n{n}", ready=True, schedulable=True, architecture="amd64", protected_pods=n) for n in (1, 2, 3))
 POD = ProtectedPod(
     workload=WORKLOAD, policy=Policy(mode="criu"), namespace="default", name="counter-1", uid="u1", node="n1", ip="", host_ip="",
-    phase="Running", deleting=False, containers=(ProtectedContainer("counter", COLD_IMAGE, "c1", running=True),), live_id="u1",
+    phase="Running", deleting=False, containers=(ProtectedContainer("counter", "counter:1", "c1", running=True),), live_id="u1",
 )  # fmt: skip
 
 
@@ -32,13 +33,13 @@ class Setting:
         self.server = MemoryServer()
         self.bus = MemoryBus(self.server)
         store = MemoryStore(tuple(Good(f"ck{n}", Need()) for n in (3, 2) if good))
-        cluster = MemoryCluster(store, nodes)
-        cluster.add(replace(VIEW, image=live_reference("default", "u1", "counter")), "n1")
-        self.sagas = SagaRunner(self.bus, cluster, store, verify_timeout_s=0.1, adopt_timeout_s=1, stage_timeout_s=0.05)
+        cluster = MemoryCluster(store, nodes, self.server)
+        cluster.add(VIEW, "n1")
+        self.sagas = SagaRunner(Room(self.bus, cluster, store, Starts(self.bus), Timeouts(0.1, 1, 0.05)))
         self.pods = {"u1": POD}
 
     async def told(self) -> Planned:
-        (found,) = await Forecast(self.sagas, self.pods).of("n1")
+        (found,) = await Forecast(self.sagas.planning, self.pods).of("n1")
         return found
 
 
@@ -73,6 +74,6 @@ async def test_without_a_checkpoint_it_would_start_cold() -> None:
 
 async def test_what_runs_elsewhere_or_is_being_deleted_is_not_told_of() -> None:
     setting = Setting()
-    assert await Forecast(setting.sagas, setting.pods).of("n2") == []
+    assert await Forecast(setting.sagas.planning, setting.pods).of("n2") == []
     setting.pods["u1"] = replace(POD, deleting=True)
-    assert await Forecast(setting.sagas, setting.pods).of("n1") == []
+    assert await Forecast(setting.sagas.planning, setting.pods).of("n1") == []

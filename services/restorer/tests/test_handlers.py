@@ -1,15 +1,14 @@
-"""Who stages a checkpoint where: its own node did before it told of it, or is asked to; the standby always is."""
+"""Who stages a checkpoint where: its own node holds it already; the standby is asked, unless it is to be forgotten."""
 
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reprise.contracts.events import CheckpointStored, ImageBuilt, Trigger
+from reprise.contracts.events import CheckpointFailed, CheckpointStored, FailoverDeclared, ImageBuilt, Trigger
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.restorer.handlers import Handlers
-from reprise.restorer.model import Good, Need, Recovery
-from reprise.restorer.testing import MemoryStore
-from reprise.runtime.kv import Bucket
+from reprise.restorer.model import Attempt, Plan, Recovery, Saga
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -17,52 +16,72 @@ TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", c
 
 
 class Restorer:
-    def __init__(self, live_id: str) -> None:
-        self.server, self.sent = MemoryServer(), []
+    def __init__(self) -> None:
+        self.server = MemoryServer()
+        self.sent: list[str] = []
+        self.told: list[str] = []
+        self.ran: list[Saga] = []
+        self.rejected: list[str] = []
         bus = MemoryBus(self.server)
         self.recoveries = Bucket(bus, "recoveries", Recovery)
-        pods = SimpleNamespace(pods={"u1": SimpleNamespace(live_id=live_id, deleting=False)})
-        parts: Any = (bus, pods, MemoryStore((Good("ck1", Need()),)), SimpleNamespace(recoveries=self.recoveries), self, None)
+        pods = SimpleNamespace(pods={"u1": SimpleNamespace(deleting=False, policy=SimpleNamespace(keep=3))})
+        parts: Any = (bus, pods, self, self, self)
         self.handlers = Handlers(*parts)
 
     async def send(self, event: CheckpointStored, _pod: object) -> None:
         self.sent.append(event.checkpoint_id)
 
-    async def hears(self, live_id: str, trigger: Trigger = "interval") -> list[str]:
-        """Of a checkpoint that its node holds under this live id; the references that its own node is asked to stage."""
+    async def run(self, saga: Saga) -> Saga:
+        self.ran.append(saga)
+        return saga.at("complete", attempt=Attempt(plan=Plan("rollback", "n1", "", "ck3")))
+
+    async def reject(self, _workload: Workload, _container: str, checkpoints: tuple[str, ...]) -> None:
+        self.rejected.extend(checkpoints)
+
+    async def record(self, _workload: Workload, _type: str, reason: str, _message: str) -> None:
+        self.told.append(reason)
+
+    async def hears(self, trigger: Trigger = "interval") -> list[str]:
+        """Of a checkpoint that was stored; which ones the standby is asked for."""
         await self.handlers.on_stored(
             CheckpointStored(
                 node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger=trigger, manifest_key="k", size=1,
-                sha256="", transfer_s=0.1, kubelet_s=0.1, stats=CriuStats(), live_id=live_id,
+                sha256="", transfer_s=0.1, kubelet_s=0.1, stats=CriuStats(),
             )
         )  # fmt: skip
-        return [event.reference for event in self.server.events.values() if isinstance(event, ImageBuilt)]
+        assert not [event for event in self.server.events.values() if isinstance(event, ImageBuilt)]
+        return self.sent
 
 
-@pytest.mark.parametrize(
-    ("told", "named", "asked"),
-    [
-        ("u1", "u1", []),
-        ("", "u1", ["localhost:5797/default/u1/counter:live"]),
-        ("u1", "fo-1", ["localhost:5797/default/fo-1/counter:live"]),
-    ],
-    ids=["its node holds it", "it does not", "it does under a name that was given up since"],
-)
-async def test_its_own_node_is_asked_for_what_it_does_not_hold_and_the_standby_always(
-    told: str, named: str, asked: list[str]
-) -> None:
-    restorer = Restorer(named)
-    assert await restorer.hears(told) == asked
-    assert restorer.sent == ["ck1"]
+async def test_the_standby_is_sent_each_checkpoint_but_a_moves_last_one_which_is_on_its_way() -> None:
+    assert await Restorer().hears() == ["ck1"]
+    assert await Restorer().hears("move") == []
 
 
-async def test_an_armings_last_one_is_held_by_the_name_that_its_pod_is_to_go_by() -> None:
-    assert await Restorer("u1").hears("fo-1", "arm") == []
-    assert await Restorer("u1").hears("", "arm") == ["localhost:5797/default/u1/counter:live"]
+@pytest.mark.parametrize("noted", [Recovery(rejected=("ck1",)), Recovery(dead=("c1",))])
+async def test_what_was_given_up_is_staged_nowhere(noted: Recovery) -> None:
+    restorer = Restorer()
+    await restorer.recoveries.put(container_key(WORKLOAD, "counter"), noted)
+    assert await restorer.hears() == []
 
 
-async def test_what_was_given_up_is_staged_nowhere() -> None:
-    restorer = Restorer("u1")
-    await restorer.recoveries.put("u1.counter", Recovery(void=("ck1",)))
-    assert await restorer.hears("") == []
-    assert restorer.sent == []
+async def test_a_stored_checkpoint_that_is_damaged_is_not_restored_any_more() -> None:
+    restorer = Restorer()
+    for reason in ("CriuFailed", "DamagedObject"):
+        failed = CheckpointFailed(
+            node="n2", workload=WORKLOAD, checkpoint_id=f"ck-{reason}", target=TARGET, reason=reason, message="m", remedy="r"
+        )
+        await restorer.handlers.on_failed(failed)
+    assert restorer.rejected == ["ck-DamagedObject"]
+
+
+async def test_a_declaration_becomes_a_failover_with_what_its_node_rejected() -> None:
+    restorer = Restorer()
+    declared = FailoverDeclared(
+        node="n1", workload=WORKLOAD, failover_id="rs-1", target=TARGET, cause="restore", detail="", wanted="ck2",
+        rejected=("ck9",), fence_revision=7,
+    )  # fmt: skip
+    await restorer.handlers.on_declared(declared)
+    (ran,) = restorer.ran
+    assert (ran.rejected, ran.fence_revision, ran.wanted, ran.keep) == (("ck9",), 7, "ck2", 3)
+    assert restorer.told == ["RollbackFailed"], "it goes on from another one than was asked for"

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 from kubernetes.aio import client
-from reprise.contracts.images import live_reference
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import Target
+from reprise.restorer.adapters.cluster import shadow_of
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.decide import fitting, plan, unlike
-from reprise.restorer.model import Go, Good, Need, NodeView, PodView, Snapshot, Stop
+from reprise.restorer.model import Good, Need, NodeView, Plan, PodView, Snapshot, Stop
 from reprise.restorer.placement import (
     Neighbours,
     Placement,
@@ -24,19 +24,20 @@ from reprise.restorer.placement import (
 )
 
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1", wanted=1)
+POD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", wanted=1)
+GOOD = (Good("ck2", Need()), Good("ck1", Need()))
 SITE = Site("n2", labels=(("zone", "b"),), free=(("cpu", 2.0), ("memory", 4e9), ("pods", 10.0)))
 N1 = NodeView("n1", ready=True, schedulable=True, architecture="amd64", protected_pods=1)
 N2 = replace(N1, name="n2", protected_pods=0, site=SITE)
-LOST = Snapshot("node-loss", Workload(namespace="default", name="counter"), TARGET, POD, ("ck2", "ck1"), (N1, N2))
+LOST = Snapshot("node-loss", TARGET, POD, GOOD, (N1, N2))
 SSD = (Requirement("disk", "In", ("ssd",)),)
 WEB = (Requirement("app", "In", ("web",)),)
 WEB_POD = Resident("u7", "default", (("app", "web"),), host_ports=(("TCP", 8080),))
 
 
-def planned(asks: Placement, need: Need | None = None, site: Site = SITE) -> Go | Stop:
+def planned(asks: Placement, need: Need | None = None, site: Site = SITE) -> Plan | Stop:
     nodes = (N1, replace(N2, site=site))
-    return plan(replace(LOST, pod=replace(POD, asks=asks), need=need or Need(), nodes=nodes))
+    return plan(replace(LOST, pod=replace(POD, asks=asks), good=(replace(GOOD[0], need=need or Need()),), nodes=nodes))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_node_on_which_the_scheduler_would_not_put_the_pod_is_refused_and_both
 )  # fmt: skip
 def test_what_it_has_or_tolerates_or_what_is_not_known_is_no_limit(asks: Placement, need: Need, site: Site) -> None:
     decision = planned(asks, need, site)
-    assert isinstance(decision, Go), decision
+    assert isinstance(decision, Plan), decision
 
 
 def test_a_topology_wider_than_a_node_is_looked_at_as_a_whole() -> None:
@@ -110,26 +111,26 @@ class TestVolumes:
 
     def test_an_empty_dir_comes_along_empty_and_the_plan_says_so(self) -> None:
         decision = planned(Placement(volumes=(Volume("cache", forgets=True), Volume("config"))))
-        assert isinstance(decision, Go)
+        assert isinstance(decision, Plan)
         assert "what is in its volume cache is not moved" in decision.why
 
     def test_a_crash_in_place_does_not_mind_either(self) -> None:
         asks = Placement(volumes=(Volume("data", tied="hostPath /srv"), Volume("cache", forgets=True)))
         decision = plan(replace(LOST, cause="crash", pod=replace(POD, asks=asks)))
-        assert isinstance(decision, Go)
-        assert decision.path == "in-place-patch"
+        assert isinstance(decision, Plan)
+        assert decision.path == "in-place"
 
 
 class TestTemplate:
     """A rollout changes what the pod runs and mounts: what was checkpointed before does not fit it."""
 
     def test_a_checkpoint_of_another_image_is_not_restored_over_a_rollout(self) -> None:
-        pod = replace(POD, image="quay.io/counter:2", cold_image="quay.io/counter:2")
+        pod = replace(POD, image="quay.io/counter:2")
         good = (Good("ck2", Need(base_image="quay.io/counter:1")),)
         others = others_than("quay.io/counter:2", [("quay.io/counter:2", "quay.io/counter@sha256:b"), ("quay.io/counter:1",)])
         left, unfit = fitting(good, pod, others)
         assert left == ()
-        decision = plan(replace(LOST, cause="crash", pod=pod, checkpoints=(), unfit=unfit))
+        decision = plan(replace(LOST, pod=pod, good=(), unfit=unfit))
         assert isinstance(decision, Stop)
         assert decision.reason == "Incompatible"
         assert "quay.io/counter:1" in decision.message
@@ -155,10 +156,6 @@ class TestTemplate:
         left, unfit = fitting(good, replace(POD, asks=Placement(mounts=("/data",))))
         assert [g.checkpoint_id for g in left] == ["ck1"]
         assert unfit.startswith("ck2 has mounts at /x")
-
-    def test_an_armed_bare_pod_whose_template_is_not_known_is_restored(self) -> None:
-        pod = replace(POD, image=live_reference("default", "u1", "counter"))
-        assert not unlike(Need(base_image="quay.io/counter:1"), pod)
 
     @pytest.mark.parametrize(
         ("one", "other", "may"),
@@ -231,3 +228,17 @@ class TestAsTheApiServerHasIt:
         assert (site.taints, site.labels) == ((Taint("gpu", "", "NoSchedule"),), (("zone", "b"),))
         assert not site.lacks_image("x:1")
         assert site.lacks_image("quay.io/y:1")
+
+    def test_a_shadow_is_its_owners_own_template_on_another_node(self) -> None:
+        """Its image and its imagePullPolicy too: what it starts from is an annotation, which the engine reads."""
+        template = client.V1PodTemplateSpec(
+            metadata=client.V1ObjectMeta(labels={"app": "counter", "pod-template-hash": "abc"}, annotations={"theirs": "kept"}),
+            spec=pod_of().spec,
+        )
+        assert template.spec
+        made = shadow_of(template, "counter-fo-1", "n2", {"reprise.dev/restore-from": "u1/ck2"})
+        assert made.spec.containers == template.spec.containers
+        assert (made.spec.containers[0].image, made.spec.containers[0].image_pull_policy) == ("x", "Never")
+        assert made.spec.node_name == "n2"
+        assert made.metadata.labels == {"app": "counter"}, "its ReplicaSet does not count it yet"
+        assert made.metadata.annotations == {"theirs": "kept", "reprise.dev/restore-from": "u1/ck2"}

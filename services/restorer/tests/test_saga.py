@@ -1,10 +1,12 @@
 """Each failover is cut before and after each of its calls and resumed by another replica: the end is the same, and every
-event is told once. The cluster, the store and NATS are in memory; the buckets' compare-and-set is the real one.
+event is told once. The cluster, its nodes, the store and NATS are in memory; the buckets' compare-and-set is the real one.
 """
 
 import asyncio
+import contextlib
 import itertools
-from collections.abc import Callable
+import json
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -14,61 +16,59 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from reprise.contracts.errors import RecoveryError
-from reprise.contracts.events import Event, FailoverHolding
-from reprise.contracts.images import live_reference
+from reprise.contracts.events import Event, FailoverReleased, ImageBuilt
 from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
-from reprise.contracts.records import Fence, HoldRecord
-from reprise.restorer import saga as saga_module
+from reprise.contracts.records import Fence, StartRecord
+from reprise.restorer import planning
 from reprise.restorer.decide import DELAYS, STEPS_BACK
 from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.ports import shadow_name
+from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
-from reprise.restorer.testing import BLANK, COLD_IMAGE, OWNER, MemoryCluster, MemoryStore
+from reprise.restorer.starts import Starts
+from reprise.restorer.testing import BLANK, OWNER, MemoryCluster, MemoryNodes, MemoryStore
 from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer, recorded_spans
 
 WORKLOAD = Workload(namespace="default", name="counter")
-OLD = PodView("u1", "counter-1", False, COLD_IMAGE, "c1", "ReplicaSet", OWNER, "u1", wanted=1, cold_image=COLD_IMAGE)
-LIVE = live_reference("default", "u1", "counter")
+OLD = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", OWNER, wanted=1)
 N1 = NodeView("n1", ready=False, schedulable=True, architecture="amd64", protected_pods=1)
 N2 = NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0)
-GOOD = tuple(Good(f"ck{n}", Need(), container_id="c0") for n in (3, 2, 1))
+GOOD = tuple(Good(f"ck{n}", Need(), container_id="c0", pod_uid="u1") for n in (3, 2, 1))
 
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LAST = checkpoint_id("u1", "counter", AT)
-"""The last checkpoint of what is moved or armed."""
+"""The last checkpoint of what is moved."""
 
 
 @pytest.fixture(autouse=True)
 def same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saga_module, "now", lambda: AT)
+    monkeypatch.setattr(planning, "now", lambda: AT)
 
 
 class Killed(BaseException):
     """kill -9: nothing in the service may catch it."""
 
 
+CAUSES = {"in-place": "crash", "shadow": "node-loss", "move": "move", "restore": "restore"}
+
+
 class World:
     """Everything that outlives a restorer."""
 
     def __init__(self, path: str) -> None:
-        self.server = MemoryServer()
+        self.server, self.cause = MemoryServer(), CAUSES[path]
         self.store = MemoryStore(GOOD)
-        self.cluster = MemoryCluster(self.store, (N1, N2))
+        self.cluster = MemoryCluster(self.store, (N1, N2), self.server)
         self.target = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-        armed = path in ("in-place-armed", "shadow", "restore")
-        self.cluster.add(replace(OLD, image=LIVE if armed else COLD_IMAGE), "n1")
-        self.store.live[LIVE] = "ck3" if armed else ""
-        if path == "in-place-armed":
-            self.cluster.restart("counter-1")  # the kubelet's own restart needs none of us
-        self.cause = {"shadow": "node-loss", "arm": "arm", "move": "move", "restore": "restore"}.get(path, "crash")
-        self.stands_still = False
-        self.unheld = ""
-        """Why its node cannot hold it."""
+        old = self.cluster.add(OLD, "n1")
+        self.cluster.slots["n1"] = ["ck3", "ck2"]
+        self.nodes = MemoryNodes(self.server, self.cluster, "counter-1")
         self.wanted = "ck2" if path == "restore" else ""
-        if path in ("move", "arm", "restore"):
-            self.cluster.run("counter-1", "running")
-            self.cluster.change("counter-1", container_id="c1")
+        if path in ("move", "restore"):
+            old.came_of = "running"
+        self.restarts = path == "in-place"
         self.calls: list[str] = []
         self.cut_at = -1
 
@@ -76,58 +76,50 @@ class World:
         self.calls.append(f"{when} {what}")
         if len(self.calls) - 1 == self.cut_at:
             raise Killed(self.calls[-1])
-        if self.cause in ("move", "arm"):
-            await self._node()
+        await self.nodes.act()
 
-    async def _node(self) -> None:
-        """What the old pod's node does: takes the last checkpoint, holds, and thaws what is not wanted any more."""
-        bus, old = MemoryBus(self.server), self.cluster.pods.get("counter-1")
-        records = Bucket(bus, "holds", HoldRecord)
-        for event in self.server.events.values():
-            if old is None or not isinstance(event, FailoverHolding):
-                continue
-            entry, fence = await records.get(event.checkpoint_id), await self.fence()
-            if entry and entry.value.state == "wanted" and self.unheld:
-                failed = entry.value.model_copy(update={"state": "failed", "reason": self.unheld})
-                await records.update(entry.key, failed, entry.revision)
-            elif entry and entry.value.state == "wanted":
-                old.came_of, self.stands_still = "", True
-                self.store.good_ones = (Good(event.checkpoint_id, Need(), container_id="c1"), *self.store.good_ones)
-                await records.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
-            elif old.came_of:
-                self.stands_still = False  # it was restored in its place
-            elif entry is None and self.stands_still and (fence is None or fence.holder != "restorer"):
-                self.stands_still = False
-                assert self.cluster.serving() == [], "it runs again while another one runs"
-                old.came_of = "running"
+    async def begin(self) -> None:
+        """What has happened before anybody declared anything."""
+        starts = Bucket(MemoryBus(self.server), "starts", StartRecord)
+        if await starts.get("c1") is None:
+            await starts.put("c1", StartRecord(container_id="c1", pod_uid="u1", container="counter", outcome="blank"))
+        if self.restarts:
+            self.restarts = False
+            await self.cluster.start("counter-1", "counter")  # the kubelet's own restart needs none of us
 
     def saga(self, **fields: object) -> Saga:
         name = failover_id(self.target, node_lost=self.cause == "node-loss")
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(fields.pop("judged", 0)))  # type: ignore[call-overload]
         asked = {"failover_id": name, "target": self.target, "cause": self.cause, "declared_at": at, "wanted": self.wanted}
-        return Saga(workload=WORKLOAD, **asked | fields)  # type: ignore[arg-type]
+        return Saga.model_validate({"workload": WORKLOAD} | asked | fields)
 
-    def runner(self) -> SagaRunner:
+    @contextlib.asynccontextmanager
+    async def runner(self) -> AsyncIterator[SagaRunner]:
         self.store.on_call = self.cluster.on_call = self._on_call
+        starts = Starts(MemoryBus(self.server))
+        following = asyncio.create_task(starts.run())
         bus = MemoryBus(self.server, self._on_call)
-        return SagaRunner(bus, self.cluster, self.store, verify_timeout_s=0.12, adopt_timeout_s=5, stage_timeout_s=0.06)
+        try:
+            yield SagaRunner(Room(bus, self.cluster, self.store, starts, Timeouts(verify_s=0.3, adopt_s=5, stage_s=0.1)))
+        finally:
+            following.cancel()
 
     async def run(self, cuts: tuple[int, ...] = (), **fields: object) -> Saga:
         """Deliver the declaration until it is settled; each replica is killed at its cut, counted in its own calls."""
+        await self.begin()
         for cut in (*cuts, -1):
             self.calls, self.cut_at = [], cut
-            try:
-                return await self.runner().run(self.saga(**dict(fields)))
-            except Killed:
-                continue
+            async with self.runner() as runner:
+                with contextlib.suppress(Killed):
+                    return await runner.run(self.saga(**dict(fields)))
         raise AssertionError("unreachable")
 
     async def fence(self) -> Fence | None:
         entry = await Bucket(MemoryBus(self.server), "fences", Fence).get("u1")
         return entry.value if entry else None
 
-    async def recovery(self, live_id: str) -> Recovery:
-        entry = await Bucket(MemoryBus(self.server), "recoveries", Recovery).get(f"{live_id}.counter")
+    async def recovery(self) -> Recovery:
+        entry = await Bucket(MemoryBus(self.server), "recoveries", Recovery).get(container_key(WORKLOAD, "counter"))
         assert entry
         return entry.value
 
@@ -147,12 +139,10 @@ class End:
     told: list[str]
     pods: set[str]
     fence: Fence | None
-    live: dict[str, str]
 
 
 async def end_of(world: World, saga: Saga) -> End:
-    return End(saga, world.cluster.serving(), sorted(world.server.events), set(world.cluster.pods), await world.fence(),
-               dict(world.store.live))  # fmt: skip
+    return End(saga, world.cluster.serving(), sorted(world.server.events), set(world.cluster.pods), await world.fence())
 
 
 Prepare = Callable[[World], None]
@@ -166,15 +156,23 @@ def poisoned(world: World) -> None:
 
 
 def hopeless(world: World) -> None:
-    world.store.poison = frozenset({"ck3", "ck2", "ck1"})
-
-
-def nothing_comes_to_life(world: World) -> None:
     world.store.poison = frozenset({"ck3", "ck2", "ck1", LAST})
 
 
+def never_checkpointed(world: World) -> None:
+    world.store.good_ones, world.cluster.slots = (), {}
+
+
+def it_never_serves(world: World) -> None:
+    world.store.mute = frozenset({"ck3", LAST})
+
+
 def its_node_cannot_hold_it(world: World) -> None:
-    world.unheld = "CannotHold"
+    world.nodes.unheld = "CannotHold"
+
+
+def it_gets_nowhere(world: World) -> None:
+    world.nodes.away = frozenset({"n1", "n2"})
 
 
 def what_is_wanted_is_poisoned(world: World) -> None:
@@ -194,27 +192,30 @@ def deleted(world: World) -> None:
 
 
 CASES: list[tuple[str, Prepare, str, list[str]]] = [
-    ("in-place-armed", nothing, "complete", ["ck3"]),
-    ("in-place-patch", nothing, "complete", ["ck3"]),
-    ("arm", nothing, "complete", [LAST]),
-    ("arm", its_node_cannot_hold_it, "complete", ["ck3"]),
-    ("arm", deleted, "abandoned", ["running"]),
+    ("in-place", nothing, "complete", ["ck3"]),
+    ("in-place", poisoned, "complete", ["ck2"]),
+    ("in-place", hopeless, "abandoned", [BLANK]),
+    ("in-place", never_checkpointed, "abandoned", [BLANK]),
+    ("in-place", it_never_serves, "abandoned", ["ck3"]),
     ("shadow", nothing, "complete", ["ck3"]),
-    ("in-place-patch", poisoned, "complete", ["ck2"]),
     ("shadow", poisoned, "complete", ["ck2"]),
-    ("in-place-armed", poisoned, "complete", ["ck2"]),
-    ("arm", nothing_comes_to_life, "abandoned", [BLANK]),
-    ("in-place-patch", hopeless, "abandoned", [BLANK]),
     ("shadow", hopeless, "abandoned", []),
+    ("shadow", it_never_serves, "complete", ["ck3"]),
+    ("shadow", never_checkpointed, "abandoned", []),
+    ("shadow", it_gets_nowhere, "wait", []),
     ("shadow", no_standby, "wait", []),
     ("shadow", deleted, "abandoned", []),
     ("move", nothing, "complete", [LAST]),
-    ("move", nothing_comes_to_life, "abandoned", ["running"]),
+    ("move", hopeless, "abandoned", ["running"]),
+    ("move", it_never_serves, "complete", [LAST]),
+    ("move", it_gets_nowhere, "abandoned", ["running"]),
+    ("move", its_node_cannot_hold_it, "abandoned", ["running"]),
     ("move", no_standby, "abandoned", ["running"]),
     ("move", deleted, "abandoned", ["running"]),
     ("restore", nothing, "complete", ["ck2"]),
     ("restore", what_is_wanted_is_poisoned, "complete", ["ck3"]),
     ("restore", hopeless, "abandoned", [BLANK]),
+    ("restore", it_gets_nowhere, "abandoned", ["running"]),
     ("restore", what_is_wanted_is_gone, "abandoned", ["running"]),
     ("restore", deleted, "abandoned", ["running"]),
 ]
@@ -252,6 +253,206 @@ async def test_two_kills_change_nothing_either(path: str, prepare: Prepare) -> N
 
 
 @pytest.mark.looptime
+async def test_nothing_that_was_restored_runs_before_the_decision_is_recorded_and_after_that_nothing_is_undone() -> None:
+    """I9, at each call: killed there, the record says `release` or later if and only if the restored instance may run."""
+    for path in ("shadow", "move"):
+        undisturbed = World(path)
+        await undisturbed.run()
+        for cut in range(len(undisturbed.calls)):
+            world = World(path)
+            await world.begin()
+            world.cut_at = cut
+            async with world.runner() as runner:
+                with contextlib.suppress(Killed):
+                    await runner.run(world.saga())
+            entry = await runner.sagas.get(world.saga().failover_id)
+            if any(pod.came_of and not pod.view.owner_name for pod in world.cluster.pods.values()):
+                assert entry
+                assert entry.value.attempt.released
+                assert entry.value.step in ("release", "verify", "adopt", "complete")
+            if entry and entry.value.attempt.released:
+                if "counter-1" in world.cluster.pods:
+                    world.cluster.change("counter-1", deleting=True)
+                assert (await world.run()).step == "complete", f"{path} was undone after its release, cut {cut}"
+
+
+@pytest.mark.looptime
+async def test_a_shadow_has_its_own_image_and_says_what_it_starts_from() -> None:
+    """Of the pod that was checkpointed, which a failover's successor is another one than."""
+    world, asked = World("shadow"), []
+    world.store.good_ones = tuple(replace(each, pod_uid="u0") for each in GOOD)
+    world.cluster.change("counter-1", restored_from="u0")
+    plain = world.cluster.create_shadow
+
+    async def create_shadow(*arguments: str) -> str:
+        asked.append(arguments[2:])
+        return await plain(*arguments)  # type: ignore[arg-type]
+
+    world.cluster.create_shadow = create_shadow  # type: ignore[method-assign, assignment]
+    await world.run()
+    assert asked == [(OWNER, "n2", "u0/ck3", "localhost:5797/default/deployment-counter/counter:ck3")]
+    built = world.last("image.built")
+    assert isinstance(built, ImageBuilt)
+    assert (built.target.pod_uid, built.node, built.role) == ("u0", "n2", "standby")
+
+
+@pytest.mark.looptime
+async def test_the_release_goes_to_the_standbys_agent_and_names_the_restored_instance() -> None:
+    world = World("shadow")
+    saga = await world.run()
+    released = world.last("failover.released")
+    assert isinstance(released, FailoverReleased)
+    assert (released.node, released.target.node, released.target.pod) == ("n2", "n2", shadow_name(WORKLOAD, saga.name))
+    assert released.target.container_id
+    assert released.checkpoint_id == "ck3"
+
+
+@pytest.mark.looptime
+async def test_a_release_is_repeated_until_it_runs() -> None:
+    world, act = World("shadow"), MemoryNodes.act
+
+    async def hard_of_hearing(nodes: MemoryNodes) -> None:
+        told = {name: event for name, event in nodes.server.events.items() if isinstance(event, FailoverReleased)}
+        kept = dict(nodes.server.events)
+        for name in [name for name in told if not name.startswith("released-1-")]:
+            del nodes.server.events[name]  # its agent was being restarted
+        await act(nodes)
+        nodes.server.events |= {name: event for name, event in kept.items() if name not in nodes.server.events}
+
+    world.nodes.act = lambda: hard_of_hearing(world.nodes)  # type: ignore[method-assign]
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts(verify_s=10)
+        ended = await runner.run(world.saga())
+    assert (ended.step, world.cluster.serving()) == ("complete", ["ck3"])
+    assert world.told().count("failover.released") == 2
+
+
+@pytest.mark.looptime
+async def test_a_watch_that_says_nothing_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the API server shows as the pod's container is asked for."""
+
+    async def silent(_: Starts) -> None:
+        await asyncio.sleep(3600)
+
+    monkeypatch.setattr(Starts, "run", silent)
+    for path in ("in-place", "shadow"):
+        world = World(path)
+        await world.begin()
+        async with world.runner() as runner:
+            runner._room.timeouts = Timeouts(verify_s=10)
+            assert (await runner.run(world.saga())).step == "complete"
+
+
+@pytest.mark.looptime
+async def test_in_place_what_started_before_the_one_that_is_gone_is_not_taken_for_its_successor() -> None:
+    world = World("in-place")
+    world.restarts = False
+    starts = Bucket(MemoryBus(world.server), "starts", StartRecord)
+    await starts.put("c0", StartRecord(container_id="c0", pod_uid="u1", container="counter", outcome="blank"))
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("NotRestarted", "hand-over")
+
+
+@pytest.mark.looptime
+async def test_in_place_needs_no_store() -> None:
+    world = World("in-place")
+
+    async def away(*_: object) -> None:
+        raise AssertionError("the store was asked")
+
+    world.store.good = world.store.publish = away  # type: ignore[method-assign, assignment]
+    assert (await world.run()).step == "complete"
+    assert world.last("failover.completed").checkpoint_id == "ck3"  # type: ignore[attr-defined]
+
+
+@pytest.mark.looptime
+async def test_what_its_node_rejected_is_not_used_by_the_loss_of_that_node_either() -> None:
+    world = World("in-place")
+    world.store.poison = frozenset({"ck3"})
+    await world.run(rejected=("ck3",))
+    assert (await world.recovery()).rejected == ("ck3",)
+    world.store.poison, world.cause = frozenset(), "node-loss"
+    world.cluster.pods["counter-1"].came_of = ""
+    assert (await world.run()).checkpoint_id == "ck2"
+
+
+@pytest.mark.looptime
+async def test_a_standby_that_refuses_is_replaced_at_once_and_no_checkpoint_is_given_up_for_it() -> None:
+    world = World("shadow")
+    world.cluster.listed = (N1, N2, replace(N2, name="n3", protected_pods=7))
+    world.nodes.away = frozenset({"n2"})
+    plain = world._on_call
+
+    async def refuses(when: str, what: str) -> None:
+        await plain(when, what)
+        standbys = Bucket(MemoryBus(world.server), "standby", Standby)
+        entry = await standbys.get(container_key(WORKLOAD, "counter"))
+        if entry and entry.value.node == "n2":
+            await standbys.put(entry.key, Standby(refused={"n2": "says DiskFull"}))
+
+    world._on_call = refuses  # type: ignore[method-assign]
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts(stage_s=60)
+        ended = await runner.run(world.saga())
+    assert (ended.step, ended.standby, ended.checkpoint_id, ended.attempt.number) == ("complete", "n3", "ck3", 2)
+
+
+@pytest.mark.looptime
+async def test_a_checkpoint_that_is_found_damaged_while_it_is_staged_is_followed_by_the_one_before_it() -> None:
+    world = World("shadow")
+    plain = world._on_call
+
+    async def damaged(when: str, what: str) -> None:
+        built = [event for event in world.server.events.values() if isinstance(event, ImageBuilt)]
+        world.nodes.away = frozenset({"n2"} if not built or built[-1].checkpoint_id == "ck3" else {})
+        if built:
+            recoveries = Bucket(MemoryBus(world.server), "recoveries", Recovery)
+            await recoveries.put(container_key(WORKLOAD, "counter"), Recovery(rejected=("ck3",)))
+        await plain(when, what)
+
+    world._on_call = damaged  # type: ignore[method-assign]
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts(stage_s=60)
+        ended = await runner.run(world.saga())
+    assert (ended.step, ended.checkpoint_id) == ("complete", "ck2")
+
+
+@pytest.mark.looptime
+async def test_an_owner_that_is_deleted_after_the_release_takes_the_restored_pod_along() -> None:
+    world = World("shadow")
+    world.cluster.owner_is_there = False
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason) == ("abandoned", "OwnerGone")
+    assert world.cluster.serving() == []
+    fence = await world.fence()
+    assert fence
+    assert fence.holder == "restorer", "the old instance is never let run: another one has worked since"
+
+
+@pytest.mark.looptime
+async def test_a_restored_pod_that_somebody_removes_after_its_release_ends_the_old_one_too() -> None:
+    world = World("move")
+    plain = world._on_call
+
+    async def removed(when: str, what: str) -> None:
+        await plain(when, what)
+        if (when, what) == ("after", "publish failover.restored"):
+            for name in [name for name in world.cluster.pods if name != "counter-1"]:
+                del world.cluster.pods[name]
+
+    world._on_call = removed  # type: ignore[method-assign]
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason) == ("abandoned", "ShadowGone")
+    assert world.cluster.pods == {}, "its owner makes another one"
+
+
+@pytest.mark.looptime
 async def test_what_no_node_can_take_waits_and_goes_on_when_the_node_is_found_lost_again_and_one_is_able() -> None:
     world = World("shadow")
     no_standby(world)
@@ -278,32 +479,41 @@ async def test_the_budget_of_delays_ends() -> None:
 @pytest.mark.looptime
 async def test_after_a_restore_what_was_newer_is_not_chosen_by_a_failover_and_can_be_asked_for() -> None:
     world = World("restore")
-    restored = await world.run()
-    noted = await world.recovery(restored.live_id)
-    assert (noted.checkpoint_id, noted.void, noted.dead) == ("ck2", ("ck3",), ("c1",))
-    late = Good("ck4", Need(), container_id="c1")  # its dump of the process that was ended had begun before
+    await world.run()
+    noted = await world.recovery()
+    assert (noted.rejected, noted.dead) == (("ck3",), ("c1",))
+    late = Good("ck4", Need(), container_id="c1", pod_uid="u1")  # its dump of the process that was ended had begun before
     world.store.good_ones = (late, *world.store.good_ones)
     world.cluster.pods["counter-1"].came_of = ""  # its node is lost
-    lost = world.saga(failover_id="fo-later", cause="node-loss", wanted="")
-    assert (await world.runner().run(lost)).checkpoint_id == "ck2"
+    world.cause, world.wanted = "node-loss", ""
+    assert (await world.run()).checkpoint_id == "ck2"
 
     world = World("restore")
     await world.run()
-    back = world.saga(failover_id="rs-back", wanted="ck3")
-    ended = await world.runner().run(back)
-    assert (ended.step, world.cluster.serving(), (await world.recovery(ended.live_id)).void) == ("complete", ["ck3"], ())
+    ended = await world.run(failover_id="rs-back", wanted="ck3")
+    assert (ended.step, world.cluster.serving(), (await world.recovery()).rejected) == ("complete", ["ck3"], ())
 
 
 @pytest.mark.looptime
-async def test_a_restore_that_cannot_even_begin_leaves_the_process_alone() -> None:
+async def test_a_container_that_was_ended_to_go_back_is_not_failed_over_as_a_crash() -> None:
     world = World("restore")
-
-    async def forbidden(*_: object) -> None:
-        raise RecoveryError("its image could not be set: Forbidden", subject="pod default/counter-1")
-
-    world.cluster.set_image = forbidden  # type: ignore[method-assign]
+    await world.run(failover_id="rs-1")
+    world.cause, world.wanted = "crash", ""
     ended = await world.run()
-    assert (ended.step, ended.stop and ended.stop.outcome) == ("abandoned", "step-aside")
+    assert ended.attempt.stop
+    assert (ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("Replaced", "hand-over")
+
+
+@pytest.mark.looptime
+async def test_a_shadow_that_cannot_even_be_made_leaves_a_moved_process_alone() -> None:
+    world = World("move")
+
+    async def forbidden(*_: object) -> str:
+        raise RecoveryError("the restored pod could not be created: Forbidden", subject="default/counter")
+
+    world.cluster.create_shadow = forbidden  # type: ignore[method-assign, assignment]
+    ended = await world.run()
+    assert (ended.step, ended.attempt.stop and ended.attempt.stop.outcome) == ("abandoned", "step-aside")
     assert world.cluster.serving() == ["running"]
 
 
@@ -319,10 +529,10 @@ async def test_a_node_that_returned_while_no_node_could_take_it_runs_on() -> Non
     no_standby(world)
     await world.run()
     await node_claims(world)
-    world.cluster.restart("counter-1")
+    world.cluster.run("counter-1", "running")
     world.cluster.listed = (N1, N2)
     ended = await world.run(judged=1)  # the arbiter's judgement is of before
-    assert (ended.step, ended.stop and ended.stop.reason) == ("abandoned", "NodeReturned")
+    assert (ended.step, ended.attempt.stop and ended.attempt.stop.reason) == ("abandoned", "NodeReturned")
     assert len(world.cluster.pods) == 1
 
 
@@ -330,9 +540,9 @@ async def test_a_node_that_returned_while_no_node_could_take_it_runs_on() -> Non
 async def test_a_declaration_that_is_late_never_joins_an_instance_that_runs_again() -> None:
     world = World("shadow")
     await node_claims(world)
-    world.cluster.restart("counter-1")
+    world.cluster.run("counter-1", "running")
     ended = await world.run()
-    assert (ended.step, ended.stop and ended.stop.outcome) == ("abandoned", "step-aside")
+    assert (ended.step, ended.attempt.stop and ended.attempt.stop.outcome) == ("abandoned", "step-aside")
     assert len(world.cluster.pods) == 1
 
 
@@ -342,7 +552,7 @@ async def test_a_node_that_returned_and_is_lost_again_is_failed_over_under_anoth
     claimed = await node_claims(world)
     assert (await world.run()).step == "abandoned"
     ended = await world.run(fence_revision=claimed, judged=1)
-    assert (ended.step, ended.attempt) == ("complete", 2)
+    assert (ended.step, ended.attempt.number) == ("complete", 2)
     assert world.cluster.serving() == ["ck3"]
 
 
@@ -350,12 +560,15 @@ async def test_a_node_that_returned_and_is_lost_again_is_failed_over_under_anoth
 async def test_the_fence_stays_while_older_checkpoints_are_tried_and_goes_with_the_last() -> None:
     world = World("shadow")
     hopeless(world)
-    held = []
+    held, names = [], set()
+    plain = world._on_call
 
     async def look(when: str, what: str) -> None:
+        await plain(when, what)
         if (when, what) == ("after", "create shadow"):
             fence = await world.fence()
             held.append(fence.holder if fence else "")
+            names.update(world.cluster.pods.keys() - {"counter-1"})
 
     world._on_call = look  # type: ignore[method-assign]
     await world.run()
@@ -363,7 +576,7 @@ async def test_the_fence_stays_while_older_checkpoints_are_tried_and_goes_with_t
     fence = await world.fence()
     assert fence
     assert fence.holder == "nobody"
-    assert len({name for name in world.store.live if name != LIVE}) >= STEPS_BACK + 1, "no two attempts share a reference"
+    assert len(names) == STEPS_BACK + 1, "no two attempts share a pod's name"
 
 
 def changed_at(world: World, moment: int, change: dict[str, object]) -> None:
@@ -373,8 +586,9 @@ def changed_at(world: World, moment: int, change: dict[str, object]) -> None:
         if len(world.calls) == moment and "counter-1" in world.cluster.pods:
             world.cluster.change("counter-1", **change)
         world.calls.append(what)
+        await world.nodes.act()
 
-    world._on_call = interfere  # type: ignore[method-assign]
+    world._on_call = interfere  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize(
@@ -382,27 +596,27 @@ def changed_at(world: World, moment: int, change: dict[str, object]) -> None:
     [({"deleting": True}, "PodDeleting"), ({"wanted": 0}, "ScaledToZero"), ({"outdated": True}, "RolledOut"),
      ({"deleting": True, "evicted": "DeletionByTaintManager"}, "Evicted"), ({"uid": "u2"}, "PodGone")],
 )  # fmt: skip
-@pytest.mark.parametrize("path", ["shadow", "in-place-patch"])
 @pytest.mark.looptime
-async def test_a_users_will_wins_whenever_it_comes(path: str, change: dict[str, object], reason: str) -> None:
-    """At each call in turn: then nothing that was restored is left, or it had served before."""
-    undisturbed = World(path)
+async def test_a_users_will_wins_whenever_it_comes_until_the_restored_one_may_run(change: dict[str, object], reason: str) -> None:
+    """At each call in turn: then nothing that was restored is left; or it had been released, and its owner has it."""
+    undisturbed = World("shadow")
     await undisturbed.run()
     for moment in range(len(undisturbed.calls)):
-        world = World(path)
+        world = World("shadow")
 
         changed_at(world, moment, change)
         saga = await world.run()
         if saga.step == "complete":
+            assert saga.attempt.released
             continue
-        assert saga.stop
-        assert (saga.stop.reason, saga.stop.harmless) == (reason, True)
+        assert saga.attempt.stop
+        assert (saga.attempt.stop.reason, saga.attempt.stop.harmless) == (reason, True)
         fence = await world.fence()
         assert fence is None or fence.holder == "nobody"
         assert set(world.cluster.pods) == {"counter-1"}, f"a shadow is left, moment {moment}"
 
 
-@pytest.mark.parametrize("path", ["shadow", "in-place-patch"])
+@pytest.mark.parametrize("path", ["shadow", "in-place"])
 @pytest.mark.looptime
 async def test_an_autoscaler_that_wants_more_of_it_changes_nothing_whenever_it_comes(path: str) -> None:
     undisturbed = World(path)
@@ -418,7 +632,7 @@ async def test_an_autoscaler_that_wants_more_of_it_changes_nothing_whenever_it_c
 @pytest.mark.looptime
 async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_standby() -> None:
     world = World("move")
-    world.cluster.change("counter-1", container_id="c9")  # it was armed, or restored, since it was asked for
+    world.cluster.change("counter-1", container_id="c9")  # it was restored since it was asked for
     standbys = Bucket(MemoryBus(world.server), "standby", Standby)
     await standbys.put(container_key(WORKLOAD, "counter"), Standby(node="n7"))
     ended = await world.run()
@@ -429,72 +643,15 @@ async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_s
 
 
 @pytest.mark.looptime
-async def test_a_kubelet_that_waits_with_its_restart_is_nudged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saga_module, "NUDGE_S", 0.05)
-    world, nudged = World("in-place-armed"), []
-    world.cluster.pods["counter-1"].came_of = ""
-
-    async def nudge(namespace: str, pod: str, why: str) -> None:
-        nudged.append(pod)
-        world.cluster.restart(pod)
-
-    monkeypatch.setattr(world.cluster, "nudge", nudge)
-    assert (await world.run()).step == "complete"
-    assert (nudged, world.cluster.serving()) == (["counter-1"], ["ck3"])
-
-
-@pytest.mark.looptime
 async def test_a_crash_hands_over_to_the_failover_of_its_lost_node() -> None:
-    world = World("in-place-patch")
+    world = World("in-place")
+    world.restarts = False
     fences = Bucket(MemoryBus(world.server), "fences", Fence)
     await fences.put("u1", Fence(pod_uid="u1", holder="restorer", failover_id="fo-node"))
     saga = await world.run()
-    assert saga.stop
-    assert (saga.stop.reason, saga.stop.outcome) == ("OtherFailover", "hand-over")
+    assert saga.attempt.stop
+    assert (saga.attempt.stop.reason, saga.attempt.stop.outcome) == ("OtherFailover", "hand-over")
     assert world.cluster.history == [], "nothing was restored twice"
-
-
-@pytest.mark.looptime
-async def test_instances_that_end_soon_go_one_checkpoint_further_back_each_and_then_cold() -> None:
-    """The first time may be chance; STEPS_BACK older ones are tried; no live reference ever moves back."""
-    world, came_of = World("in-place-armed"), []
-    for number in range(3 + STEPS_BACK):
-        dead = world.cluster.pods["counter-1"]
-        if number:
-            world.target = world.target.model_copy(update={"container_id": dead.view.container_id})
-            dead.came_of = ""
-            world.cluster.restart("counter-1")  # the kubelet is always faster than we are
-        saga = await world.run(lived_s=1.0, ran=dead.view.image)
-        came_of.append(world.cluster.serving()[0])
-    assert came_of == ["ck3", "ck3", "ck2", "ck1", BLANK]
-    assert saga.stop
-    assert saga.stop.reason == "Poisoned"
-    assert saga.stop.remedy
-    assert world.cluster.pods["counter-1"].view.image == COLD_IMAGE
-    assert not (await world.recovery(world.cluster.pods["counter-1"].view.live_id)).arms, "it is not armed with poison again"
-
-
-@pytest.mark.looptime
-async def test_an_instance_that_was_checkpointed_has_lived_however_short() -> None:
-    world = World("in-place-armed")
-    await world.run(lived_s=100.0, ran=LIVE)
-    for number in (4, 5, 6):
-        container_id = world.cluster.pods["counter-1"].view.container_id
-        world.store.good_ones = (Good(f"ck{number}", Need(), container_id=container_id), *world.store.good_ones)
-        world.target = world.target.model_copy(update={"container_id": container_id})
-        world.cluster.pods["counter-1"].came_of = ""
-        world.cluster.restart("counter-1")
-        await world.run(lived_s=8.0, ran=LIVE)
-    assert (await world.recovery("u1")).strikes == 0
-
-
-@pytest.mark.looptime
-async def test_an_instance_that_is_replaced_by_us_is_not_taken_for_a_crash_of_its_checkpoint() -> None:
-    world = World("in-place-armed")
-    await world.run(lived_s=100.0, ran=LIVE)
-    world.target = world.target.model_copy(update={"container_id": "replaced"})
-    await world.run(lived_s=1.0, ran="localhost:5797/default/other/counter:live")
-    assert (await world.recovery("u1")).strikes == 0
 
 
 @settings(max_examples=30, deadline=None)
@@ -507,15 +664,17 @@ def test_two_replicas_at_once_end_as_one(data: st.DataObject) -> None:
 
         async def slow(when: str, what: str) -> None:
             await asyncio.sleep(data.draw(st.sampled_from([0.0, 0.001, 0.02])))
+            await world.nodes.act()
 
         world._on_call = slow  # type: ignore[method-assign]
+        await world.begin()
         await asyncio.gather(world.run(), world.run(), return_exceptions=True)
         saga = await world.run()
         assert saga.step == "complete"
         assert world.cluster.serving() == ["ck3"]
         assert len(world.told()) == len(set(world.server.events))
 
-    path = data.draw(st.sampled_from(["in-place-armed", "in-place-patch", "shadow"]))
+    path = data.draw(st.sampled_from(["in-place", "shadow"]))
     loop = looptime.new_event_loop()
     try:
         loop.run_until_complete(both(path))
@@ -535,15 +694,40 @@ async def test_a_scale_down_while_it_stands_still_wins_and_the_move_lets_go_of_i
 
     world._on_call = scaled  # type: ignore[method-assign]
     ended = await world.run()
-    assert (ended.step, ended.stop and ended.stop.reason) == ("abandoned", "ScaledToZero")
+    assert (ended.step, ended.attempt.stop and ended.attempt.stop.reason) == ("abandoned", "ScaledToZero")
     assert set(world.cluster.pods) == {"counter-1"}
     fence = await world.fence()
     assert fence
     assert fence.holder == "nobody"
 
 
-@pytest.mark.parametrize(("path", "cause"), [("in-place-armed", "crash"), ("shadow", "node-loss")])
-async def test_a_failover_that_ended_is_counted_once_however_often_it_is_declared(path: str, cause: str) -> None:
+@pytest.mark.looptime
+@pytest.mark.parametrize("step", ["image", "place", "verify"])
+async def test_a_record_of_an_older_version_is_undone_and_says_so(step: str) -> None:
+    world = World("shadow")
+    declared = world.saga()
+    old = json.loads(declared.model_dump_json(exclude={"attempt"})) | {
+        "step": step, "attempt": 1, "path": "shadow", "checkpoint_id": "ck3", "standby": "n2", "tried": [], "live_id": "fo-1",
+        "recovery": {"strikes": 0}, "stop": None,
+    }  # fmt: skip
+    await Bucket(MemoryBus(world.server), "fences", Fence).put("u1", Fence(pod_uid="u1", holder="restorer",
+                                                                          failover_id=declared.failover_id))  # fmt: skip
+    shadow = shadow_name(WORKLOAD, declared.failover_id)
+    world.cluster.add(PodView("u2", shadow, False, "localhost:5797/x:live", "", "", ""), "n2", owned=False)
+    kv = await MemoryBus(world.server).jetstream.key_value("failovers")
+    await kv.put(declared.failover_id, json.dumps(old).encode())
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason) == ("abandoned", "OtherVersion")
+    assert set(world.cluster.pods) == {"counter-1"}
+    fence = await world.fence()
+    assert fence
+    assert fence.holder == "nobody"
+
+
+@pytest.mark.parametrize(("path", "cause", "told"), [("in-place", "crash", "in-place"), ("shadow", "node-loss", "shadow")])
+@pytest.mark.looptime
+async def test_a_failover_that_ended_is_counted_once_however_often_it_is_declared(path: str, cause: str, told: str) -> None:
     def counted() -> float:
         return REGISTRY.get_sample_value("reprise_failovers_total", {"cause": cause, "outcome": "restored"}) or 0.0
 
@@ -551,10 +735,11 @@ async def test_a_failover_that_ended_is_counted_once_however_often_it_is_declare
     assert (await world.run()).step == "complete"
     assert (await world.run()).step == "complete"
     assert counted() == before + 1
-    took = REGISTRY.get_sample_value("reprise_failover_seconds_count", {"cause": cause, "path": path})
+    took = REGISTRY.get_sample_value("reprise_failover_seconds_count", {"cause": cause, "path": told})
     assert took
 
 
+@pytest.mark.looptime
 async def test_each_step_is_a_span_and_from_the_plan_on_it_leads_to_the_checkpoint_that_is_restored() -> None:
     made_in = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     world = World("shadow")
@@ -562,7 +747,8 @@ async def test_each_step_is_a_span_and_from_the_plan_on_it_leads_to_the_checkpoi
     with recorded_spans() as spans:
         assert (await world.run()).step == "complete"
         steps = [each for each in spans.all() if each.name.startswith("saga.")]
-    assert [each.name for each in steps] == [f"saga.{step}" for step in ("plan", "fence", "image", "place", "verify", "adopt")]
+    names = ("plan", "fence", "stage", "place", "restored", "release", "verify", "adopt")
+    assert [each.name for each in steps] == [f"saga.{step}" for step in names]
     for step in steps:
         (leads,) = step.links
         assert f"{leads.context.trace_id:032x}" == made_in.split("-")[1]

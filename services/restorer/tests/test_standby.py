@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from reprise.contracts.annotations import Policy
-from reprise.contracts.events import CheckpointStored, ImageBuilt, StandbyRefused
+from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import CriuStats, Target, Workload
-from reprise.restorer.model import Good, Need, NodeView, PodView
+from reprise.restorer.model import Good, Need, NodeView, PodView, Standby, Wanted
 from reprise.restorer.placement import Placement, Volume
 from reprise.restorer.standby import Standbys
 from reprise.restorer.testing import MemoryCluster, MemoryStore
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -23,8 +24,9 @@ STORED = CheckpointStored(
 
 def standbys(asks: Placement) -> tuple[Standbys, MemoryServer, Any]:
     server, store = MemoryServer(), MemoryStore((Good("ck1", Need()),))
-    cluster = MemoryCluster(store, (NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0),))
-    cluster.add(PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", "u1", asks=asks), "n1")
+    nodes = (NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0),)
+    cluster = MemoryCluster(store, nodes, server)
+    cluster.add(PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", "counter-abc", asks=asks), "n1")
     pod = SimpleNamespace(workload=WORKLOAD, policy=Policy(mode="criu"), namespace="default", name="counter-1", uid="u1")
     return Standbys(MemoryBus(server), cluster, store), server, pod
 
@@ -49,3 +51,45 @@ async def test_one_that_can_be_moved_is_sent_to_a_node_that_the_scheduler_would_
     sends, server, pod = standbys(Placement(selector=(("disk", "ssd"),)))
     await sends.send(STORED, pod)
     assert not server.events
+
+
+def staged(checkpoint_id: str, node: str = "n2") -> CheckpointStaged:
+    return CheckpointStaged(
+        node=node, workload=WORKLOAD, checkpoint_id=checkpoint_id, target=TARGET, reference="slot", pull_s=0, role="standby"
+    )
+
+
+@pytest.mark.asyncio
+async def test_what_lies_ready_is_the_newest_on_the_named_node_or_what_a_failover_waits_for() -> None:
+    told, server, _ = standbys(Placement())
+    bucket = Bucket(MemoryBus(server), "standby", Standby)
+    name = container_key(WORKLOAD, "counter")
+    await bucket.put(name, Standby(node="n2"))
+    for checkpoint_id, node, holds in (("ck2", "n2", "ck2"), ("ck1", "n2", "ck2"), ("ck3", "n3", "ck2"), ("ck3", "n2", "ck3")):
+        await told.on_staged(staged(checkpoint_id, node))
+        entry = await bucket.get(name)
+        assert entry
+        assert entry.value.holds("n2", holds)
+    assert entry
+    assert entry.value.holds("n2", "ck2"), "a node keeps the one before, too"
+    assert not entry.value.holds("n2", "ck1")
+    await bucket.put(name, Standby(node="n2", checkpoint_id="ck3", warm=True, asked="ck1"))
+    await told.on_staged(staged("ck1"))
+    entry = await bucket.get(name)
+    assert entry
+    assert entry.value.holds("n2", "ck1"), "what is older is restored from if what is newer did not come back"
+
+
+@pytest.mark.asyncio
+async def test_a_rollback_waits_for_its_own_checkpoint_on_its_pods_own_node() -> None:
+    told, server, _ = standbys(Placement())
+    bucket = Bucket(MemoryBus(server), "wanted", Wanted)
+    name = container_key(WORKLOAD, "counter")
+    await told.on_live(staged("ck2", "n1"))
+    assert await bucket.get(name) is None
+    await bucket.put(name, Wanted(failover_id="rs-1", node="n1", checkpoint_id="ck2"))
+    for checkpoint_id, node, ready in (("ck3", "n1", False), ("ck2", "n2", False), ("ck2", "n1", True)):
+        await told.on_live(staged(checkpoint_id, node))
+        entry = await bucket.get(name)
+        assert entry
+        assert entry.value.ready is ready

@@ -177,6 +177,8 @@ class ImageBuilt(Event):
     digest: str
     role: Role = "own"
     prestage: Prestage = "image"
+    asked_by: str = ""
+    """The failover's attempt that waits for it: it is staged whatever is newer, and told again if it lies there already."""
 
 
 class FailoverDeclared(Event):

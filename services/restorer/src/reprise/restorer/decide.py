@@ -1,30 +1,26 @@
-"""The restorer's planner, pure: which path, which checkpoint, which node, or none and why; and whether to go on.
+"""The restorer's planner, pure: which route, which checkpoint, which node, or none and why; and whether to go on.
 
-Only a good checkpoint is restored (I2, I4); a user's deletion, rollout or scale-down always wins; a node-loss plan never
-names the node that was lost (I1). A checkpoint whose instances end soon is taken for poisoned: the first time may be
-chance, and the same one is restored again; after that each goes one checkpoint further back, STEPS_BACK at most, and then
-it starts cold (I5).
+Only a good checkpoint is restored (I2, I4); a user's deletion, rollout or scale-down always wins until the restored instance is
+released; a node-loss plan never names the node that was lost (I1). One that does not come back is followed by the one before
+it, STEPS_BACK at most, and then by a cold start (I5).
 """
 
-import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reprise.contracts.annotations import Prestaging
-from reprise.contracts.events import Prestage
-from reprise.contracts.images import parse_live
+from reprise.contracts.events import Outcome, Prestage
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.model import after as earliest_after
-from reprise.contracts.records import Fence, HoldRecord
+from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer.model import (
     Again,
-    Go,
+    Attempt,
     Good,
     Life,
-    LiveRef,
     Need,
-    NodeView,
+    Plan,
     PodNames,
     PodView,
     Recovery,
@@ -32,12 +28,10 @@ from reprise.restorer.model import (
     Snapshot,
     Stop,
 )
-from reprise.restorer.placement import Placement, Site, forgotten, refused, same_image, tied
+from reprise.restorer.nodes import choose_node
+from reprise.restorer.placement import forgotten, same_image, tied
 
-SOON_S = 10.0
-"""An instance that ends within this time of its restore, and without a good checkpoint of its own, proves no life."""
 NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
-STRIKES = 2
 STEPS_BACK = 2
 MOVE_ATTEMPTS = 4
 DELAYS = 30
@@ -45,169 +39,44 @@ DELAYS = 30
 REMEMBERED = 20
 LEFT_OVER_S = 3600.0
 """What nobody names any more is left alone for so long."""
-INSTRUCTIONS = re.compile(
-    # x86: linux/arch/x86/include/asm/cpufeatures.h
-    r"(s?sse\w*|pni|avx\w*|amx_\w+|xop|fma4?|f16c|bmi[12]|abm|adx|aes|vaes|v?pclmulqdq|gfni|sha_ni|sha512|sm[34]|popcnt|movbe|"
-    r"movdir\w+|rdrand|rdseed|rdpid|rdtscp|fsgsbase|xsave\w*|erms|fsrm|clwb|clflushopt|clzero|cldemote|serialize|pku|rtm|hle|"
-    r"enqcmd|cx16|3dnow\w*|tbm|lahf_lm|"
-    # arm64: linux/Documentation/arch/arm64/elf_hwcaps.rst, all of them
-    r"fp|asimd\w*|pmull|sha[123]|crc32|atomics|fphp|cpuid|jscvt|fcma|lrcpc|ilrcpc|dcpop|dcpodp|sve\w*|sme\w*|flagm2?|ssbs|sb|"
-    r"paca|pacg|i8mm|bf16|dgh|rng|bti|mte3?|ecv|afp|rpres|uscat|frint)"
-)
+LOG_REMEDY = "see the workload's events, and CRIU's log in the container's bundle on the node"
 
 
-def plan(now: Snapshot) -> Go | Stop:  # noqa: PLR0911 one return per rule reads best
+def plan(now: Snapshot) -> Plan | Stop:
     """Decide from one snapshot. The same snapshot gives the same plan."""
-    pod, moves = now.pod, now.cause == "node-loss"
-    if now.cause == "move":
-        return _planned(now)
-    if now.cause == "restore":
-        return _asked_for(now)
-    given_up = now.target.container_id in now.recovery.dead and now.failover_id not in now.recovery.counted
-    if now.cause in ("crash", "hang") and given_up:
+    match now.cause:
+        case "crash" | "hang":
+            return _in_place(now)
+        case "restore":
+            return _back(now)
+        case "move":
+            return _planned(now)
+        case "node-loss":
+            return _elsewhere(now)
+    return Stop("NotNeeded", f"nothing is to be done for {now.cause}: its node restores it by itself", "nothing", "step-aside")
+
+
+def _in_place(now: Snapshot) -> Plan | Stop:
+    """Nothing is done: its kubelet restarts it, and the engine makes that a restore. What became of it is told."""
+    if now.target.container_id in now.recovery.dead:
         return Stop("Replaced", "it was ended to be restored as somebody asked for", "nothing", "hand-over")
-    armed = pod is not None and parse_live(pod.image) is not None
-    noted = Recovery() if moves else counted(now)
-    poisoned = noted.strikes >= STRIKES
-    waits = armed and not moves and not poisoned and not now.tried
-    stop = may_go_on(now.target, pod, acts=not waits, fenced_by=now.fenced_by)
-    if stop or pod is None:
-        return stop or _gone()
-    if now.cause == "arm" and armed:
-        return Stop("AlreadyArmed", "the pod's image is its live reference already", "", "step-aside")
-    newest = now.checkpoints[0] if now.checkpoints else ""
-    if waits:
-        noted = noted.model_copy(update={"checkpoint_id": newest})
-        return Go("in-place-armed", newest, now.target.node, "armed: the kubelet restores its newest checkpoint itself", noted)
-    older = _older(now, noted, poisoned=poisoned)
-    if isinstance(older, Stop):
-        return older
-    if moves:
-        return _elsewhere(now, older)
-    if poisoned:
-        void = tuple(c for c in now.checkpoints if c >= noted.checkpoint_id)
-        why = (
-            f"{noted.strikes} instances restored from {noted.checkpoint_id} or later ended within {SOON_S:g} s: one further back"
-        )
-        noted = noted.model_copy(update={"checkpoint_id": older, "back": noted.back + 1, "void": _last(noted.void, *void)})
-        return Go("in-place-patch", older, now.target.node, why, noted, renamed=True)
-    why = f"the node is healthy and the newest checkpoint is {older}"
-    if now.tried:
-        why = f"{', '.join(now.tried)} did not come back: one further back"
-    noted = noted.model_copy(update={"checkpoint_id": older, "void": _last(noted.void, *now.tried)})
-    # What is armed goes on from a checkpoint that its node may not hold yet: of a name that it knows it would take an older one.
-    renamed = armed or bool(now.tried) or now.cause == "arm"
-    return Go("in-place-patch", older, now.target.node, why, noted, renamed=renamed)
+    if stop := may_go_on(now.target, now.pod, acts=False, fenced_by=now.fenced_by):
+        return stop
+    return Plan("in-place", now.target.node, "its node is healthy: the kubelet's own restart is the restore")
 
 
-def may_go_on(  # noqa: PLR0911 one return per rule reads best
-    target: Target, pod: PodView | None, *, acts: bool, fenced_by: str = "", image: tuple[str, ...] = ()
-) -> Stop | None:
-    """Asked before each step that acts, because the world goes on meanwhile: None is "carry on".
-
-    acts: whether this failover changes anything; one that only watches the kubelet's own restart is in nobody's way.
-    image: what the pod may run; another image was set by somebody else.
-    """
-    if pod is None or pod.uid != target.pod_uid:
-        return _gone()
-    if pod.evicted:
-        return Stop("Evicted", f"Kubernetes ends the pod ({pod.evicted}) and its owner replaces it",
-                    "see the node's conditions; the replacement starts cold", "hand-over")  # fmt: skip
-    if pod.deleting:
-        return Stop("PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", "step-aside")
-    if fenced_by:
-        return Stop("OtherFailover", f"failover {fenced_by} starts the pod elsewhere", "nothing", "hand-over")
-    if not acts:
-        return None
-    if pod.wanted == 0:
-        return Stop("ScaledToZero", "its owner wants no replica", "nothing: a scale-down wins over a failover", "step-aside")
-    if pod.outdated:
-        return Stop("RolledOut", f"{pod.owner_name} is not its Deployment's newest ReplicaSet",
-                    "nothing: a rollout wins over a failover", "step-aside")  # fmt: skip
-    if image and pod.image not in image:
-        return Stop("ImageChanged", f"somebody set the pod's image to {pod.image}", "nothing", "step-aside")
-    return None
+def _back(now: Snapshot) -> Plan | Stop:
+    """To the checkpoint that somebody chose: what is newer is given up, but stays in the store."""
+    if stop := may_go_on(now.target, now.pod, acts=True, fenced_by=now.fenced_by):
+        return stop
+    found = next((good for good in now.good if good.checkpoint_id == now.wanted), None)
+    if found is None:
+        return Stop("NoSuchCheckpoint", f"{now.wanted} is no good checkpoint that its pod can be restored from"
+                    + (f": {now.unfit}" if now.unfit else ""), "`reprise history` lists them", "step-aside")  # fmt: skip
+    return _from(Plan("rollback", now.target.node, "it was asked for"), found)
 
 
-def _gone() -> Stop:
-    return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", "step-aside")
-
-
-def counted(now: Snapshot) -> Recovery:
-    """What is known of the live reference, with this death in it. An instance that was being replaced does not count."""
-    before = now.recovery
-    if now.failover_id in before.counted or now.pod is None:
-        return before
-    seen = {"counted": _last(before.counted, now.failover_id)}
-    if now.ran and now.ran != now.pod.image:
-        return before.model_copy(update=seen)
-    soon = now.lived_s is not None and now.lived_s < SOON_S and not now.proved
-    if not (soon and before.checkpoint_id and parse_live(now.pod.image)):
-        return before.model_copy(update=seen | {"strikes": 0, "back": 0})
-    dead = _last(before.dead, now.target.container_id)
-    return before.model_copy(update=seen | {"strikes": before.strikes + 1, "dead": dead})
-
-
-def _last(before: tuple[str, ...], *new: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*before, *new)))[-REMEMBERED:]
-
-
-def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
-    """Without what was given up, and what was taken of an instance that came of it."""
-    return tuple(g for g in good if g.checkpoint_id not in recovery.void and (g.container_id or "-") not in recovery.dead)
-
-
-def image_of(pod: PodView) -> str:
-    """What the pod runs without a checkpoint; empty if that is not known."""
-    return pod.cold_image or ("" if parse_live(pod.image) else pod.image)
-
-
-def fitting(good: tuple[Good, ...], pod: PodView | None, others: frozenset[str] = frozenset()) -> tuple[tuple[Good, ...], str]:
-    """Those that this pod can be restored from: a rollout may have changed what it runs and mounts since. And why the newest
-    of the others is none of them. others: names of images that are certainly not the pod's.
-    """
-    why = [(g, unlike(g.need, pod, others)) for g in good]
-    unfit = next((f"{g.checkpoint_id} {text}" for g, text in why if text), "")
-    return tuple(g for g, text in why if not text), unfit
-
-
-def unlike(need: Need, pod: PodView | None, others: frozenset[str] = frozenset()) -> str:
-    """What of the checkpoint the pod does not have; empty if it has all, as far as is known.
-
-    The runtime tells some name of the base image, which may be another than the pod's template has: names that differ prove
-    nothing, unless a node has both and they are two images.
-    """
-    if pod is None:
-        return ""
-    if need.base_image in others and not same_image(need.base_image, image_of(pod)):
-        return f"is of the image {need.base_image}, the pod is to run {image_of(pod)}"
-    # CRI-O's rule: server/container_restore.go, "expects following bind mounts defined".
-    if pod.asks.mounts and (lacking := sorted(set(need.mounts) - set(pod.asks.mounts))):
-        return f"has mounts at {', '.join(lacking)}, the pod has them only at {', '.join(pod.asks.mounts)}"
-    return ""
-
-
-def _older(now: Snapshot, noted: Recovery, *, poisoned: bool) -> str | Stop:
-    """The newest checkpoint that is not given up, or why there is none."""
-    limit = min((*now.tried, *([noted.checkpoint_id] if poisoned else [])), default="")
-    left = [c for c in now.checkpoints if not limit or c < limit]
-    if poisoned and (noted.back >= STEPS_BACK or not left):
-        return Stop("Poisoned", f"{noted.strikes} restored instances in a row ended within {SOON_S:g} s, the last of "
-                    f"{noted.checkpoint_id}, and {noted.back} older checkpoints were tried: it starts cold",
-                    "look at why it ends (`kubectl logs --previous`); older checkpoints are still in the store")  # fmt: skip
-    if left:
-        return left[0]
-    if now.tried:
-        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no older checkpoint",
-                    "see the workload's events and CRIU's log in the container's bundle on the node")  # fmt: skip
-    if now.unfit:
-        return Stop("Incompatible", f"no good checkpoint is of this pod's template: {now.unfit}; it starts cold",
-                    "nothing, if its template was changed since: its next checkpoint fits")  # fmt: skip
-    return Stop("NoCheckpoint", "there is no good checkpoint of this container yet: it starts cold",
-                "see the workload's events for why none succeeded; `kubectl describe` it")  # fmt: skip
-
-
-def _planned(now: Snapshot) -> Go | Stop:
+def _planned(now: Snapshot) -> Plan | Stop:
     """A planned move: everything that can be known is refused before anything stands still. Its checkpoint is yet to be taken."""
     pod, lost = now.pod, now.target.node
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
@@ -225,34 +94,147 @@ def _planned(now: Snapshot) -> Go | Stop:
     if isinstance(chosen, str):
         return Stop("NoStandby", f"no node can take it: {chosen}", "add a node that can, or make one of these able to, and ask "
                     "again", "step-aside")  # fmt: skip
-    kept = Recovery(void=now.recovery.void, dead=now.recovery.dead)
-    return Go("shadow", "", chosen.node.name, "it is the node that was asked for" if now.to else chosen.why, kept)
+    why = "it is the node that was asked for" if now.to else chosen.why
+    size = now.good[0].size if now.good else 0
+    return Plan("shadow", chosen.node.name, why, source_uid=now.target.pod_uid, owner=pod.owner_name, size=size)
 
 
-def _asked_for(now: Snapshot) -> Go | Stop:
-    """Back to the checkpoint that somebody chose: what is newer is given up, but stays in the store. If that does not come back
-    the newest one, from which it is as it was.
-    """
+def _elsewhere(now: Snapshot) -> Plan | Stop:
+    """Off a lost node."""
     pod = now.pod
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
-    left = [c for c in now.checkpoints if c not in now.tried]
-    if not now.tried and now.wanted not in left:
-        return Stop("NoSuchCheckpoint", f"{now.wanted} is no good checkpoint that its pod can be restored from"
-                    + (f": {now.unfit}" if now.unfit else ""), "`reprise history` lists them", "step-aside")  # fmt: skip
-    if not left:
-        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no other checkpoint",
-                    "see the workload's events and CRIU's log in the container's bundle on the node")  # fmt: skip
+    found = next((good for good in now.good if good.checkpoint_id not in now.tried), None)
+    if found is None:
+        return _nothing_left(now)
+    if pod.owner_kind != "ReplicaSet":
+        return Stop(
+            "OwnerNotSupported",
+            f"a {pod.owner_kind or 'bare'} pod cannot be moved off a lost node in this version",
+            "run it as a Deployment, or delete the pod by hand once the node is certainly off",
+        )
+    if held := tied(pod.asks, now.target.node):
+        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
+    chosen = choose_node(now.nodes, found.need, now.target.node, now.standby, dict(now.refused), pod.asks)
+    if isinstance(chosen, str):
+        remedy = "add a node that can, or make one of these able to"
+        return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
+    why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
+    if lost := forgotten(pod.asks):
+        why = f"{why}; {lost}"
+    return _from(Plan("shadow", chosen.node.name, why, owner=pod.owner_name), found, pod.uid)
+
+
+def _from(plan: Plan, good: Good, pod_uid: str = "") -> Plan:
+    """pod_uid: whose it is if nobody told."""
+    return replace(plan, checkpoint_id=good.checkpoint_id, source_uid=good.pod_uid or pod_uid, size=good.size,
+                   trace=good.traceparent)  # fmt: skip
+
+
+def _nothing_left(now: Snapshot) -> Stop:
     if now.tried:
-        why = f"{', '.join(now.tried)} did not come back: it goes on from its newest checkpoint"
-        return Go("in-place-patch", left[0], now.target.node, why, Recovery(checkpoint_id=left[0], void=now.tried), renamed=True)
-    given_up = [c for c in now.recovery.void if c != now.wanted] + [c for c in reversed(left) if c > now.wanted]
-    # What is still being checkpointed of the process that runs now counts no more than what was.
-    noted = Recovery(
-        checkpoint_id=now.wanted, void=tuple(dict.fromkeys(given_up)), dead=_last(now.recovery.dead, pod.container_id)
-    )
-    return Go("in-place-patch", now.wanted, now.target.node, "it was asked for", noted, renamed=True)
+        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no older checkpoint", LOG_REMEDY)
+    if now.unfit:
+        return Stop("Incompatible", f"no good checkpoint is of this pod's template: {now.unfit}; it starts cold",
+                    "nothing, if its template was changed since: its next checkpoint fits")  # fmt: skip
+    return Stop("NoCheckpoint", "there is no good checkpoint of this container yet: it starts cold",
+                "see the workload's events for why none succeeded; `kubectl describe` it")  # fmt: skip
+
+
+def may_go_on(  # noqa: PLR0911 one return per rule reads best
+    target: Target, pod: PodView | None, *, acts: bool, fenced_by: str = ""
+) -> Stop | None:
+    """Asked before each step that acts, because the world goes on meanwhile: None is "carry on".
+
+    acts: whether this failover changes anything; one that only watches the kubelet's own restart is in nobody's way.
+    """
+    if pod is None or pod.uid != target.pod_uid:
+        return _gone()
+    if pod.evicted:
+        return Stop("Evicted", f"Kubernetes ends the pod ({pod.evicted}) and its owner replaces it",
+                    "see the node's conditions; the replacement starts cold", "hand-over")  # fmt: skip
+    if pod.deleting:
+        return Stop("PodDeleting", "the pod is being deleted", "nothing: a deletion wins over a failover", "step-aside")
+    if fenced_by:
+        return Stop("OtherFailover", f"failover {fenced_by} starts the pod elsewhere", "nothing", "hand-over")
+    if not acts:
+        return None
+    if pod.wanted == 0:
+        return Stop("ScaledToZero", "its owner wants no replica", "nothing: a scale-down wins over a failover", "step-aside")
+    if pod.outdated:
+        return Stop("RolledOut", f"{pod.owner_name} is not its Deployment's newest ReplicaSet",
+                    "nothing: a rollout wins over a failover", "step-aside")  # fmt: skip
+    return None
+
+
+def _gone() -> Stop:
+    return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", "step-aside")
+
+
+def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
+    """Without what was given up, and what was taken of an instance that was."""
+    return tuple(g for g in good if g.checkpoint_id not in recovery.rejected and (g.container_id or "-") not in recovery.dead)
+
+
+def ours(good: tuple[Good, ...], pod: PodView | None) -> tuple[Good, ...]:
+    """The pod's own first, then those of the pod that it was restored from. Of the others, which another replica may still live
+    by, none if there are to be several.
+    """
+    if pod is None:
+        return good
+    ranks = {pod.uid: 0, pod.restored_from: 1} if pod.restored_from else {pod.uid: 0}
+    alone = (pod.wanted or 1) <= 1
+    found = [each for each in good if each.pod_uid in ranks or not each.pod_uid or alone]
+    return tuple(sorted(found, key=lambda each: ranks.get(each.pod_uid, len(ranks))))
+
+
+def fitting(good: tuple[Good, ...], pod: PodView | None, others: frozenset[str] = frozenset()) -> tuple[tuple[Good, ...], str]:
+    """Those that this pod can be restored from: a rollout may have changed what it runs and mounts since. And why the newest
+    of the others is none of them. others: names of images that are certainly not the pod's.
+    """
+    why = [(g, unlike(g.need, pod, others)) for g in good]
+    unfit = next((f"{g.checkpoint_id} {text}" for g, text in why if text), "")
+    return tuple(g for g, text in why if not text), unfit
+
+
+def unlike(need: Need, pod: PodView | None, others: frozenset[str] = frozenset()) -> str:
+    """What of the checkpoint the pod does not have; empty if it has all, as far as is known: the engine compares again.
+
+    The runtime tells some name of the base image, which may be another than the pod's template has: names that differ prove
+    nothing, unless a node has both and they are two images.
+    """
+    if pod is None:
+        return ""
+    if need.base_image in others and not same_image(need.base_image, pod.image):
+        return f"is of the image {need.base_image}, the pod is to run {pod.image}"
+    if pod.asks.mounts and (lacking := sorted(set(need.mounts) - set(pod.asks.mounts))):
+        return f"has mounts at {', '.join(lacking)}, the pod has them only at {', '.join(pod.asks.mounts)}"
+    return ""
+
+
+def rejecting(before: Recovery, checkpoints: Iterable[str]) -> Recovery:
+    """With what a node does not restore any more."""
+    return Recovery(rejected=_last(before.rejected, *checkpoints), dead=before.dead)
+
+
+def going_back(before: Recovery, good: tuple[Good, ...], wanted: str, container_id: str) -> Recovery:
+    """What counts no more once this checkpoint is gone back to: what is newer, and what is still being checkpointed of the
+    process that runs now.
+    """
+    newer = sorted(each.checkpoint_id for each in good if each.checkpoint_id > wanted)
+    kept = [each for each in before.rejected if each != wanted]
+    return Recovery(rejected=tuple(dict.fromkeys((*kept, *newer))), dead=_last(before.dead, container_id))
+
+
+def went_back_to(before: Recovery, wanted: str, checkpoint_id: str) -> Recovery:
+    """The engine restored another one than was chosen: that counts, and the chosen one does not."""
+    kept = [each for each in before.rejected if each != checkpoint_id]
+    return Recovery(rejected=_last(tuple(kept), wanted), dead=before.dead)
+
+
+def _last(before: tuple[str, ...], *new: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*before, *new)))[-REMEMBERED:]
 
 
 @dataclass(frozen=True)
@@ -298,9 +280,7 @@ def irrestorable(pods: dict[str, int], holders: int, wanted: str) -> str:
 def changed(target: Target, pod: PodView | None) -> Stop | None:
     """Whether the process that a planned move is about is not the one that runs."""
     if pod and pod.container_id != target.container_id:
-        return Stop(
-            "ContainerChanged", "its container was restarted meanwhile", "ask again", "step-aside", again=True, unheld=True
-        )
+        return Stop("ContainerChanged", "its container was restarted meanwhile", "ask again", "step-aside", again=True)
     return None
 
 
@@ -316,32 +296,15 @@ def hold_s(size: int) -> float:
     return HOLD_S + size / HOLD_BYTES_S
 
 
+def fetch_s(size: int) -> float:
+    """How long a node may take for a checkpoint of this size that it has nothing of."""
+    return size / HOLD_BYTES_S
+
+
 def not_held(record: HoldRecord) -> Stop:
     """Why the last checkpoint left nothing standing still."""
     lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
-    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky, unheld=True)
-
-
-def _elsewhere(now: Snapshot, checkpoint_id: str) -> Go | Stop:
-    assert now.pod is not None
-    if now.pod.owner_kind != "ReplicaSet":
-        return Stop(
-            "OwnerNotSupported",
-            f"a {now.pod.owner_kind or 'bare'} pod cannot be moved off a lost node in this version",
-            "run it as a Deployment, or delete the pod by hand once the node is certainly off",
-        )
-    asks = now.pod.asks
-    if held := tied(asks, now.target.node):
-        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
-    chosen = choose_node(now.nodes, now.need, now.target.node, now.standby, dict(now.refused), asks)
-    if isinstance(chosen, str):
-        remedy = "add a node that can, or make one of these able to"
-        return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
-    why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
-    if lost := forgotten(asks):
-        why = f"{why}; {lost}"
-    kept = Recovery(checkpoint_id=checkpoint_id, void=now.recovery.void, dead=now.recovery.dead)
-    return Go("shadow", checkpoint_id, chosen.node.name, why, kept)
+    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
 
 
 def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
@@ -360,6 +323,66 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
     return Stop("NodeReturned", "the node came back first and runs on", "nothing", "step-aside")
 
 
+def not_staged(saga: Saga, refused: dict[str, str], waited_s: float) -> Stop:
+    """What becomes of it when the checkpoint does not get onto the node that is to take it."""
+    if why := refused.get(saga.standby):
+        return Stop("StandbyRefused", f"{saga.standby} {why}", "nothing: another node is looked for", _lost(saga), again=True)
+    message = f"{saga.standby} did not have {saga.checkpoint_id} ready within {waited_s:.0f} s"
+    remedy = f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`"
+    return Stop("NotStaged", message, remedy, _lost(saga), later=True)
+
+
+def damaged(saga: Saga) -> Stop:
+    """Found while it was staged: the one before it may be whole."""
+    return Stop(
+        "Damaged", f"{saga.checkpoint_id} is damaged in the store", "see the workload's events", _lost(saga), poisoned=True
+    )
+
+
+def not_restored(saga: Saga, start: StartRecord) -> Stop | None:
+    """Whether what the engine did is not what this attempt is for."""
+    if start.outcome == "restored" and start.checkpoint_id in (saga.checkpoint_id, ""):
+        return None
+    if start.outcome == "restored":
+        message = f"{saga.standby} restored {start.checkpoint_id} instead of {saga.checkpoint_id}"
+    else:
+        message = (
+            f"{saga.checkpoint_id} did not come back on {saga.standby}: {start.outcome}: {start.reason or 'it did not say why'}"
+        )
+    return Stop("RestoreFailed", message, LOG_REMEDY, _lost(saga), poisoned=True)
+
+
+def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
+    """Of a shadow: no start of it was told of in time."""
+    message = f"pod {pod} was not restored on {saga.standby} within {waited_s:.0f} s: {life.detail}"
+    return Stop("RestoreFailed", message, _describe(saga, pod), _lost(saga), poisoned=True)
+
+
+def _lost(saga: Saga) -> Outcome:
+    return "step-aside" if saga.untouched else "cold"
+
+
+def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
+    """In place: the engine found nothing that it could restore."""
+    reason = "NoCheckpoint" if start.outcome == "blank" else "RestoreFailed"
+    return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", LOG_REMEDY)
+
+
+def not_served(saga: Saga, life: Life, start: StartRecord | None, waited_s: float) -> Stop:
+    """In place: nothing is undone, its own kubelet goes on."""
+    pod = saga.target.pod
+    if start is None or start.outcome == "refused":
+        told = f"the engine refused it: {start.reason}" if start else life.detail
+        return Stop("NotRestarted", f"pod {pod} was not started again within {waited_s:.0f} s: {told}", _describe(saga, pod),
+                    "hand-over")  # fmt: skip
+    return Stop("NotServing", f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}; it runs from its checkpoint",
+                _describe(saga, pod), "hand-over")  # fmt: skip
+
+
+def _describe(saga: Saga, pod: str) -> str:
+    return f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's bundle on the node"
+
+
 def later(at: datetime, newest: str) -> datetime:
     """When a checkpoint is said to be due whose id must sort after the newest one's: clocks may differ, or be set back."""
     try:
@@ -370,28 +393,16 @@ def later(at: datetime, newest: str) -> datetime:
 
 def after(saga: Saga, stop: Stop) -> Again | None:
     """What follows once this attempt is undone: another one within its budget, or None for the end."""
-    if saga.cause == "arm" and stop.unheld:
-        once_more = stop.reason in ("NotHeld", "InFlightConnection") and saga.attempt < MOVE_ATTEMPTS
-        return Again(later=False, why=stop.message, lossy=not once_more)
+    attempt = saga.attempt
+    if stop.again and saga.moves and attempt.number < MOVE_ATTEMPTS:
+        return Again(later=False, why=stop.message)
     if saga.planned:
-        return Again(later=False, why=stop.message) if stop.again and saga.attempt < MOVE_ATTEMPTS else None
+        return None
     if stop.later and saga.moves and saga.delays < DELAYS:
         return Again(later=True, why=stop.message)
-    if stop.poisoned and saga.cause != "arm" and len(saga.tried) < STEPS_BACK:
+    if stop.poisoned and saga.moves and len(attempt.tried) < STEPS_BACK:
         return Again(later=False, why=stop.message)
     return None
-
-
-def unverified(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
-    """What came of an instance that does not pass its probe in time.
-
-    In place one that runs keeps its memory, whatever its probe says: its own kubelet judges it. A shadow serves nobody yet.
-    """
-    message = f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}"
-    remedy = f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's bundle on the node"
-    if life.runs and saga.path != "shadow":
-        return Stop("NotServing", f"{message}; it runs from its checkpoint", remedy, "hand-over")
-    return Stop("RestoreFailed", message, remedy, poisoned=True)
 
 
 def taken_up(record: Saga, declared: Saga) -> Saga | None:
@@ -405,96 +416,10 @@ def taken_up(record: Saga, declared: Saga) -> Saga | None:
     if record.step == "wait":
         if declared.declared_at == (record.judged_at or record.declared_at):
             return None
-        fresh = {"step": "plan", "fence_revision": declared.fence_revision, "judged_at": declared.declared_at}
-        return record.model_copy(update=fresh)
+        return record.at("plan", fence_revision=declared.fence_revision, judged_at=declared.declared_at)
     if record.step == "abandoned" and declared.fence_revision > record.fence_revision:
-        return declared.model_copy(update={"attempt": record.attempt + 1})
+        return declared.at("plan", attempt=Attempt(record.attempt.number + 1))
     return None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A node, and why this one."""
-
-    node: NodeView
-    why: str
-
-
-def choose_node(
-    nodes: tuple[NodeView, ...], need: Need, lost: str, sticky: str, said: dict[str, str], asks: Placement | None = None
-) -> Choice | str:
-    """The node to move to, or why there is none. The same node as long as it can: what it holds already need not be sent.
-
-    said: nodes that refused by themselves, with their reason. asks: what the pod asks of a node.
-    """
-    eligible, limits = [], []
-    sites = tuple(node.site for node in nodes)
-    for node in nodes:
-        why_not = limitation(node, need, lost, asks or Placement(), sites) or said.get(node.name, "")
-        if why_not:
-            limits.append(f"{node.name} {why_not}")
-        else:
-            eligible.append(node)
-    if not eligible:
-        return "; ".join(limits) or "there is no other node"
-    for node in eligible:
-        if node.name == sticky:
-            return Choice(node, f"{node.name} holds its checkpoints ready")
-    best = min(eligible, key=lambda node: (node.protected_pods, -node.free_bytes, node.name))
-    return Choice(best, f"{best.name} is ready and runs the fewest protected pods")
-
-
-def limitation(  # noqa: PLR0911 one return per rule reads best
-    node: NodeView, need: Need, lost: str, asks: Placement | None = None, sites: tuple[Site, ...] = ()
-) -> str:
-    """Why this node cannot take what needs that, in a pod that asks this; empty if it can. sites: of all nodes."""
-    asks = asks or Placement()
-    if node.name == lost:
-        return "is the node it runs on"
-    if not node.ready:
-        return "is not ready"
-    if not node.schedulable:
-        return "is cordoned"
-    if need.architecture and node.architecture != need.architecture:
-        return f"is {node.architecture}, the checkpoint is {need.architecture}"
-    if need.runtime and node.runtime and node.runtime != need.runtime:
-        return f"runs {node.runtime}, the checkpoint is {need.runtime}'s"
-    if need.criu and node.criu and _version(node.criu) < _version(need.criu):
-        return f"has CRIU {node.criu}, the checkpoint is of CRIU {need.criu}"
-    if need.kernel and node.kernel and _version(node.kernel)[:2] < _version(need.kernel)[:2]:
-        return f"runs kernel {node.kernel}, the checkpoint is of the newer {need.kernel}"
-    if lacking := missing_features(need.cpu_features, node.cpu_features):
-        return f"has a CPU without {', '.join(lacking)}, which the checkpoint's CPU has"
-    if node.free_bytes < need.memory_bytes:
-        return f"has {node.free_bytes >> 20} MiB of memory to give, it needs {need.memory_bytes >> 20}"
-    if no_place := refused(asks, node.site, sites):
-        return no_place
-    if need.devices and not asks.devices:
-        return f"is not known to have {', '.join(need.devices)}, which the checkpoint's container was given on its node"
-    if _only_local(need.base_image, asks) and node.site.lacks_image(need.base_image):
-        return f"lacks the base image {need.base_image}, which no registry has: it has {len(node.site.images)} others"
-    return ""
-
-
-def _only_local(image: str, asks: Placement) -> bool:
-    """Whether a node either has it or never will. Any other is pulled when it is staged, or the node says that it cannot."""
-    return bool(image) and (asks.never_pulls or image.startswith("localhost/"))
-
-
-def missing_features(needed: tuple[str, ...], offered: tuple[str, ...]) -> list[str]:
-    """What a program may have found out that it can use, and would not find there. Unknown on either side: nothing.
-
-    Only instructions: /proc/cpuinfo also lists what the kernel does about the CPU's faults, which no program asks for.
-    """
-    if not needed or not offered:
-        return []
-    return sorted({f for f in needed if INSTRUCTIONS.fullmatch(f)} - set(offered))
-
-
-def _version(text: str) -> tuple[int, ...]:
-    """The leading numbers: 6.18.2-generic is (6, 18, 2)."""
-    found = re.match(r"\d+(?:\.\d+)*", text)
-    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 PRESTAGE_MOST_BYTES = 16 << 30
@@ -519,27 +444,6 @@ def prestage(wanted: Prestaging, size: int, new_bytes: int, interval_s: float) -
     return "image", f"{new_bytes >> 20} MiB are new each {interval_s:g} s"
 
 
-def left_over(reference: LiveRef, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
-    """Whether nothing can ever ask for this live reference again: no pod leads to it, and no failover that has not ended.
-
-    sagas were read before the pods: a record names a reference before its pod does, and until that pod is there. A pod
-    that is gone never comes back, and a failover only begins while its pod is there; so what nobody names stays unnamed.
-    """
-    if reference.idle_s < LEFT_OVER_S:
-        return False
-    return not any(_leads(pod, reference) for pod in pods) and not any(_names(saga, reference) for saga in sagas)
-
-
-def _leads(pod: PodNames, reference: LiveRef) -> bool:
-    """An image may name it by digest too: the registry finds that through the same reference. A pod that was armed, or restored
-    under another name, asks for its first one no more.
-    """
-    named = any(f"/{reference.live_id}/" in image for image in pod.images)
-    ours = pod.uid in (reference.live_id, reference.pod_uid) or pod.live_id == reference.live_id
-    outgrown = reference.live_id == pod.uid and pod.live_id not in ("", pod.uid)
-    return pod.workload.namespace == reference.namespace and (named or (ours and not outgrown))
-
-
 def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
     """Whether nothing can ever ask for this record again: its pod is gone, and no failover of it runs.
 
@@ -548,25 +452,15 @@ def spent(record: Saga | Fence, pods: Iterable[PodNames], sagas: Iterable[Saga])
     only while there is a pod. A failover that waits for its node to be found lost again waits in vain: only what is there is.
     """
     uid = record.target.pod_uid if isinstance(record, Saga) else record.pod_uid
-    running = (saga.target.pod_uid for saga in sagas if not saga.ended and saga.step != "wait")
-    return uid not in running and all(pod.uid != uid for pod in pods)
+    return unneeded(uid, pods, sagas)
 
 
-def unnamed(live_id: str, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
-    """Whether what is remembered of a live reference is for nothing: no pod goes by that name, and no failover gives it one."""
-    running = (saga for saga in sagas if not saga.ended)
-    return not any(live_id in (pod.uid, pod.live_id) for pod in pods) and not any(
-        live_id == saga.target.pod_uid or live_id.startswith(saga.failover_id) for saga in running
-    )
-
-
-def _names(saga: Saga, reference: LiveRef) -> bool:
-    """Those of its attempts all begin with the failover's id."""
-    if saga.ended or saga.workload.namespace != reference.namespace:
-        return False
-    shown = parse_live(saga.reference)
-    named = (saga.target.pod_uid, saga.live_id, shown[1] if shown else "")
-    return reference.live_id in named or reference.live_id.startswith(saga.failover_id) or reference.pod_uid == named[0]
+def unneeded(pod_uid: str, pods: Iterable[PodNames], sagas: Iterable[Saga]) -> bool:
+    """Whether this pod is gone, and no failover of it, or that made it, runs."""
+    running = [saga for saga in sagas if not saga.ended and saga.step != "wait"]
+    made = [saga.attempt.restored.pod_uid for saga in running if saga.attempt.restored]
+    busy = {*made, *(saga.target.pod_uid for saga in running)}
+    return pod_uid not in busy and all(pod.uid != pod_uid for pod in pods)
 
 
 def standing(pods: Iterable[PodNames], sagas: Iterable[Saga]) -> set[Workload]:

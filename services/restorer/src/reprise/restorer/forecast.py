@@ -7,8 +7,8 @@ from typing import Any
 from reprise.contracts.model import Target, failover_id, now
 from reprise.contracts.plans import Planned
 from reprise.restorer import decide
-from reprise.restorer.model import Go, Saga, Stop
-from reprise.restorer.saga import SagaRunner
+from reprise.restorer.model import Plan, Saga, Stop
+from reprise.restorer.planning import Planning
 from reprise.runtime.kube import ProtectedPod
 
 AT_ONCE = 8
@@ -17,8 +17,8 @@ AT_ONCE = 8
 class Forecast:
     """pods: the protected ones, by UID."""
 
-    def __init__(self, sagas: SagaRunner, pods: Mapping[str, ProtectedPod]) -> None:
-        self._sagas, self._pods = sagas, pods
+    def __init__(self, planning: Planning, pods: Mapping[str, ProtectedPod]) -> None:
+        self._planning, self._pods = planning, pods
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def of(self, node: str) -> list[Planned]:
@@ -33,10 +33,10 @@ class Forecast:
             declared_at=now(),
         )  # fmt: skip
         async with self._slots:
-            looked = await self._sagas.snapshot(saga)
+            looked = await self._planning.snapshot(saga)
         match decide.plan(looked.snapshot):
-            case Go() as go:
-                told: dict[str, Any] = {"standby": go.standby, "checkpoint_id": go.checkpoint_id, "why": go.why}
+            case Plan() as plan:
+                told: dict[str, Any] = {"standby": plan.standby, "checkpoint_id": plan.checkpoint_id, "why": plan.why}
             case Stop() as stop:
                 told = {"why": stop.message, "reason": stop.reason, "remedy": stop.remedy, "later": stop.later}
         return Planned.model_validate({"workload": pod.workload, "target": target, "at": saga.declared_at, **told})

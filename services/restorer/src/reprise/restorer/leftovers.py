@@ -1,37 +1,41 @@
-"""Removes what the store and KV keep of pods that are gone: their live references, their failovers' records and fences, what
-is remembered of their recoveries, and standbys and newest checkpoints of workloads without a pod.
+"""Removes what KV keeps of pods that are gone: their failovers' records, their fences, how they were started; and of workloads
+without a pod: standbys, newest checkpoints, what is not to be restored, what a rollback waited for.
 
-What a reference showed becomes retention's again, which keeps the last good checkpoint of each. Nothing is removed on doubt:
-one that leads only, everything is read anew, any error ends the look, and what is removed was left over at the look before
-too, unchanged. So even a listing that was stale once removes nothing.
+Nothing is removed on doubt: one that leads only, everything is read anew, any error ends the look, and what is removed was left
+over for an hour, unchanged. So even a listing that was stale once removes nothing.
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
-from reprise.contracts.records import Fence, Newest
-from reprise.restorer.decide import LEFT_OVER_S, left_over, spent, standing, unnamed
-from reprise.restorer.model import Recovery, Saga, Standby
-from reprise.restorer.ports import Pods, References
+from reprise.contracts.records import Fence, Newest, StartRecord
+from reprise.restorer.decide import LEFT_OVER_S, spent, standing, unneeded
+from reprise.restorer.model import Recovery, Saga, Standby, Wanted
+from reprise.restorer.ports import Pods
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, container_key
 from reprise.runtime.telemetry import log
 
 LOOK_S = 600.0
+Mark = tuple[str, str, int]
+"""A record, by its kind, its key and its revision."""
 
 
 class LeftOvers:
     """leads: whether this replica is the one that looks."""
 
-    def __init__(self, bus: Bus, references: References, pods: Pods, leads: Callable[[], bool]) -> None:
-        self._references, self._pods, self._leads = references, pods, leads
-        self._sagas, self._standbys = Bucket(bus, "failovers", Saga), Bucket(bus, "standby", Standby)
-        self._fences, self._newest = Bucket(bus, "fences", Fence), Bucket(bus, "newest", Newest)
-        self._recoveries = Bucket(bus, "recoveries", Recovery)
-        self._since: dict[Hashable, float] = {}
+    def __init__(self, bus: Bus, pods: Pods, leads: Callable[[], bool]) -> None:
+        self._pods, self._leads = pods, leads
+        self._sagas, self._fences = Bucket(bus, "failovers", Saga), Bucket(bus, "fences", Fence)
+        self._starts = Bucket(bus, "starts", StartRecord)
+        self._of_workloads: Mapping[str, Bucket[Any]] = {
+            "standby": Bucket(bus, "standby", Standby), "newest": Bucket(bus, "newest", Newest),
+            "recovery": Bucket(bus, "recoveries", Recovery), "wanted": Bucket(bus, "wanted", Wanted),
+        }  # fmt: skip
+        self._since: dict[Mark, float] = {}
 
     async def run(self) -> None:
         while True:
@@ -46,46 +50,36 @@ class LeftOvers:
                 log().warning("not known what is left over: nothing is removed", error=repr(error))
 
     async def look(self) -> None:
-        """One look. The order counts: references, then failovers, then pods (decide.left_over)."""
-        references = await self._references.idle()
-        records, newest = await self._standbys.entries(), await self._newest.entries()
-        recoveries = await self._recoveries.entries()
+        """One look. The order counts: records were read before the pods, so a failover that makes a pod is known before it is."""
+        shared = {kind: await bucket.entries() for kind, bucket in self._of_workloads.items()}
+        starts = await self._starts.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
-        gone = [found for found in references if left_over(found, pods, sagas)]
         kept = {_workload_of(container_key(workload, "-")) for workload in standing(pods, sagas)}
-        forsaken = [found for found in records if _workload_of(found.key) not in kept]
-        old_newest = [found for found in newest if _workload_of(found.key) not in kept]
-        old_fences = [found for found in fences if spent(found.value, pods, sagas)]
-        old_failovers = [found for found in failovers if spent(found.value, pods, sagas)]
-        old_recoveries = [found for found in recoveries if unnamed(found.key.rpartition(".")[0], pods, sagas)]
+        old: dict[str, list[Entry[Any]]] = {
+            kind: [found for found in entries if _workload_of(found.key) not in kept] for kind, entries in shared.items()
+        }
+        old["fence"] = [found for found in fences if spent(found.value, pods, sagas)]
+        old["failover"] = [found for found in failovers if spent(found.value, pods, sagas)]
+        old["start"] = [found for found in starts if unneeded(found.value.pod_uid, pods, sagas)]
         now_s = asyncio.get_running_loop().time()
-        marks = [(r.namespace, r.live_id, r.container, r.version) for r in gone]
-        aged = (
-            *_marked("standby", forsaken), *_marked("newest", old_newest), *_marked("fence", old_fences),
-            *_marked("failover", old_failovers), *_marked("recovery", old_recoveries),
-        )  # fmt: skip
+        marks = [(kind, found.key, found.revision) for kind, entries in old.items() for found in entries]
         # What is not left over any more, or was written since, begins anew when it is again.
-        self._since = {mark: self._since.get(mark, now_s) for mark in (*marks, *aged)}
-        for reference, mark in zip(gone, marks, strict=True):
-            # An hour has gone by already, by the store's clock.
-            if self._since[mark] < now_s and self._leads() and await self._references.withdraw(reference):
-                log().info("live reference removed: its pod is gone", namespace=reference.namespace, live_id=reference.live_id)
+        self._since = {mark: self._since.get(mark, now_s) for mark in marks}
         buckets: Mapping[str, Bucket[Any]] = {
-            "standby": self._standbys, "newest": self._newest, "fence": self._fences, "failover": self._sagas,
-            "recovery": self._recoveries,
-        }  # fmt: skip
-        for kind, name, revision in aged:
-            due = now_s - self._since[kind, name, revision] >= LEFT_OVER_S
+            "fence": self._fences,
+            "failover": self._sagas,
+            "start": self._starts,
+            **self._of_workloads,
+        }
+        for mark in marks:
+            kind, name, revision = mark
+            due = now_s - self._since[mark] >= LEFT_OVER_S
             if due and self._leads() and await buckets[kind].remove(name, revision):
                 log().info("record removed: its pod, or its workload's last one, is gone", kind=kind, record=name)
 
 
-def _marked(kind: str, entries: Sequence[Entry[Any]]) -> list[tuple[str, str, int]]:
-    return [(kind, entry.key, entry.revision) for entry in entries]
-
-
 def _workload_of(key: str) -> str:
-    """The key of a standby's record without its container."""
+    """The key of a record of a workload's container without that."""
     return key.rpartition(".")[0]

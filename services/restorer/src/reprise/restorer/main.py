@@ -6,6 +6,7 @@ from reprise.archive.repository import Repository
 from reprise.archive.s3 import s3_store
 from reprise.archive.settings import StoreSettings
 from reprise.contracts.events import (
+    CheckpointFailed,
     CheckpointStaged,
     CheckpointStored,
     FailoverAbandoned,
@@ -14,7 +15,7 @@ from reprise.contracts.events import (
     StandbyRefused,
 )
 from reprise.restorer.adapters.budgets import KubernetesBudgets
-from reprise.restorer.adapters.checkpoints import StoredCheckpoints, StoredReferences
+from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.cordons import Cordons
 from reprise.restorer.forecast import Forecast
@@ -22,9 +23,11 @@ from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import NodeFacts
 from reprise.restorer.requests import Requests
+from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
+from reprise.restorer.starts import Starts
 from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -40,36 +43,31 @@ async def main(settings: Settings) -> None:
     service = Service("restorer", settings)
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
-    store = s3_store(StoreSettings())
-    repository = Repository(store)
-    checkpoints = StoredCheckpoints(repository)
+    checkpoints = StoredCheckpoints(Repository(s3_store(StoreSettings())))
     cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
-    sagas = SagaRunner(
-        service.bus,
-        cluster,
-        checkpoints,
-        verify_timeout_s=settings.verify_timeout_s,
-        adopt_timeout_s=settings.adopt_timeout_s,
-        stage_timeout_s=settings.stage_timeout_s,
-    )
+    starts = Starts(service.bus)
+    timeouts = Timeouts(settings.verify_timeout_s, settings.adopt_timeout_s, settings.stage_timeout_s)
+    sagas = SagaRunner(Room(service.bus, cluster, checkpoints, starts, timeouts))
     standbys = Standbys(service.bus, cluster, checkpoints)
     recorder = kube.EventRecorder(api, "restorer")
-    handlers = Handlers(service.bus, pods, checkpoints, sagas, standbys, recorder)
+    handlers = Handlers(service.bus, pods, sagas, standbys, recorder)
     requests = Requests(service.bus, pods, checkpoints, recorder)
-    forecast = Forecast(sagas, pods.pods)
+    forecast = Forecast(sagas.planning, pods.pods)
     service.app.get("/plans/{node}")(forecast.of)
     election = Election(service.bus, "leftovers", settings.pod_name)
-    leftovers = LeftOvers(service.bus, StoredReferences(repository), cluster, lambda: election.leading)
+    leftovers = LeftOvers(service.bus, cluster, lambda: election.leading)
     cordons = Cordons(
         service.bus, pods, cluster, KubernetesBudgets(api), requests, recorder, lambda: election.leading
     )  # fmt: skip
     service.part("pods", pods.run)
+    service.part("starts", starts.run)
     service.part("election", election.run)
     service.part("requests", requests.run)
     service.part("cordons", cordons.run)
     service.part("leftovers", leftovers.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
-    service.bus.subscribe("restorer-arming", CheckpointStaged, handlers.on_staged)
+    service.bus.subscribe("restorer-staged", CheckpointStaged, handlers.on_staged)
+    service.bus.subscribe("restorer-damages", CheckpointFailed, handlers.on_failed)
     service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
     service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32)
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)

@@ -1,15 +1,18 @@
-"""What restorer knows, frozen."""
+"""What restorer knows, frozen: the record of a failover, and the snapshot that its plan is made of."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel
+from pydantic import AwareDatetime, BaseModel, Field, model_validator
 from reprise.contracts.events import Cause, Outcome, Path
 from reprise.contracts.model import Frozen, Target, Workload
 from reprise.restorer.placement import Placement, Site
 
-Step = Literal["plan", "hold", "fence", "image", "place", "verify", "adopt", "undo", "wait", "complete", "abandoned"]
-STEPS: tuple[Step, ...] = ("plan", "hold", "fence", "image", "place", "verify", "adopt", "complete")
+Route = Literal["in-place", "rollback", "shadow"]
+"""in-place: the kubelet's own restart. rollback: the same, from a checkpoint that somebody chose. shadow: another pod, on another
+node, which its ReplicaSet adopts.
+"""
+KEEP_ALL = 9999
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,6 @@ class Stop:
     """The checkpoint did not come back to life: the one before it may."""
     again: bool = False
     """Bad luck, worth another attempt at once."""
-    unheld: bool = False
-    """Its last checkpoint left nothing standing still."""
 
     @property
     def harmless(self) -> bool:
@@ -35,28 +36,54 @@ class Stop:
         return self.outcome != "cold"
 
 
-class Recovery(Frozen):
-    """What a live reference was last restored from, in KV, and how that went. Poisoned checkpoints are found by it."""
+@dataclass(frozen=True)
+class Plan:
+    """What one attempt does, and why."""
 
+    route: Route
+    standby: str
+    """The node that it is to run on: its own, or another."""
+    why: str
     checkpoint_id: str = ""
-    strikes: int = 0
-    """Restored instances in a row that ended soon."""
-    back: int = 0
-    """Checkpoints that were given up for it since one lived."""
-    void: tuple[str, ...] = ()
-    """Checkpoints that were given up."""
-    dead: tuple[str, ...] = ()
-    """Containers that ended soon: what was checkpointed of them is given up too."""
-    counted: tuple[str, ...] = ()
-    """Failovers that are in this already: a resumed one is not counted twice."""
-    arms: bool = True
-    """False once it had to start cold: it is not armed by itself again."""
+    """What it is restored from. Empty: in place, the engine takes the newest that lies on its node."""
+    source_uid: str = ""
+    """The pod that the checkpoint was taken of: it names the slot."""
+    owner: str = ""
+    """The ReplicaSet that adopts the shadow."""
+    size: int = 0
+    """Of the checkpoint; of a planned move, of the one before it."""
+    trace: str = ""
+    """In which the checkpoint was made, to link to."""
+
+    @property
+    def path(self) -> Path:
+        """As events tell it."""
+        return "shadow" if self.route == "shadow" else "in-place"
 
 
-KEEP_ALL = 9999
+@dataclass(frozen=True)
+class Attempt:
+    """One way of bringing it back, from its plan to its end. Each has a name of its own: no two pods ever share one."""
+
+    number: int = 1
+    plan: Plan | None = None
+    tried: tuple[str, ...] = ()
+    """Checkpoints that the attempts before could not bring back."""
+    reference: str = ""
+    """Of the checkpoint's OCI image."""
+    restored: Target | None = None
+    """The instance that it made; its container_id is empty until it is known."""
+    released: bool = False
+    """It may run: from here on nothing is undone (I9)."""
+    stop: Stop | None = None
+    """Why it is being undone."""
+
+    def next(self, *, without: str = "") -> "Attempt":
+        """Another one; without: a checkpoint that is not tried again."""
+        return Attempt(self.number + 1, tried=(*self.tried, without) if without else self.tried)
 
 
-class Saga(BaseModel):
+class Saga(Frozen):
     """One failover's record in KV: `step` is the step to do next. Written by compare-and-set only.
 
     There is one for a pod's container and its cause, whatever the number of its attempts: two can never act at once.
@@ -67,47 +94,38 @@ class Saga(BaseModel):
     target: Target
     cause: Cause
     declared_at: AwareDatetime
-    step: Step = "plan"
-    path: Path | None = None
-    checkpoint_id: str = ""
-    standby: str = ""
-    reference: str = ""
+    step: str = "plan"
+    attempt: Attempt = Attempt()
     why: str = ""
-    attempt: int = 1
-    """Each has a name of its own: no two pods, and no two images, ever share one."""
+    """Why it ended, or waits."""
     delays: int = 0
     judged_at: AwareDatetime | None = None
     """Which declaration made it go on after a delay: one that is delivered twice does so once."""
     fence_revision: int = 0
     """Of the pod's fence when the node was given up, or when this failover let go of it."""
-    lived_s: float | None = None
-    ran: str = ""
-    """The image that the instance which is gone ran."""
-    tried: tuple[str, ...] = ()
-    """Checkpoints that this failover could not bring back."""
-    replaced: tuple[str, ...] = ()
-    """Containers that are not the restored one."""
-    cold_image: str = ""
-    """What a cold start in place runs."""
-    seen_image: str = ""
-    """What the pod ran when it was planned."""
-    live_id: str = ""
-    """What the restored instance's live reference is called."""
-    recovery: Recovery = Recovery()
-    checkpoint_trace: str = ""
-    """The trace that its checkpoint was made in, to link to."""
-    stop: Stop | None = None
-    """Why it is being undone."""
+    rejected: tuple[str, ...] = ()
+    """Checkpoints that its node does not restore any more."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
     keep: int = KEEP_ALL
     """How many good checkpoints retention leaves when the last one before a hold is stored."""
-    hold_s: float = 0.0
-    """How long a process may stand still without being fenced, or its record taken."""
-    lossy: bool = False
-    """Of an arming whose process could not be held: it goes on from its newest checkpoint."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_version(cls, found: Any) -> Any:
+        """Those had an attempt's fields in the record itself, and other steps: what had begun is undone, and says why."""
+        if not isinstance(found, dict) or not isinstance(found.get("attempt"), int):
+            return found
+        began = found.get("path") is not None
+        plan = {"route": "shadow" if found.get("path") == "shadow" else "in-place", "standby": found.get("standby") or "",
+                "why": found.get("why") or "", "checkpoint_id": found.get("checkpoint_id") or ""}  # fmt: skip
+        attempt = {"number": found["attempt"], "tried": found.get("tried") or (), "stop": found.get("stop"),
+                   "plan": plan if began else None}  # fmt: skip
+        step = found.get("step", "plan")
+        known = step in ("plan", "undo", "wait", "complete", "abandoned")
+        return found | {"attempt": attempt, "step": step if known else f"older {step}"}
 
     @property
     def ended(self) -> bool:
@@ -126,17 +144,54 @@ class Saga(BaseModel):
     @property
     def untouched(self) -> bool:
         """What it is about runs as before, so far."""
-        return self.planned or (self.cause == "restore" and self.attempt == 1 and self.step not in ("verify", "adopt"))
+        return self.planned or (self.cause == "restore" and self.step != "verify")
 
     @property
-    def holds(self) -> bool:
-        """It goes on from a last checkpoint, after which the process stands still."""
-        return self.cause == "move" or (self.cause == "arm" and not self.lossy)
+    def plan(self) -> Plan:
+        """Of this attempt, once it has one."""
+        assert self.attempt.plan is not None, f"{self.failover_id} has no plan at step {self.step}"
+        return self.attempt.plan
+
+    @property
+    def checkpoint_id(self) -> str:
+        return self.attempt.plan.checkpoint_id if self.attempt.plan else ""
+
+    @property
+    def standby(self) -> str:
+        return self.attempt.plan.standby if self.attempt.plan else ""
 
     @property
     def name(self) -> str:
-        """Of this attempt: of its events, its shadow, its live reference."""
-        return self.failover_id if self.attempt == 1 else f"{self.failover_id}-{self.attempt}"
+        """Of this attempt: of its events, and its shadow."""
+        return self.failover_id if self.attempt.number == 1 else f"{self.failover_id}-{self.attempt.number}"
+
+    def at(
+        self,
+        step: str,
+        *,
+        attempt: Attempt | None = None,
+        target: Target | None = None,
+        fence_revision: int | None = None,
+        judged_at: AwareDatetime | None = None,
+        delays: int | None = None,
+        why: str | None = None,
+    ) -> "Saga":
+        """The record with this step as the next one; what is not given stays."""
+        given = {"attempt": attempt, "target": target, "fence_revision": fence_revision, "judged_at": judged_at,
+                 "delays": delays, "why": why}  # fmt: skip
+        return self.model_copy(update={"step": step, **{name: value for name, value in given.items() if value is not None}})
+
+    def undone(self, stop: Stop) -> "Saga":
+        return self.at("undo", attempt=replace(self.attempt, stop=stop), why=stop.message)
+
+
+class Recovery(Frozen):
+    """What is not to be restored of a workload's container, in KV (bucket `recoveries`)."""
+
+    rejected: tuple[str, ...] = ()
+    """Checkpoints that did not live, or that somebody went back behind."""
+    dead: tuple[str, ...] = ()
+    """Containers of which nothing counts that is checkpointed still: they were ended to go back."""
 
 
 class Settled(Frozen):
@@ -148,21 +203,31 @@ class Settled(Frozen):
     restore: str = ""
 
 
-class Standby(BaseModel):
-    """Where a container would be moved to, in KV. checkpoint_id: the newest that lies ready there; empty: none yet.
-
-    refused: nodes that said they cannot take it, with their reason.
-    """
+class Standby(Frozen):
+    """Where a container would be moved to, in KV. checkpoint_id: what lies ready there; empty: nothing yet."""
 
     node: str = ""
     checkpoint_id: str = ""
-    reference: str = ""
+    previous: str = ""
+    """What lay ready there before, and still does: a node keeps two."""
     warm: bool = False
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = Field(default={})
+    """Nodes that said they cannot take it, with their reason."""
+    asked: str = ""
+    """A failover waits for this one, though it may be older than what lies there."""
 
-    def holds(self, node: str, checkpoint_id: str, reference: str) -> bool:
-        """Whether a restore of this checkpoint under this reference needs nothing more there."""
-        return self.warm and (self.node, self.checkpoint_id, self.reference) == (node, checkpoint_id, reference)
+    def holds(self, node: str, checkpoint_id: str) -> bool:
+        """Whether a restore of this checkpoint needs nothing more there."""
+        return self.warm and self.node == node and checkpoint_id in (self.checkpoint_id, self.previous)
+
+
+class Wanted(Frozen):
+    """A checkpoint that a rollback waits for on its pod's own node, in KV (bucket `wanted`)."""
+
+    failover_id: str
+    node: str
+    checkpoint_id: str
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,45 +238,28 @@ class PodView:
     name: str
     deleting: bool
     image: str
+    """What its container runs."""
     container_id: str
     owner_kind: str
     owner_name: str
-    live_id: str
+    restored_from: str = ""
+    """The pod whose checkpoint a failover made it from, by its UID; empty if none did."""
     evicted: str = ""
     """Why Kubernetes itself ends it (a condition's reason); empty if it does not."""
     wanted: int | None = None
     """Replicas that its owner wants; None if it has no owner that says so."""
     outdated: bool = False
     """Its Deployment has a newer ReplicaSet."""
-    cold_image: str = ""
-    """What its owner's template says that this container runs; empty if there is none."""
     asks: Placement = field(default_factory=Placement)
     """Of the node that it is to run on."""
 
 
 @dataclass(frozen=True)
-class LiveRef:
-    """A live reference in the store. pod_uid: whose checkpoint it shows. idle_s: since it was written, by the store's clock.
-
-    version: of the object, so that what is removed is what was judged.
-    """
-
-    namespace: str
-    live_id: str
-    container: str
-    pod_uid: str
-    idle_s: float
-    version: str
-
-
-@dataclass(frozen=True)
 class PodNames:
-    """A pod, protected or not, by what can lead it to a live reference. live_id: what its annotation names, or empty."""
+    """A pod, protected or not."""
 
     workload: Workload
     uid: str
-    images: tuple[str, ...]
-    live_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -280,35 +328,28 @@ class Good:
     new_bytes: int = 0
     container_id: str = ""
     """Of the process that was dumped."""
+    pod_uid: str = ""
+    """Of its pod; empty: unknown."""
     traceparent: str = ""
     """The trace that it was made in; empty if there is none."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that plan() looks at. checkpoints: ids of good ones, newest first."""
+    """Everything that plan() looks at. good: checkpoints that it may be restored from, the best first."""
 
     cause: Cause
-    workload: Workload
     target: Target
     pod: PodView | None
-    checkpoints: tuple[str, ...]
-    nodes: tuple[NodeView, ...]
-    need: Need = Need()
+    good: tuple[Good, ...] = ()
+    nodes: tuple[NodeView, ...] = ()
     standby: str = ""
     """The node that the newest checkpoints are staged on; empty if there is none."""
     refused: tuple[tuple[str, str], ...] = ()
     """Nodes that said they cannot take it, each with its reason."""
     tried: tuple[str, ...] = ()
     """Checkpoints that this failover could not bring back."""
-    failover_id: str = ""
-    lived_s: float | None = None
-    ran: str = ""
-    """The image that the instance which is gone ran; empty if unknown."""
-    proved: bool = False
-    """A good checkpoint was taken of the instance that is gone: it lived."""
     recovery: Recovery = field(default_factory=Recovery)
-    """Of the pod's live reference."""
     fenced_by: str = ""
     """Another failover that has the pod's fence."""
     unfit: str = ""
@@ -318,25 +359,14 @@ class Snapshot:
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
 
-
-@dataclass(frozen=True)
-class Go:
-    """Do this. recovery: what is remembered of it, for the live reference that it will run."""
-
-    path: Path
-    checkpoint_id: str
-    standby: str
-    why: str
-    recovery: Recovery = field(default_factory=Recovery)
-    renamed: bool = False
-    """In place under a live reference of this failover's own: a live reference never goes back in time."""
+    @property
+    def need(self) -> Need:
+        return self.good[0].need if self.good else Need()
 
 
 @dataclass(frozen=True)
 class Again:
-    """Undone, then tried once more: at once from the checkpoint before, keeping the fence; or later, letting it go."""
+    """Undone, then tried once more: at once, keeping the fence; or later, letting it go."""
 
     later: bool
     why: str
-    lossy: bool = False
-    """From its newest checkpoint: it cannot be held."""

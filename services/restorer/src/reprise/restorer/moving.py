@@ -1,4 +1,4 @@
-"""The last checkpoint of what is moved or armed: the process stands still afterwards, until it is ended or let go of."""
+"""The last checkpoint of what is moved: the process stands still afterwards, until it is ended or let go of."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,7 +26,7 @@ class LastCheckpoint:
         self.records = Bucket(bus, "holds", HoldRecord)
 
     async def take(self, saga: Saga, look: Callable[[], Awaitable[None]]) -> HoldRecord | Stop:
-        """Until it is in the store, as an image under the move's own name. look: raises if the move may not go on."""
+        """Until it is in the store, as an image. look: raises if the move may not go on."""
         name = key(saga.checkpoint_id)
         if await self.records.create(name, HoldRecord(failover_id=saga.failover_id)):
             await self._ask(saga)
@@ -43,20 +43,9 @@ class LastCheckpoint:
                 return decide.not_held(entry.value) if entry else _forgotten()
             if entry.value.state == "held" and await self._stored(saga):
                 return entry.value
-            if loop.time() - began > ANSWER_S + saga.hold_s:
+            if loop.time() - began > ANSWER_S + decide.hold_s(saga.plan.size):
                 return _too_late(saga)
             await asyncio.sleep(POLL_S)
-
-    async def claim(self, saga: Saga) -> Stop | None:
-        """Of an arming: from then on its node does not let it run on by itself."""
-        entry = await self.records.get(key(saga.checkpoint_id))
-        if entry and entry.value.state == "taken":
-            return None
-        if entry and entry.value.state == "held":
-            taken = entry.value.model_copy(update={"state": "taken"})
-            if await self.records.update(entry.key, taken, entry.revision):
-                return None
-        return Stop("HoldEnded", "its node let it run on before it was armed", "nothing", "step-aside", again=True, unheld=True)
 
     async def forget(self, saga: Saga) -> None:
         """It is not wanted any more: the node asks whether it may thaw, and what comes late holds nothing."""
@@ -66,23 +55,23 @@ class LastCheckpoint:
     async def _ask(self, saga: Saga) -> None:
         holding = FailoverHolding(
             node=saga.target.node, workload=saga.workload, failover_id=saga.failover_id, target=saga.target,
-            checkpoint_id=saga.checkpoint_id, keep=saga.keep, hold_s=saga.hold_s, attempt=saga.attempt, cause=saga.cause,
-            live_id=saga.live_id if saga.cause == "arm" else "",
+            checkpoint_id=saga.checkpoint_id, keep=saga.keep, hold_s=decide.hold_s(saga.plan.size),
+            attempt=saga.attempt.number, cause=saga.cause,
         )  # fmt: skip
         await self._bus.publish(holding, dedup_id=f"holding-{saga.name}")
 
     async def _stored(self, saga: Saga) -> bool:
         try:
-            await self._checkpoints.publish(saga.workload, saga.target.container, saga.checkpoint_id, saga.live_id)
+            await self._checkpoints.publish(saga.workload, saga.target.container, saga.checkpoint_id)
         except NotStored:
             return False
         return True
 
 
 def _forgotten() -> Stop:
-    return Stop("HoldForgotten", "its record is gone", "ask again", "step-aside", again=True, unheld=True)
+    return Stop("HoldForgotten", "its record is gone", "ask again", "step-aside", again=True)
 
 
 def _too_late(saga: Saga) -> Stop:
     remedy = f"see the workload's events, and ours on {saga.target.node}: `kubectl -n reprise-system get pods -o wide`"
-    return Stop("NotStored", "its last checkpoint did not get into the store in time", remedy, "step-aside", unheld=True)
+    return Stop("NotStored", "its last checkpoint did not get into the store in time", remedy, "step-aside")

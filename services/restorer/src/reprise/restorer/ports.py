@@ -3,9 +3,8 @@
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Good, Life, LiveRef, NodeView, PodNames, PodView
+from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement
-from reprise.runtime.kv import key
 
 
 class Checkpoints(Protocol):
@@ -15,20 +14,8 @@ class Checkpoints(Protocol):
         """Newest first."""
         ...
 
-    async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
-        """Make it an image and point the live reference at it. Returns (reference, digest)."""
-        ...
-
-
-class References(Protocol):
-    """The live references in the store. Raises StoreError."""
-
-    async def idle(self) -> tuple[LiveRef, ...]:
-        """Those that were not written for decide.LEFT_OVER_S; the others are in use."""
-        ...
-
-    async def withdraw(self, reference: LiveRef) -> bool:
-        """Remove it, unless it was written since."""
+    async def publish(self, workload: Workload, container: str, checkpoint_id: str) -> tuple[str, str]:
+        """Make it an OCI image at the registry on each node. Returns (reference, digest). Raises NotStored."""
         ...
 
 
@@ -73,16 +60,12 @@ class Cluster(Protocol):
         """Nodes that take no new pods."""
         ...
 
-    async def nudge(self, namespace: str, pod: str, why: str) -> None:
-        """Have its kubelet look at the pod now. What cannot be done is left: it looks by itself, later."""
-        ...
-
-    async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
-        """Of the pod's container, and what the pod's live reference is called from then on, in one write."""
-        ...
-
-    async def create_shadow(self, target: Target, workload: Workload, name: str, standby: str, image: str) -> None:
-        """Idempotent by its name, the failover attempt's. RecoveryError, not retryable: there is nothing to make it of."""
+    async def create_shadow(
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
+    ) -> str:
+        """From this ReplicaSet's template, on this node; its UID. Idempotent by its name, the failover attempt's. RecoveryError,
+        not retryable: there is nothing to make it of.
+        """
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
@@ -101,8 +84,8 @@ class Cluster(Protocol):
         """Whether a ReplicaSet owns the shadow; None if there is no shadow."""
         ...
 
-    async def adopt(self, target: Target, workload: Workload, name: str) -> None:
-        """Hand the shadow to the old pod's ReplicaSet."""
+    async def adopt(self, target: Target, workload: Workload, name: str, owner: str) -> bool:
+        """Hand the shadow to this ReplicaSet, which gives up the old pod for it; False if there is no such ReplicaSet."""
         ...
 
     async def end(self, target: Target, namespace: str) -> None:
@@ -117,11 +100,6 @@ class Cluster(Protocol):
 def shadow_name(workload: Workload, name: str) -> str:
     """A shadow's name says whose it is; name: of the failover's attempt, so that no two attempts share one."""
     return f"{workload.name[:40]}-{name}"
-
-
-def recovery_key(live_id: str, container: str) -> str:
-    """In the bucket `recoveries`."""
-    return key(live_id, container)
 
 
 def guard_name(workload: Workload) -> str:

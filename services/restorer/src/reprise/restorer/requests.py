@@ -7,7 +7,6 @@ from nats.errors import Error as NatsError
 from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, RESTORE_ID, RESTORE_TO
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import Cause, FailoverDeclared
-from reprise.contracts.images import parse_live
 from reprise.contracts.model import Workload, move_id, now, restore_id
 from reprise.restorer.decide import Asked, irrestorable, later, refusal
 from reprise.restorer.model import Saga, Settled
@@ -84,8 +83,6 @@ class Requests:
         """False if this very request was a move already."""
         container = pod.containers[0]
         name = move_id(pod.workload, container.name, asked.request)
-        if pod.live_id.startswith(name):
-            return False
         return await self._declare(pod, container, name, "move", asked.why, to=asked.to)
 
     async def _declare(
@@ -96,7 +93,7 @@ class Requests:
             return False
         declared = FailoverDeclared(
             node=pod.node, workload=pod.workload, failover_id=name, target=pod.target(container), cause=cause,
-            detail=detail, armed=parse_live(container.image) is not None, to=to, wanted=wanted,
+            detail=detail, to=to, wanted=wanted,
         )  # fmt: skip
         await self._bus.publish(declared, dedup_id=f"declared-{name}")
         log().info(f"{cause} declared", failover=name, pod=pod.name, to=to or wanted or ANY_NODE, why=detail)

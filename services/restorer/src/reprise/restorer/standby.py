@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
-from reprise.contracts.model import Workload, failover_id
-from reprise.restorer.decide import NOT_MOVABLE_REMEDY, choose_node, prestage
-from reprise.restorer.model import Standby
+from reprise.contracts.model import Workload
+from reprise.restorer.decide import NOT_MOVABLE_REMEDY, prestage
+from reprise.restorer.model import Standby, Wanted
+from reprise.restorer.nodes import choose_node
 from reprise.restorer.placement import tied
 from reprise.restorer.ports import Checkpoints, Cluster
 from reprise.runtime.bus import Bus
@@ -23,11 +24,12 @@ class Standbys:
     def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints) -> None:
         self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
         self._bucket = Bucket(bus, "standby", Standby)
+        self._wanted = Bucket(bus, "wanted", Wanted)
         self._told: set[str] = set()
         """Pods of which was told that they cannot be moved."""
 
     async def send(self, event: CheckpointStored, pod: ProtectedPod) -> None:
-        """Name the standby, and have it stage this checkpoint under the name that a failover would use."""
+        """Name the standby, and have it stage this checkpoint."""
         good = await self._checkpoints.good(event.workload, event.target.container)
         newest = next((found for found in good if found.checkpoint_id == event.checkpoint_id), None)
         if newest is None or pod.workload.kind != "Deployment":
@@ -54,13 +56,9 @@ class Standbys:
                 event.workload, event.target.container,
                 lambda before: Standby(node=chosen.node.name, refused=before.refused),
             )  # fmt: skip
-        # Under the name that the failover of this very pod would have, so that nothing is left to pull by then.
-        name = failover_id(event.target, node_lost=True)
         try:
             with span("image"):
-                reference, digest = await self._checkpoints.publish(
-                    event.workload, event.target.container, event.checkpoint_id, name
-                )
+                reference, digest = await self._checkpoints.publish(event.workload, event.target.container, event.checkpoint_id)
         except NotStored:
             return  # pruned meanwhile
         built = ImageBuilt(
@@ -81,23 +79,49 @@ class Standbys:
         self._told.add(event.target.pod_uid)
 
     async def on_staged(self, event: CheckpointStaged) -> None:
-        """Of another node than the one that was named since, or of an older checkpoint, it changes nothing."""
+        """Of another node than the one that was named since, or of an older one that nobody waits for, it changes nothing."""
 
         def staged(before: Standby) -> Standby:
-            if before.node != event.node or (before.reference == event.reference and before.checkpoint_id > event.checkpoint_id):
+            older = before.checkpoint_id > event.checkpoint_id and before.asked != event.checkpoint_id
+            if before.node != event.node or older:
                 return before
-            return before.model_copy(
-                update={"checkpoint_id": event.checkpoint_id, "reference": event.reference, "warm": event.warm}
-            )
+            same = before.checkpoint_id == event.checkpoint_id
+            return Standby(
+                node=before.node, refused=before.refused, checkpoint_id=event.checkpoint_id, warm=event.warm,
+                previous=before.previous if same else before.checkpoint_id if before.warm else "",
+            )  # fmt: skip
 
         await self._change(event.workload, event.target.container, staged)
+
+    async def on_live(self, event: CheckpointStaged) -> None:
+        """Its pod's own node holds this checkpoint: a rollback may wait for it."""
+        name = container_key(event.workload, event.target.container)
+        while True:
+            entry = await self._wanted.get(name)
+            if entry is None or (entry.value.node, entry.value.checkpoint_id) != (event.node, event.checkpoint_id):
+                return
+            wanted = entry.value
+            ready = Wanted(
+                failover_id=wanted.failover_id, node=wanted.node, checkpoint_id=wanted.checkpoint_id, ready=True
+            )  # fmt: skip
+            if wanted.ready or await self._wanted.update(name, ready, entry.revision):
+                return
 
     async def on_refused(self, event: StandbyRefused) -> None:
         """The next checkpoint goes to another node, if there is one."""
 
         def refused(before: Standby) -> Standby:
             why = before.refused | {event.node: f"says {event.reason}: {event.message}"}
-            return Standby(refused=why) if before.node == event.node else before.model_copy(update={"refused": why})
+            if before.node == event.node:
+                return Standby(refused=why)
+            return Standby(
+                node=before.node,
+                checkpoint_id=before.checkpoint_id,
+                previous=before.previous,
+                warm=before.warm,
+                refused=why,
+                asked=before.asked,
+            )
 
         await self._change(event.workload, event.target.container, refused)
 

@@ -1,56 +1,62 @@
-"""A cluster and a store of checkpoints in memory, behind the ports, for unit tests of the saga.
+"""A cluster, its nodes and a store of checkpoints in memory, behind the ports, for unit tests of the saga.
 
-The kubelet, the ReplicaSet and the store do at once what they would do in time. Every instance that ever ran is noted with
-what it was restored from, and two that run at once are an error at once (I1).
+The kubelet, the engine, the node's agent, the ReplicaSet and the store do at once what they would do in time. Every instance
+that ever ran is noted with what it was restored from. Two that run at once are an error at once (I1), and so is one that is
+discarded after it ran (I9).
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from reprise.archive.images import image_reference
 from reprise.contracts.errors import NotStored
-from reprise.contracts.images import live_reference, parse_live
+from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer.model import Good, Life, NodeView, PodView
 from reprise.restorer.placement import Placement
 from reprise.restorer.ports import shadow_name
-from reprise.runtime.testing import OnCall
+from reprise.restorer.standby import Standbys
+from reprise.runtime.kv import Bucket
+from reprise.runtime.testing import MemoryBus, MemoryServer, OnCall
 
+Outcome = Literal["restored", "blank", "cold", "refused"]
 OWNER = "counter-abc"
-COLD_IMAGE = "counter:1"
 BLANK = "blank"
 
 
 @dataclass
 class Pod:
-    """came_of: the checkpoint that its instance was restored from, BLANK, or empty while nothing runs (or it is frozen)."""
+    """came_of: the checkpoint that its instance was restored from, BLANK, or empty while nothing runs. frozen: what it was
+    restored from and does not run of yet.
+    """
 
     view: PodView
     node: str
     came_of: str = ""
+    frozen: str = ""
     owned: bool = True
-    labelled: bool = True
 
 
 @dataclass
 class MemoryStore:
-    """ports.Checkpoints, and what a node's registry shows. poison: checkpoints whose instances never serve."""
+    """ports.Checkpoints. poison: checkpoints that CRIU does not restore. mute: those whose instances never serve."""
 
     good_ones: tuple[Good, ...]
     on_call: OnCall | None = None
     poison: frozenset[str] = frozenset()
-    live: dict[str, str] = field(default_factory=dict)
+    mute: frozenset[str] = frozenset()
 
     async def good(self, workload: Workload, container: str) -> tuple[Good, ...]:
         await self._call("before", "good")
         return self.good_ones
 
-    async def publish(self, workload: Workload, container: str, checkpoint_id: str, live_id: str) -> tuple[str, str]:
+    async def publish(self, workload: Workload, container: str, checkpoint_id: str) -> tuple[str, str]:
         await self._call("before", "publish image")
         if checkpoint_id not in {g.checkpoint_id for g in self.good_ones}:
             raise NotStored("it was pruned", subject=checkpoint_id)
-        reference = live_reference(workload.namespace, live_id, container)
-        self.live[reference] = max(self.live.get(reference, ""), checkpoint_id)
         await self._call("after", "publish image")
-        return reference, "sha256:0"
+        return image_reference(workload, container, checkpoint_id), "sha256:0"
 
     async def _call(self, when: str, what: str) -> None:
         if self.on_call:
@@ -58,33 +64,49 @@ class MemoryStore:
 
 
 class MemoryCluster:
-    """ports.Cluster. container: the protected one of each pod."""
+    """ports.Cluster. server: where the engines' starts are told."""
 
-    def __init__(self, store: MemoryStore, nodes: tuple[NodeView, ...], on_call: OnCall | None = None) -> None:
+    def __init__(
+        self, store: MemoryStore, nodes: tuple[NodeView, ...], server: MemoryServer, on_call: OnCall | None = None
+    ) -> None:
         self.store, self.listed, self.on_call = store, nodes, on_call
+        self._starts = Bucket(MemoryBus(server), "starts", StartRecord)
         self.pods: dict[str, Pod] = {}
         self.history: list[str] = []
         self.started = 0
+        self.slots: dict[str, list[str]] = {}
+        """On each node, the newest first."""
+        self.owner_is_there = True
 
-    def add(self, view: PodView, node: str, came_of: str = "", *, owned: bool = True) -> None:
-        self.pods[view.name] = Pod(view, node, "", owned, owned)
-        if came_of:
-            self.run(view.name, came_of)
+    def add(self, view: PodView, node: str, *, owned: bool = True) -> Pod:
+        self.pods[view.name] = Pod(view, node, owned=owned)
+        return self.pods[view.name]
 
     def run(self, name: str, came_of: str) -> None:
-        """An instance starts. Raises AssertionError if another one runs."""
+        """An instance runs. Raises AssertionError if another one does."""
         pod = self.pods[name]
         others = [n for n, p in self.pods.items() if p.came_of and n != name]
         assert not others, f"{others} run while {name} starts"
-        self.started += 1
         pod.came_of = came_of
-        pod.view = replace(pod.view, container_id=f"{name}-{self.started}")
         self.history.append(came_of)
 
-    def restart(self, name: str) -> None:
-        """The kubelet starts what the pod's image says."""
-        view = self.pods[name].view
-        self.run(name, self.store.live.get(view.image, BLANK) if parse_live(view.image) else BLANK)
+    async def start(self, name: str, container: str, *, pinned: str = "") -> None:
+        """The engine at a container's creation: the newest slot that comes back, or only what is pinned, and that frozen."""
+        pod = self.pods[name]
+        self.started += 1
+        pod.view = replace(pod.view, container_id=f"{name}-{self.started}")
+        slots = self.slots.get(pod.node, [])
+        found = next((s for s in slots if s not in self.store.poison and s == (pinned or s)), "")
+        if found and pinned:
+            pod.frozen = found
+        elif not pinned:
+            self.run(name, found or BLANK)
+        otherwise: Outcome = "refused" if pinned else "cold" if slots else "blank"
+        record = StartRecord(
+            container_id=pod.view.container_id, pod_uid=pod.view.uid, container=container, checkpoint_id=found,
+            outcome="restored" if found else otherwise, frozen=bool(pinned), reason="" if found else "bad size",
+        )  # fmt: skip
+        await self._starts.put(record.container_id, record)
 
     def change(self, name: str, **fields: object) -> None:
         pod = self.pods[name]
@@ -108,32 +130,25 @@ class MemoryCluster:
     async def cordoned(self) -> frozenset[str]:
         return frozenset(node.name for node in self.listed if not node.schedulable)
 
-    async def nudge(self, namespace: str, pod: str, why: str) -> None:
-        await self._call("before", "nudge")
-
-    async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
-        await self._call("before", "set image")
-        if self.pods[pod].view.image != image:
-            self.change(pod, image=image, live_id=live_id)
-            self.restart(pod)
-        await self._call("after", "set image")
-
-    async def create_shadow(self, target: Target, workload: Workload, name: str, standby: str, image: str) -> None:
+    async def create_shadow(
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
+    ) -> str:
         await self._call("before", "create shadow")
-        shadow = shadow_name(workload, name)
+        shadow, checkpoint_id = shadow_name(workload, name), restore_from.partition("/")[2]
+        assert reference.endswith(f":{checkpoint_id}"), "its annotations name two checkpoints"
         if shadow not in self.pods:
-            named = parse_live(image)
-            self.add(PodView(f"uid-{name}", shadow, False, image, "", "", "", named[1] if named else ""), standby, owned=False)
-            self.restart(shadow)
+            self.add(PodView(f"uid-{name}", shadow, False, "counter:1", "", "", ""), standby, owned=False)
+            await self.start(shadow, "counter", pinned=checkpoint_id)
         await self._call("after", "create shadow")
+        return self.pods[shadow].view.uid
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         await self._call("before", "look at the instance")
         found = self.pods.get(pod)
         if found is None or not found.came_of or found.view.container_id in replaced:
             return Life(False, False, "nothing runs")
-        serves = found.came_of not in self.store.poison
-        return Life(serves, serves, "it serves" if serves else "CrashLoopBackOff")
+        serves = found.came_of not in self.store.mute
+        return Life(True, serves, "it serves" if serves else "its probe fails")
 
     async def other_images(self, node: str, image: str) -> frozenset[str]:
         return frozenset()
@@ -146,23 +161,98 @@ class MemoryCluster:
         found = self.pods.get(shadow_name(workload, name))
         return found.owned if found else None
 
-    async def adopt(self, target: Target, workload: Workload, name: str) -> None:
+    async def adopt(self, target: Target, workload: Workload, name: str, owner: str) -> bool:
         await self._call("before", "adopt")
-        shadow, old = self.pods.get(shadow_name(workload, name)), self.pods.get(target.pod)
-        if shadow and old:
-            shadow.labelled = shadow.owned = True
-            del self.pods[target.pod]
+        if not self.owner_is_there:
+            return False
+        if shadow := self.pods.get(shadow_name(workload, name)):
+            shadow.owned = True
+            self.pods.pop(target.pod, None)
         await self._call("after", "adopt")
+        return True
 
     async def end(self, target: Target, namespace: str) -> None:
         await self._call("before", "end the old pod")
+        if target.pod in self.pods and self.pods[target.pod].view.uid == target.pod_uid:
+            del self.pods[target.pod]
+        await self._call("after", "end the old pod")
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         await self._call("before", "discard shadow")
-        self.pods.pop(shadow_name(workload, name), None)
+        gone = self.pods.pop(shadow_name(workload, name), None)
+        assert not (gone and gone.came_of and self.owner_is_there), "what had run was discarded"
         await self._call("after", "discard shadow")
         return True
 
     async def _call(self, when: str, what: str) -> None:
         if self.on_call:
             await self.on_call(when, what)  # type: ignore[arg-type]
+
+
+@dataclass
+class MemoryNodes:
+    """What agents, checkpointers and transfers do when they are told: hold, stage, let run, end, and thaw what is not wanted."""
+
+    server: MemoryServer
+    cluster: MemoryCluster
+    old: str
+    unheld: str = ""
+    """Why the old pod's node cannot hold it."""
+    away: frozenset[str] = frozenset()
+    """Nodes that stage nothing."""
+    stands_still: bool = False
+    _done: set[int] = field(default_factory=set)
+
+    async def act(self) -> None:
+        for event in list(self.server.events.values()):
+            if isinstance(event, FailoverHolding):
+                await self._hold(event)
+            elif id(event) not in self._done:
+                self._done.add(id(event))
+                await self._once(event)
+
+    async def _once(self, event: Event) -> None:
+        match event:
+            case ImageBuilt() if event.node not in self.away:
+                await self._stage(event)
+            case FailoverReleased():
+                pod = self.cluster.pods.get(event.target.pod)
+                if pod and pod.frozen and not pod.came_of:
+                    self.cluster.run(event.target.pod, pod.frozen)
+            case FailoverStarted(cause="restore"):
+                pod = self.cluster.pods.get(event.target.pod)
+                if pod and pod.view.container_id == event.target.container_id:
+                    pod.came_of = ""
+                    await self.cluster.start(event.target.pod, event.target.container)
+
+    async def _stage(self, event: ImageBuilt) -> None:
+        slots = [s for s in self.cluster.slots.get(event.node, []) if s != event.checkpoint_id]
+        self.cluster.slots[event.node] = [event.checkpoint_id, *slots][:2]
+        standbys = Standbys(MemoryBus(self.server), self.cluster, self.cluster.store)
+        staged = CheckpointStaged(
+            node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
+            reference="slot", pull_s=0, role=event.role,
+        )  # fmt: skip
+        await (standbys.on_staged(staged) if event.role == "standby" else standbys.on_live(staged))
+
+    async def _hold(self, event: FailoverHolding) -> None:
+        old = self.cluster.pods.get(self.old)
+        if old is None:
+            return
+        records = Bucket(MemoryBus(self.server), "holds", HoldRecord)
+        entry = await records.get(event.checkpoint_id)
+        fence = await Bucket(MemoryBus(self.server), "fences", Fence).get(event.target.pod_uid)
+        if entry and entry.value.state == "wanted" and self.unheld:
+            failed = entry.value.model_copy(update={"state": "failed", "reason": self.unheld})
+            await records.update(entry.key, failed, entry.revision)
+        elif entry and entry.value.state == "wanted":
+            old.came_of, self.stands_still = "", True
+            last = Good(
+                event.checkpoint_id, self.cluster.store.good_ones[0].need, container_id="c1", pod_uid=event.target.pod_uid
+            )
+            self.cluster.store.good_ones = (last, *self.cluster.store.good_ones)
+            await records.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
+        elif entry is None and self.stands_still and (fence is None or fence.value.holder != "restorer"):
+            self.stands_still = False
+            assert self.cluster.serving() == [], "it runs again while another one runs"
+            old.came_of = "running"

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kubernetes.aio import client
-from reprise.contracts.annotations import RESTORED_GATE
+from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTORED_GATE, Policy
 from reprise.contracts.errors import RecoveryError
-from reprise.contracts.images import LIVE_ID_ANNOTATION, parse_live
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
@@ -16,13 +15,10 @@ from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
-from reprise.runtime.telemetry import log
 
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
-NUDGED_ANNOTATION = "reprise.dev/nudged"
-"""A kubelet takes a change of annotations as one of the pod, unlike one of its status (pkg/kubelet/config/config.go)."""
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
 MOST_PLACEMENTS = 10_000
@@ -60,7 +56,7 @@ class KubernetesCluster:
         spec = next((c for c in found.spec.containers if c.name == container), None)
         status = next((s for s in found.status.container_statuses or [] if s.name == container), None)
         owner = next((o for o in found.metadata.owner_references or [] if o.controller), None)
-        wanted, outdated, cold_image = await self._owner(namespace, owner, container) if owner else (None, False, "")
+        wanted, outdated = await self._owner(namespace, owner) if owner else (None, False)
         return PodView(
             uid=found.metadata.uid,
             name=name,
@@ -69,11 +65,10 @@ class KubernetesCluster:
             container_id=(status.container_id or "").rpartition("/")[2] if status else "",
             owner_kind=owner.kind if owner else "",
             owner_name=owner.name if owner else "",
-            live_id=(found.metadata.annotations or {}).get(LIVE_ID_ANNOTATION, found.metadata.uid),
+            restored_from=(found.metadata.annotations or {}).get(RESTORE_FROM, "").partition("/")[0],
             evicted=_evicted(found),
             wanted=wanted,
             outdated=outdated,
-            cold_image=cold_image,
             asks=await self._asks(found, container),
         )
 
@@ -108,21 +103,20 @@ class KubernetesCluster:
                 return Volume(volume.name, tied=f"claim {name}, which the restorer may not read (see deploy/base/rbac.yaml)")
             raise RecoveryError(f"{error.reason}", subject=f"claim {namespace}/{name}", retryable=True) from error
 
-    async def _owner(self, namespace: str, owner: Any, container: str) -> tuple[int | None, bool, str]:
-        """Replicas that it wants, whether its Deployment has a newer one, and what its template runs in this container."""
+    async def _owner(self, namespace: str, owner: Any) -> tuple[int | None, bool]:
+        """Replicas that it wants, and whether its Deployment has a newer one."""
         read = {"ReplicaSet": self._apps.read_namespaced_replica_set, "StatefulSet": self._apps.read_namespaced_stateful_set}
         if owner.kind not in read:
-            return None, False, ""
+            return None, False
         try:
             found = await read[owner.kind](owner.name, namespace)
             mine = next((o for o in found.metadata.owner_references or [] if o.controller), None)
             outdated = owner.kind == "ReplicaSet" and mine is not None and await self._newer(namespace, found, mine.uid)
         except client.ApiException as error:
             if error.status == 404:
-                return 0, False, ""  # deleted: nobody wants its pods any more
+                return 0, False  # deleted: nobody wants its pods any more
             raise RecoveryError(f"{error.reason}", subject=f"{owner.kind} {namespace}/{owner.name}", retryable=True) from error
-        image = next((c.image for c in found.spec.template.spec.containers if c.name == container), "")
-        return found.spec.replicas, outdated, image
+        return found.spec.replicas, outdated
 
     async def _newer(self, namespace: str, replica_set: Any, deployment_uid: str) -> bool:
         """The Deployment controller numbers its ReplicaSets; rolling back makes an old one the newest again."""
@@ -137,7 +131,7 @@ class KubernetesCluster:
             listed = await self._core.list_pod_for_all_namespaces(_request_timeout=LIST_TIMEOUT_S)
         except (client.ApiException, OSError, TimeoutError) as error:
             raise RecoveryError(f"pods cannot be listed: {error!r}", subject="API server", retryable=True) from error
-        return tuple(_names(pod) for pod in listed.items)
+        return tuple(PodNames(owner_of(pod), pod.metadata.uid) for pod in listed.items)
 
     async def nodes(self) -> tuple[NodeView, ...]:
         listed = await self._core.list_node()
@@ -186,40 +180,34 @@ class KubernetesCluster:
             self._known_features.clear()
         return self._on_node
 
-    async def nudge(self, namespace: str, pod: str, why: str) -> None:
-        body = {"metadata": {"annotations": {NUDGED_ANNOTATION: why}}}
+    async def create_shadow(
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
+    ) -> str:
+        replica_set = await self._replica_set(workload.namespace, owner)
+        if replica_set is None:
+            raise RecoveryError("it is gone: somebody deleted it", subject=f"ReplicaSet {workload.namespace}/{owner}")
+        annotations = {RESTORE_FROM: restore_from, CHECKPOINT_IMAGE: reference, FAILOVER_ANNOTATION: name}
+        body = shadow_of(replica_set.spec.template, shadow_name(workload, name), standby, annotations)
         try:
-            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S)
-        except (client.ApiException, OSError, TimeoutError) as error:
-            log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
-
-    async def set_image(self, namespace: str, pod: str, container: str, image: str, live_id: str) -> None:
-        spec = {"containers": [{"name": container, "image": image}]}
-        body = {"metadata": {"annotations": {LIVE_ID_ANNOTATION: live_id}}, "spec": spec}
-        try:
-            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S)
+            made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
-            raise RecoveryError(
-                f"its image could not be set: {error.reason}", subject=f"pod {namespace}/{pod}",
-                retryable=error.status in (409, 429) or (error.status or 0) >= 500,
-            ) from error  # fmt: skip
+            if error.status != 409:
+                raise RecoveryError(
+                    f"the restored pod could not be created: {error.reason} {str(error.body)[:300]}",
+                    subject=str(workload), retryable=(error.status or 0) >= 500,
+                ) from error  # fmt: skip
+            made = await self._read(workload.namespace, body.metadata.name)
+            if made is None:
+                raise RecoveryError("it went while it was looked at", subject=body.metadata.name, retryable=True) from error
+        return str(made.metadata.uid)
 
-    async def create_shadow(self, target: Target, workload: Workload, name: str, standby: str, image: str) -> None:
-        old = await self._read(workload.namespace, target.pod)
-        if old is None:
-            raise RecoveryError("it is gone: its owner has replaced it", subject=f"pod {workload.namespace}/{target.pod}")
-        owner = next(o for o in old.metadata.owner_references if o.controller)
-        replica_set = await self._apps.read_namespaced_replica_set(owner.name, workload.namespace)
-        body = shadow_of(replica_set.spec.template, workload, target, name, standby, image)
+    async def _replica_set(self, namespace: str, name: str) -> Any | None:
         try:
-            await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
+            return await self._apps.read_namespaced_replica_set(name, namespace)
         except client.ApiException as error:
-            if error.status == 409:
-                return
-            raise RecoveryError(
-                f"the restored pod could not be created: {error.reason} {str(error.body)[:300]}",
-                subject=str(workload), retryable=(error.status or 0) >= 500,
-            ) from error  # fmt: skip
+            if error.status == 404:
+                return None
+            raise RecoveryError(f"{error.reason}", subject=f"ReplicaSet {namespace}/{name}", retryable=True) from error
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         found = await self._read(namespace, pod)
@@ -232,7 +220,9 @@ class KubernetesCluster:
         if not (status.state and status.state.running) or current in replaced:
             waiting = status.state.waiting if status.state else None
             return Life(False, False, f"{waiting.reason}: {waiting.message}" if waiting else "the old container is shown")
-        view = protected(found, Workload(namespace=namespace, kind="Pod", name=pod), _any_policy(target.container))
+        view = protected(
+            found, Workload(namespace=namespace, kind="Pod", name=pod), Policy(mode="criu", containers=(target.container,))
+        )
         container = view.containers[0]
         probe = container.liveness or container.readiness
         if not probe:
@@ -269,20 +259,31 @@ class KubernetesCluster:
             return None
         return any(o.controller for o in shadow.metadata.owner_references or [])
 
-    async def adopt(self, target: Target, workload: Workload, name: str) -> None:
+    async def adopt(self, target: Target, workload: Workload, name: str, owner: str) -> bool:
         """The old pod is made the one to delete first: of two the ReplicaSet takes the one that is not Ready, then the cheaper
         one, then the newer one. Fenced, it is not Ready, but a lost node's pod is shown as Ready for 40 s, and the restored one
         not before its first probe (kubernetes/pkg/controller/controller_utils.go, ActivePodsWithRanks).
         """
-        old = await self._read(workload.namespace, target.pod)
-        if old is not None and old.metadata.uid == target.pod_uid and HASH_LABEL in (old.metadata.labels or {}):
-            if any((c.type, c.status) == ("Ready", "True") for c in old.status.conditions or []):
-                message = f"fenced by failover {name}: the restored pod takes its place"
-                await set_condition(self._api, workload.namespace, target.pod, "Ready", False, "Fenced", message)
-            await self._annotate(workload.namespace, target.pod, {DELETION_COST: "-100"})
-            label = {"metadata": {"labels": {HASH_LABEL: old.metadata.labels[HASH_LABEL]}}}
-            shadow = shadow_name(workload, name)
-            await self._core.patch_namespaced_pod(shadow, workload.namespace, label, _content_type=STRATEGIC)
+        replica_set = await self._replica_set(workload.namespace, owner)
+        if replica_set is None:
+            return False
+        try:
+            await self._step_back(target, workload.namespace, name)
+            label = {"metadata": {"labels": {HASH_LABEL: (replica_set.spec.template.metadata.labels or {}).get(HASH_LABEL)}}}
+            await self._core.patch_namespaced_pod(shadow_name(workload, name), workload.namespace, label, _content_type=STRATEGIC)
+        except client.ApiException as error:
+            if error.status != 404:  # one of the two is gone: who looks next sees which
+                raise RecoveryError(f"{error.reason}", subject=str(workload), retryable=True) from error
+        return True
+
+    async def _step_back(self, target: Target, namespace: str, name: str) -> None:
+        old = await self._read(namespace, target.pod)
+        if old is None or old.metadata.uid != target.pod_uid or old.metadata.deletion_timestamp is not None:
+            return
+        if any((c.type, c.status) == ("Ready", "True") for c in old.status.conditions or []):
+            message = f"fenced by failover {name}: the restored pod takes its place"
+            await set_condition(self._api, namespace, target.pod, "Ready", False, "Fenced", message)
+        await self._annotate(namespace, target.pod, {DELETION_COST: "-100"})
 
     async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}
@@ -309,12 +310,6 @@ class KubernetesCluster:
         return False
 
 
-def _names(pod: Any) -> PodNames:
-    containers = [*pod.spec.containers, *(pod.spec.init_containers or [])]
-    live_id = (pod.metadata.annotations or {}).get(LIVE_ID_ANNOTATION, "")
-    return PodNames(owner_of(pod), pod.metadata.uid, tuple(c.image or "" for c in containers), live_id)
-
-
 def _evicted(pod: Any) -> str:
     """Why Kubernetes itself ends it: the kubelet's eviction, or the condition DisruptionTarget (KEP-3329)."""
     if pod.status.phase == "Failed":
@@ -328,24 +323,14 @@ def _revision(replica_set: Any) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def shadow_of(template: Any, workload: Workload, target: Target, name: str, standby: str, image: str) -> Any:
-    """The ReplicaSet's own template, without the hash that would make the ReplicaSet count it, on the standby."""
+def shadow_of(template: Any, name: str, standby: str, annotations: dict[str, str]) -> Any:
+    """The ReplicaSet's own template as it is, without the hash that would make the ReplicaSet count it, on the standby."""
     spec = template.spec
-    for container in spec.containers:
-        if container.name == target.container:
-            container.image, container.image_pull_policy = image, "IfNotPresent"
     spec.node_name = standby
     labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
-    annotations = dict(template.metadata.annotations or {})
-    named = parse_live(image)
-    annotations |= {LIVE_ID_ANNOTATION: named[1] if named else name, FAILOVER_ANNOTATION: name}
     return client.V1Pod(
-        metadata=client.V1ObjectMeta(name=shadow_name(workload, name), labels=labels, annotations=annotations),
+        metadata=client.V1ObjectMeta(
+            name=name, labels=labels, annotations={**(template.metadata.annotations or {}), **annotations}
+        ),
         spec=spec,
     )
-
-
-def _any_policy(container: str) -> Any:
-    from reprise.contracts.annotations import Policy
-
-    return Policy(mode="criu", containers=(container,))

@@ -1,0 +1,225 @@
+"""Shadow and adopt: another pod on another node, restored frozen; once the decision is final it is let run, and its ReplicaSet
+adopts it in the place of the old one.
+
+Of a lost node, and of a planned move, which takes a last checkpoint first. Until `release` is recorded everything can be
+undone, and no instance has done any work that would be lost by it (I9). From then on nothing is undone.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+
+from reprise.archive.images import image_reference
+from reprise.contracts.errors import RecoveryError
+from reprise.contracts.events import ImageBuilt
+from reprise.contracts.model import Target
+from reprise.contracts.records import StartRecord
+from reprise.restorer import decide
+from reprise.restorer.model import Saga, Standby, Stop
+from reprise.restorer.ports import shadow_name
+from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
+from reprise.restorer.routes import Step
+from reprise.runtime.kv import container_key
+from reprise.runtime.telemetry import log
+
+RELEASE_AGAIN_S = 2.0
+
+
+class Shadow:
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.steps: Mapping[str, Step] = {
+            "hold": self.hold,
+            "fence": self.fence,
+            "stage": self.stage,
+            "place": self.place,
+            "restored": self.restored,
+            "release": self.release,
+            "verify": self.verify,
+            "adopt": self.adopt,
+        }
+
+    async def hold(self, saga: Saga) -> Saga:
+        """Of a planned move: its process stands still from its last checkpoint on."""
+        done = await self._room.last.take(saga, lambda: self._room.look(saga))
+        if isinstance(done, Stop):
+            raise Abandon(done)
+        return saga.at("fence", fence_revision=done.fence_revision)
+
+    async def fence(self, saga: Saga) -> Saga:
+        room = self._room
+        await room.look(saga)
+        if stop := await room.fences.take(saga):
+            raise Abandon(stop)
+        await room.tell.started(saga)
+        await room.tell.fenced(saga)
+        return saga.at("stage")
+
+    async def stage(self, saga: Saga) -> Saga:
+        """Until the checkpoint lies ready on the node that is to take it."""
+        room, plan = self._room, saga.plan
+        placed = saga.at("place", attempt=replace(saga.attempt, reference=image_reference(
+            saga.workload, saga.target.container, plan.checkpoint_id)))  # fmt: skip
+        if (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
+            return placed  # it was published before it was staged
+        reference, digest = await room.checkpoints.publish(saga.workload, saga.target.container, plan.checkpoint_id)
+        await self._name_standby(saga)
+        source = saga.target.model_copy(update={"pod_uid": plan.source_uid or saga.target.pod_uid})
+        built = ImageBuilt(
+            node=plan.standby, workload=saga.workload, checkpoint_id=plan.checkpoint_id, target=source,
+            reference=reference, digest=digest, role="standby", prestage="image", asked_by=saga.name,
+        )  # fmt: skip
+        await room.bus.publish(built, dedup_id=f"built-{saga.name}-{plan.checkpoint_id}")
+        await self._until_staged(saga)
+        return placed
+
+    async def _until_staged(self, saga: Saga) -> None:
+        room, loop = self._room, asyncio.get_running_loop()
+        patience_s = room.timeouts.stage_s + decide.fetch_s(saga.plan.size)
+        end, look_at = loop.time() + patience_s, loop.time() + LOOK_S
+        while True:
+            standby = await room.standby(saga)
+            if standby.holds(saga.standby, saga.checkpoint_id):
+                return
+            if loop.time() > end or saga.standby in standby.refused:
+                raise Abandon(decide.not_staged(saga, standby.refused, patience_s))
+            if loop.time() > look_at:
+                await room.look(saga)
+                if saga.checkpoint_id in (await room.recovery(saga)).rejected:
+                    raise Abandon(decide.damaged(saga))
+                look_at = loop.time() + LOOK_S
+            await asyncio.sleep(POLL_S)
+
+    async def _name_standby(self, saga: Saga) -> None:
+        """What another node than the one that is named says of its staging counts for nothing (Standbys.on_staged)."""
+        bucket, name = self._room.standbys, container_key(saga.workload, saga.target.container)
+        while True:
+            entry = await bucket.get(name)
+            before = entry.value if entry else Standby()
+            same = before.node == saga.standby
+            named = Standby(
+                node=saga.standby, refused=before.refused, asked=saga.checkpoint_id,
+                checkpoint_id=before.checkpoint_id if same else "", previous=before.previous if same else "",
+                warm=before.warm and same,
+            )  # fmt: skip
+            if entry and named == before:
+                return
+            if await (bucket.update(name, named, entry.revision) if entry else bucket.create(name, named)):
+                return
+
+    async def place(self, saga: Saga) -> Saga:
+        """A pod with its own image, from its ReplicaSet's template: what it starts from is an annotation."""
+        await self._room.look(saga)
+        plan, name = saga.plan, shadow_name(saga.workload, saga.name)
+        restore_from = f"{plan.source_uid or saga.target.pod_uid}/{plan.checkpoint_id}"
+        uid = await self._room.cluster.create_shadow(
+            saga.workload, saga.name, plan.owner, plan.standby, restore_from, saga.attempt.reference
+        )
+        made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
+        return saga.at("restored", attempt=replace(saga.attempt, restored=made))
+
+    async def restored(self, saga: Saga) -> Saga:
+        """Until the engine has restored it, frozen. Recording the step after this one is the decision."""
+        room, loop, made = self._room, asyncio.get_running_loop(), _made(saga)
+        # What was moved stands still meanwhile, and can run on where it was: nobody waits for it longer than for its hold.
+        hold_s = decide.hold_s(saga.plan.size)
+        patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
+        end, look_at = loop.time() + patience_s, loop.time() + LOOK_S
+        while (start := room.starts.of(made.pod_uid, made.container)) is None:
+            if loop.time() > look_at:
+                await self._look(saga)
+                await self._ask(saga, made)
+                look_at = loop.time() + LOOK_S
+            if loop.time() > end:
+                life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
+                raise Abandon(decide.not_started(saga, made.pod, life, patience_s))
+            await asyncio.sleep(POLL_S)
+        if stop := decide.not_restored(saga, start):
+            raise Abandon(stop)
+        await self._look(saga)
+        known = made.model_copy(update={"container_id": start.container_id})
+        return saga.at("release", attempt=replace(saga.attempt, restored=known, released=True))
+
+    async def _look(self, saga: Saga) -> None:
+        await self._room.look(saga)
+        if await self._room.cluster.adopted(saga.workload, saga.name) is None:
+            raise Abandon(Stop("ShadowGone", "somebody removed the restored pod", "nothing", "step-aside"))
+
+    async def _ask(self, saga: Saga, made: Target) -> StartRecord | None:
+        """The watch may be silent."""
+        pod = await self._room.cluster.pod(saga.workload.namespace, made.pod, made.container)
+        return await self._room.starts.ask(pod.container_id) if pod else None
+
+    async def release(self, saga: Saga) -> Saga:
+        await self._room.tell.released(saga, _made(saga))
+        return saga.at("verify")
+
+    async def verify(self, saga: Saga) -> Saga:
+        """Until it serves. It is adopted all the same if it does not in time: nothing else has its state any more."""
+        room, loop, made = self._room, asyncio.get_running_loop(), _made(saga)
+        end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
+        while True:
+            life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
+            if life.healthy and await room.cluster.opens_gate(saga.workload.namespace, made.pod, saga.checkpoint_id):
+                await room.tell.restored(saga)
+                return saga.at("adopt")
+            if await room.cluster.adopted(saga.workload, saga.name) is None:
+                return saga.at("adopt")
+            if loop.time() > end:
+                log().warning("the restored pod does not serve yet, it is adopted all the same", failover=saga.failover_id,
+                              pod=made.pod, detail=life.detail)  # fmt: skip
+                return saga.at("adopt")
+            if loop.time() > tell_at:
+                told, tell_at = told + 1, loop.time() + RELEASE_AGAIN_S
+                await room.tell.released(saga, made, again=told)
+            await asyncio.sleep(LIFE_S)
+
+    async def adopt(self, saga: Saga) -> Saga:
+        room, loop = self._room, asyncio.get_running_loop()
+        end = loop.time() + room.timeouts.adopt_s
+        while (owned := await room.cluster.adopted(saga.workload, saga.name)) is False:
+            if not await room.cluster.adopt(saga.target, saga.workload, saga.name, saga.plan.owner):
+                return await self._unwanted(saga)
+            if loop.time() > end:
+                raise RecoveryError("its ReplicaSet does not adopt the restored pod", subject=str(saga.workload), retryable=True)
+            await asyncio.sleep(LIFE_S)
+        if saga.planned or owned is None:
+            await room.cluster.end(saga.target, saga.workload.namespace)
+        if saga.planned:
+            await room.last.forget(saga)
+        if owned is None:
+            return await self._ended(saga, Stop("ShadowGone", "somebody removed the restored pod after it was let run",
+                                                "nothing: its owner replaces it", "step-aside"))  # fmt: skip
+        await room.tell.completed(saga)
+        return saga.at("complete")
+
+    async def _unwanted(self, saga: Saga) -> Saga:
+        """Its owner was deleted after the restored pod was let run: a user's will wins. The fence stays."""
+        await self._discard(saga)
+        if saga.planned:
+            await self._room.last.forget(saga)
+        return await self._ended(saga, Stop("OwnerGone", f"its owner {saga.plan.owner} was deleted", "nothing: a deletion wins",
+                                            "step-aside"))  # fmt: skip
+
+    async def _ended(self, saga: Saga, stop: Stop) -> Saga:
+        await self._room.tell.abandoned(saga, stop)
+        return saga.at("abandoned", attempt=replace(saga.attempt, stop=stop), why=stop.message)
+
+    async def undo(self, saga: Saga) -> None:
+        """Nothing restored is left before the process may run on where it stands."""
+        await self._discard(saga)
+        if saga.planned:
+            await self._room.last.forget(saga)
+
+    async def _discard(self, saga: Saga) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._room.timeouts.adopt_s
+        while not await self._room.cluster.discard_shadow(saga.workload, saga.name):
+            if loop.time() > end:
+                raise RecoveryError("it is not certain that the restored pod is gone", subject=saga.name, retryable=True)
+            await asyncio.sleep(LIFE_S)
+
+
+def _made(saga: Saga) -> Target:
+    assert saga.attempt.restored is not None, f"{saga.failover_id} made no pod"
+    return saga.attempt.restored
