@@ -93,6 +93,15 @@ class TestAnnotations:
         assert not parse(bad).policy.protects
         assert parse(bad, Policy(mode="criu")).policy.protects
 
+    @pytest.mark.parametrize("value", ["never", "first-checkpoint", "nonsense"])
+    def test_arming_is_no_policy_any_more_and_an_owner_who_asks_for_it_is_told(self, value: str) -> None:
+        asked = {"reprise.dev/mode": "criu", "reprise.dev/interval": "7s"}
+        parsed = parse(asked | {"reprise.dev/arm": value})
+        assert parsed.policy == parse(asked).policy
+        (problem,) = parsed.problems
+        assert problem.annotation == "reprise.dev/arm"
+        assert "no longer needed" in problem.message
+
     @given(
         st.dictionaries(
             st.sampled_from([f"reprise.dev/{k}" for k in ("mode", "interval", "arm", "containers", "keep")]), st.text()

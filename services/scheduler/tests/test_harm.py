@@ -35,7 +35,7 @@ def test_an_outcome_that_is_told_twice_counts_once() -> None:
 
 
 def test_a_container_that_was_replaced_meanwhile_was_not_harmed_by_its_checkpoint() -> None:
-    """Arming replaces it; a checkpoint that was under way then says nothing."""
+    """A crash replaces it, or a restore; a checkpoint that was under way then says nothing."""
     assert counted(NONE, "ck1", "OtherContainer").in_a_row == 0
 
 

@@ -8,7 +8,6 @@ import pytest
 from prometheus_client import REGISTRY
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointStaged, CheckpointStored
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.scheduler.adapters.conditions import condition
@@ -17,7 +16,7 @@ from reprise.scheduler.owners import Owners
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
-CONTAINER = ProtectedContainer("c", live_reference("default", "u1", "c"), "c1", running=True, ready=True)
+CONTAINER = ProtectedContainer("c", "counter:1", "c1", running=True, ready=True)
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu", interval_s=10), "default", "counter-1", "u1", "n1", "10.0.0.1", "10.0.0.9", "Running", False,
     (CONTAINER,), "u1",
@@ -85,10 +84,22 @@ def stored(ago_s: float = 0.0) -> CheckpointStored:
     )  # fmt: skip
 
 
+def see_good(owners: Owners) -> CheckpointStored:
+    """One that was stored, and lies ready on its node."""
+    newest = stored()
+    owners.see(newest)
+    owners.see(
+        CheckpointStaged(
+            node="n1", workload=WORKLOAD, checkpoint_id=newest.checkpoint_id, target=TARGET, reference="slot", pull_s=0
+        )
+    )
+    return newest
+
+
 async def test_a_new_pod_is_not_protected_until_its_first_checkpoint_is_stored(owners: Owners, pods: Pods, told: Told) -> None:
     await owners.look()
     assert (pods.conditions, told) == (["False NoCheckpoint"], [])
-    owners.see(stored())
+    see_good(owners)
     await owners.look()
     await owners.look()
     assert (pods.conditions[1:], told) == (["True Armed"], ["Normal Protected"])
@@ -103,7 +114,7 @@ async def test_the_end_of_its_protection_is_a_warning(owners: Owners, pods: Pods
 
 
 async def test_a_restart_changes_nothing_that_an_owner_reads(owners: Owners, pods: Pods, told: Told) -> None:
-    owners.see(stored())
+    see_good(owners)
     await owners.look()
     pods.run(running=False)
     await owners.look()
@@ -116,7 +127,7 @@ async def test_a_condition_that_could_not_be_written_is_written_later_and_told_t
     owners: Owners, pods: Pods, told: Told
 ) -> None:
     pods.away = True
-    owners.see(stored())
+    see_good(owners)
     await owners.look()
     assert not told
     pods.away = False
@@ -135,7 +146,7 @@ async def test_a_workload_that_is_no_more_annotated_is_told_so(owners: Owners, p
 async def test_who_does_not_lead_says_nothing_and_shows_no_series(
     owners: Owners, pods: Pods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owners.see(stored())
+    see_good(owners)
     await owners.look()
     assert REGISTRY.get_sample_value("reprise_recovery_point_timestamp_seconds", LABELS)
     assert REGISTRY.get_sample_value("reprise_workload_protected", LABELS | {"reason": "Armed"}) == 1
@@ -149,8 +160,7 @@ async def test_who_does_not_lead_says_nothing_and_shows_no_series(
 
 
 async def test_a_standby_is_told_as_warm_only_where_nothing_is_left_to_fetch(owners: Owners, pods: Pods) -> None:
-    newest = stored()
-    owners.see(newest)
+    newest = see_good(owners)
     for warm in (False, True):
         owners.see(
             CheckpointStaged(node="n2", workload=WORKLOAD, checkpoint_id=newest.checkpoint_id, target=TARGET, reference="r",

@@ -6,7 +6,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointStored, Event, StandbyRefused
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id, due_time
 from reprise.scheduler.model import Known, Protection
 from reprise.scheduler.protection import has_warm_standby, protection, seen, worst
@@ -14,7 +13,6 @@ from reprise.scheduler.protection import has_warm_standby, protection, seen, wor
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-LIVE = live_reference("default", "u1", "c")
 
 
 def ck(number: int) -> str:
@@ -32,6 +30,13 @@ def failed(number: int, reason: str = "CriuFailed") -> CheckpointFailed:
     return CheckpointFailed(
         node="n1", workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, reason=reason, message="why", remedy="do this"
     )
+
+
+def live(number: int, uid: str = "u1", node: str = "n1") -> CheckpointStaged:
+    return CheckpointStaged(
+        node=node, workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET.model_copy(update={"pod_uid": uid, "node": node}),
+        reference="slot", pull_s=0,
+    )  # fmt: skip
 
 
 def staged(number: int, node: str = "n2", *, warm: bool = True) -> CheckpointStaged:
@@ -53,7 +58,7 @@ def after(*events: Event) -> Known:
 
 def told(known: Known, number: int = 2, **changed: Any) -> Protection:
     """At ten seconds after the checkpoint of this number was due."""
-    facts = {"pod_uid": "u1", "node": "n1", "image": LIVE, "running": True, "interval_s": 10.0, "movable": True}
+    facts: dict[str, Any] = {"pod_uid": "u1", "node": "n1", "running": True, "interval_s": 10.0, "movable": True}
     return protection(known, now=BEGAN + timedelta(seconds=10 * (number + 1)), **(facts | changed))
 
 
@@ -68,15 +73,27 @@ def test_a_workload_without_a_checkpoint_is_not_protected() -> None:
 
 
 def test_an_armed_one_says_from_what_it_would_come_back_and_where_its_standby_is() -> None:
-    found = told(after(stored(2), staged(2)))
+    found = told(after(stored(2), live(2), staged(2)))
     assert (found.protected, found.reason) == (True, "Armed")
     assert ck(2) in found.message
     assert found.message.endswith("n2 has it ready")
-    assert told(after(stored(2)), image="counter:1").reason == "Checkpointed"
+
+
+def test_a_pod_is_armed_by_a_checkpoint_that_lies_ready_on_its_own_node_and_by_nothing_else() -> None:
+    for known in (
+        after(stored(2)),
+        after(stored(2), live(2, "u0")),
+        after(stored(2), live(2, "u1", "n3")),
+        after(stored(2), staged(2)),
+    ):
+        found = told(known)
+        assert (found.protected, found.reason) == (False, "NotReady")
+        assert "n1" in found.message
+    assert told(after(stored(2), staged(2)), pod_uid="u2", node="n2").reason == "Armed", "it was moved to where it was staged"
 
 
 def test_one_failed_checkpoint_does_not_end_the_protection_but_three_intervals_do() -> None:
-    known = after(stored(2), failed(3))
+    known = after(stored(2), live(2), failed(3))
     assert told(known, 3).reason == "Armed"
     late = told(known, 8)
     assert (late.protected, late.reason) == (False, "CheckpointFailing")
@@ -85,7 +102,7 @@ def test_one_failed_checkpoint_does_not_end_the_protection_but_three_intervals_d
 
 
 def test_a_pause_is_of_one_pod_only() -> None:
-    known = after(stored(2), PAUSED)
+    known = after(stored(2), PAUSED, live(2, "u2"))
     assert told(known).reason == "CheckpointsPaused"
     assert told(known, pod_uid="u2").reason == "Armed"
 
@@ -105,8 +122,10 @@ def test_a_workload_is_as_protected_as_the_worst_of_its_pods() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.permutations([stored(1), stored(2), failed(1), failed(3), staged(1), staged(2)]), st.data())
+@given(st.permutations([stored(1), stored(2), failed(1), failed(3), live(1, "u0"), live(2), staged(1), staged(2)]), st.data())
 def test_the_order_of_events_and_their_repetition_change_nothing(events: list[Event], data: st.DataObject) -> None:
     """Events of one workload come by several subjects, and again after an interruption."""
     again = data.draw(st.lists(st.sampled_from(events), max_size=4))
-    assert after(*events, *again) == after(stored(1), stored(2), failed(1), failed(3), staged(1), staged(2))
+    assert after(*events, *again) == after(
+        stored(1), stored(2), failed(1), failed(3), live(1, "u0"), live(2), staged(1), staged(2)
+    )

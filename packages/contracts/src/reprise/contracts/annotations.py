@@ -29,10 +29,12 @@ CHECKPOINT_NOW = PREFIX + "checkpoint-now"
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other
 MAX_INTERVAL_S = 7 * 86400.0
 
+ARM = PREFIX + "arm"
+"""Of older versions, which restarted a pod to arm it."""
+
 Mode = Literal["criu", "off"]
 RESTORED_GATE = "reprise.dev/restored"
 """A pod's readiness gate, for those that list it: True while no protected container of it runs without its memory."""
-Arm = Literal["first-checkpoint", "on-failure", "never"]
 Prestaging = Literal["auto", "image", "chunks", "none"]
 
 
@@ -41,7 +43,6 @@ class Policy(Frozen):
 
     mode: Mode = "off"
     interval_s: float = 60.0
-    arm: Arm = "first-checkpoint"
     containers: tuple[str, ...] = ()
     """The containers to protect; none named means the pod's first."""
     keep: int = 3
@@ -110,13 +111,15 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         interval_s=read(
             ((PREFIX + "interval", duration_s), (SEED_PREFIX + "cr_interval", _seed_interval)), 60.0, base.interval_s
         ),
-        arm=read(((PREFIX + "arm", _arm),), "first-checkpoint", base.arm),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
         guard=read(((PREFIX + "guard", _switch),), True, base.guard),
         checkpoint_at=read(((CHECKPOINT_NOW, _moment),), None, base.checkpoint_at),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
+    if ARM in annotations:
+        told = "no longer needed: a pod is armed by its first checkpoint, without a restart; remove this annotation"
+        problems.append(Problem(annotation=ARM, value=annotations[ARM][:200], message=told))
     return Parsed(policy=policy, problems=tuple(problems))
 
 
@@ -150,13 +153,6 @@ def _seed_interval(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text.strip(), re.ASCII):
         raise ValueError("not a number of seconds")
     return _interval(float(text))
-
-
-def _arm(text: str) -> Arm:
-    match text.strip():
-        case "first-checkpoint" | "on-failure" | "never" as arm:
-            return arm
-    raise ValueError("use first-checkpoint, on-failure or never")
 
 
 def _prestage(text: str) -> Prestaging:

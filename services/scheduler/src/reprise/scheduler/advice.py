@@ -2,6 +2,7 @@
 
 import asyncio
 
+from reprise.contracts.annotations import ARM
 from reprise.runtime.kube import EventRecorder, ProtectedPods
 from reprise.runtime.telemetry import log
 
@@ -24,7 +25,7 @@ class Advice:
         for workload, problems in list(self._pods.problems.items()):
             for problem in problems:
                 if self._new(str(workload), str(problem)):
-                    text = f"{problem}. The last valid value stays in force"
+                    text = str(problem) if problem.annotation == ARM else f"{problem}. The last valid value stays in force"
                     log().warning("bad annotation", workload=str(workload), problem=str(problem))
                     await self._recorder.record(workload, "Warning", "BadAnnotation", text)
         for pod in list(self._pods.pods.values()):

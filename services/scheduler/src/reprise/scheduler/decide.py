@@ -108,7 +108,7 @@ def counted(harm: Harm, checkpoint_id: str, reason: str) -> Harm:
     """After an outcome; reason: empty for a good checkpoint.
 
     What failed before the process was paused says nothing about how it stands a pause; nor does a container that was
-    replaced meanwhile, as arming does.
+    replaced meanwhile.
     """
     if checkpoint_id <= harm.checkpoint_id:
         return harm

@@ -49,11 +49,16 @@ class Known:
     standby_holds: str = ""
     """The checkpoint that lies ready there."""
     warm: bool = False
+    live_id: str = ""
+    """The newest checkpoint that lay ready on its pod's own node."""
+    live_uid: str = ""
+    """That pod."""
+    live_node: str = ""
 
 
 Reason = Literal[
     "Armed",
-    "Checkpointed",
+    "NotReady",
     "NoCheckpoint",
     "CheckpointFailing",
     "Stale",

@@ -88,7 +88,7 @@ class Owners:
 
     def _protection(self, pod: ProtectedPod, container: ProtectedContainer) -> Protection:
         return protection(
-            self._known[pod.workload, container.name], pod_uid=pod.uid, node=pod.node, image=container.image,
+            self._known[pod.workload, container.name], pod_uid=pod.uid, node=pod.node,
             running=container.running, interval_s=pod.policy.interval_s, movable=_movable(pod), now=now(),
         )  # fmt: skip
 

@@ -15,7 +15,6 @@ from reprise.contracts.events import (
     Event,
     StandbyRefused,
 )
-from reprise.contracts.images import parse_live
 from reprise.contracts.model import due_time
 from reprise.scheduler.model import Known, Protection
 
@@ -26,7 +25,7 @@ STALE_FLOOR_S = 30.0
 """Nor is a restart of ours, however short the interval."""
 
 
-def seen(known: Known, event: Event) -> Known:
+def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per event reads best
     """After one more event of this workload's container; what is told late or twice changes nothing."""
     match event:
         case CheckpointStored() if event.checkpoint_id > known.checkpoint_id:
@@ -37,15 +36,19 @@ def seen(known: Known, event: Event) -> Known:
             return replace(known, paused_uid=event.target.pod_uid)
         case CheckpointStaged(role="standby") if event.checkpoint_id >= known.standby_holds:
             return replace(known, standby=event.node, standby_holds=event.checkpoint_id, warm=event.warm)
+        case CheckpointStaged(role="own") if event.checkpoint_id >= known.live_id:
+            return replace(
+                known, live_id=event.checkpoint_id, live_uid=event.target.pod_uid, live_node=event.node
+            )  # fmt: skip
         case StandbyRefused() if event.node == known.standby:
             return replace(known, standby="", warm=False)
     return known
 
 
 def protection(
-    known: Known, *, pod_uid: str, node: str, image: str, running: bool, interval_s: float, movable: bool, now: datetime
+    known: Known, *, pod_uid: str, node: str, running: bool, interval_s: float, movable: bool, now: datetime
 ) -> Protection:
-    """Of one pod's container. node and image: where and what it runs; movable: whether a standby is kept for it."""
+    """Of one pod's container. node: where it runs; movable: whether a standby is kept for it."""
     newest = f"newest checkpoint {known.checkpoint_id}" if known.checkpoint_id else "no checkpoint is stored yet"
     if known.paused_uid == pod_uid:
         return Protection(False, "CheckpointsPaused", f"its checkpoints harm it, none is taken any more; {newest}")
@@ -58,15 +61,22 @@ def protection(
         message = f"{newest} is more than {STALE_INTERVALS} intervals old"
         return Protection(False, "CheckpointFailing" if failing else "Stale", f"{message}; {known.failure}".rstrip("; "))
     standby = _standby(known, node) if movable else "it is not moved off a lost node"
-    if parse_live(image):
-        return Protection(True, "Armed", f"its kubelet restarts it from its {newest}; {standby}")
-    return Protection(True, "Checkpointed", f"{newest}, not armed; {standby}")
+    if is_live(known, pod_uid, node):
+        return Protection(True, "Armed", f"its kubelet's restart restores its {newest}; {standby}")
+    return Protection(
+        False, "NotReady", f"{newest} does not lie ready on {node} for this pod: its restart would be cold; {standby}"
+    )
 
 
 def _standby(known: Known, node: str) -> str:
     if has_warm_standby(known, node):
         return f"{known.standby} has it ready"
     return f"{known.standby} has its chunks" if has_standby(known, node) else "no standby yet"
+
+
+def is_live(known: Known, pod_uid: str, node: str) -> bool:
+    """A checkpoint lies ready on its own node: its own, or what it was moved there from."""
+    return (known.live_uid, known.live_node) == (pod_uid, node) or (known.warm and known.standby == node)
 
 
 def has_standby(known: Known, node: str) -> bool:
