@@ -4,22 +4,26 @@ import asyncio
 import os
 import resource
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from reprise.archive.cache import PackCache
 from reprise.archive.facts import BadArchive
 from reprise.archive.repository import Repository
 from reprise.archive.s3 import S3Store
-from reprise.archive.testing import FixedKeys, build, members
+from reprise.archive.source import open_source
+from reprise.archive.testing import FixedKeys, build, members, slot_members, write_slot
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.events import CheckpointFailed, CheckpointPruned, CheckpointStored, CheckpointTaken, Event
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
+from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.handlers import Handlers
+from reprise.transfer.keeping import Keeping
 
 pytestmark = pytest.mark.component
 
 WORKLOAD = Workload(namespace="default", name="counter")
+HOME = "default/u1/counter"
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 
 
@@ -41,29 +45,34 @@ class Silent:
         """Kubernetes Events are the cluster's to show."""
 
 
-class NoRuntime:
-    """A node that holds nothing ready."""
-
-    async def hold(self, *_: object) -> None:
-        """No container runtime is here."""
-
-
 class Bench:
-    """One node's folder of archives, and transfer's handlers over a real store."""
+    """One node's slots, and transfer's handlers over a real store."""
 
     def __init__(self, store: S3Store, folder: Path) -> None:
         self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store, FixedKeys())
-        self.handlers = Handlers(self.bus, self.repository, Silent(), NoRuntime(), folder, lambda: True)  # type: ignore[arg-type]
+        self.slots, bus = Slots(folder / "slots"), cast(Any, self.bus)
+        keeping = Keeping(bus, self.slots, folder)
+        self.handlers = Handlers(bus, self.repository, cast(Any, Silent()), keeping, self.slots, folder)
         self._number = 0
 
-    def taken(self, data: bytes, keep: int = 3) -> CheckpointTaken:
+    def taken(self, content: dict[str, bytes] | None = None, keep: int = 3) -> CheckpointTaken:
         self._number += 1
+        name = checkpoint_id(f"u{self._number}", "counter", now())
+        write_slot(self.slots.path(HOME, name), content)
         path = self.folder / f"checkpoint-counter-1_default-counter-{self._number}.tar"
-        path.write_bytes(data)
+        path.write_bytes(b"the runtime's stub")
         return CheckpointTaken(
-            node="n1", workload=WORKLOAD, checkpoint_id=checkpoint_id(f"u{self._number}", "counter", now()), target=TARGET,
-            trigger="interval", archive_path=str(path), keep=keep, kubelet_started_at=now(), kubelet_s=0.2, due_to_kubelet_s=0.01,
+            node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="interval", archive_path=str(path),
+            keep=keep, kubelet_started_at=now(), kubelet_s=0.2, due_to_kubelet_s=0.01, slot=f"{HOME}/{name}", pause_s=0.14,
         )  # fmt: skip
+
+    def archive(self, event: CheckpointTaken) -> bytes:
+        """The tar that its slot makes."""
+        source = open_source(self.slots.path(HOME, event.checkpoint_id))
+        out = bytearray(source.size)
+        source.read_into(memoryview(out), 0)
+        source.close()
+        return bytes(out)
 
 
 @pytest.fixture
@@ -76,82 +85,69 @@ def bench(store: S3Store, tmp_path: Path) -> Bench:
 GOOD = build(members())
 
 
-async def test_a_good_archive_is_stored_bit_for_bit_and_its_local_tar_is_freed(bench: Bench) -> None:
-    event = bench.taken(GOOD)
-    await bench.handlers.on_taken(event)
+async def test_a_good_slot_is_stored_bit_for_bit_and_live(bench: Bench) -> None:
+    event = bench.taken()
+    await bench.handlers.on_upload(event)
     stored = bench.bus.of(CheckpointStored)[0]
     manifest = bench.repository.find(WORKLOAD, "counter", event.checkpoint_id)
     assert manifest is not None
-    assert b"".join(bench.repository.read_archive(manifest)) == GOOD
-    assert stored.stats.frozen_time_us == 1500
-    assert list(bench.folder.iterdir()) == []
+    assert b"".join(bench.repository.read_archive(manifest)) == bench.archive(event)
+    assert (stored.stats.frozen_time_us, stored.pause_s) == (1500, 0.14)
+    assert bench.slots.live(HOME) == event.checkpoint_id
+    assert list(bench.folder.glob("*.tar")) == []
 
 
-@pytest.mark.parametrize("data", [b"", b"no tar", GOOD[: len(GOOD) // 2], GOOD[:-1024].rstrip(b"\0"), build(members("other"))])
-async def test_a_bad_archive_is_told_with_its_reason_and_harms_no_good_one(bench: Bench, data: bytes) -> None:
-    good = bench.taken(GOOD)
-    await bench.handlers.on_taken(good)
-    await bench.handlers.on_taken(bench.taken(data))
+LACKING = {name: data for name, data in slot_members().items() if name != "spec.dump"}
+
+
+@pytest.mark.parametrize("content", [LACKING, slot_members() | {"config.dump": b"{"}, slot_members("other")])
+async def test_a_bad_slot_is_told_with_its_reason_and_harms_no_good_one(bench: Bench, content: dict[str, bytes]) -> None:
+    good = bench.taken()
+    await bench.handlers.on_upload(good)
+    await bench.handlers.on_upload(bench.taken(content))
     failed = bench.bus.of(CheckpointFailed)
     assert len(failed) == 1
     assert failed[0].reason in ("BadArchive", "OtherContainer")
     assert failed[0].message
     assert [m.checkpoint_id for m in bench.repository.list_manifests(WORKLOAD, "counter")] == [good.checkpoint_id]
-    assert list(bench.folder.iterdir()) == []
-
-
-async def test_an_event_cannot_make_it_read_or_remove_another_file(bench: Bench, tmp_path: Path) -> None:
-    victim = tmp_path / "checkpoint-victim.tar"
-    victim.write_bytes(GOOD)
-    event = bench.taken(GOOD)
-    for path in (str(victim), f"{bench.folder}/../checkpoint-victim.tar", "/etc/passwd"):
-        await bench.handlers.on_taken(event.model_copy(update={"archive_path": path}))
-    assert {f.reason for f in bench.bus.of(CheckpointFailed)} == {"ForeignPath"}
-    assert victim.exists()
+    assert bench.slots.live(HOME) == good.checkpoint_id
 
 
 async def test_a_redelivered_event_tells_again_and_uploads_nothing(bench: Bench) -> None:
-    event = bench.taken(GOOD)
-    await bench.handlers.on_taken(event)
-    await bench.handlers.on_taken(event)
+    event = bench.taken()
+    await bench.handlers.on_upload(event)
+    await bench.handlers.on_upload(event)
     assert len(bench.bus.of(CheckpointStored)) == 2
     assert bench.bus.of(CheckpointFailed) == []
 
 
-async def test_an_archive_that_vanished_is_told(bench: Bench) -> None:
-    event = bench.taken(GOOD)
-    Path(event.archive_path).unlink()
-    await bench.handlers.on_taken(event)
-    assert bench.bus.of(CheckpointFailed)[0].reason == "ArchiveGone"
-
-
 async def test_retention_keeps_n(bench: Bench) -> None:
-    events = [bench.taken(GOOD, keep=2) for _ in range(4)]
+    events = [bench.taken(keep=2) for _ in range(4)]
     for event in events:
-        await bench.handlers.on_taken(event)
+        await bench.handlers.on_upload(event)
     left = [m.checkpoint_id for m in bench.repository.list_manifests(WORKLOAD, "counter")]
     assert left == sorted((e.checkpoint_id for e in events), reverse=True)[:2]
     assert len(bench.bus.of(CheckpointPruned)) == 2
 
 
-async def test_a_store_that_is_away_is_waited_for_with_the_archive_kept(bench: Bench, minio_server: Any) -> None:
-    event = bench.taken(GOOD)
+async def test_a_store_that_is_away_is_waited_for_and_the_slot_is_live_meanwhile(bench: Bench, minio_server: Any) -> None:
+    event = bench.taken()
     minio_server.stop()
-    work = asyncio.create_task(bench.handlers.on_taken(event))
+    work = asyncio.create_task(bench.handlers.on_upload(event))
     await asyncio.sleep(3)
     assert not work.done()
-    assert Path(event.archive_path).exists()
+    assert bench.slots.live(HOME) == event.checkpoint_id
     minio_server.start()
     await asyncio.wait_for(work, 30)
     assert len(bench.bus.of(CheckpointStored)) == 1
 
 
-async def test_memory_stays_bounded_for_a_large_archive(bench: Bench) -> None:
-    content = members(pages=os.urandom(1 << 20)) | {"checkpoint/pages-1.img": os.urandom(100 << 20) * 4}
-    event = bench.taken(build(content))
+async def test_memory_stays_bounded_for_a_large_slot(bench: Bench) -> None:
+    content = slot_members(pages=os.urandom(1 << 20)) | {"checkpoint/pages-1.img": os.urandom(100 << 20) * 4}
+    event = bench.taken(content)
     del content
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    await bench.handlers.on_taken(event)
+    await bench.handlers.on_upload(event)
     grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024
     assert bench.bus.of(CheckpointStored)[0].size > 400 << 20
     assert grown_mib < 200
@@ -176,20 +172,6 @@ def test_a_damaged_manifest_is_left_out_and_the_one_before_is_used(store: S3Stor
         repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="demand")
     store.put("archives/default/deployment.counter/counter/2/manifest.json", b'{"version": 1}')
     assert [m.checkpoint_id for m in repository.list_manifests(WORKLOAD, "counter")] == ["1"]
-
-
-def test_a_live_reference_never_moves_back(store: S3Store, tmp_path: Path) -> None:
-    repository, path = Repository(store, FixedKeys()), tmp_path / "checkpoint-a.tar"
-    path.write_bytes(GOOD)
-    old, new = (
-        repository.write_archive(path, checkpoint_id=name, workload=WORKLOAD, target=TARGET, trigger="demand")
-        for name in ("1", "2")
-    )
-    repository.publish_image(new, "u1")
-    repository.publish_image(old, "u1")
-    live = repository.live("default", "u1", "counter")
-    assert live is not None
-    assert live.checkpoint_id == "2"
 
 
 def test_nothing_is_committed_of_a_refused_archive(store: S3Store, tmp_path: Path) -> None:

@@ -154,6 +154,17 @@ async def test_of_several_that_come_at_once_older_ones_are_not_staged_any_more(t
     assert two.standby.lie_there() == {"2"}
 
 
+async def test_what_a_failover_asks_its_standby_for_is_staged_though_a_newer_one_is_there(two: Two) -> None:
+    """The newest was rejected: what came of it ended soon."""
+    for name in ("1", "2", "3"):
+        await two.stage(name)
+    two.standby.slots.forget(HOME)
+    await two.standby.staging.on_image(built("3"))
+    await two.standby.staging.on_image(built("1", asked_by="fo-1"))
+    assert two.standby.shown() == ("1", "3")
+    assert two.standby.told.of(CheckpointStaged)[-1].checkpoint_id == "1"
+
+
 async def test_a_slot_that_is_there_already_is_told_again_and_not_written(two: Two) -> None:
     await two.stage("1")
     await two.standby.staging.on_image(built("1"))

@@ -47,7 +47,7 @@ class Keeping:
             await asyncio.to_thread(self._slots.tidy, home)
             is_live = await asyncio.to_thread(self._slots.live, home) == checkpoint_id
         if is_live:
-            await self._bus.publish(staged_own(event), dedup_id=f"staged-{event.node}-{event.slot}")
+            await self._bus.publish(staged_own(event), dedup_id=f"staged-{event.node}-{event.slot}-")
         return True
 
     async def take_back(self, event: CheckpointTaken) -> None:

@@ -59,15 +59,15 @@ class Staging:
         except CheckpointError as error:
             log().error("not staged", checkpoint=event.checkpoint_id[:300], error=str(error))
             return
-        if event.role == "standby":
+        if _follows(event):
             self._newest[home] = max(self._newest.get(home, ""), event.checkpoint_id)
         async with self._slots.lock(home):
             staged = await self._serve(event, home)
         if staged:
-            await self._bus.publish(staged, dedup_id=f"staged-{staged.node}-{staged.reference}")
+            await self._bus.publish(staged, dedup_id=f"staged-{staged.node}-{staged.reference}-{event.asked_by}")
 
     async def _serve(self, event: ImageBuilt, home: str) -> CheckpointStaged | None:
-        if event.role == "standby" and self._is_old(event, home):
+        if _follows(event) and self._is_old(event, home):
             return None
         if await asyncio.to_thread(self._slots.holds, home, event.checkpoint_id):
             return await self._show(event, home, 0, Filled(0, cloned=False), time.monotonic())
@@ -144,8 +144,8 @@ class Staging:
         return None
 
     async def _show(self, event: ImageBuilt, home: str, fetched: int, filled: Filled, began: float) -> CheckpointStaged:
-        """Make it what is restored; on its own node also an older one than that, which somebody asked for."""
-        await asyncio.to_thread(self._slots.promote, home, event.checkpoint_id, back=event.role == "own")
+        """Make it what is restored; an older one than that too if it was asked for."""
+        await asyncio.to_thread(self._slots.promote, home, event.checkpoint_id, back=not _follows(event))
         spares = 1 if event.role == "standby" and not filled.cloned else 0
         await asyncio.to_thread(self._slots.tidy, home, spares=spares)
         WRITTEN.labels("slots").inc(filled.written)
@@ -180,7 +180,7 @@ class Staging:
             node=event.node, workload=event.workload, target=event.target, reason=refusal.reason, message=refusal.message,
             remedy=refusal.remedy,
         )  # fmt: skip
-        await self._bus.publish(refused, dedup_id=f"refused-{event.node}-{event.checkpoint_id}")
+        await self._bus.publish(refused, dedup_id=f"refused-{event.node}-{event.checkpoint_id}-{event.asked_by}")
 
     async def _damaged(self, event: ImageBuilt, error: BadArchive | DamagedObject) -> None:
         """What was live before stays so: it is the newest state that can be restored."""
@@ -190,7 +190,7 @@ class Staging:
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             reason=error.reason, message=str(error), remedy=error.remedy,
         )  # fmt: skip
-        await self._bus.publish(failed, dedup_id=f"damaged-{event.node}-{event.checkpoint_id}")
+        await self._bus.publish(failed, dedup_id=f"damaged-{event.node}-{event.checkpoint_id}-{event.asked_by}")
         await self._recorder.record(event.workload, "Warning", "CheckpointDamaged", f"{error}. {error.remedy}")
 
     async def sweep(self, gone_after_s: float) -> None:
@@ -223,3 +223,8 @@ class Staging:
         """What this node's pods may be restored from."""
         found = [self._files.read_pod(uid) for uid in list(self._files.pods())]
         return [slots for pod in found if pod for verdict in pod.containers.values() for slots in verdict.slots]
+
+
+def _follows(event: ImageBuilt) -> bool:
+    """Whether the newest is what is wanted, as a standby does; else this very checkpoint is: by a person, or by a failover."""
+    return event.role == "standby" and not event.asked_by
