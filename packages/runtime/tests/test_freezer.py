@@ -186,21 +186,38 @@ def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(
     assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
 
 
-@pytest.mark.parametrize(("pod", "file"), [
-    (f"freezer/kubepods/burstable/pod{UID}", f"pids/kubepods/burstable/pod{UID}/pids.max"),
-    (f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice",
-     f"kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice/pids.max"),
-])  # fmt: skip
-def test_a_sealed_pod_may_have_no_process_more(tmp_path: Path, pod: str, file: str) -> None:
-    (tmp_path / pod).mkdir(parents=True)
+def test_v2_what_sigkill_ended_while_it_was_frozen_is_not_left_frozen(tmp_path: Path) -> None:
+    group = v2_group(tmp_path)
+    (group / "pids.current").unlink()  # a node without the pids controller
+    (group / "cgroup.events").write_text("populated 0\nfrozen 1\n")
     freezer = CgroupFreezer(str(tmp_path))
-    freezer.seal("another-pod")
-    if not (tmp_path / file).parent.is_dir():
-        with pytest.raises(OSError, match="pids"):
-            freezer.seal(UID)
-        (tmp_path / file).parent.mkdir(parents=True)
-    freezer.seal(UID)
-    assert (tmp_path / file).read_text() == "0"
+    assert not freezer.runs("abc")
+    assert freezer.is_gone("abc")
+    assert not freezer.freeze("abc")
+    assert (group.parent / "cgroup.freeze").read_text() == "0"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"kubepods/burstable/pod{UID}/abc",
+        f"kubepods/pod{UID}/crio-abc",
+        f"kubepods.slice/kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-abc.scope",
+        f"kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID.replace('-', '_')}.slice/cri-containerd-abc.scope",
+    ],
+    ids=["containerd, cgroupfs", "crio, cgroupfs", "containerd, systemd", "kind"],
+)
+def test_a_container_is_found_whatever_the_runtime_and_its_driver(tmp_path: Path, path: str) -> None:
+    group = tmp_path / path
+    group.mkdir(parents=True)
+    for each in (group, group.parent):
+        (each / "cgroup.freeze").write_text("0")
+    (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+    freezer = CgroupFreezer(str(tmp_path))
+    assert freezer.freeze("abc")
+    assert (group.parent / "cgroup.freeze").read_text() == "1", "its pod"
+    freezer.thaw_pod(UID)
+    assert (group.parent / "cgroup.freeze").read_text() == "0"
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
-"""The rules by which containers are removed, nodes freeze, and nodes are given up."""
+"""The rules by which nodes freeze, and are given up, and by which what hangs is told."""
 
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence
 from reprise.health_watcher.decide import (
     FIRST_RENEWAL_S,
     FREEZE_AFTER_S,
     LEAST_MARGIN_S,
-    MOST_DELAY_S,
     cause_of_death,
     count_probe,
     first_count,
@@ -22,21 +20,12 @@ from reprise.health_watcher.decide import (
     may_thaw,
     must_freeze,
     needed_s,
-    on_death,
     patience_s,
-    removal_delay_s,
     repeat_after_s,
     sees,
 )
-from reprise.health_watcher.model import Death, LeaseView, ProbeCount, Subject
-
-WORKLOAD = Workload(namespace="default", name="counter")
-TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-
-
-def death(*, armed: bool = True, known: bool = True, deleting: bool = False, live: bool = True) -> Death:
-    subject = Subject(WORKLOAD, TARGET, armed) if known else None
-    return Death("c1", subject, deleting, live)
+from reprise.health_watcher.model import LeaseView, ProbeCount
+from reprise.health_watcher.rules.on_end import MOST_DELAY_S, removal_delay_s
 
 
 class TestCauseOfDeath:
@@ -49,27 +38,6 @@ class TestCauseOfDeath:
         assert cause_of_death(3, 3) == "hang"
         assert cause_of_death(1, 1) == "hang"
         assert cause_of_death(0, 1) == "crash"
-
-
-class TestDeath:
-    def test_of_an_armed_container_clears_the_way_for_the_kubelets_restart(self) -> None:
-        verdict = on_death(death())
-        assert (verdict.remove, verdict.declare) == (True, True)
-
-    def test_of_an_unarmed_container_is_left_to_the_kubelet_and_declared(self) -> None:
-        verdict = on_death(death(armed=False, live=False))
-        assert (verdict.remove, verdict.declare) == (False, True)
-
-    def test_in_a_pod_that_is_being_deleted_is_nobodys_business(self) -> None:
-        verdict = on_death(death(deleting=True))
-        assert (verdict.remove, verdict.declare) == (False, False)
-
-    def test_of_an_armed_container_is_handled_while_the_api_server_is_away(self) -> None:
-        assert on_death(death(known=False)).remove
-
-    def test_of_a_stranger_is_left_alone(self) -> None:
-        verdict = on_death(death(known=False, live=False))
-        assert (verdict.remove, verdict.declare) == (False, False)
 
 
 class TestFlapping:

@@ -1,175 +1,235 @@
-"""What may not run again is ended where it stands: its kubelet, and CRI-O, would let it run first."""
+"""Ends of protected containers: told before anything is removed, declared once, and the kubelet's way is cleared."""
 
+import asyncio
+import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reprise.contracts.annotations import Policy
-from reprise.contracts.events import FailoverStarted
-from reprise.contracts.model import Target, Workload
-from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher.handlers import Handlers
-from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.model import NodeLease
-from reprise.runtime.cri import RunningContainer
-from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from playing import play, runs
+from reprise.contracts.events import ContainerEnded, FailoverDeclared
+from reprise.contracts.records import Fence
+from reprise.health_watcher.agent import Agent
+from reprise.health_watcher.model import Failing
+from reprise.health_watcher.testing import MemoryNode
 from reprise.runtime.kv import Bucket, key
-from reprise.runtime.testing import MemoryBus, MemoryServer
-
-WORKLOAD = Workload(namespace="default", name="counter")
-OLD = RunningContainer("c1", "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "running", 0)
-BESIDE = replace(OLD, id="c2", name="beside")
-TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-STARTED = FailoverStarted(
-    node="n1", workload=WORKLOAD, failover_id="fo-1", target=TARGET, cause="arm", path="in-place-patch", checkpoint_id="ck1",
-    standby="n1", why="", reference="localhost:5797/default/u1/counter:live",
-)  # fmt: skip
-
-
-class Node:
-    """Its freezer, runtime and API server; told: what was done to the containers, in order."""
-
-    def __init__(self, folder: Path) -> None:
-        self.told: list[str] = []
-        self.gone, self.froze = set[str](), list[str]()
-        self.containers, self.is_wanted, self.kills, self.seals = [OLD, BESIDE], True, True, True
-        protected = tuple(ProtectedContainer(c.name, "counter:1", c.id, running=True) for c in self.containers)
-        pod = ProtectedPod(
-            WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False, protected, "u1"
-        )
-        self.pods = SimpleNamespace(pods={"u1": pod}, synced=True)
-        self.bus = MemoryBus(MemoryServer())
-        self.fences = Bucket(self.bus, "fences", Fence)
-        here: Any = self
-        lease = NodeLease(node="n1", host_ip="", boot_id="b", renewals=0, can_freeze=False)
-        records = Bucket(self.bus, "holds", HoldRecord)
-        self.isolation = Isolation(lease, here, here, self.fences, records, here, here, here.pods, here, here, folder)
-        self.births: Any = SimpleNamespace(superseded=set())
-        self.handlers = Handlers(here, here, self.isolation, self.births)
-
-    async def list_containers(self, state: str | None = None) -> list[RunningContainer]:
-        return self.containers
-
-    async def stop_container(self, container_id: str, grace_s: int) -> None:
-        self.told.append(f"stop {container_id}")
-
-    async def wanted(self, namespace: str, name: str, uid: str) -> bool:
-        return self.is_wanted
-
-    def freeze(self, container_id: str) -> bool:
-        self.froze.append(container_id)
-        return True
-
-    def runs(self, container_id: str) -> bool:
-        return f"thaw {container_id}" in self.told
-
-    def seal(self, pod_uid: str) -> None:
-        if not self.seals:
-            raise OSError("there is no pids.max")
-        self.told.append(f"seal {pod_uid}")
-
-    def kill(self, container_id: str) -> None:
-        if not self.kills:
-            raise OSError("no process can be seen")
-        self.told.append(f"kill {container_id}")
-
-    def is_gone(self, container_id: str) -> bool:
-        return container_id in self.gone
-
-    def thaw_pod(self, pod_uid: str) -> None:
-        self.told.append(f"thaw pod {pod_uid}")
-
-    def thaw(self, container_id: str) -> None:
-        self.told.append(f"thaw {container_id}")
-
-    def announce(self, event: Any, dedup_id: str) -> None:
-        self.told.append(event.TYPE)
+from reprise.runtime.testing import MemoryBus
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
-    return Node(tmp_path)
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
+    async def inline(act: Any, *args: Any) -> Any:
+        return act(*args)
+
+    monkeypatch.setattr(asyncio, "to_thread", inline)
+    here = MemoryNode(tmp_path)
+    here.pods.add()
+    return here
 
 
-async def test_what_is_replaced_in_its_pod_is_killed_before_its_pod_is_thawed_and_that_is_no_crash(node: Node) -> None:
-    await node.handlers.on_failover_started(STARTED)
-    assert node.told == ["kill c1", "thaw c1"]
-    assert node.births.superseded == {"c1"}
+def declared(node: MemoryNode) -> list[FailoverDeclared]:
+    return node.announced(FailoverDeclared)
 
 
-async def test_what_stands_still_beside_it_goes_on_doing_so(node: Node) -> None:
-    node.isolation.hold(TARGET.model_copy(update={"container": "beside", "container_id": "c2"}), "ck9", 20, stays=True)
-    assert node.isolation.holds_beside({"c1"}, "u1")
-    await node.handlers.on_failover_started(STARTED)
-    assert node.told == ["kill c1"]
+async def crashes(node: MemoryNode, agent: Agent, *names: str, lived_s: float = 60.0, checkpoint_id: str = "") -> None:
+    """Instances, one after the other."""
+    for name in names:
+        outcome = "restored" if checkpoint_id else "blank"
+        node.start(name, outcome=outcome, checkpoint_id=checkpoint_id, attempt=len(node.statuses))
+        await runs(agent, max(0.2, lived_s))
+        node.end(name, 137, lived_s=lived_s)
+        await runs(agent, 0.2)
 
 
-async def test_where_it_cannot_be_killed_the_runtime_ends_it(node: Node) -> None:
-    node.kills = False
-    await node.handlers.on_failover_started(STARTED)
-    assert node.told == ["thaw c1", "stop c1"]
+def test_a_crash_is_told_with_its_exit_code_and_the_end_of_its_log_and_declared(node: MemoryNode) -> None:
+    async def scene() -> None:
+        await crashes(node, node.agent(), "c1")
+        (ended,) = node.announced(ContainerEnded)
+        assert (ended.exit_code, ended.reason, ended.log_tail, ended.final) == (137, "Error", "its last line", False)
+        (failover,) = declared(node)
+        assert (failover.cause, failover.target.container_id, failover.armed) == ("crash", "c1", False)
+        assert "137" in failover.detail
+        assert node.told == ["Warning ContainerEnded: container counter of pod counter-1 ended with 137 (Error); its log ends: "
+                             "its last line"]  # fmt: skip
+
+    play(scene())
 
 
-async def test_all_that_is_frozen_in_a_pod_that_is_deleted_is_killed_before_any_is_thawed(node: Node) -> None:
-    await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    for target in (TARGET, TARGET.model_copy(update={"container": "beside", "container_id": "c2"})):
-        node.isolation.let_go(target)
-    await node.isolation._settle()
-    assert node.told == [], "its kubelet would start it again"
-    node.is_wanted = False
-    await node.isolation._settle()
-    assert node.told[0] == "seal u1", "its kubelet may start it again once it has ended"
-    assert sorted(node.told[1:3]) == ["kill c1", "kill c2"]
-    assert node.told[3].startswith("thaw")
+def test_it_is_armed_if_a_checkpoint_of_it_is_live(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.slot("ck1")
+        await crashes(node, node.agent(), "c1", checkpoint_id="ck1")
+        (failover,) = declared(node)
+        assert (failover.armed, failover.restored_from) == (True, "ck1")
+
+    play(scene())
 
 
-async def test_where_its_kubelet_cannot_be_kept_from_starting_it_again_it_goes_on_standing_still(node: Node) -> None:
-    node.seals, node.is_wanted = False, False
-    node.isolation.let_go(TARGET)
-    await node.isolation._settle()
-    assert node.told == []
+def test_the_second_dead_container_within_ten_minutes_is_removed_after_it_was_told_of(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await crashes(node, agent, "c1", "c2")
+        assert [line for line in node.told if "remove" in line] == ["remove c2"]
+        assert [e.target.container_id for e in node.announced(ContainerEnded)] == ["c1", "c2"]
+        assert [e.target.container_id for e in declared(node)] == ["c1", "c2"]
+
+    play(scene())
 
 
-@pytest.mark.parametrize("confirmed", [False, True])
-async def test_a_hold_ends_when_its_pod_is_deleted_though_its_checkpoint_has_not(node: Node, confirmed: bool) -> None:
-    await Bucket(node.bus, "holds", HoldRecord).create(key("ck9"), HoldRecord(failover_id="mv-1", state="held"))
-    node.isolation.hold(TARGET, "ck9", 20, stays=False)
-    assert not confirmed or node.isolation.confirm("c1", "ck9")
-    await node.isolation._settle()
-    assert node.told == []
-    node.pods.pods["u1"] = replace(node.pods.pods["u1"], deleting=True)
-    node.is_wanted = False
-    await node.isolation._settle()
-    assert "kill c1" in node.told
-    record = await Bucket(node.bus, "holds", HoldRecord).get(key("ck9"))
-    assert record and record.value.reason == "PodDeleting"
+def test_a_restarted_agent_remembers_when_it_ended_before(node: MemoryNode) -> None:
+    async def scene() -> None:
+        await crashes(node, node.agent(), "c1")
+        await crashes(node, node.agent(), "c2")
+        assert "remove c2" in node.told
+
+    play(scene())
 
 
-async def test_a_pod_in_which_nothing_has_to_stand_still_any_more_is_thawed_however_that_came(node: Node) -> None:
-    """A kubelet's SIGKILL ends what is frozen by cgroup v2, and the container's monitor is frozen beside it."""
-    await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    node.isolation.let_go(TARGET)
-    await node.isolation._settle()
-    assert node.told == []
-    node.containers = []
-    await node.isolation._settle()
-    assert node.told == [], "a runtime that was just started may not know it yet"
-    node.gone = {"c1", "c2"}
-    node.isolation.let_go(TARGET)
-    await node.isolation._settle()
-    assert node.told == ["thaw pod u1"]
+def test_what_ended_while_no_agent_ran_is_told_of_once_its_pod_is_known(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.start()
+        node.end()
+        node.pods.synced = False
+        agent = node.agent()
+        await runs(agent, 1)
+        assert declared(node) == []
+        node.pods.synced = True
+        await runs(agent, 1)
+        assert len(declared(node)) == 1
+        await runs(node.agent(), 1)
+        assert len(node.announced(ContainerEnded)) == 1, "an agent before has told of it"
+
+    play(scene())
 
 
-async def test_what_was_ended_is_not_frozen_again_while_the_runtime_still_lists_it(node: Node) -> None:
-    node.containers = [OLD]
-    await node.fences.put(key("u1"), Fence(pod_uid="u1", holder="restorer", failover_id="fo-1"))
-    node.isolation.let_go(TARGET)
-    await node.isolation._settle()
-    node.is_wanted = False
-    node.froze.clear()
-    for _ in range(3):
-        await node.isolation._settle()
-    assert "kill c1" in node.told
-    assert node.froze == []
+def test_what_ended_long_ago_and_has_a_successor_is_nobodys_business(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.start("c1")
+        node.end("c1")
+        node.start("c2", attempt=1)
+        await runs(node.agent(), 1)
+        assert declared(node) == []
+        assert node.announced(ContainerEnded) == []
+
+    play(scene())
+
+
+def test_an_end_is_not_missed_though_the_kubelet_is_faster_than_we(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        node.start("c1")
+        await runs(agent, 5)
+        node.end("c1")
+        node.start("c2", attempt=1)
+        await runs(agent, 1)
+        assert [e.target.container_id for e in declared(node)] == ["c1"]
+        assert not [line for line in node.told if "remove" in line]
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("policy", "code", "failovers"), [("Never", 1, 0), ("OnFailure", 0, 0), ("OnFailure", 3, 1)])
+def test_a_job_that_has_ended_is_not_restored(node: MemoryNode, policy: str, code: int, failovers: int) -> None:
+    async def scene() -> None:
+        node.pods.add(restart_policy=policy)
+        agent = node.agent()
+        node.start("c1")
+        await runs(agent, 1)
+        node.end("c1", code)
+        await runs(agent, 1)
+        assert len(declared(node)) == failovers
+        assert node.announced(ContainerEnded)[0].final == (not failovers)
+
+    play(scene())
+
+
+def test_the_end_of_a_pod_that_is_deleted_or_restored_elsewhere_is_no_failover(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        node.start("c1")
+        await runs(agent, 1)
+        fence = Fence(pod_uid="u1", holder="restorer", failover_id="fo-1")
+        await Bucket(MemoryBus(node.server), "fences", Fence).put(key("u1"), fence)
+        agent.fences.take("u1", "unknown")
+        await runs(agent, 1)
+        node.end("c1", 137)
+        await runs(agent, 1)
+        assert declared(node) == []
+        node.pods.add("u2", "counter-2")
+        node.start("c2", "u2")
+        await runs(agent, 1)
+        node.pods.delete("u2")
+        node.end("c2", 143)
+        await runs(agent, 1)
+        assert declared(node) == []
+
+    play(scene())
+
+
+def test_a_container_that_was_ended_to_be_restored_is_no_crash_and_does_not_make_the_kubelet_back_off(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await crashes(node, agent, "c1")
+        node.start("c2", attempt=1)
+        await runs(agent, 1)
+        agent.ends.expect("c2")
+        node.end("c2", 137)
+        await runs(agent, 1)
+        assert [e.target.container_id for e in declared(node)] == ["c1"]
+        assert "remove c2" in node.told
+
+    play(scene())
+
+
+def test_a_checkpoint_that_does_not_live_is_rejected_and_if_none_does_the_start_is_blank(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.slot("ck1", live="previous")
+        node.slot("ck2")
+        agent = node.agent()
+        await crashes(node, agent, "c1", "c2", lived_s=2.0, checkpoint_id="ck2")
+        file = node.files.read_pod("u1")
+        assert file and (file.containers["counter"].verdict, file.containers["counter"].rejected) == ("restore", ("ck2",))
+        assert declared(node)[-1].rejected == ("ck2",)
+        await crashes(node, agent, "c3", "c4", lived_s=2.0, checkpoint_id="ck1")
+        assert node.verdict() == "blank"
+        await runs(node.agent(), 2)
+        assert node.verdict() == "blank", "an agent that starts anew knows it too"
+        node.slot("ck3")
+        await runs(agent, 2)
+        assert node.verdict() == "restore", "a newer checkpoint has not failed yet"
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("failures", "cause"), [(1, "crash"), (2, "hang")])
+def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(node: MemoryNode, failures: int, cause: str) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        node.start("c1")
+        await runs(agent, 1)
+        agent.ends.failing["c1"] = Failing(failures, 3, time.monotonic() - 4.0)
+        node.end("c1")
+        await runs(agent, 1)
+        (failover,) = declared(node)
+        assert (failover.cause, failover.noticed_after_s > 3.9) == (cause, cause == "hang")
+
+    play(scene())
+
+
+def test_a_runtime_that_does_not_know_yet_is_asked_again(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        made = node.start("c1")
+        await runs(agent, 1)
+        node.end("c1", 3)
+        status = node.statuses.pop("c1")
+        node.containers["c1"] = replace(made, state="exited")
+        waiting = asyncio.ensure_future(runs(agent, 1))
+        await asyncio.sleep(0.3)
+        assert node.announced(ContainerEnded) == []
+        node.statuses["c1"] = status
+        await waiting
+        assert node.announced(ContainerEnded)[0].exit_code == 3
+
+    play(scene())

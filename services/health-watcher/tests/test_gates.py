@@ -14,8 +14,7 @@ from reprise.contracts.events import FailoverAbandoned
 from reprise.contracts.model import Target, Workload
 from reprise.health_watcher import gates
 from reprise.health_watcher.decide import gate_of
-from reprise.health_watcher.model import Instance
-from reprise.health_watcher.origins import Origins
+from reprise.health_watcher.model import Ended, Instance, Look
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 
@@ -66,10 +65,11 @@ class Written:
 
         monkeypatch.setattr(gates, "set_condition", set_condition)
         here: Any = self
-        self.gates = gates.Gates(here, here.pods, Origins(here))
+        self.gates = gates.Gates(here, here.pods, here)
 
-    async def is_restored(self, container_id: str) -> bool:
-        return container_id == "c3"
+    def of(self, container_id: str) -> Any:
+        """How the engine started it."""
+        return SimpleNamespace(outcome="restored" if container_id == "c3" else "blank")
 
 
 @pytest.fixture
@@ -84,11 +84,11 @@ def play(written: Written, *steps: Any) -> None:
         task = asyncio.create_task(written.gates.run())
         for step in steps:
             if isinstance(step, list):
-                await written.gates.listed(step)
+                await written.gates.on_container(Look(tuple(step)))
             elif isinstance(step, FailoverAbandoned):
                 await written.gates.on_abandoned(step)
             elif isinstance(step, Target):
-                written.gates.ended(step)
+                await written.gates.on_container(Ended(FIRST, 0.0, None, superseded=False, witnessed=True))
             elif callable(step):
                 step()
             await asyncio.sleep(0.01 if not isinstance(step, float) else step)

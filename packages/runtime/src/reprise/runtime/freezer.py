@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 SETTLE_S = 1.0
+ROOTS = ("kubepods*", "*/kubepods*", "*/*-kubepods.slice")
+"""The kubelet's own cgroup: at the root, or below its `cgroupRoot` (kind: kubelet.slice/kubelet-kubepods.slice)."""
 POD = re.compile(r"pod([0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?:\.slice)?$")
 """A pod's cgroup, by either driver of the kubelet's (pkg/kubelet/cm/cgroup_manager_linux.go); static pods have other UIDs."""
 
@@ -33,7 +35,7 @@ class CgroupFreezer:
         """Why containers of this node cannot be frozen from here; empty if they can. What the kernel says to writing it is known
         only then.
         """
-        groups = sorted(self._root.glob("kubepods*")) if self._root.is_dir() else []
+        groups = self._kubepods()
         if not groups:
             return f"the kubelet's control groups are not below {self._root}"
         file = groups[0] / ("freezer.state" if self._v1 else "cgroup.freeze")
@@ -86,31 +88,16 @@ class CgroupFreezer:
         group = self._group(container_id)
         if group is None or self._empty(group):
             return True
-        if self._v1:
-            return not self._is_blind() and not self._listed(group)
-        try:
-            return "populated 0" in (group / "cgroup.events").read_text()
-        except FileNotFoundError:
-            return True
+        return self._v1 and not self._is_blind() and not self._listed(group)
 
     def thaw_pod(self, pod_uid: str) -> None:
         """Whatever is left of it."""
         for group in self._pod(pod_uid):
             self._write(group, frozen=False)
 
-    def seal(self, pod_uid: str) -> None:
-        """For good: no process is started in this pod any more. Raises OSError if that cannot be seen to.
-
-        A kubelet that ended a container for its livenessProbe starts it again once it has ended, though it was told meanwhile
-        that the pod is deleted (pkg/kubelet/kubelet.go, SyncPod: context.WithoutCancel). In a pod that may have no process
-        more, neither runc nor CRIU, nor the container's monitor, can fork: it is never born.
-        """
-        for group in self._pod(pod_uid):
-            (self._counted(group) / "pids.max").write_text("0")
-
     def _pod(self, uid: str) -> Iterator[Path]:
-        for pattern in ("kubepods*/*pod*", "kubepods*/*/*pod*"):
-            for path in self._root.glob(pattern):
+        for root in self._kubepods():
+            for path in (*root.glob("*pod*"), *root.glob("*/*pod*")):
                 if (found := POD.search(path.name)) and found[1].replace("_", "-") == uid:
                     yield path
 
@@ -204,13 +191,18 @@ class CgroupFreezer:
         cached = self._found.get(container_id)
         if cached and cached.is_dir():
             return cached
-        for pods in self._root.glob("kubepods*"):
+        for pods in self._kubepods():
             for path in pods.rglob(f"*{container_id}*"):
                 if path.is_dir() and "conmon" not in path.name:
                     self._found[container_id] = path
                     return path
         self._found.pop(container_id, None)
         return None
+
+    def _kubepods(self) -> list[Path]:
+        if not self._root.is_dir():
+            return []
+        return next((found for pattern in ROOTS if (found := sorted(self._root.glob(pattern)))), [])
 
     def _listed(self, group: Path) -> list[int]:
         return [int(line) for procs in group.rglob("cgroup.procs") for line in procs.read_text().split()]
@@ -222,17 +214,19 @@ class CgroupFreezer:
             (group / "cgroup.freeze").write_text("1" if frozen else "0")
 
     def _empty(self, group: Path) -> bool:
-        """Whether no process is left in it. By the pids controller, which counts all: cgroup.procs shows only what is in the
-        reader's own PID namespace, which for a container of ours is nothing. Where it cannot be told it is not empty.
+        """Whether no process is left in it. Where that cannot be told it is not empty.
+
+        v2: by the kernel's own word, which needs no controller; SIGKILL ends what is frozen there. v1: by the pids controller,
+        which counts all; cgroup.procs shows only what is in the reader's own PID namespace.
         """
         try:
-            return int((self._counted(group) / "pids.current").read_text()) == 0
+            if not self._v1:
+                return "populated 0" in (group / "cgroup.events").read_text()
+            return int((self._root.parent / "pids" / group.relative_to(self._root) / "pids.current").read_text()) == 0
+        except FileNotFoundError:
+            return not group.is_dir()
         except (OSError, ValueError):
             return False
-
-    def _counted(self, group: Path) -> Path:
-        """Where the pids controller has it."""
-        return self._root.parent / "pids" / group.relative_to(self._root) if self._v1 else group
 
     def _itself(self, group: Path) -> bool:
         """Whether this very cgroup was told to freeze, whatever those above it."""

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from kubernetes.aio import client, config, watch
 from kubernetes.aio.client import rest
 from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
 from reprise.contracts.model import Target, Workload
+from reprise.runtime.nodefiles import boottime_s
 from reprise.runtime.telemetry import log
 
 
@@ -99,6 +100,8 @@ class ProtectedPod:
     condition: tuple[str, str] = ("", "")
     """Status and reason of its condition PROTECTED; empty if it has none. What its message says is left out: it changes often."""
 
+    restart_policy: str = "Always"
+
     def target(self, container: ProtectedContainer | str) -> Target:
         found = next(c for c in self.containers if c.name == container) if isinstance(container, str) else container
         return Target(
@@ -110,7 +113,26 @@ class ProtectedPod:
         )
 
 
+@dataclass(frozen=True)
+class AnyPod:
+    """A pod, protected or not."""
+
+    namespace: str
+    name: str
+    uid: str
+    workload: Workload
+    deleting: bool
+    restart_policy: str
+    annotations: Mapping[str, str]
+    containers: tuple[str, ...]
+    absent_at_s: float
+    """A moment (CLOCK_BOOTTIME) at which the API server did not have it here yet; minus infinity: none is known."""
+    runtime_uid: str
+    """Its UID for the kubelet and the container runtime: of a static pod it is another one than the API server's."""
+
+
 OnChange = Callable[[ProtectedPod | None, ProtectedPod | None], None]
+MIRROR = "kubernetes.io/config.mirror"
 
 
 class ProtectedPods:
@@ -122,6 +144,11 @@ class ProtectedPods:
         self._raw_pods: dict[str, Any] = {}
         self._listed: set[str] = set()
         self._callbacks: list[OnChange] = []
+        self._on_any: list[Callable[[], None]] = []
+        self._listing_began_s = float("-inf")
+        """Of the last listing of pods that succeeded."""
+        self.everything: dict[str, AnyPod] = {}
+        """Every pod, protected or not, by the API server's UID."""
         self.pods: dict[str, ProtectedPod] = {}
         self.annotations: dict[Workload, dict[str, str]] = {}
         """Of Deployments and StatefulSets, as they are now: what their owners ask for."""
@@ -140,6 +167,10 @@ class ProtectedPods:
         """callback(before, after): None before means new, None after means gone or no longer protected."""
         self._callbacks.append(callback)
 
+    def on_any(self, callback: Callable[[], None]) -> None:
+        """Call it after every change of any pod, and of any policy."""
+        self._on_any.append(callback)
+
     async def run(self) -> None:
         selector = {"field_selector": f"spec.nodeName={self._node}"} if self._node else {}
         async with asyncio.TaskGroup() as group:
@@ -153,6 +184,7 @@ class ProtectedPods:
             try:
                 # On a node that just booted the API server's service address leads nowhere until kube-proxy has its rules: a
                 # connection tried then would wait for minutes.
+                began_s = boottime_s()
                 page = await listing(_request_timeout=LIST_TIMEOUT_S, **options)
                 fresh = {item.metadata.uid: item for item in page.items}
                 for uid in known.keys() - fresh.keys():
@@ -161,6 +193,9 @@ class ProtectedPods:
                 for item in page.items:
                     self._seen(kind, item)
                 self._listed.add(kind)
+                if kind == "Pod":
+                    self._listing_began_s = began_s
+                self._tell_any()
                 # The server ends a watch by itself after timeout_seconds: a half-open connection cannot hang it.
                 async with watch.Watch() as stream:  # type: ignore[no-untyped-call]
                     async for event in stream.stream(
@@ -173,20 +208,29 @@ class ProtectedPods:
                         else:
                             known[item.metadata.uid] = item
                         self._seen(kind, item, gone=gone)
+                        self._tell_any()
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 log().warning("watch interrupted, listing again", kind=kind, error=repr(error))
                 await asyncio.sleep(1)
 
+    def _tell_any(self) -> None:
+        for callback in self._on_any:
+            callback()
+
     def _seen(self, kind: str, item: Any, *, gone: bool = False) -> None:
         if kind == "Pod":
             if gone:
                 self._raw_pods.pop(item.metadata.uid, None)
+                self.everything.pop(item.metadata.uid, None)
                 bare = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
                 self._policies.pop(bare, None)
             else:
                 self._raw_pods[item.metadata.uid] = item
+                known = self.everything.get(item.metadata.uid)
+                # What was not in the last listing was not there when that began, whichever way it is first seen.
+                self.everything[item.metadata.uid] = any_pod(item, known.absent_at_s if known else self._listing_began_s)
             self._refresh(item.metadata.uid)
             return
         workload = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
@@ -227,6 +271,24 @@ class ProtectedPods:
         if before != after:
             for callback in self._callbacks:
                 callback(before, after)
+
+
+def any_pod(pod: Any, absent_at_s: float) -> AnyPod:
+    """A V1Pod as AnyPod."""
+    meta = pod.metadata
+    annotations = dict(meta.annotations or {})
+    return AnyPod(
+        namespace=meta.namespace,
+        name=meta.name,
+        uid=meta.uid,
+        workload=owner_of(pod),
+        deleting=meta.deletion_timestamp is not None,
+        restart_policy=pod.spec.restart_policy or "Always",
+        annotations=annotations,
+        containers=tuple(c.name for c in pod.spec.containers),
+        absent_at_s=absent_at_s,
+        runtime_uid=annotations.get(MIRROR, meta.uid),
+    )
 
 
 async def protected_on(api: client.ApiClient, node: str) -> list[ProtectedPod]:
@@ -286,6 +348,7 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         gate_message=next(
             (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""
         ),
+        restart_policy=getattr(spec, "restart_policy", None) or "Always",
         condition=next(((c.status, c.reason or "") for c in status.conditions or [] if c.type == PROTECTED), ("", "")),
     )
 

@@ -7,7 +7,6 @@ import time
 from kubernetes.aio import client
 from prometheus_client import Gauge
 from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
-from reprise.contracts.images import parse_live
 from reprise.contracts.model import failover_id
 from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
@@ -149,7 +148,7 @@ class Arbiter:
             name = failover_id(target, node_lost=True)
             declared = FailoverDeclared(
                 node=target.node, workload=pod.workload, failover_id=name, target=target, cause="node-loss", detail=why,
-                noticed_after_s=silent_s, armed=parse_live(container.image) is not None, fence_revision=fence_revision,
+                noticed_after_s=silent_s, armed=pod.condition[0] == "True", fence_revision=fence_revision,
             )  # fmt: skip
             with span("failover.declared", root=True, ago_s=silent_s, attributes=about(declared)):
                 self._announcer.announce(declared, f"declared-{name}-node-{judgement}")

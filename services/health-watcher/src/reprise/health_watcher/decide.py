@@ -1,4 +1,4 @@
-"""The rules of health-watcher, pure: a snapshot in, a decision with its reason out.
+"""The rules of leases, of giving nodes up, of probes and gates: pure. rules/ has those of the node's own containers.
 
 Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal that succeeded by *either* way (KV, or
 a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only FREEZE_AFTER_S and a margin after it last
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher.model import Birth, Death, Gate, Held, Instance, LeaseView, ProbeCount
+from reprise.health_watcher.model import Gate, Held, Instance, LeaseView, ProbeCount
 
 RENEW_EVERY_S = 1.0
 FREEZE_AFTER_S = 3.0
@@ -29,64 +29,8 @@ RESET_S = 1.0
 SLOWER = 3.0
 """How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
 BLIND_AFTER_S = 2.5
-SOON_S = 10.0
-FREE_RESTARTS = 2
-MOST_DELAY_S = 60.0
+MOST_REPEAT_S = 60.0
 FIRST_REPEAT_S = 5.0
-
-
-@dataclass(frozen=True)
-class OnDeath:
-    """What to do about a container that ended. later: to be judged again once the node's pods are known."""
-
-    remove: bool
-    declare: bool
-    why: str
-    later: bool = False
-
-
-def on_death(death: Death) -> OnDeath:
-    """A dead container of an armed pod is removed at once: its name blocks the kubelet's next restart for ever
-    (CRI-O gives a restored container the checkpoint's restart count: FACTS, `server/container_restore.go`).
-
-    An agent that just started finds what ended while it was away, and what ended long ago: the first must not be missed, even
-    if the API server does not answer yet; the second was declared then.
-    """
-    if death.pod_deleting:
-        return OnDeath(remove=False, declare=False, why="the pod is being deleted")
-    if death.known is None and not death.pods_known:
-        return OnDeath(remove=death.runs_live_image, declare=False, why="this node's pods are not known yet", later=True)
-    if death.known is None:
-        return OnDeath(remove=death.runs_live_image, declare=False, why="not a protected pod that is known here")
-    armed = death.known.armed or death.runs_live_image
-    if armed and death.superseded:
-        return OnDeath(remove=True, declare=False, why="its successor was started already")
-    return OnDeath(remove=armed, declare=True, why="armed: the kubelet restores it" if armed else "not armed yet")
-
-
-@dataclass(frozen=True)
-class OnBirth:
-    """What to do about a container that starts in place of one that ended."""
-
-    act: Literal["run", "hold", "end"]
-    why: str
-
-
-def on_birth(birth: Birth) -> OnBirth:
-    """A blank instance does not serve while its memory is on its way; but it is held for a while only, and only if there is
-    any memory to wait for.
-    """
-    if birth.restored:
-        return OnBirth("run", "it is restored")
-    if birth.first:
-        return OnBirth("run", "its pod's first instance")
-    if birth.placed:
-        return OnBirth("end", "its pod has its checkpoint as image by now")
-    if not birth.has_checkpoint:
-        return OnBirth("run", "no checkpoint of it is known here")
-    if not birth.in_budget:
-        return OnBirth("run", "it was waited for long enough")
-    return OnBirth("hold", "its checkpoint is to be restored in its place")
 
 
 def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
@@ -111,13 +55,6 @@ def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
 def first_count(*, restored: bool) -> ProbeCount:
     """Of a container that is new. A restored process was healthy when it was checkpointed: it need not start first."""
     return ProbeCount(was_healthy=restored)
-
-
-def removal_delay_s(soon_in_a_row: int) -> float:
-    """How long a dead armed container stays, and so keeps its successor from starting: removing it ends the kubelet's own
-    crash back-off, so the damping is ours. soon_in_a_row: instances that ended within SOON_S, this one included.
-    """
-    return min(2.0 ** (soon_in_a_row - FREE_RESTARTS - 1), MOST_DELAY_S) if soon_in_a_row > FREE_RESTARTS else 0.0
 
 
 def count_probe(count: ProbeCount, *, healthy: bool, frozen: bool) -> ProbeCount:
@@ -205,7 +142,7 @@ def sees(own_renewal_age_s: float, listing_age_s: float) -> bool:
 
 def repeat_after_s(times: int) -> float:
     """When a node that stays lost is judged again, for what could not be failed over: with back-off."""
-    return min(FIRST_REPEAT_S * 2.0**times, MOST_DELAY_S)
+    return min(FIRST_REPEAT_S * 2.0**times, MOST_REPEAT_S)
 
 
 @dataclass(frozen=True)
@@ -231,6 +168,4 @@ def holds(held: Held, record: HoldRecord | None, now_s: float) -> bool:
     """Whether a container goes on standing still without being asked about. Afterwards may_thaw() rules: a move that has the
     fence by then keeps it, one that has not can never take it (its revision is another).
     """
-    if record is None:
-        return False
-    return record.state == "taken" or (now_s < held.until_s and record.state in ("begun", "held"))
+    return record is not None and now_s < held.until_s and record.state in ("begun", "held")

@@ -5,30 +5,25 @@ instance, or starts cold and that was announced. While the API server is away no
 """
 
 import asyncio
-from collections.abc import Iterable
 
 from kubernetes.aio import client
 from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.events import FailoverAbandoned
-from reprise.contracts.model import Target
 from reprise.health_watcher.decide import gate_of
-from reprise.health_watcher.model import Gate, Instance
-from reprise.health_watcher.origins import Origins
-from reprise.runtime.cri import CriError, RunningContainer
+from reprise.health_watcher.model import ContainerEvent, Ended, Gate, Instance, Look, Name
+from reprise.health_watcher.starts import Starts
+from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedPod, ProtectedPods, set_condition
 from reprise.runtime.telemetry import log
 
 RETRY_S = 0.5
 
-Name = tuple[str, str]
-"""A pod's UID and a container's name."""
-
 
 class Gates:
     """pods: this node's."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods, origins: Origins) -> None:
-        self._api, self._pods, self._origins = api, pods, origins
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods, starts: Starts) -> None:
+        self._api, self._pods, self._starts = api, pods, starts
         self._restored: set[str] = set()
         self._known: dict[Name, RunningContainer] = {}
         self._ended: set[str] = set()
@@ -37,36 +32,35 @@ class Gates:
         self._written: dict[str, Gate] = {}
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
-    def ended(self, target: Target) -> None:
-        """A container ended: known before any listing."""
-        self._ended.add(target.container_id)
-        self._cold.discard((target.pod_uid, target.container))
-        self._changed.set()
+    async def on_container(self, event: ContainerEvent) -> None:
+        """An end is known before any listing shows it."""
+        if isinstance(event, Ended):
+            self._ended.add(event.container.id)
+            self._cold.discard((event.container.pod_uid, event.container.name))
+            self._changed.set()
+        else:
+            self._listed(event)
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         if event.outcome == "cold":
             self._cold.add((event.target.pod_uid, event.target.container))
             self._changed.set()
 
-    async def listed(self, containers: Iterable[RunningContainer]) -> None:
-        """At each look at the runtime's containers."""
-        known = list(containers)
-        self._ended &= {c.id for c in known}
-        running = {(c.pod_uid, c.name): c for c in known if c.state == "running" and c.id not in self._ended}
-        restored = {c.id for c in running.values() if await self._is_restored(c)}
+    def _listed(self, look: Look) -> None:
+        self._ended &= {c.id for c in look.containers}
+        running = {(c.pod_uid, c.name): c for c in look.containers if c.state == "running" and c.id not in self._ended}
+        restored = {c.id for c in running.values() if self._is_restored(c)}
         self._looked.set()
         if (running, restored) != (self._known, self._restored):
             self._known, self._restored = running, restored
             self._changed.set()
 
-    async def _is_restored(self, container: RunningContainer) -> bool:
+    def _is_restored(self, container: RunningContainer) -> bool:
         pod = self._pods.pods.get(container.pod_uid)
         if pod is None or not pod.gated or all(c.name != container.name for c in pod.containers):
             return False
-        try:
-            return await self._origins.restored(container)
-        except CriError:  # the next look asks again
-            return False
+        start = self._starts.of(container.id)
+        return start is not None and start.outcome == "restored"
 
     async def run(self) -> None:
         """Write what differs, soon after anything changed, and look again each second: a pod may be new."""

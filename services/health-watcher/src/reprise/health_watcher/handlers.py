@@ -1,36 +1,57 @@
-"""What health-watcher does on events."""
+"""What the node does when a failover tells it to."""
 
-from reprise.contracts.events import FailoverStarted
-from reprise.contracts.images import parse_live
-from reprise.health_watcher.births import Births
-from reprise.health_watcher.isolation import Isolation
-from reprise.health_watcher.ports import Freezer
-from reprise.runtime.cri import Cri, RunningContainer
+from reprise.contracts.events import FailoverAbandoned, FailoverReleased, FailoverStarted
+from reprise.health_watcher.ends import Ends
+from reprise.health_watcher.ledger import Ledger
+from reprise.health_watcher.ports import Runtime
+from reprise.health_watcher.reconciler import Reconciler
+from reprise.health_watcher.starts import Starts
+from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.telemetry import log
 
 
 class Handlers:
-    def __init__(self, cri: Cri, freezer: Freezer, isolation: Isolation, births: Births) -> None:
-        self._cri, self._freezer, self._isolation, self._births = cri, freezer, isolation, births
+    """Of this node."""
 
-    async def on_failover_started(self, event: FailoverStarted) -> None:
-        """In place by PATCH: the image is changed already; end the old instance now, not after its grace period. The kubelet may
-        have started one more of the reference before.
-        """
-        if event.path != "in-place-patch" or not event.target.container_id:
+    def __init__(
+        self, runtime: Runtime, ledger: Ledger, starts: Starts, verdicts: Verdicts, reconciler: Reconciler, ends: Ends
+    ) -> None:
+        self._runtime, self._ledger, self._starts = runtime, ledger, starts
+        self._verdicts, self._reconciler, self._ends = verdicts, reconciler, ends
+
+    async def on_started(self, event: FailoverStarted) -> None:
+        """`reprise restore --to`: its checkpoint is live; end what runs, and the kubelet's restart restores that."""
+        target = event.target
+        if event.cause != "restore" or event.path != "in-place" or not target.container_id:
             return
-        for container in await self._cri.list_containers("running"):
-            same = (container.pod_uid, container.name) == (event.target.pod_uid, event.target.container)
-            superseded = same and bool(event.reference and parse_live(container.image)) and container.image != event.reference
-            if container.id == event.target.container_id or superseded:
-                self._births.superseded.add(container.id)
-                await self._end(container)
-                log().info("ended for its restore in place", pod=event.target.pod, id=container.id[:12])
-
-    async def _end(self, container: RunningContainer) -> None:
+        running = await self._runtime.list_containers("running")
+        if all(c.id != target.container_id for c in running):
+            return
+        self._ends.expect(target.container_id)
+        self._reconciler.refresh()
+        log().info("ended for its restore in place", pod=target.pod, id=target.container_id[:12])
         try:
-            await self._isolation.end({container.id}, container.pod_uid)
-        except OSError as error:  # the runtime can, though it may let it run for a moment
-            log().error("could not be ended where it stands", pod=container.pod, error=str(error))
-            self._freezer.thaw(container.id)
-            await self._cri.stop_container(container.id, 0)
+            await self._reconciler.kill(target.container_id, target.pod_uid)
+        except OSError:  # the runtime can, though it may let it run for a moment
+            await self._runtime.stop_container(target.container_id, 0)
+
+    async def on_released(self, event: FailoverReleased) -> None:
+        """The verdict lets go first, then the container is thawed: a restart in between is an ordinary restore."""
+        uid = event.target.pod_uid
+        if uid not in self._ledger.released:
+            for container in await self._runtime.list_containers("running"):
+                start = self._starts.of(container.id) if container.pod_uid == uid else None
+                if start and start.frozen and container.id not in self._ledger.frozen:
+                    self._ledger.freeze(container, frozenset({"unreleased"}))
+            self._ledger.release(uid)
+            log().info("released: its failover is final", pod=event.target.pod)
+        await self._reconciler.reconcile()
+
+    async def on_abandoned(self, event: FailoverAbandoned) -> None:
+        """An announced cold start: the next instance is not restored."""
+        if event.outcome == "cold":
+            target = event.target
+            self._verdicts.announce_cold(
+                (target.pod_uid, target.container), target.container_id, f"{event.reason}: {event.message}"
+            )
+            self._reconciler.refresh()

@@ -1,18 +1,19 @@
 """Run each protected container's own livenessProbe with its own thresholds, and end what hangs.
 
 Ours runs beside the kubelet's: at the threshold the kubelet sends SIGTERM and waits the grace period, which a hung
-process sits out; this kills at once. For an armed pod either way ends in the kubelet restoring the newest state.
+process sits out; this kills at once. Either way the kubelet's restart restores the newest state; one that has no checkpoint is
+left to the kubelet.
 """
 
 import asyncio
 import time
 from typing import Any
 
-from reprise.contracts.images import parse_live
-from reprise.health_watcher.deaths import Deaths
 from reprise.health_watcher.decide import count_probe, first_count, hangs
-from reprise.health_watcher.model import Failing, ProbeCount, Subject
+from reprise.health_watcher.ends import Ends
+from reprise.health_watcher.model import Failing, ProbeCount
 from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import Cri, CriError
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
@@ -24,8 +25,8 @@ Key = tuple[str, str]
 class Hangs:
     """One task per protected container that has a livenessProbe."""
 
-    def __init__(self, cri: Cri, pods: ProtectedPods, freezer: Freezer, deaths: Deaths) -> None:
-        self._cri, self._pods, self._freezer, self._deaths = cri, pods, freezer, deaths
+    def __init__(self, cri: Cri, pods: ProtectedPods, freezer: Freezer, ends: Ends, starts: Starts) -> None:
+        self._cri, self._pods, self._freezer, self._ends, self._starts = cri, pods, freezer, ends, starts
         self._tasks: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -61,7 +62,8 @@ class Hangs:
             probe: Any = container.liveness
             began = asyncio.get_running_loop().time()
             if container.container_id != judged_id:
-                judged_id, count = container.container_id, first_count(restored=parse_live(container.image) is not None)
+                judged_id, start = container.container_id, self._starts.of(container.container_id)
+                count = first_count(restored=start is not None and start.outcome == "restored")
             if container.running and judged_id and pod.ip:
                 count = await self._probe_once(pod, container, count)
                 if hangs(count, probe.failure_threshold or 3):
@@ -80,11 +82,11 @@ class Hangs:
         frozen = frozen_before or self._freezer.is_frozen(container.container_id)
         after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
         if after.failures and after.was_healthy:
-            before = self._deaths.failing.get(container.container_id)
+            before = self._ends.failing.get(container.container_id)
             since_s, threshold = before.since_s if before else began_s, container.liveness.failure_threshold or 3
-            self._deaths.failing[container.container_id] = Failing(after.failures, threshold, since_s)
+            self._ends.failing[container.container_id] = Failing(after.failures, threshold, since_s)
         else:
-            self._deaths.failing.pop(container.container_id, None)
+            self._ends.failing.pop(container.container_id, None)
         if after.failures > count.failures:
             log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,
                           detail=verdict.detail)  # fmt: skip
@@ -92,17 +94,16 @@ class Hangs:
 
     async def _end(self, pod: ProtectedPod, container: ProtectedContainer) -> None:
         detail = f"its livenessProbe failed {container.liveness.failure_threshold or 3} times in a row"
-        armed = parse_live(container.image) is not None
-        subject = Subject(pod.workload, pod.target(container), armed)
+        subject = self._ends.subject(pod, container.name, container.container_id)
         running = {c.id for c in await self._cri.list_containers("running")}
         if container.container_id not in running:
             return  # it died meanwhile: that is a crash, and is noticed as one
-        self._deaths.hanging[container.container_id] = detail
-        failing = self._deaths.failing.get(container.container_id)
-        self._deaths.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
-        log().warning("container hangs", pod=pod.name, container=container.name, armed=armed)
-        if not armed:
-            return  # the restorer patches the image first; ended now, the kubelet would start it blank
+        self._ends.hanging[container.container_id] = detail
+        failing = self._ends.failing.get(container.container_id)
+        self._ends.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
+        log().warning("container hangs", pod=pod.name, container=container.name, armed=subject.armed)
+        if not subject.armed:
+            return
         try:
             await self._cri.stop_container(container.container_id, 0)
         except CriError as error:

@@ -1,9 +1,18 @@
 """What health-watcher knows, frozen."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pydantic import BaseModel
 from reprise.contracts.model import Target, Workload
+from reprise.runtime.cri import RunningContainer
+
+Reason = Literal["isolated", "fenced", "held", "unreleased"]
+"""Why a container stands still: its node has no lease (or has not asked the fences since), its pod is restored elsewhere, it is
+being moved, or it was restored and its failover is not final yet.
+"""
+Name = tuple[str, str]
+"""A container: its pod's UID and its own name."""
 
 
 class NodeLease(BaseModel):
@@ -32,39 +41,69 @@ class NodeFacts(BaseModel):
 
 @dataclass(frozen=True)
 class Held:
-    """A container here that stands still, or is about to, for a planned move or its arming.
-
-    until_s: by this node's monotonic clock. stays: what is restored in its place runs here, in the same pod.
-    """
+    """A container here that stands still, or is about to, for a planned move. until_s: by this node's CLOCK_BOOTTIME."""
 
     pod_uid: str
+    container: str
     container_id: str
     checkpoint_id: str
     until_s: float
-    stays: bool = False
+    standing: bool = False
+    """Its last checkpoint was taken: nothing of it has run since."""
 
 
 @dataclass(frozen=True)
 class Exit:
-    """A container's process has ended. finished_at_ns: by the wall clock."""
+    """A container's process has ended. finished_at_ns: by the wall clock; 0: not known."""
 
     container_id: str
     finished_at_ns: int
 
 
-class Standing(BaseModel):
-    """On the node's disk: what this node keeps frozen, by container id, and what it holds."""
+@dataclass(frozen=True)
+class Look:
+    """One listing of the runtime's containers. born: the ids of those that are new in it."""
 
-    frozen: tuple[str, ...] = ()
+    containers: tuple[RunningContainer, ...]
+    born: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container as it was when its end was noticed. lived_s: None if it ran before this agent did. witnessed: this agent saw it
+    run.
+    """
+
+    container: RunningContainer
+    noticed_after_s: float
+    lived_s: float | None
+    superseded: bool
+    witnessed: bool
+
+
+ContainerEvent = Look | Ended
+
+
+class Frozen(BaseModel):
+    """A container that stands still, in the ledger."""
+
+    pod_uid: str
+    container: str
+    reasons: tuple[Reason, ...]
+
+
+class Standing(BaseModel):
+    """On the node's disk: what stands still and why, by container id; what is held; the pods whose failover is final."""
+
+    frozen: dict[str, Frozen] = {}
     held: tuple[Held, ...] = ()
-    pods: dict[str, str] = {}
-    """The pod, by its UID, of each container that was to stand still, until it is gone."""
+    released: tuple[str, ...] = ()
 
 
 class Renewed(BaseModel):
     """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
 
-    at_s: CLOCK_MONOTONIC, which is the node's, not the process's, and counts from its boot. freeze_s: as in the lease.
+    at_s: CLOCK_BOOTTIME, which is the node's, not the process's. freeze_s: as in the lease.
     """
 
     boot_id: str
@@ -79,33 +118,6 @@ class Subject:
     workload: Workload
     target: Target
     armed: bool
-
-
-@dataclass(frozen=True)
-class Death:
-    """A container that ended."""
-
-    container_id: str
-    known: Subject | None
-    pod_deleting: bool
-    runs_live_image: bool
-    pods_known: bool = True
-    """Whether this node's pods were listed since the agent started."""
-    superseded: bool = False
-    """Whether the runtime has a newer container of the same pod and name."""
-
-
-@dataclass(frozen=True)
-class Birth:
-    """A container that the kubelet started in place of one that ended. restored: it runs from a checkpoint. placed: its pod has
-    its checkpoint as image by now. in_budget: blanks may be held for longer.
-    """
-
-    restored: bool
-    first: bool
-    has_checkpoint: bool
-    placed: bool
-    in_budget: bool
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from reprise.contracts.model import RestoreStats
-from reprise.health_watcher.model import Exit
+from reprise.health_watcher.model import ContainerEvent, Exit, NodeLease
+from reprise.runtime.cri import ContainerEvent as RuntimeEvent
+from reprise.runtime.cri import RunningContainer, Status
+from reprise.runtime.cri.client import State
 
 
 class Freezer(Protocol):
@@ -38,10 +40,6 @@ class Freezer(Protocol):
         """Whatever is left of it."""
         ...
 
-    def seal(self, pod_uid: str) -> None:
-        """For good: no process is started in this pod any more. Raises OSError if that cannot be seen to."""
-        ...
-
     def kill(self, container_id: str) -> None:
         """So that no instruction of it runs any more. Where its pod is frozen it ends once that is thawed. Raises OSError."""
         ...
@@ -65,11 +63,37 @@ class Exits(Protocol):
         ...
 
 
-class RestoreFiles(Protocol):
-    """What CRIU says of the restores on this node."""
+class Runtime(Protocol):
+    """The container runtime. Raises CriError."""
 
-    def follow(self) -> AsyncIterator[tuple[str, RestoreStats]]:
-        """By container, from now on. Raises OSError, also where there is no such thing."""
+    async def list_containers(self, state: State | None = None) -> list[RunningContainer]: ...
+
+    def events(self) -> AsyncIterator[RuntimeEvent]: ...
+
+    async def status(self, container_id: str) -> Status: ...
+
+    async def stop_container(self, container_id: str, grace_s: int = 0) -> None: ...
+
+    async def remove_container(self, container_id: str) -> None: ...
+
+
+class Renewal(Protocol):
+    """One way to renew the node's lease. Raises if it was not taken."""
+
+    async def renew(self, lease: NodeLease) -> None: ...
+
+
+class Listener(Protocol):
+    """Who is told of the node's containers, in the order in which main.py names them."""
+
+    async def on_container(self, event: ContainerEvent) -> None: ...
+
+
+class Logs(Protocol):
+    """The containers' logs."""
+
+    def tail(self, log_path: str) -> str:
+        """The end of one; empty if it cannot be read."""
         ...
 
 

@@ -1,5 +1,5 @@
 """The container runtime's own API (CRI v1): the stubs are generated from k8s.io/cri-api, client.py is ours."""
 
-from reprise.runtime.cri.client import ContainerEvent, Cri, CriError, RunningContainer
+from reprise.runtime.cri.client import SOCKETS, ContainerEvent, Cri, CriError, RunningContainer, Status, find_socket
 
-__all__ = ["ContainerEvent", "Cri", "CriError", "RunningContainer"]
+__all__ = ["SOCKETS", "ContainerEvent", "Cri", "CriError", "RunningContainer", "Status", "find_socket"]

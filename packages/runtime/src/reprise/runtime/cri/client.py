@@ -4,8 +4,9 @@
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import grpc
@@ -16,6 +17,15 @@ from reprise.runtime.cri import api_pb2_grpc as pb_grpc
 
 State = Literal["created", "running", "exited", "unknown"]
 _STATES: dict[int, State] = {0: "created", 1: "running", 2: "exited", 3: "unknown"}
+
+
+SOCKETS = ("/run/crio/crio.sock", "/run/containerd/containerd.sock")
+
+
+def find_socket(chosen: str = "", among: Iterable[str] = SOCKETS) -> str:
+    """Return what was chosen, or else the first socket that exists. Where there is none yet, the first: it may come."""
+    candidates = tuple(among)
+    return chosen or next((path for path in candidates if Path(path).exists()), candidates[0])
 
 
 class CriError(RepriseError):
@@ -49,6 +59,20 @@ class ContainerEvent:
     kind: Literal["created", "started", "stopped", "deleted"]
     finished_at_ns: int = 0
     """When the container's process ended, by the node's clock; 0 while it runs or if the runtime does not say."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """A container's state and, once it has ended, how. Times are nanoseconds of the node's wall clock; 0: not yet."""
+
+    state: State
+    exit_code: int
+    reason: str
+    """Completed, Error or OOMKilled."""
+    started_at_ns: int
+    finished_at_ns: int
+    log_path: str
+    """On the node; empty: none is kept."""
 
 
 _EVENTS: dict[int, Literal["created", "started", "stopped", "deleted"]] = {
@@ -103,6 +127,19 @@ class Cri:
         """Idempotent: a container that is gone is no error."""
         request = pb.RemoveContainerRequest(container_id=container_id)
         await self._call(f"container {container_id[:12]}", self._runtime.RemoveContainer, request, 15)
+
+    async def status(self, container_id: str) -> Status:
+        request = pb.ContainerStatusRequest(container_id=container_id)
+        answer = await self._call(f"container {container_id[:12]}", self._runtime.ContainerStatus, request)
+        found = answer.status
+        return Status(
+            state=_STATES.get(found.state, "unknown"),
+            exit_code=found.exit_code,
+            reason=found.reason,
+            started_at_ns=found.started_at,
+            finished_at_ns=found.finished_at,
+            log_path=found.log_path,
+        )
 
     async def container_pid(self, container_id: str) -> int:
         """The host-visible pid of the container's first process as the runtime recorded it; 0 if unknown."""

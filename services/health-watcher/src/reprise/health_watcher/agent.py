@@ -1,0 +1,79 @@
+"""The node's agent, put together from what it needs from outside: main.py gives it the real things, testing.py some in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubernetes.aio import client
+from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.health_watcher.adapters.slots import Slots
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.containers import Containers
+from reprise.health_watcher.ends import Ends
+from reprise.health_watcher.fences import Fences
+from reprise.health_watcher.gates import Gates
+from reprise.health_watcher.handlers import Handlers
+from reprise.health_watcher.history import History
+from reprise.health_watcher.holds import Holds
+from reprise.health_watcher.lease import Lease
+from reprise.health_watcher.ledger import Ledger
+from reprise.health_watcher.model import NodeLease
+from reprise.health_watcher.ports import Exits, Freezer, Logs, PodLookup, Renewal, Runtime
+from reprise.health_watcher.reconciler import Reconciler
+from reprise.health_watcher.starts import RECORDS_TTL_S, Starts
+from reprise.health_watcher.verdicts import Verdicts
+from reprise.runtime.bus import Bus
+from reprise.runtime.kube import EventRecorder, ProtectedPods
+from reprise.runtime.kv import Bucket
+from reprise.runtime.nodefiles import NodeFiles, boottime_s
+
+
+@dataclass(frozen=True)
+class Outside:
+    """run_dir, state_dir: the node's /run/reprise and /var/lib/reprise. clock: seconds of CLOCK_BOOTTIME."""
+
+    lease: NodeLease
+    bus: Bus
+    kv: Renewal
+    kubernetes: Renewal
+    lookup: PodLookup
+    pods: ProtectedPods
+    runtime: Runtime
+    freezer: Freezer
+    exits: Exits
+    logs: Logs
+    recorder: EventRecorder
+    api: client.ApiClient
+    run_dir: Path
+    state_dir: Path
+    clock: Callable[[], float] = boottime_s
+
+
+class Agent:
+    """Its parts, by name."""
+
+    def __init__(self, outside: Outside) -> None:
+        o, bus = outside, outside.bus
+        self.announcer = Announcer(bus)
+        self.files, self.slots = NodeFiles(o.run_dir), Slots(o.state_dir / "slots")
+        self.ledger, self.history = Ledger(o.state_dir / "frozen.json"), History(o.state_dir / "ends.json")
+        self.lease = Lease(o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.clock)
+        records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
+        self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
+        self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)
+        self.verdicts = Verdicts(
+            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences
+        )  # fmt: skip
+        self.reconciler = Reconciler(self.lease, self.ledger, self.fences, self.verdicts, o.freezer, o.runtime, self.announcer)
+        self.ends = Ends(
+            o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
+            self.reconciler.refresh,
+        )  # fmt: skip
+        self.gates = Gates(o.api, o.pods, self.starts)
+        # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.
+        self.containers = Containers(o.runtime, o.exits, (self.reconciler, self.gates, self.ends))
+        self.holds = Holds(
+            bus, Bucket(bus, "holds", HoldRecord), self.ledger, self.fences, self.verdicts, self.reconciler, self.lease
+        )  # fmt: skip
+        self.handlers = Handlers(o.runtime, self.ledger, self.starts, self.verdicts, self.reconciler, self.ends)
+        o.pods.on_any(self.reconciler.wake)

@@ -1,0 +1,222 @@
+"""What is done about protected containers that ended: how they ended is told, then their failover is declared, and then the dead
+container is removed, if the kubelet would back off because of it.
+
+An agent that just started finds what ended while it was away, and what ended long ago: the first must not be missed, also if the
+API server does not answer yet; the second was told then.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prometheus_client import Counter
+from reprise.contracts.events import Cause, ContainerEnded, FailoverDeclared
+from reprise.contracts.model import failover_id
+from reprise.health_watcher.adapters.slots import Slots
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.decide import cause_of_death
+from reprise.health_watcher.fences import Fences
+from reprise.health_watcher.history import Ends as Known
+from reprise.health_watcher.history import History
+from reprise.health_watcher.model import ContainerEvent, Ended, Failing, Subject
+from reprise.health_watcher.ports import Logs, Runtime
+from reprise.health_watcher.rules.early_exits import after_end
+from reprise.health_watcher.rules.on_end import SOON_S, Death, OnEnd, is_final, on_end
+from reprise.health_watcher.starts import Starts
+from reprise.runtime.cri import CriError, RunningContainer, Status
+from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
+from reprise.runtime.telemetry import about, log, span
+
+DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["armed"])
+KNOWN_S, LOOK_S = 2.0, 0.02
+"""For so long the runtime is asked how it ended: an exit file tells before the runtime knows."""
+SIGKILL_CODE = 137
+
+
+@dataclass(frozen=True)
+class End:
+    """One that ended, with all that is known of it."""
+
+    ended: Ended
+    pod: ProtectedPod
+    subject: Subject
+    status: Status
+    lived_s: float | None
+
+
+class Ends:
+    """changed: called once rejected checkpoints may have changed, before anything is removed."""
+
+    def __init__(
+        self, runtime: Runtime, pods: ProtectedPods, announcer: Announcer, recorder: EventRecorder, logs: Logs, starts: Starts,
+        slots: Slots, history: History, fences: Fences, changed: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._runtime, self._pods, self._announcer, self._recorder, self._logs = runtime, pods, announcer, recorder, logs
+        self._starts, self._slots, self._history, self._fences, self._changed = starts, slots, history, fences, changed
+        self._later: list[Ended] = []
+        """What ended before this node's pods were known."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._expected: set[str] = set()
+        self.hanging: dict[str, str] = {}
+        """Containers that are being ended because they hang: id to what was seen."""
+        self.failing: dict[str, Failing] = {}
+        """By the container's id."""
+
+    def expect(self, container_id: str) -> None:
+        """It is ended here, to be restored: that is no crash."""
+        self._expected.add(container_id)
+
+    async def on_container(self, event: ContainerEvent) -> None:
+        """Asking the runtime takes its time: each end has a task."""
+        if isinstance(event, Ended):
+            self._later.append(event)
+        if self._pods.synced:
+            waiting, self._later = self._later, []
+            for ended in waiting:
+                task = asyncio.create_task(self.handle(ended))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def handle(self, ended: Ended) -> None:
+        container = ended.container
+        pod = self._pods.pods.get(container.pod_uid)
+        if pod is None or all(c.name != container.name for c in pod.containers):
+            return
+        status = await self._status(container.id)
+        subject = self.subject(pod, container.name, container.id)
+        end = End(ended, pod, subject, status, self._lived_s(ended, status))
+        name = (container.pod_uid, container.name)
+        before = self._history.of(name)
+        news = before.container_id != container.id and (
+            not ended.superseded or ended.witnessed or 0 < before.at_s < status.finished_at_ns / 1e9
+        )
+        if news:
+            self._remember(end, before)
+            await self._tell(end)
+        await self._act(end, before, told=not news)
+
+    def subject(self, pod: ProtectedPod, container: str, container_id: str) -> Subject:
+        target = pod.target(container).model_copy(update={"container_id": container_id})
+        armed = bool(self._slots.kept(f"{pod.namespace}/{pod.uid}", container))
+        return Subject(pod.workload, target, armed)
+
+    async def _status(self, container_id: str) -> Status:
+        """As soon as the runtime knows that it has ended."""
+        for _ in range(round(KNOWN_S / LOOK_S)):
+            try:
+                found = await self._runtime.status(container_id)
+            except CriError as error:
+                log().debug("it is not known how it ended", id=container_id[:12], error=str(error))
+                break
+            if found.state == "exited":
+                return found
+            await asyncio.sleep(LOOK_S)
+        return Status("unknown", SIGKILL_CODE, "Unknown", 0, time.time_ns(), "")
+
+    @staticmethod
+    def _lived_s(ended: Ended, status: Status) -> float | None:
+        if ended.lived_s is not None:
+            return ended.lived_s
+        return max(0.0, (status.finished_at_ns - status.started_at_ns) / 1e9) if status.started_at_ns else None
+
+    def _remember(self, end: End, before: Known) -> None:
+        """Early exits too, before the kubelet can start it again."""
+        target, start = end.subject.target, self._starts.of(end.ended.container.id)
+        expected = target.container_id in self._expected
+        soon = end.lived_s is not None and end.lived_s < SOON_S and not expected
+        restored_from = start.checkpoint_id if start and start.outcome == "restored" and not expected else ""
+        early = after_end(before.early, restored_from, end.lived_s)
+        known = Known(container_id=target.container_id, at_s=end.status.finished_at_ns / 1e9,
+                      soon_in_a_row=before.soon_in_a_row + 1 if soon else 0, early=early)  # fmt: skip
+        self._history.write((target.pod_uid, target.container), known)
+        if early.rejected != before.early.rejected:
+            log().warning("a checkpoint is rejected: what is restored of it ends soon", pod=target.pod, checkpoint=restored_from)
+            self._changed()
+
+    async def _tell(self, end: End) -> None:
+        """How it ended, before anything is removed."""
+        target, status = end.subject.target, end.status
+        tail = await asyncio.to_thread(self._logs.tail, status.log_path)
+        event = ContainerEnded(
+            node=target.node, workload=end.subject.workload, target=target, exit_code=status.exit_code,
+            reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
+            ended_at=datetime.fromtimestamp(status.finished_at_ns / 1e9, UTC), log_tail=tail,
+            final=is_final(end.pod.restart_policy, status.exit_code),
+        )  # fmt: skip
+        self._announcer.announce(event, f"ended-{target.container_id}")
+        if not end.pod.deleting and target.container_id not in self._expected:
+            kind = "Normal" if event.final and status.exit_code == 0 else "Warning"
+            last = f"; its log ends: {tail[-200:]}" if tail else ""
+            message = f"container {target.container} of pod {target.pod} ended with {status.exit_code} ({event.reason}){last}"
+            task = asyncio.create_task(self._recorder.record(end.subject.workload, kind, "ContainerEnded", message))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _act(self, end: End, before: Known, *, told: bool) -> None:
+        target = end.subject.target
+        known = self._history.of((target.pod_uid, target.container))
+        since = (
+            end.status.finished_at_ns / 1e9 - before.at_s if before.at_s and before.container_id != target.container_id else None
+        )
+        verdict = on_end(
+            Death(
+                restart_policy=end.pod.restart_policy,
+                exit_code=end.status.exit_code,
+                pod_deleting=end.pod.deleting,
+                superseded=end.ended.superseded,
+                told=told,
+                expected=target.container_id in self._expected,
+                fenced=self._fences.of(target.pod_uid).fence in ("theirs", "gone"),
+                since_last_end_s=since,
+                soon_in_a_row=known.soon_in_a_row,
+            )
+        )
+        log().info("container ended", pod=target.pod, container=target.container, id=target.container_id[:12],
+                   exit_code=end.status.exit_code, reason=end.status.reason, why=verdict.why,
+                   noticed_after_ms=round(end.ended.noticed_after_s * 1000))  # fmt: skip
+        if verdict.declare:
+            self._declare(end)
+        self._expected.discard(target.container_id)
+        await self._remove_later(end.ended.container, verdict)
+
+    async def _remove_later(self, container: RunningContainer, verdict: OnEnd) -> None:
+        if verdict.remove_after_s is None:
+            return
+        if verdict.remove_after_s:
+            log().warning("it ends soon each time: its next start waits", pod=container.pod, delay_s=verdict.remove_after_s)
+            await asyncio.sleep(verdict.remove_after_s)
+        for attempt in range(3):
+            try:
+                await self._runtime.remove_container(container.id)
+                return
+            except CriError as error:
+                log().warning("could not remove a dead container", id=container.id[:12], error=str(error))
+                await asyncio.sleep(0.05 * 2**attempt)
+
+    def _declare(self, end: End) -> None:
+        subject = end.subject
+        if self.hanging.pop(subject.target.container_id, None) is not None:
+            return  # declared when the hang was noticed
+        DEATHS.labels(str(subject.armed).lower()).inc()
+        failing = self.failing.pop(subject.target.container_id, None)
+        if failing and cause_of_death(failing.failures, failing.threshold) == "hang":
+            noticed_after_s = time.monotonic() - failing.since_s
+            self.declare(subject, "hang", "the kubelet ended it, its livenessProbe failed", noticed_after_s, end.lived_s)
+        else:
+            detail = f"the container's process ended with {end.status.exit_code} ({end.status.reason or 'Error'})"
+            self.declare(subject, "crash", detail, end.ended.noticed_after_s, end.lived_s)
+
+    def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float, lived_s: float | None = None) -> None:
+        """One failover per container instance, however many notice it. lived_s: None while it still runs."""
+        target, name = subject.target, failover_id(subject.target)
+        start = self._starts.of(target.container_id)
+        event = FailoverDeclared(
+            node=target.node, workload=subject.workload, failover_id=name, target=target,
+            cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed, lived_s=lived_s,
+            restored_from=start.checkpoint_id if start and start.outcome == "restored" else "",
+            rejected=self._history.rejected((target.pod_uid, target.container)),
+        )  # fmt: skip
+        with span("failover.declared", root=True, ago_s=noticed_after_s, attributes=about(event)):
+            self._announcer.announce(event, f"declared-{name}")

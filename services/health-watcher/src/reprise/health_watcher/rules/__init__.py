@@ -1,0 +1,1 @@
+"""The rules of the node's agent, pure: one per file, named after it."""

@@ -1,0 +1,139 @@
+"""What the engine is to do when a protected container is created, and why the instance that runs must stand still, if it must.
+
+Safety (I1), which this rule keeps together with the engine (docs/node-files.md) and the order in which reconciler.py acts:
+
+1. A node whose lease has run out starts nothing: the engine compares `renewed_at_s` with `ttl_s` by itself, at each start.
+2. As soon as the agent notices it, every verdict becomes `wait` (or stays `refuse`), *then* what runs is frozen.
+3. A renewal that succeeds after that gets into node.json only when every verdict on disk is `wait` or `refuse` and everything
+   that runs is frozen. So a lease that is held again never meets a verdict of the time before.
+4. Each pod's fence is asked next. Whoever writes it first has the pod: if this node did, the verdict changes back, and only then
+   the container is thawed. If the restorer did, the verdict is `refuse`, and the container stays frozen until it is ended.
+
+Hence `restore` and `blank` need a lease that is held *and* a fence that is not somebody else's *and* no hold. A pod of which the
+API server said, after the node's last isolation, that it did not exist yet, cannot have been given up: its fence is not asked,
+so that new pods start while NATS is away (I6). An agent that starts anew goes by the verdicts that its predecessor left, if
+they are of this boot, and asks the fences as soon as it can.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reprise.health_watcher.model import Reason
+from reprise.runtime.nodefiles import ContainerVerdict
+
+Fence = Literal["unknown", "assumed", "ours", "theirs", "gone"]
+"""Who has the pod. unknown: it has to be asked before anything of it starts or is thawed. assumed: as the verdict that was found
+on disk says, not asked yet. theirs: a failover starts it elsewhere. gone: this pod is deleted, and may have been replaced.
+"""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a pod was made to start from. missing: it does not lie on this node (yet). distrust: why it is not
+    believed to be this workload's.
+    """
+
+    slots: str
+    checkpoint_id: str
+    missing: bool = False
+    distrust: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that decides about one protected container. stands: why the instance that runs stands still now."""
+
+    slots: str
+    lease_held: bool
+    fence: Fence
+    failover_id: str = ""
+    hold: Literal["", "begun", "standing"] = ""
+    """begun: its last checkpoint is asked for. standing: it was taken, and nothing has run since."""
+    origin: Origin | None = None
+    released: bool = False
+    restored_frozen: bool = False
+    """The instance that runs was restored, and has not run yet."""
+    cold: str = ""
+    """Why its next start was announced to be a cold one."""
+    rejected: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    """The checkpoints that would be tried: the newest good one and the one before it."""
+    stands: frozenset[Reason] = frozenset()
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """frozen: why the instance that runs must stand still; empty: it runs. end: kill it where it stands."""
+
+    verdict: ContainerVerdict
+    frozen: frozenset[Reason] = frozenset()
+    end: bool = False
+
+
+def decide(of: Snapshot) -> Decision:
+    """Return the verdict and the reasons; see the module for the argument."""
+    frozen = _frozen(of)
+    # What may never run again is killed while it is frozen: the kubelet and the runtime would let it run first, to end it.
+    end = bool(frozen) and of.lease_held and (of.fence == "gone" or ("unreleased" in frozen and of.deleting))
+    return Decision(_verdict(of), frozen, end)
+
+
+def _verdict(of: Snapshot) -> ContainerVerdict:
+    if why := _refused(of):
+        return ContainerVerdict(verdict="refuse", reason=why)
+    if why := _waits(of):
+        return ContainerVerdict(verdict="wait", reason=why)
+    return _pinned(of, of.origin) if of.origin and not of.released else _newest(of)
+
+
+def _refused(of: Snapshot) -> str:
+    if of.fence == "theirs":
+        return f"restored elsewhere by {of.failover_id or 'a failover'}"
+    if of.fence == "gone":
+        return "its pod is deleted and may have been replaced already"
+    return "its pod is being deleted" if of.deleting else ""
+
+
+def _waits(of: Snapshot) -> str:
+    if not of.lease_held:
+        return "this node has no lease: it may have been given up"
+    if of.fence == "unknown":
+        return "this node asks first whether the pod was restored elsewhere"
+    return "it is being moved to another node" if of.hold else ""
+
+
+def _pinned(of: Snapshot, origin: Origin) -> ContainerVerdict:
+    """Nothing but that checkpoint, and it does not run before its failover is final (I9)."""
+    if origin.distrust:
+        return ContainerVerdict(verdict="refuse", reason=origin.distrust)
+    if origin.missing:
+        return ContainerVerdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
+    slots = (of.slots, origin.slots)
+    return ContainerVerdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True)
+
+
+def _newest(of: Snapshot) -> ContainerVerdict:
+    if of.cold:
+        return ContainerVerdict(verdict="blank", reason=of.cold, rejected=of.rejected)
+    if of.kept and set(of.kept) <= set(of.rejected):
+        return ContainerVerdict(verdict="blank", reason="its checkpoints did not live", rejected=of.rejected)
+    slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
+    return ContainerVerdict(verdict="restore", slots=slots, rejected=of.rejected)
+
+
+def _frozen(of: Snapshot) -> frozenset[Reason]:
+    found = set[Reason]()
+    if of.fence in ("theirs", "gone"):
+        found.add("fenced")
+    elif not of.lease_held:
+        found.add("isolated")
+    elif of.fence == "unknown":
+        found |= of.stands - {"unreleased", "held"}  # nothing is thawed before its fence was asked
+        if of.stands and not found:
+            found.add("isolated")
+    if of.hold == "standing":
+        found.add("held")
+    if of.restored_frozen and of.origin and not of.released:
+        found.add("unreleased")
+    return frozenset(found)

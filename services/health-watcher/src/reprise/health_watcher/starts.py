@@ -1,0 +1,119 @@
+"""What the engine did at each start on this node: told as records in KV and, of restores, as events."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from nats.errors import Error as NatsError
+from reprise.contracts.events import ContainerRestored
+from reprise.contracts.model import RestoreStats, Target, now
+from reprise.contracts.records import StartRecord
+from reprise.health_watcher.announce import Announcer
+from reprise.runtime.kube import ProtectedPods
+from reprise.runtime.kv import Bucket, key
+from reprise.runtime.nodefiles import NodeFiles, StartFile
+from reprise.runtime.telemetry import log
+
+LOOK_S = 0.05
+KNOWN_S = 120.0
+"""For so long its workload is looked for: a shadow is its workload's only once that has adopted it."""
+RECORDS_TTL_S = 86400.0
+
+
+class Starts:
+    """node: this one's name."""
+
+    def __init__(
+        self, node: str, files: NodeFiles, pods: ProtectedPods, records: Bucket[StartRecord], announcer: Announcer
+    ) -> None:
+        self._node, self._files, self._pods, self._records, self._announcer = node, files, pods, records, announcer
+        self._seen: dict[str, int] = {}
+        self._known: dict[str, StartFile] = {}
+        self._untold: dict[str, tuple[StartFile, float]] = {}
+        """Restores of which no event was told yet, since when."""
+        self._unwritten: dict[str, StartFile] = {}
+
+    def of(self, container_id: str) -> StartFile | None:
+        """How it was started; None: not by the engine, or not as a protected one."""
+        if container_id and container_id not in self._known and (found := self._files.read_start(container_id)):
+            self._known[container_id] = found
+        return self._known.get(container_id)
+
+    def forget(self, there: Callable[[str], bool]) -> None:
+        """Containers that the runtime does not have any more."""
+        self._known = {name: start for name, start in self._known.items() if name in self._seen or there(name)}
+
+    async def run(self) -> None:
+        while True:
+            self.look()
+            await self._write_records()
+            self._tell_restores()
+            await asyncio.sleep(LOOK_S)
+
+    def look(self) -> None:
+        """Read the files that are new or were written again."""
+        found: dict[str, int] = {}
+        for path in self._paths():
+            try:
+                found[path.stem] = path.stat().st_mtime_ns
+            except OSError:
+                continue
+            if self._seen.get(path.stem) != found[path.stem] and (start := self._files.read_start(path.stem)):
+                self._known[path.stem] = self._unwritten[path.stem] = start
+                log().info("container started by the engine", pod=start.pod, container=start.container, outcome=start.outcome,
+                           checkpoint=start.checkpoint_id, took_s=start.took_s, reason=start.reason)  # fmt: skip
+                if start.outcome == "restored":
+                    self._untold[path.stem] = (start, time.monotonic())
+        self._seen = found
+
+    def _paths(self) -> list[Path]:
+        try:
+            return list((self._files.root / "starts").glob("*.json"))
+        except OSError:
+            return []
+
+    async def _write_records(self) -> None:
+        """Until NATS has them: whoever waits for a start looks there."""
+        for container_id, start in list(self._unwritten.items()):
+            record = StartRecord(
+                container_id=container_id, pod_uid=start.pod_uid, container=start.container, outcome=start.outcome,
+                checkpoint_id=start.checkpoint_id, frozen=start.frozen, reason=start.reason,
+            )  # fmt: skip
+            try:
+                async with asyncio.timeout(2):
+                    await self._records.put(key(container_id), record)
+            except (NatsError, OSError, TimeoutError) as error:
+                log().debug("a start is not told yet", error=repr(error))
+                return
+            if self._unwritten.get(container_id) is start:
+                del self._unwritten[container_id]
+
+    def _tell_restores(self) -> None:
+        for container_id, (start, since) in list(self._untold.items()):
+            if event := self._event(start):
+                self._announcer.announce(event, f"restored-{container_id}")
+            if event or time.monotonic() - since > KNOWN_S:
+                del self._untold[container_id]
+
+    def _event(self, start: StartFile) -> ContainerRestored | None:
+        """None: whose it is, is not known."""
+        pod = self._pods.pods.get(start.pod_uid)
+        if pod is None:
+            return None
+        target = Target(
+            node=self._node, pod=pod.name, pod_uid=pod.uid, container=start.container, container_id=start.container_id
+        )
+        return ContainerRestored(
+            at=_moment(start.at), node=self._node, workload=pod.workload, target=target, stats=start.criu or RestoreStats(),
+            checkpoint_id=start.checkpoint_id, took_s=start.took_s, frozen=start.frozen,
+        )  # fmt: skip
+
+
+def _moment(text: str) -> datetime:
+    try:
+        told = datetime.fromisoformat(text)
+    except ValueError:
+        return now()
+    return told if told.tzinfo else now()

@@ -1,0 +1,32 @@
+"""Scenes on virtual time, with the agent's parts that freeze, ask and tell."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import looptime
+from reprise.health_watcher.agent import Agent
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    loop = looptime.new_event_loop()
+    try:
+        loop.run_until_complete(scene)
+    finally:
+        loop.close()
+
+
+def parts(agent: Agent) -> tuple[Callable[[], Awaitable[None]], ...]:
+    return (
+        agent.lease.renew_for_ever, agent.lease.write_for_ever, agent.reconciler.run, agent.fences.run, agent.holds.run,
+        agent.containers.run, agent.containers.sweep, agent.containers.watch, agent.starts.run,
+    )  # fmt: skip
+
+
+async def runs(agent: Agent, for_s: float) -> None:
+    """For so long; then it is killed."""
+    tasks = [asyncio.ensure_future(part()) for part in parts(agent)]
+    await asyncio.sleep(for_s)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
