@@ -133,17 +133,20 @@ def test_a_containers_processes_are_found_whatever_the_node_is_made_of(
 
 def test_a_nodes_copy_of_the_images_shares_layers_but_no_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template, node = tmp_path / "template", tmp_path / "n1/containerd"
-    (template / "blobs").mkdir(parents=True)
-    for name in ("blobs/layer", "meta.db", containerd.NOTE):
+    layers = f"{containerd.SNAPSHOTTER}/snapshots"
+    for name in (f"{containerd.CONTENT}/blob", containerd.DATABASE, f"{containerd.SNAPSHOTTER}/metadata.db", containerd.NOTE):
+        (template / name).parent.mkdir(parents=True, exist_ok=True)
         (template / name).write_text("old")
+    (template / layers / "7/fs").mkdir(parents=True)
     monkeypatch.setattr(containerd, "TEMPLATE", template)
     containerd.furnish(node)
-    assert (node / "blobs/layer").samefile(template / "blobs/layer")
-    (node / "meta.db").write_text("new")
-    (node / containerd.NOTE).write_text("new")
+    assert (node / containerd.CONTENT / "blob").samefile(template / containerd.CONTENT / "blob")
+    assert (node / layers / "7").readlink() == Path("/lab/layers/7")
+    for name in (containerd.DATABASE, containerd.NOTE):
+        (node / name).write_text("new")
     containerd.furnish(node)
-    assert (node / "meta.db").read_text() == "new", "a node that boots again has the disk it had"
-    assert (template / "meta.db").read_text() == (template / containerd.NOTE).read_text() == "old"
+    assert (node / containerd.NOTE).read_text() == "new", "a node that boots again has the disk it had"
+    assert (template / containerd.DATABASE).read_text() == (template / containerd.NOTE).read_text() == "old"
 
 
 def test_only_layers_that_a_node_lacks_are_carried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

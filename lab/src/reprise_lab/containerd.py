@@ -1,8 +1,8 @@
 """Images for nodes with containerd, which has no read-only store that nodes could share, as CRI-O's have.
 
-One containerd root is kept beside the cache as a template: what changed is imported there once. A node that boots for the
-first time gets a copy made of hard links (blobs and layers are never changed in place; the databases are copied), later
-ones import what they lack. A layer that a node has is not carried again.
+One containerd root is kept beside the cache as a template: what changed is imported there once. A node's first disk is made of
+it: the databases are copied, blobs are hard links, and each layer is a symlink to the template's, which every node mounts at
+/lab/layers. Later it imports what it lacks, on its own disk; a layer that it has is not carried again.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise_lab import images
-from reprise_lab.paths import HOME
+from reprise_lab.paths import HOME, NODES, RUN
 from reprise_lab.shell import run
 
 STATE = "var/lib/containerd"
@@ -23,21 +23,26 @@ LAYOUT = HOME / "oci"
 NOTE = "reprise-lab-images.json"
 INCOMING = "reprise-lab-incoming.tar"
 IMPORT = ("ctr", "-n", "k8s.io", "images", "import", "--local")
+CONTENT = "io.containerd.content.v1.content"
+DATABASE = "io.containerd.metadata.v1.bolt/meta.db"
+SNAPSHOTTER = "io.containerd.snapshotter.v1.overlayfs"
 ALONE = """set -e
 p=io.containerd
 printf 'version = 3\\ndisabled_plugins = ["%s", "%s", "%s"]\\n' $p.cri.v1.images $p.cri.v1.runtime $p.grpc.v1.cri >/run/alone.toml
+[ $1 = keep ] && printf '[plugins."%s"]\\nmutation_threshold = 0\\nstartup_delay = "9h"\\n' $p.gc.v1.scheduler >>/run/alone.toml
 containerd -c /run/alone.toml -l warn >/run/alone.log 2>&1 & pid=$!
 for i in $(seq 200); do ctr version >/dev/null 2>&1 && break; sleep 0.05; done
-"$@" || { cat /run/alone.log >&2; exit 1; }
+"${@:2}" || { cat /run/alone.log >&2; exit 1; }
 kill $pid; wait $pid || true
 """
-"""A containerd that only keeps images, for as long as a command runs."""
+"""A containerd that only keeps images, for as long as a command runs. keep: it collects no garbage, nodes use its layers."""
 
 
 def publish() -> None:
     """The template has every image in its newest form afterwards."""
     TEMPLATE.mkdir(parents=True, exist_ok=True)
-    bring(TEMPLATE, lambda *words: images.builder("bash", "-c", ALONE, "bash", *words))
+    garbage = "keep" if any((RUN / name / "data").exists() for name in NODES) else "collect"
+    bring(TEMPLATE, lambda *words: images.builder("bash", "-c", ALONE, "bash", garbage, *words))
 
 
 def furnish(root: Path) -> None:
@@ -46,11 +51,14 @@ def furnish(root: Path) -> None:
         return
     new = root.with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
-    new.parent.mkdir(parents=True, exist_ok=True)
-    run("cp", "-al", TEMPLATE, new)
-    for file in (*new.rglob("*.db"), new / NOTE):
-        if file.exists():
-            run("cp", "--remove-destination", TEMPLATE / file.relative_to(new), file)
+    layers = new / SNAPSHOTTER / "snapshots"
+    layers.mkdir(parents=True)
+    run("cp", "-al", TEMPLATE / CONTENT, new)
+    for name in (DATABASE, f"{SNAPSHOTTER}/metadata.db", NOTE):
+        (new / name).parent.mkdir(exist_ok=True)
+        shutil.copy(TEMPLATE / name, new / name)
+    for layer in (TEMPLATE / SNAPSHOTTER / "snapshots").iterdir():
+        (layers / layer.name).symlink_to(f"/lab/layers/{layer.name}")
     new.rename(root)
 
 
@@ -64,7 +72,7 @@ def bring(root: Path, execute: Callable[..., object]) -> None:
     _export(lacking)
     tar = root / INCOMING
     try:
-        pack(tar, {images.reference(name) for name in lacking}, root / "io.containerd.content.v1.content/blobs/sha256")
+        pack(tar, {images.reference(name) for name in lacking}, root / CONTENT / "blobs/sha256")
         execute(*IMPORT, f"/{STATE}/{INCOMING}")
     finally:
         tar.unlink(missing_ok=True)

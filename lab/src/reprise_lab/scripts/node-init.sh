@@ -44,7 +44,10 @@ mkdir -m 700 "$R/run/reprise"
 for d in var/lib/containers var/lib/containerd var/lib/kubelet var/log var/lib/reprise; do
   mkdir -p "$R/$d" "$N/data/$d"; mount --bind "$N/data/$d" "$R/$d"
 done
-mkdir -p "$R"/lab/{bin,pki,store} "$R/opt/reprise/bin"
+mkdir -p "$R"/lab/{bin,pki,store,layers} "$R/opt/reprise/bin"
+if [ -d "$LAB/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots" ]; then
+  mount --bind -o ro "$LAB/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots" "$R/lab/layers"
+fi
 mount --bind -o ro "$LAB/engine" "$R/opt/reprise/bin"
 mount --bind -o ro "$LAB/bin" "$R/lab/bin"
 mount --bind -o ro "$N/pki" "$R/lab/pki"
