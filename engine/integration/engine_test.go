@@ -207,11 +207,15 @@ func TestAHeldProcessGoesOnWhenItIsThawed(t *testing.T) {
 	c.waitFor(at + 20)
 }
 
-// damage overwrites a memory page of a checkpoint's images with a shorter file.
-func (n *node) damage(id string) {
-	found, _ := filepath.Glob(n.slots() + "/" + id + "/checkpoint/pages-*.img")
+// damage cuts files of a checkpoint short: CRIU refuses a core image, and loops for ever over a pages file.
+func (n *node) damage(id, name string) {
+	n.t.Helper()
+	found, _ := filepath.Glob(n.slots() + "/" + id + "/checkpoint/" + name + "-*.img")
+	if len(found) == 0 {
+		n.t.Fatal("nothing to damage")
+	}
 	for _, path := range found {
-		os.Truncate(path, 100)
+		os.Truncate(path, 20)
 	}
 }
 
@@ -223,7 +227,7 @@ func TestABadCheckpointFallsBackToThePreviousOneAndThenStartsCold(t *testing.T) 
 	c.good("k1")
 	c.waitFor(c.last().n + 20)
 	c.good("k2")
-	n.damage("k2")
+	n.damage("k2", "pages")
 	c.crash()
 	c = n.container()
 	began := time.Now()
@@ -235,7 +239,7 @@ func TestABadCheckpointFallsBackToThePreviousOneAndThenStartsCold(t *testing.T) 
 	t.Logf("previous after %v: %v", time.Since(began), attempts)
 	c.crash()
 
-	n.damage("k1")
+	n.damage("k1", "core")
 	c = n.container()
 	began = time.Now()
 	s = c.run()
@@ -265,7 +269,7 @@ func TestARefusedRestoreLeavesTheRootAsItWas(t *testing.T) {
 	c.run()
 	c.waitFor(20)
 	c.good("k")
-	n.damage("k")
+	n.damage("k", "core")
 	c.crash()
 	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}, "checkpoint_id": "k"})
 	c = n.container()
@@ -357,4 +361,46 @@ func TestAContainerThatEndsBeforeItsStartIsNotReportedAsCreated(t *testing.T) {
 	if out, err := c.call("start", c.id); err == nil || c.status() != "stopped" {
 		t.Errorf("start: %v %s, status %s", err, out, c.status())
 	}
+}
+
+func TestARestoreThatHangsIsEndedAndStartsCold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes the 20 s that a restore may take")
+	}
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	os.WriteFile(work+"/hang.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-restore ] || sleep 1000\n"), 0o755)
+	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",
+		"criu": map[string]any{"config": []string{"tcp-close", "action-script " + work + "/hang.sh"}}})
+	c = n.container()
+	if s := c.run(); s["outcome"] != "cold" || !strings.Contains(s["reason"].(string), "longer than") {
+		t.Fatalf("%v", s)
+	}
+	c.waitFor(20)
+	for _, name := range []string{"sleep", "criu"} {
+		if out, err := exec.Command("pgrep", "-x", name).Output(); err == nil {
+			t.Errorf("%s still runs: %s", name, out)
+		}
+	}
+}
+
+func TestAFileOnAVolumeThatHasGrownCostsNoMoreThanARestart(t *testing.T) {
+	n := newNode(t)
+	c := n.container("0", "/data/state")
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	os.WriteFile(c.data+"/state", make([]byte, 5000), 0o644)
+	c = n.container("0", "/data/state")
+	began := time.Now()
+	s := c.run()
+	if s["outcome"] != "cold" || !strings.Contains(s["reason"].(string), "bad size") {
+		t.Fatalf("%v", s)
+	}
+	t.Logf("cold after %v: %v", time.Since(began), s["reason"])
 }

@@ -18,6 +18,11 @@ func main() {
 		}
 		defer func() { fmt.Println(memory[0]) }()
 	}
+	if len(os.Args) > 2 { // a file that stays open for reading and writing
+		state, _ := os.OpenFile(os.Args[2], os.O_RDWR|os.O_CREATE, 0o644)
+		state.WriteString("state")
+		defer state.Close()
+	}
 	os.WriteFile("/var/changed", []byte("by the container"), 0o640)
 	os.Remove("/etc/unwanted")
 	ticks, err := os.OpenFile("/data/ticks", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
