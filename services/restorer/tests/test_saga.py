@@ -422,6 +422,29 @@ async def test_a_checkpoint_that_is_found_damaged_while_it_is_staged_is_followed
 
 
 @pytest.mark.looptime
+async def test_a_shadow_that_runs_without_its_engines_word_is_undone_and_tried_again_from_the_same_checkpoint() -> None:
+    """Its node's agent did not know the pod in time: it was started as if nobody protected it."""
+    world, plain = World("shadow"), MemoryCluster.create_shadow
+    made: list[str] = []
+
+    async def create_shadow(*arguments: str) -> str:
+        made.append(arguments[1])
+        if len(made) > 1:
+            return await plain(world.cluster, *arguments)  # type: ignore[arg-type]
+        name = shadow_name(WORKLOAD, arguments[1])
+        world.cluster.add(PodView("u2", name, False, "counter:1", "c-unknown", "", ""), "n2", owned=False)
+        world.cluster.pods[name].unprotected = True
+        return "u2"
+
+    world.cluster.create_shadow = create_shadow  # type: ignore[method-assign, assignment]
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts()
+        ended = await runner.run(world.saga())
+    assert (ended.step, ended.checkpoint_id, ended.attempt.number) == ("complete", "ck3", 2)
+
+
+@pytest.mark.looptime
 async def test_an_owner_that_is_deleted_after_the_release_takes_the_restored_pod_along() -> None:
     world = World("shadow")
     world.cluster.owner_is_there = False

@@ -358,6 +358,13 @@ def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
     return Stop("RestoreFailed", message, _describe(saga, pod), _lost(saga), poisoned=True)
 
 
+def not_decided(saga: Saga, pod: str) -> Stop:
+    """Something runs there that no engine has restored: its node's agent did not know the pod in time, or is away."""
+    message = f"pod {pod} runs on {saga.standby}, and no engine has told that it restored it"
+    return Stop("NotDecided", message, f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`", _lost(saga),
+                again=True)  # fmt: skip
+
+
 def _lost(saga: Saga) -> Outcome:
     return "step-aside" if saga.untouched else "cold"
 

@@ -88,6 +88,10 @@ class Cluster(Protocol):
         """Hand the shadow to this ReplicaSet, which gives up the old pod for it; False if there is no such ReplicaSet."""
         ...
 
+    async def step_back(self, target: Target, namespace: str, name: str) -> None:
+        """Of the old pod: its Services send nobody there any more, and of two pods its ReplicaSet removes it."""
+        ...
+
     async def end(self, target: Target, namespace: str) -> None:
         """The old pod, whose place is taken: at once, because what is frozen does not end by itself."""
         ...

@@ -19,6 +19,7 @@ from reprise.runtime.probe import check
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
+CHEAP = "-100"
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
 MOST_PLACEMENTS = 10_000
@@ -260,30 +261,35 @@ class KubernetesCluster:
         return any(o.controller for o in shadow.metadata.owner_references or [])
 
     async def adopt(self, target: Target, workload: Workload, name: str, owner: str) -> bool:
-        """The old pod is made the one to delete first: of two the ReplicaSet takes the one that is not Ready, then the cheaper
-        one, then the newer one. Fenced, it is not Ready, but a lost node's pod is shown as Ready for 40 s, and the restored one
-        not before its first probe (kubernetes/pkg/controller/controller_utils.go, ActivePodsWithRanks).
-        """
         replica_set = await self._replica_set(workload.namespace, owner)
         if replica_set is None:
             return False
+        await self.step_back(target, workload.namespace, name)
         try:
-            await self._step_back(target, workload.namespace, name)
             label = {"metadata": {"labels": {HASH_LABEL: (replica_set.spec.template.metadata.labels or {}).get(HASH_LABEL)}}}
             await self._core.patch_namespaced_pod(shadow_name(workload, name), workload.namespace, label, _content_type=STRATEGIC)
         except client.ApiException as error:
-            if error.status != 404:  # one of the two is gone: who looks next sees which
+            if error.status != 404:  # it is gone: who looks next sees that
                 raise RecoveryError(f"{error.reason}", subject=str(workload), retryable=True) from error
         return True
 
-    async def _step_back(self, target: Target, namespace: str, name: str) -> None:
+    async def step_back(self, target: Target, namespace: str, name: str) -> None:
+        """Of two pods a ReplicaSet removes the one that is not Ready, then the cheaper one, then the newer one. Fenced, the old
+        one is not Ready, but a lost node's pod is shown as Ready for 40 s, and the restored one not before its first probe
+        (kubernetes/pkg/controller/controller_utils.go, ActivePodsWithRanks).
+        """
         old = await self._read(namespace, target.pod)
         if old is None or old.metadata.uid != target.pod_uid or old.metadata.deletion_timestamp is not None:
             return
-        if any((c.type, c.status) == ("Ready", "True") for c in old.status.conditions or []):
-            message = f"fenced by failover {name}: the restored pod takes its place"
-            await set_condition(self._api, namespace, target.pod, "Ready", False, "Fenced", message)
-        await self._annotate(namespace, target.pod, {DELETION_COST: "-100"})
+        try:
+            if any((c.type, c.status) == ("Ready", "True") for c in old.status.conditions or []):
+                message = f"fenced by failover {name}: the restored pod takes its place"
+                await set_condition(self._api, namespace, target.pod, "Ready", False, "Fenced", message)
+            if (old.metadata.annotations or {}).get(DELETION_COST) != CHEAP:
+                await self._annotate(namespace, target.pod, {DELETION_COST: CHEAP})
+        except client.ApiException as error:
+            if error.status != 404:
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
 
     async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}

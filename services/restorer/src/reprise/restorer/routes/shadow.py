@@ -13,9 +13,8 @@ from reprise.archive.images import image_reference
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import Target
-from reprise.contracts.records import StartRecord
 from reprise.restorer import decide
-from reprise.restorer.model import Saga, Standby, Stop
+from reprise.restorer.model import Life, Saga, Standby, Stop
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
@@ -23,6 +22,8 @@ from reprise.runtime.kv import container_key
 from reprise.runtime.telemetry import log
 
 RELEASE_AGAIN_S = 2.0
+UNTOLD_LOOKS = 3
+"""So often may an instance be seen running of which no engine has told how it was started."""
 
 
 class Shadow:
@@ -44,6 +45,7 @@ class Shadow:
         done = await self._room.last.take(saga, lambda: self._room.look(saga))
         if isinstance(done, Stop):
             raise Abandon(done)
+        await self._ask_standby(saga)  # while it is fenced
         return saga.at("fence", fence_revision=done.fence_revision)
 
     async def fence(self, saga: Saga) -> Saga:
@@ -62,6 +64,13 @@ class Shadow:
             saga.workload, saga.target.container, plan.checkpoint_id)))  # fmt: skip
         if (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
             return placed  # it was published before it was staged
+        await self._ask_standby(saga)
+        await self._until_staged(saga)
+        return placed
+
+    async def _ask_standby(self, saga: Saga) -> None:
+        """To have the checkpoint lie ready, though nothing is decided yet."""
+        room, plan = self._room, saga.plan
         reference, digest = await room.checkpoints.publish(saga.workload, saga.target.container, plan.checkpoint_id)
         await self._name_standby(saga)
         source = saga.target.model_copy(update={"pod_uid": plan.source_uid or saga.target.pod_uid})
@@ -70,8 +79,6 @@ class Shadow:
             reference=reference, digest=digest, role="standby", prestage="image", asked_by=saga.name,
         )  # fmt: skip
         await room.bus.publish(built, dedup_id=f"built-{saga.name}-{plan.checkpoint_id}")
-        await self._until_staged(saga)
-        return placed
 
     async def _until_staged(self, saga: Saga) -> None:
         room, loop = self._room, asyncio.get_running_loop()
@@ -124,15 +131,16 @@ class Shadow:
         # What was moved stands still meanwhile, and can run on where it was: nobody waits for it longer than for its hold.
         hold_s = decide.hold_s(saga.plan.size)
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
-        end, look_at = loop.time() + patience_s, loop.time() + LOOK_S
+        end, look_at, ran = loop.time() + patience_s, loop.time() + LOOK_S, 0
         while (start := room.starts.of(made.pod_uid, made.container)) is None:
             if loop.time() > look_at:
                 await self._look(saga)
-                await self._ask(saga, made)
-                look_at = loop.time() + LOOK_S
-            if loop.time() > end:
-                life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
-                raise Abandon(decide.not_started(saga, made.pod, life, patience_s))
+                life = await self._seen(saga, made)
+                ran, look_at = ran + life.runs, loop.time() + LOOK_S
+                if ran > UNTOLD_LOOKS:
+                    raise Abandon(decide.not_decided(saga, made.pod))
+                if loop.time() > end:
+                    raise Abandon(decide.not_started(saga, made.pod, life, patience_s))
             await asyncio.sleep(POLL_S)
         if stop := decide.not_restored(saga, start):
             raise Abandon(stop)
@@ -145,13 +153,17 @@ class Shadow:
         if await self._room.cluster.adopted(saga.workload, saga.name) is None:
             raise Abandon(Stop("ShadowGone", "somebody removed the restored pod", "nothing", "step-aside"))
 
-    async def _ask(self, saga: Saga, made: Target) -> StartRecord | None:
-        """The watch may be silent."""
+    async def _seen(self, saga: Saga, made: Target) -> Life:
+        """What the API server shows of it. The watch may be silent: the start of the container there is asked for."""
         pod = await self._room.cluster.pod(saga.workload.namespace, made.pod, made.container)
-        return await self._room.starts.ask(pod.container_id) if pod else None
+        if pod:
+            await self._room.starts.ask(pod.container_id)
+        return await self._room.cluster.life(saga.workload.namespace, made.pod, made, ())
 
     async def release(self, saga: Saga) -> Saga:
+        """Its agent lets it run. Clients are not sent to the old one any more, which stands still."""
         await self._room.tell.released(saga, _made(saga))
+        await self._room.cluster.step_back(saga.target, saga.workload.namespace, saga.name)
         return saga.at("verify")
 
     async def verify(self, saga: Saga) -> Saga:
