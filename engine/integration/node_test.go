@@ -321,7 +321,7 @@ func (c *container) last() tick {
 // waitFor waits until the counter has come to n.
 func (c *container) waitFor(n int64) {
 	c.t.Helper()
-	for range 1000 {
+	for range 5000 {
 		if c.last().n >= n {
 			return
 		}

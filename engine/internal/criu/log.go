@@ -7,8 +7,6 @@ import (
 	"strings"
 )
 
-var stamp = regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
-
 // Lines that report another error, or that CRIU prints for what it can do without.
 var secondary = []string{
 	"Restoring FAILED", "Dumping FAILED", "killed by signal", "exited with", "exited, status", "Unable to get",
@@ -24,12 +22,11 @@ func Cause(path string) string {
 		return ""
 	}
 	defer file.Close()
-	first := ""
+	first, stamp := "", regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
 	lines := bufio.NewScanner(file)
 	lines.Buffer(make([]byte, 64<<10), 1<<20)
 	for lines.Scan() {
-		line := stamp.ReplaceAllString(lines.Text(), "")
-		line = stamp.ReplaceAllString(strings.TrimSpace(line), "")
+		line := strings.TrimSpace(stamp.ReplaceAllString(lines.Text(), ""))
 		// "Error (criu/files-reg.c:1234): File data/wal has bad size ..."
 		if !strings.HasPrefix(line, "Error") {
 			continue

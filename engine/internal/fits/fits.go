@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 
 	"reprise.dev/engine/internal/bundle"
 )
@@ -71,7 +72,10 @@ func environment(old, now []string, values bool) string {
 	return ""
 }
 
-var ofService = regexp.MustCompile(`^(.+?)_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+// Compiled when it is needed: most calls of the engine compare nothing.
+var ofService = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(.+?)_(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
+})
 
 // ownVariables leaves out HOSTNAME and what Kubernetes makes of Services. DB_PORT is such a variable only
 // beside DB_SERVICE_HOST and DB_SERVICE_PORT: users have ports of their own.
@@ -86,7 +90,7 @@ func ownVariables(env []string) map[string]string {
 		if name == "HOSTNAME" {
 			continue
 		}
-		if m := ofService.FindStringSubmatch(name); m != nil {
+		if m := ofService().FindStringSubmatch(name); m != nil {
 			_, host := all[m[1]+"_SERVICE_HOST"]
 			_, port := all[m[1]+"_SERVICE_PORT"]
 			if host && port {

@@ -38,8 +38,6 @@ func State(store nodefiles.Store, call cli.Call) int {
 	return 0
 }
 
-var status = regexp.MustCompile(`"status":\s*"(running|paused)"`)
-
 // Created changes the status of a process that lives. Everything else stays as it was, byte for byte.
 func Created(state []byte, alive bool) []byte {
 	var parsed struct {
@@ -48,7 +46,7 @@ func Created(state []byte, alive bool) []byte {
 	if !alive || json.Unmarshal(state, &parsed) != nil || (parsed.Status != "running" && parsed.Status != "paused") {
 		return state
 	}
-	at := status.FindSubmatchIndex(state)
+	at := regexp.MustCompile(`"status":\s*"(running|paused)"`).FindSubmatchIndex(state)
 	if at == nil {
 		return state
 	}
