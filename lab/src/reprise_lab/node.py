@@ -78,6 +78,7 @@ class Node:
         stop(f"{self.name}/init", signal.SIGKILL)
         for component in COMPONENTS:
             stop(f"{self.name}/{component}", signal.SIGKILL)
+        kill_stragglers(self.name)
         remove_cgroups(self.name)  # a kernel that starts anew has none; the kubelet would look for their containers
 
     def _thawed(self) -> bool:
@@ -180,9 +181,9 @@ class Node:
 
 def remove_cgroups(name: str = "") -> None:
     """The lab's, or a node's. Bottom up; a cgroup whose last process was just killed may need a moment."""
+    end = time.monotonic() + 5
     for controller in CONTROLLERS:
         top = CGROUP / controller / NETNS / name
-        end = time.monotonic() + 5
         while top.exists() and time.monotonic() < end:
             for folder in (*sorted((p for p in top.rglob("*/")), key=lambda p: -len(p.parts)), top):
                 with suppress(OSError):
@@ -191,11 +192,9 @@ def remove_cgroups(name: str = "") -> None:
                 time.sleep(0.05)
 
 
-def kill_stragglers() -> None:
-    """Whatever still runs in our cgroups is ours: an interrupted boot can leave a process with no pid file."""
-    for folder in (CGROUP / "pids" / NETNS).rglob("cgroup.procs"):
-        for line in folder.read_text().split():
-            try:
-                os.kill(int(line), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+def kill_stragglers(name: str = "") -> None:
+    """Whatever still runs in the lab's cgroups, or a node's, is ours: an interrupted boot leaves processes without a pid file."""
+    for folder in (CGROUP / "pids" / NETNS / name).rglob("cgroup.procs"):
+        with suppress(OSError):  # removed meanwhile
+            for line in folder.read_text().split():
+                kill(int(line), signal.SIGKILL)
