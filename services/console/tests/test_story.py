@@ -54,12 +54,19 @@ def test_it_tells_how_long_criu_took_where_that_is_known() -> None:
 
 def test_in_place_it_says_why_it_stayed() -> None:
     told = tell(
-        row(cause="crash", standby="n1", path="in-place", fenced_at=None, fenced_how=None, why="it restarts"), BEFORE, at(60)
+        row(
+            cause="crash",
+            standby="n1",
+            path="in-place",
+            fenced_at=None,
+            fenced_how=None,
+            why="its node is healthy: it restarts there",
+        ),
+        BEFORE,
+        at(60),
     )
     assert told.headline == "counter crashed on n1; restored there with its memory after 6.0 s"
-    assert dict(told.facts)["Why this node"].startswith(
-        "The node itself is healthy, so it stays there. It restarts. Started in the same pod"
-    )
+    assert dict(told.facts)["Why this node"].startswith("Its node is healthy: it restarts there. Started in the same pod")
     assert [step.name for step in told.steps] == ["notice", "plan", "restore", "complete"]
 
 

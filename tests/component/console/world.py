@@ -268,7 +268,7 @@ class World:
             return
         moves = cause == "node-loss"
         to = it.standby if moves else it.node
-        why = f"{to} holds its checkpoints ready" if moves else "the kubelet's own restart restores it from its newest checkpoint"
+        why = f"{to} holds its checkpoints ready" if moves else "its node is healthy: the kubelet's own restart is the restore"
         path = "shadow" if moves else "in-place"
         restore_s = 0.5 + it.size / 9e8
         moments = {

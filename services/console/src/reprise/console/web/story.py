@@ -143,7 +143,8 @@ def _why_checkpoint(row: dict[str, Any], chosen: dict[str, Any] | None, attempts
 
 
 def _why_node(row: dict[str, Any]) -> str:
-    stayed = "The node itself is healthy, so it stays there. " if row["standby"] == row["node"] else ""
+    told_already = row["path"] == "in-place"
+    stayed = "" if told_already or row["standby"] != row["node"] else "The node itself is healthy, so it stays there. "
     return f"{stayed}{_sentence(row['why'], names=True)} Started {PATH.get(row['path'] or '', row['path'])}."
 
 
