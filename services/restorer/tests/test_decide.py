@@ -10,22 +10,11 @@ from hypothesis import strategies as st
 from reprise.contracts.events import Cause
 from reprise.contracts.model import Target, Workload, checkpoint_id
 from reprise.contracts.records import HoldRecord, StartRecord
-from reprise.restorer.decide import (
-    MOVE_ATTEMPTS,
-    after,
-    came_back_cold,
-    going_back,
-    later,
-    not_held,
-    not_restored,
-    ours,
-    plan,
-    prestage,
-    rejecting,
-    usable,
-)
+from reprise.restorer.choosing import going_back, ours, rejecting, usable
+from reprise.restorer.decide import MOVE_ATTEMPTS, after, later, plan, prestage
 from reprise.restorer.model import Attempt, Good, Need, NodeView, Plan, PodView, Recovery, Saga, Snapshot, Stop
 from reprise.restorer.nodes import Choice, choose_node, limitation, missing_features
+from reprise.restorer.outcomes import came_back_cold, not_held, not_restored
 
 Outcome = Literal["refused", "blank", "cold"]
 AT = datetime(2026, 1, 1, tzinfo=UTC)

@@ -7,7 +7,8 @@ from kubernetes.aio import client
 from reprise.contracts.model import Target
 from reprise.restorer.adapters.cluster import shadow_of
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
-from reprise.restorer.decide import fitting, plan, unlike
+from reprise.restorer.choosing import fitting, unlike
+from reprise.restorer.decide import plan
 from reprise.restorer.model import Good, Need, NodeView, Plan, PodView, Snapshot, Stop
 from reprise.restorer.placement import (
     Neighbours,

@@ -10,36 +10,32 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from reprise.contracts.annotations import Prestaging
-from reprise.contracts.events import Outcome, Prestage
+from reprise.contracts.events import Prestage
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.model import after as earliest_after
-from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.contracts.records import Fence
 from reprise.restorer.model import (
     Again,
     Attempt,
     Good,
-    Life,
-    Need,
     Plan,
     PodNames,
     PodView,
-    Recovery,
     Saga,
     Snapshot,
     Stop,
 )
 from reprise.restorer.nodes import choose_node
-from reprise.restorer.placement import forgotten, same_image, tied
+from reprise.restorer.outcomes import LOG_REMEDY
+from reprise.restorer.placement import forgotten, tied
 
 NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
 STEPS_BACK = 2
 MOVE_ATTEMPTS = 4
 DELAYS = 30
 """Attempts that a lost node's workload gets while no node can take it; the arbiter repeats its judgement with back-off."""
-REMEMBERED = 20
 LEFT_OVER_S = 3600.0
 """What nobody names any more is left alone for so long."""
-LOG_REMEDY = "see the workload's events, and CRIU's log in the container's bundle on the node"
 
 
 def plan(now: Snapshot) -> Plan | Stop:
@@ -172,71 +168,6 @@ def _gone() -> Stop:
     return Stop("PodGone", "the pod no longer exists", "nothing: its owner has replaced or removed it", "step-aside")
 
 
-def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
-    """Without what was given up, and what was taken of an instance that was."""
-    return tuple(g for g in good if g.checkpoint_id not in recovery.rejected and (g.container_id or "-") not in recovery.dead)
-
-
-def ours(good: tuple[Good, ...], pod: PodView | None) -> tuple[Good, ...]:
-    """The pod's own first, then those of the pod that it was restored from. Of the others, which another replica may still live
-    by, none if there are to be several.
-    """
-    if pod is None:
-        return good
-    ranks = {pod.uid: 0, pod.restored_from: 1} if pod.restored_from else {pod.uid: 0}
-    alone = (pod.wanted or 1) <= 1
-    found = [each for each in good if each.pod_uid in ranks or not each.pod_uid or alone]
-    return tuple(sorted(found, key=lambda each: ranks.get(each.pod_uid, len(ranks))))
-
-
-def fitting(good: tuple[Good, ...], pod: PodView | None, others: frozenset[str] = frozenset()) -> tuple[tuple[Good, ...], str]:
-    """Those that this pod can be restored from: a rollout may have changed what it runs and mounts since. And why the newest
-    of the others is none of them. others: names of images that are certainly not the pod's.
-    """
-    why = [(g, unlike(g.need, pod, others)) for g in good]
-    unfit = next((f"{g.checkpoint_id} {text}" for g, text in why if text), "")
-    return tuple(g for g, text in why if not text), unfit
-
-
-def unlike(need: Need, pod: PodView | None, others: frozenset[str] = frozenset()) -> str:
-    """What of the checkpoint the pod does not have; empty if it has all, as far as is known: the engine compares again.
-
-    The runtime tells some name of the base image, which may be another than the pod's template has: names that differ prove
-    nothing, unless a node has both and they are two images.
-    """
-    if pod is None:
-        return ""
-    if need.base_image in others and not same_image(need.base_image, pod.image):
-        return f"is of the image {need.base_image}, the pod is to run {pod.image}"
-    if pod.asks.mounts and (lacking := sorted(set(need.mounts) - set(pod.asks.mounts))):
-        return f"has mounts at {', '.join(lacking)}, the pod has them only at {', '.join(pod.asks.mounts)}"
-    return ""
-
-
-def rejecting(before: Recovery, checkpoints: Iterable[str]) -> Recovery:
-    """With what a node does not restore any more."""
-    return Recovery(rejected=_last(before.rejected, *checkpoints), dead=before.dead)
-
-
-def going_back(before: Recovery, good: tuple[Good, ...], wanted: str, container_id: str) -> Recovery:
-    """What counts no more once this checkpoint is gone back to: what is newer, and what is still being checkpointed of the
-    process that runs now.
-    """
-    newer = sorted(each.checkpoint_id for each in good if each.checkpoint_id > wanted)
-    kept = [each for each in before.rejected if each != wanted]
-    return Recovery(rejected=tuple(dict.fromkeys((*kept, *newer))), dead=_last(before.dead, container_id))
-
-
-def went_back_to(before: Recovery, wanted: str, checkpoint_id: str) -> Recovery:
-    """The engine restored another one than was chosen: that counts, and the chosen one does not."""
-    kept = [each for each in before.rejected if each != checkpoint_id]
-    return Recovery(rejected=_last(tuple(kept), wanted), dead=before.dead)
-
-
-def _last(before: tuple[str, ...], *new: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*before, *new)))[-REMEMBERED:]
-
-
 @dataclass(frozen=True)
 class Asked:
     """A planned move that is wanted. request: what makes it one and the same; to: empty for any node that can."""
@@ -301,12 +232,6 @@ def fetch_s(size: int) -> float:
     return size / HOLD_BYTES_S
 
 
-def not_held(record: HoldRecord) -> Stop:
-    """Why the last checkpoint left nothing standing still."""
-    lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
-    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
-
-
 def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
     """Whether the pod's fence, as it is at this revision, is this failover's to take (compare-and-set) or is its already.
 
@@ -321,73 +246,6 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
     if saga.planned:
         return Stop("HoldEnded", "its node let it run on before the move had fenced it", "ask again", "step-aside", again=True)
     return Stop("NodeReturned", "the node came back first and runs on", "nothing", "step-aside")
-
-
-def not_staged(saga: Saga, refused: dict[str, str], waited_s: float) -> Stop:
-    """What becomes of it when the checkpoint does not get onto the node that is to take it."""
-    if why := refused.get(saga.standby):
-        return Stop("StandbyRefused", f"{saga.standby} {why}", "nothing: another node is looked for", _lost(saga), again=True)
-    message = f"{saga.standby} did not have {saga.checkpoint_id} ready within {waited_s:.0f} s"
-    remedy = f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`"
-    return Stop("NotStaged", message, remedy, _lost(saga), later=True)
-
-
-def damaged(saga: Saga) -> Stop:
-    """Found while it was staged: the one before it may be whole."""
-    return Stop(
-        "Damaged", f"{saga.checkpoint_id} is damaged in the store", "see the workload's events", _lost(saga), poisoned=True
-    )
-
-
-def not_restored(saga: Saga, start: StartRecord) -> Stop | None:
-    """Whether what the engine did is not what this attempt is for."""
-    if start.outcome == "restored" and start.checkpoint_id in (saga.checkpoint_id, ""):
-        return None
-    if start.outcome == "restored":
-        message = f"{saga.standby} restored {start.checkpoint_id} instead of {saga.checkpoint_id}"
-    else:
-        message = (
-            f"{saga.checkpoint_id} did not come back on {saga.standby}: {start.outcome}: {start.reason or 'it did not say why'}"
-        )
-    return Stop("RestoreFailed", message, LOG_REMEDY, _lost(saga), poisoned=True)
-
-
-def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
-    """Of a shadow: no start of it was told of in time."""
-    message = f"pod {pod} was not restored on {saga.standby} within {waited_s:.0f} s: {life.detail}"
-    return Stop("RestoreFailed", message, _describe(saga, pod), _lost(saga), poisoned=True)
-
-
-def not_decided(saga: Saga, pod: str) -> Stop:
-    """Something runs there that no engine has restored: its node's agent did not know the pod in time, or is away."""
-    message = f"pod {pod} runs on {saga.standby}, and no engine has told that it restored it"
-    return Stop("NotDecided", message, f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`", _lost(saga),
-                again=True)  # fmt: skip
-
-
-def _lost(saga: Saga) -> Outcome:
-    return "step-aside" if saga.untouched else "cold"
-
-
-def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
-    """In place: the engine found nothing that it could restore."""
-    reason = "NoCheckpoint" if start.outcome == "blank" else "RestoreFailed"
-    return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", LOG_REMEDY)
-
-
-def not_served(saga: Saga, life: Life, start: StartRecord | None, waited_s: float) -> Stop:
-    """In place: nothing is undone, its own kubelet goes on."""
-    pod = saga.target.pod
-    if start is None or start.outcome == "refused":
-        told = f"the engine refused it: {start.reason}" if start else life.detail
-        return Stop("NotRestarted", f"pod {pod} was not started again within {waited_s:.0f} s: {told}", _describe(saga, pod),
-                    "hand-over")  # fmt: skip
-    return Stop("NotServing", f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}; it runs from its checkpoint",
-                _describe(saga, pod), "hand-over")  # fmt: skip
-
-
-def _describe(saga: Saga, pod: str) -> str:
-    return f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's bundle on the node"
 
 
 def later(at: datetime, newest: str) -> datetime:

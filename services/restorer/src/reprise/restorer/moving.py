@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import FailoverHolding
 from reprise.contracts.records import HoldRecord
-from reprise.restorer import decide
+from reprise.restorer import decide, outcomes
 from reprise.restorer.model import Saga, Stop
 from reprise.restorer.ports import Checkpoints
 from reprise.runtime.bus import Bus
@@ -40,7 +40,7 @@ class LastCheckpoint:
                 look_at = loop.time() + LOOK_S
             entry = await self.records.get(name)
             if entry is None or entry.value.state == "failed":
-                return decide.not_held(entry.value) if entry else _forgotten()
+                return outcomes.not_held(entry.value) if entry else _forgotten()
             if entry.value.state == "held" and await self._stored(saga):
                 return entry.value
             if loop.time() - began > ANSWER_S + decide.hold_s(saga.plan.size):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from reprise.contracts.model import checkpoint_id, now
-from reprise.restorer import decide
+from reprise.restorer import choosing, decide
 from reprise.restorer.model import Good, PodView, Saga, Snapshot, Standby, Stop
 from reprise.restorer.room import Abandon, Room
 from reprise.runtime.telemetry import link, log
@@ -28,14 +28,14 @@ class Planning:
         """Everything that its plan looks at, as it is now. Changes nothing. A crash needs no store: that may be away."""
         room, target = self._room, saga.target
         pod = await room.cluster.pod(saga.workload.namespace, target.pod, target.container)
-        before = decide.rejecting(await room.recovery(saga), saga.rejected)
+        before = choosing.rejecting(await room.recovery(saga), saga.rejected)
         seen = Snapshot(cause=saga.cause, target=target, pod=pod, recovery=before, fenced_by=await room.fences.others(saga))
         if saga.cause in ("crash", "hang"):
             return Looked(seen)
         stored = await room.checkpoints.good(saga.workload, target.container)
         # What somebody chose may be what was given up before: that is for them to know.
-        usable = stored if saga.wanted else decide.ours(decide.usable(stored, before), pod)
-        good, unfit = decide.fitting(usable, pod, await self._others(pod, target.node))
+        usable = stored if saga.wanted else choosing.ours(choosing.usable(stored, before), pod)
+        good, unfit = choosing.fitting(usable, pod, await self._others(pod, target.node))
         standby = await room.standby(saga) if saga.moves else Standby()
         found = replace(
             seen, good=good, unfit=unfit, nodes=await room.cluster.nodes() if saga.moves else (), standby=standby.node,
@@ -48,7 +48,7 @@ class Planning:
         if saga.cause in ("move", "restore"):
             saga = await self._retargeted(saga)
         if saga.rejected:
-            await self._room.note(saga.workload, saga.target.container, lambda before: decide.rejecting(before, saga.rejected))
+            await self._room.note(saga.workload, saga.target.container, lambda before: choosing.rejecting(before, saga.rejected))
         looked = await self.snapshot(saga)
         plan = decide.plan(looked.snapshot)
         if isinstance(plan, Stop):

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Workload
-from reprise.restorer import decide
+from reprise.restorer import choosing, decide
 from reprise.restorer.counting import STEP_SECONDS, attributes, count
 from reprise.restorer.model import Route as RouteName
 from reprise.restorer.model import Saga, Stop
@@ -58,7 +58,7 @@ class SagaRunner:
 
     async def reject(self, workload: Workload, container: str, checkpoints: tuple[str, ...]) -> None:
         """They are not restored any more, whatever the failover."""
-        await self._room.note(workload, container, lambda before: decide.rejecting(before, checkpoints))
+        await self._room.note(workload, container, lambda before: choosing.rejecting(before, checkpoints))
 
     async def _resume(self, name: str, declared: Saga) -> tuple[Saga, int]:
         entry = await self.sagas.get(name)

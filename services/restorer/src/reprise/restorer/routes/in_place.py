@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.records import StartRecord
-from reprise.restorer import decide
+from reprise.restorer import choosing, decide, outcomes
 from reprise.restorer.model import Life, Saga, Wanted
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
@@ -27,7 +27,7 @@ class InPlace:
         """Until a container that came after the one that is gone serves from its checkpoint, or has none."""
         room, target = self._room, saga.target
         loop = asyncio.get_running_loop()
-        end, look_at = loop.time() + room.timeouts.verify_s, loop.time()
+        end, look_at = loop.time() + room.timeouts.verify_s, loop.time() + LOOK_S  # it was planned just now
         while True:
             if loop.time() >= look_at:
                 await room.look(saga)
@@ -35,14 +35,14 @@ class InPlace:
                 await self._ask(saga)
             start = self._start(saga)
             if start and start.outcome in ("blank", "cold"):
-                raise Abandon(decide.came_back_cold(saga, start))
+                raise Abandon(outcomes.came_back_cold(saga, start))
             life = Life(False, False, "no start of it was told of")
             if start and start.outcome == "restored":
                 life = await room.cluster.life(saga.workload.namespace, target.pod, target, (target.container_id,))
                 if life.healthy:
                     return await self._served(saga, start.checkpoint_id)
             if loop.time() > end:
-                raise Abandon(decide.not_served(saga, life, start, room.timeouts.verify_s))
+                raise Abandon(outcomes.not_served(saga, life, start, room.timeouts.verify_s))
             await asyncio.sleep(LIFE_S if start else POLL_S)
 
     def _start(self, saga: Saga) -> StartRecord | None:
@@ -96,7 +96,7 @@ class Rollback(InPlace):
                 await room.look(saga)
                 look_at = loop.time() + LOOK_S
             if loop.time() > end:
-                raise Abandon(decide.not_staged(saga, {}, patience_s))
+                raise Abandon(outcomes.not_staged(saga, {}, patience_s))
             await asyncio.sleep(POLL_S)
 
     async def _want(self, saga: Saga) -> None:
@@ -116,7 +116,7 @@ class Rollback(InPlace):
         await room.look(saga)
         good = await room.checkpoints.good(saga.workload, target.container)
         await room.note(
-            saga.workload, target.container, lambda before: decide.going_back(before, good, saga.wanted, target.container_id)
+            saga.workload, target.container, lambda before: choosing.going_back(before, good, saga.wanted, target.container_id)
         )
         await room.tell.started(saga)
         return saga.at("verify")
@@ -124,7 +124,7 @@ class Rollback(InPlace):
     async def _served(self, saga: Saga, checkpoint_id: str) -> Saga:
         if checkpoint_id and checkpoint_id != saga.wanted:
             await self._room.note(
-                saga.workload, saga.target.container, lambda before: decide.went_back_to(before, saga.wanted, checkpoint_id)
+                saga.workload, saga.target.container, lambda before: choosing.went_back_to(before, saga.wanted, checkpoint_id)
             )
         await self._forget(saga)
         return await super()._served(saga, checkpoint_id)

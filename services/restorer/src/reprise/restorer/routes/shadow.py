@@ -13,7 +13,7 @@ from reprise.archive.images import image_reference
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import Target
-from reprise.restorer import decide
+from reprise.restorer import decide, outcomes
 from reprise.restorer.model import Life, Saga, Standby, Stop
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
@@ -89,11 +89,11 @@ class Shadow:
             if standby.holds(saga.standby, saga.checkpoint_id):
                 return
             if loop.time() > end or saga.standby in standby.refused:
-                raise Abandon(decide.not_staged(saga, standby.refused, patience_s))
+                raise Abandon(outcomes.not_staged(saga, standby.refused, patience_s))
             if loop.time() > look_at:
                 await room.look(saga)
                 if saga.checkpoint_id in (await room.recovery(saga)).rejected:
-                    raise Abandon(decide.damaged(saga))
+                    raise Abandon(outcomes.damaged(saga))
                 look_at = loop.time() + LOOK_S
             await asyncio.sleep(POLL_S)
 
@@ -138,11 +138,11 @@ class Shadow:
                 life = await self._seen(saga, made)
                 ran, look_at = ran + life.runs, loop.time() + LOOK_S
                 if ran > UNTOLD_LOOKS:
-                    raise Abandon(decide.not_decided(saga, made.pod))
+                    raise Abandon(outcomes.not_decided(saga, made.pod))
                 if loop.time() > end:
-                    raise Abandon(decide.not_started(saga, made.pod, life, patience_s))
+                    raise Abandon(outcomes.not_started(saga, made.pod, life, patience_s))
             await asyncio.sleep(POLL_S)
-        if stop := decide.not_restored(saga, start):
+        if stop := outcomes.not_restored(saga, start):
             raise Abandon(stop)
         await self._look(saga)
         known = made.model_copy(update={"container_id": start.container_id})

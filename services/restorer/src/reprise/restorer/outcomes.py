@@ -1,0 +1,80 @@
+"""Why an attempt does not go on, pure: what happened, what to do about it, and whether another attempt is worth it."""
+
+from reprise.contracts.events import Outcome
+from reprise.contracts.records import HoldRecord, StartRecord
+from reprise.restorer.model import Life, Saga, Stop
+
+LOG_REMEDY = "see the workload's events, and CRIU's log in the container's bundle on the node"
+
+
+def not_held(record: HoldRecord) -> Stop:
+    """Why the last checkpoint left nothing standing still."""
+    lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
+    return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
+
+
+def not_staged(saga: Saga, refused: dict[str, str], waited_s: float) -> Stop:
+    """What becomes of it when the checkpoint does not get onto the node that is to take it."""
+    if why := refused.get(saga.standby):
+        return Stop("StandbyRefused", f"{saga.standby} {why}", "nothing: another node is looked for", _lost(saga), again=True)
+    message = f"{saga.standby} did not have {saga.checkpoint_id} ready within {waited_s:.0f} s"
+    remedy = f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`"
+    return Stop("NotStaged", message, remedy, _lost(saga), later=True)
+
+
+def damaged(saga: Saga) -> Stop:
+    """Found while it was staged: the one before it may be whole."""
+    return Stop(
+        "Damaged", f"{saga.checkpoint_id} is damaged in the store", "see the workload's events", _lost(saga), poisoned=True
+    )
+
+
+def not_restored(saga: Saga, start: StartRecord) -> Stop | None:
+    """Whether what the engine did is not what this attempt is for."""
+    if start.outcome == "restored" and start.checkpoint_id in (saga.checkpoint_id, ""):
+        return None
+    if start.outcome == "restored":
+        message = f"{saga.standby} restored {start.checkpoint_id} instead of {saga.checkpoint_id}"
+    else:
+        message = (
+            f"{saga.checkpoint_id} did not come back on {saga.standby}: {start.outcome}: {start.reason or 'it did not say why'}"
+        )
+    return Stop("RestoreFailed", message, LOG_REMEDY, _lost(saga), poisoned=True)
+
+
+def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
+    """Of a shadow: no start of it was told of in time."""
+    message = f"pod {pod} was not restored on {saga.standby} within {waited_s:.0f} s: {life.detail}"
+    return Stop("RestoreFailed", message, _describe(saga, pod), _lost(saga), poisoned=True)
+
+
+def not_decided(saga: Saga, pod: str) -> Stop:
+    """Something runs there that no engine has restored: its node's agent did not know the pod in time, or is away."""
+    message = f"pod {pod} runs on {saga.standby}, and no engine has told that it restored it"
+    return Stop("NotDecided", message, f"see ours on {saga.standby}: `kubectl -n reprise-system get pods -o wide`", _lost(saga),
+                again=True)  # fmt: skip
+
+
+def _lost(saga: Saga) -> Outcome:
+    return "step-aside" if saga.untouched else "cold"
+
+
+def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
+    """In place: the engine found nothing that it could restore."""
+    reason = "NoCheckpoint" if start.outcome == "blank" else "RestoreFailed"
+    return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", LOG_REMEDY)
+
+
+def not_served(saga: Saga, life: Life, start: StartRecord | None, waited_s: float) -> Stop:
+    """In place: nothing is undone, its own kubelet goes on."""
+    pod = saga.target.pod
+    if start is None or start.outcome == "refused":
+        told = f"the engine refused it: {start.reason}" if start else life.detail
+        return Stop("NotRestarted", f"pod {pod} was not started again within {waited_s:.0f} s: {told}", _describe(saga, pod),
+                    "hand-over")  # fmt: skip
+    return Stop("NotServing", f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}; it runs from its checkpoint",
+                _describe(saga, pod), "hand-over")  # fmt: skip
+
+
+def _describe(saga: Saga, pod: str) -> str:
+    return f"`kubectl -n {saga.workload.namespace} describe pod {pod}`; CRIU's log is in the container's bundle on the node"
