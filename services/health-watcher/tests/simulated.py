@@ -1,16 +1,17 @@
-"""The simulation that explores I1 and I6: the real agent, arbiter and saga on clocks of different rate, with links that fail
-and messages that are late, doubled and out of order. A counterexample is a timeline.
+"""The simulation that explores I1, I6 and I9: the real agent, arbiter and saga on clocks of different rate, the engine's rules at each
+start, with links that fail and messages that are late, doubled and out of order. A counterexample is a timeline.
 
 One protected pod on n1; the arbiter and the restorer are elsewhere; n2 can take it. NATS is in memory, its compare-and-set the
-real one; the container runtime, the freezer, the checkpointer and Kubernetes are the few lines below. Excluded, because not
-promised: an agent that is down while its node is cut off (docs/adr/0008).
+real one; the container runtime, the kernel, the checkpointer and Kubernetes are the few lines below, the engine is engine_rule.py.
+Excluded, because not promised: an agent that is down while its node is cut off (docs/adr/0008).
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -19,39 +20,53 @@ from typing import Any, Literal
 import looptime
 import pytest
 import structlog
+from engine_rule import engine_rule
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
+    CheckpointStaged,
     CheckpointTaken,
     Event,
     FailoverDeclared,
     FailoverHolding,
+    FailoverReleased,
+    ImageBuilt,
 )
-from reprise.contracts.images import live_reference
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher import arbiter, decide, holds, isolation
+from reprise.health_watcher import arbiter, decide, fences, lease, verdicts
 from reprise.health_watcher.adapters.leases import KvLeases
+from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.model import NodeLease
+from reprise.health_watcher.model import Exit, NodeLease
+from reprise.health_watcher.testing import MemoryPods
 from reprise.restorer import decide as restorer_decide
 from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
+from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
-from reprise.restorer.testing import COLD_IMAGE, MemoryCluster, MemoryStore
-from reprise.runtime.cri import RunningContainer
+from reprise.restorer.standby import Standbys
+from reprise.restorer.starts import Starts
+from reprise.restorer.testing import OWNER, MemoryCluster, MemoryStore
+from reprise.runtime.cri import RunningContainer, Status
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
+from reprise.runtime.nodefiles import NodeFiles, StartFile
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
-LIVE = live_reference("default", "u1", "counter")
 HEALED_AT_S, END_S = 45.0, 75.0
+UP_BEFORE_S = 900.0
+INFORMED_S = 2.0
+CREATE_S = 0.15
+"""From the engine's decision until the process runs."""
 FaultKind = Literal[
     "cut", "cut-nats", "cut-api", "nats-down", "api-down", "agent-dead", "agent-restart", "node-off", "restorer-dead", "unhealthy"
 ]
-"""unhealthy: the kubelet ends the old instance, as its livenessProbe would have it, and starts it again."""
+"""unhealthy: the kubelet ends the old instance, as its livenessProbe would have it: by SIGKILL, which on cgroup v2 ends what is
+frozen too. Then it starts it again.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,14 +94,12 @@ class Scenario:
     standby_from_s: float = 0.0
     move_at_s: float | None = None
     """When a planned move is asked for."""
-    arm_at_s: float | None = None
-    """When a pod that is not armed is to be."""
     misses: bool = False
-    """The checkpointer notices the end of the dump too late."""
+    """The last checkpoint does not hold the process."""
     stored_after_s: float = 0.1
     hold_s: float = 20.0
-    serves: bool = True
-    """Whether what is restored elsewhere passes its probe."""
+    restores: bool = True
+    """Whether CRIU restores it elsewhere."""
 
     def active(self, now_s: float) -> set[str]:
         return {f.kind for f in self.faults if f.at_s <= now_s < f.until_s}
@@ -106,32 +119,31 @@ def promised(scenario: Scenario) -> bool:
 class World:
     scenario: Scenario
     folder: Path
+    mutants: tuple[str, ...] = ()
     old_runs: bool = True
     old_frozen: bool = False
+    """Its own cgroup: the engine's, and whoever ends it resumes it."""
     pod_frozen: bool = False
-    """What is frozen is so by its pod: the runtime does not let it run to end it."""
-    freezes_pods: bool = True
-    sealed: bool = False
-    """No process is started in the old instance's pod any more."""
     old_id: str = "c1"
     ever_frozen: bool = False
     timeline: list[str] = field(default_factory=list)
     violation: str = ""
 
     def __post_init__(self) -> None:
-        self.server, self.store = MemoryServer(), MemoryStore((Good("ck1", Need()),))
+        self.server, self.store = MemoryServer(), MemoryStore((Good("ck1", Need(), pod_uid="u1"),))
         n2 = NodeView("n2", ready=True, schedulable=True, architecture="amd64", protected_pods=0)
-        self.cluster = MemoryCluster(self.store, (n2,))
-        image = LIVE if self.scenario.arm_at_s is None else COLD_IMAGE
-        view = PodView("u1", "counter-1", False, image, "c1", "ReplicaSet", "counter-abc", "u1", wanted=1, cold_image=COLD_IMAGE)
-        self.cluster.add(view, "n1")
-        self.cluster.run = self._shadow_starts  # type: ignore[method-assign]
-        self.lease_versions = 0
+        self.cluster = MemoryCluster(self.store, (n2,), self.server)
+        self.cluster.add(PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", OWNER, wanted=1), "n1")
+        self.cluster.run = self._shadow_runs  # type: ignore[method-assign]
+        self.files = NodeFiles(self.folder / "run")
+        self.clock = Clock(self.scenario.node_rate)
+        self.lease_versions, self.boots, self.booted_at_s = 0, 0, -UP_BEFORE_S
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
-        self.armed_from, self.lossy = "", False
-        self.agent: isolation.Isolation | None = None
+        self.created = 0
+        self.has_slot = True
+        self.starting = False
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -146,95 +158,109 @@ class World:
         active = self.active()
         return not (f"{what}-down" in active or (of_node and active & {"cut", f"cut-{what}", "node-off"}))
 
-    def _shadow_starts(self, name: str, came_of: str) -> None:
+    @property
+    def stands(self) -> bool:
+        return self.old_frozen or self.pod_frozen
+
+    @property
+    def boot_id(self) -> str:
+        return f"b{self.boots}"
+
+    def _shadow_runs(self, name: str, came_of: str) -> None:
         self.cluster.pods[name].came_of = came_of
-        if name == "counter-1":
-            self._armed(came_of)
-            return
-        self.cluster.pods[name].view = PodView(**(vars(self.cluster.pods[name].view) | {"container_id": f"{name}-c"}))
         self.note(f"{name} runs on n2, from {came_of}")
         if "move-1" in name and came_of != self.dumped:
             self.violate(f"the old instance ran on after {came_of}: what it did since is lost")
         self.check()
 
-    def _armed(self, came_of: str) -> None:
-        """The pod was given its live image: its kubelet ends the old instance and restores it."""
-        self.note(f"the pod is armed, from {came_of}")
-        self.lossy = Saga.model_validate_json(self.server.buckets["failovers"]["arm-1"].value).lossy
-        if came_of != self.dumped and not self.lossy:
-            self.violate(f"the old instance ran on after {came_of}: what it did since is lost")
-        if "node-off" in self.active():
-            return  # its kubelet does it later
-        self.armed_from, self.dumped = came_of, ""
-        self.old_id, self.old_runs, self.old_frozen = self.old_id + "'", True, False
-        self.pod_frozen = False
-        self.cluster.change("counter-1", container_id=self.old_id)
-        self.check()
-
     def check(self) -> None:
         running = [n for n, p in self.cluster.pods.items() if p.came_of and n != "counter-1"]
-        if self.old_runs and not self.old_frozen:
+        if self.old_runs and not self.stands:
             running.append("counter-1 (the old instance)")
-        if len(running) > 1 and not self.violation:
+        if len(running) > 1:
             self.violate(f"two run at once: {' and '.join(running)}")
 
     def violate(self, what: str) -> None:
-        self.violation = self.violation or what
-        self.note(f"VIOLATION {what}")
+        if not self.violation:
+            self.violation = what
+            self.note(f"VIOLATION {what}")
 
     def moving(self) -> bool:
-        """A planned move, or an arming, that has not ended: its process may stand still."""
-        return self.placing("move-1", "arm-1")
-
-    def placing(self, *names: str) -> bool:
-        """A failover that has not ended: one of these, if any are named."""
+        """A planned move that has not ended: its process may stand still."""
         rows = self.server.buckets.get("failovers", {})
-        return any(not Saga.model_validate_json(rows[name].value).ended for name in names or rows if name in rows)
+        return "move-1" in rows and not Saga.model_validate_json(rows["move-1"].value).ended
 
     def running(self) -> int:
         elsewhere = sum(bool(p.came_of) for n, p in self.cluster.pods.items() if n != "counter-1")
-        return elsewhere + (self.old_runs and not self.old_frozen)
+        return elsewhere + (self.old_runs and not self.stands)
 
-    # The container runtime and the freezer of n1.
+    # The container runtime and the kernel of n1.
+    def _container(self) -> RunningContainer:
+        made = RunningContainer(self.old_id, "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "running", 1)
+        return replace(made, created_at_ns=self.created, attempt=self.created)
+
     async def list_containers(self, state: str | None = None) -> list[RunningContainer]:
-        if not self.old_runs:
-            return []
-        return [RunningContainer(self.old_id, "s", "default", "counter-1", "u1", "counter", LIVE, "", 0, "running", 0)]
+        return [self._container()] if self.old_runs else []
+
+    async def events(self) -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield None
+
+    async def follow(self) -> AsyncIterator[Exit]:
+        await asyncio.Event().wait()
+        yield Exit("", 0)
+
+    async def status(self, container_id: str) -> Status:
+        return Status("exited", 137, "Error", 0, 1, "")
+
+    async def remove_container(self, container_id: str) -> None: ...
+
+    async def stop_container(self, container_id: str, grace_s: int = 0) -> None: ...
+
+    async def record(self, *_: object) -> None: ...
+
+    def tail(self, log_path: str) -> str:
+        return ""
 
     def limitation(self) -> str:
         return ""
 
     def runs(self, container_id: str) -> bool:
-        return self.old_runs and not self.old_frozen
+        return self.old_runs and not self.stands
+
+    def is_frozen(self, container_id: str) -> bool:
+        return self.old_runs and self.stands
 
     def freeze(self, container_id: str) -> bool:
-        if not self.old_frozen:
+        if not self.old_runs or container_id != self.old_id:
+            return False
+        if not self.stands:
             self.note("n1 froze the old instance")
-        self.old_frozen = self.ever_frozen = True
-        self.pod_frozen = self.freezes_pods
+        self.ever_frozen = True
+        if "pod" in self.mutants:
+            self.old_frozen = True
+        else:
+            self.pod_frozen = True
         return True
 
     def thaw(self, container_id: str) -> None:
-        if self.old_frozen:
+        if self.old_runs and self.stands:
             self.note("n1 thawed the old instance")
-        self.old_frozen, self.pod_frozen, self.dumped = False, False, ""
+            self.dumped = ""
+        self.old_frozen = self.pod_frozen = False
         self.check()
 
     def is_gone(self, container_id: str) -> bool:
-        return not self.old_runs
+        return not self.old_runs or container_id != self.old_id
 
     def thaw_pod(self, pod_uid: str) -> None:
-        """Nothing is left in it."""
-
-    def seal(self, pod_uid: str) -> None:
-        self.sealed = True
+        self.pod_frozen = False
+        self.check()
 
     def kill(self, container_id: str) -> None:
         if self.old_runs:
-            self.note("n1 ended the old instance")
-        if "counter-1" in self.cluster.pods or not self.sealed:
-            self.violate("the old instance was ended where its kubelet may start it again")
-        self.old_runs = self.old_frozen = self.pod_frozen = False
+            self.note("n1 killed the old instance where it stood")
+        self.old_runs = self.old_frozen = False
 
     async def stop(self) -> None:
         """The kubelet has the runtime end the old instance: resumed, if it is frozen by itself, it handles SIGTERM first."""
@@ -249,6 +275,40 @@ class World:
         if self.old_runs and not self.pod_frozen:
             self.old_runs = self.old_frozen = False
             self.note("n1's kubelet ended the old instance: its pod is deleted")
+
+    async def create(self) -> None:
+        """The kubelet starts the pod's container again: the engine decides. What fails is tried again."""
+        self.starting, began_s = True, self.clock.now()
+        try:
+            while "node-off" not in self.active() and not self.old_runs:
+                now_s = self.clock.now()
+                act = engine_rule(
+                    self.files.read_node(), self.files.read_pod("u1"), "counter", boot_id=self.boot_id, has_slot=self.has_slot,
+                    now_s=now_s, waited_s=now_s - began_s, up_s=self.now() - self.booted_at_s,
+                )  # fmt: skip
+                if "engine" in self.mutants:
+                    act = "restore"
+                if act == "fail":
+                    return
+                if act != "again":
+                    await self._start(act)
+                    return
+                await asyncio.sleep(0.1)
+        finally:
+            self.starting = False
+
+    async def _start(self, act: str) -> None:
+        await asyncio.sleep(CREATE_S)
+        if "node-off" in self.active() or self.pod_frozen:
+            return  # nothing can be made in a frozen cgroup
+        self.created += 1
+        self.old_runs, self.old_id, self.dumped = True, self.old_id + "'", ""
+        self.cluster.pods.get("counter-1") and self.cluster.change("counter-1", container_id=self.old_id)
+        start = StartFile(container_id=self.old_id, namespace="default", pod="counter-1", pod_uid="u1", container="counter",
+                          outcome="restored" if act == "restore" else "blank", checkpoint_id="ck1")  # fmt: skip
+        self.files._write(self.files.root / "starts" / f"{self.old_id}.json", start)
+        self.note(f"n1's kubelet started the old pod again: {act}")
+        self.check()
 
     # The API server.
     async def wanted(self, namespace: str, name: str, uid: str) -> bool:
@@ -280,13 +340,15 @@ class World:
 
 
 class Clock:
-    """In place of the module time."""
+    """In place of the module time, and as CLOCK_BOOTTIME."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
 
     def monotonic(self) -> float:
         return 1000.0 + asyncio.get_running_loop().time() * self._rate
+
+    now = monotonic
 
 
 class SimulatedArbiter(arbiter.Arbiter):
@@ -299,7 +361,7 @@ class SimulatedArbiter(arbiter.Arbiter):
 
 
 def the_pod(world: World) -> ProtectedPod:
-    container = ProtectedContainer("counter", LIVE, world.old_id, running=True)
+    container = ProtectedContainer("counter", "counter:1", world.old_id, running=True)
     policy = Policy(mode="criu")
     return ProtectedPod(WORKLOAD, policy, "default", "counter-1", "u1", "n1", "", "", "Running", False, (container,), "u1")
 
@@ -310,40 +372,63 @@ async def protected_pods(world: World) -> list[ProtectedPod]:
 
 
 async def agent(world: World) -> None:
-    """n1's: killed and started again by the scenario; what it wrote to disk stays."""
+    """n1's: killed and started again by the scenario; what it wrote to disk stays, and what is in /run until the node is off."""
     while True:
         while world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
-        bus = world.bus(of_node=True)
-        lease = NodeLease(node="n1", host_ip="", boot_id="b", renewals=0, can_freeze=False)
-        pods = SimpleNamespace(pods={"u1": the_pod(world)}, synced=True)
-        guarded = isolation.Isolation(
-            lease, KvLeases(bus), world, Bucket(bus, "fences", Fence), Bucket(bus, "holds", HoldRecord), world, world, pods,
-            world, Announcer(bus), world.folder,  # type: ignore[arg-type]
+        bus: Any = world.bus(of_node=True)
+        told, pods, here = (
+            NodeLease(node="n1", host_ip="", boot_id=world.boot_id, renewals=0, can_freeze=False),
+            MemoryPods(),
+            world,
+        )
+        pods.synced = False
+        outside: Any = dict(
+            lease=told, bus=bus, kv=KvLeases(bus), kubernetes=here, lookup=here, pods=pods, runtime=here, freezer=here, exits=here,
+            logs=here, recorder=here, api=None, run_dir=world.folder / "run", state_dir=world.folder / "state",
+            clock=world.clock.now,
         )  # fmt: skip
-        holding = holds.Holds(bus, Bucket(bus, "holds", HoldRecord), guarded)
-        told = deliver(world, (FailoverHolding, CheckpointTaken, CheckpointFailed), holding.on_event)
-        tasks = [asyncio.create_task(part) for part in (guarded.renew_for_ever(), guarded.guard(), told)]
-        world.agent = guarded
+        made = Agent(Outside(**outside))
+        parts = (
+            made.lease.renew_for_ever(), made.lease.write_for_ever(), again(made.reconciler.run), again(made.fences.run),
+            again(made.holds.run), again(made.containers.run), made.containers.sweep(), again(made.starts.run), inform(world, pods),
+            deliver(world, (FailoverHolding, CheckpointTaken, CheckpointFailed), made.holds.on_event),
+        )  # fmt: skip
+        tasks = [asyncio.ensure_future(part) for part in parts]
         world.note("n1's agent runs")
         while not world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
-        world.agent = None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         world.note("n1's agent is gone")
 
 
-async def deliver(world: World, kinds: tuple[type[Event], ...], handler: Callable[[Any], Any]) -> None:
-    """To a consumer on n1: each after each of the scenario's delays, and again until it is handled."""
+async def inform(world: World, pods: MemoryPods) -> None:
+    """The agent's informer: its watch learns some time after a cut that it was cut off."""
+    up_since_s = float("-inf")
+    while True:
+        if not world.up("api", of_node=True):
+            up_since_s = world.now()
+        elif world.now() - up_since_s >= INFORMED_S:
+            there = "counter-1" in world.cluster.pods
+            if there and "u1" not in pods.pods:
+                pods.add()
+            elif not there and "u1" in pods.pods:
+                pods.remove("u1")
+            pods.synced = True
+        await asyncio.sleep(0.2)
+
+
+async def deliver(world: World, kinds: tuple[type[Event], ...], handler: Callable[[Any], Any], *, of_node: bool = True) -> None:
+    """To a consumer: each after each of the scenario's delays, and again until it is handled."""
     work, seen = set[asyncio.Task[None]](), set[str]()
 
     async def handle(event: Event, delay_s: float) -> None:
         await asyncio.sleep(delay_s)
         while True:
             with contextlib.suppress(TimeoutError):
-                await world.call("nats", of_node=True)
+                await world.call("nats", of_node=of_node)
                 await handler(event)
                 return
             await asyncio.sleep(0.5)
@@ -357,14 +442,14 @@ async def deliver(world: World, kinds: tuple[type[Event], ...], handler: Callabl
                         task = asyncio.create_task(handle(event, delay_s))
                         work.add(task)
                         task.add_done_callback(work.discard)
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
     finally:
         for task in work:
             task.cancel()
 
 
 async def checkpointer(world: World) -> None:
-    """n1's, with kubelet, CRIU and transfer: what it is told to hold, it holds; what was checkpointed gets into the store."""
+    """n1's, with kubelet, engine and transfer: what it is told to hold, it holds; what was checkpointed gets into the store."""
     bus = world.bus(of_node=True)
     lock = asyncio.Lock()
 
@@ -372,7 +457,7 @@ async def checkpointer(world: World) -> None:
         async with lock:
             if event.checkpoint_id in world.told:
                 return
-            if not world.old_runs or world.old_frozen or event.target.container_id != world.old_id:
+            if not world.old_runs or world.stands or event.target.container_id != world.old_id:
                 failed = CheckpointFailed(node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
                                           reason="UnhealthyBefore", message="", remedy="", hold=True)  # fmt: skip
                 await bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
@@ -385,7 +470,7 @@ async def checkpointer(world: World) -> None:
             held = not world.scenario.misses
             if held:
                 world.old_frozen, world.dumped = True, event.checkpoint_id
-                world.pod_frozen = world.freezes_pods
+                world.pod_frozen = "pod" not in world.mutants
             world.note(f"the last checkpoint {event.checkpoint_id} ends, held: {held}")
         taken = CheckpointTaken(
             node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
@@ -395,9 +480,27 @@ async def checkpointer(world: World) -> None:
         await again_until(lambda: bus.publish(taken, dedup_id=f"taken-{event.checkpoint_id}"))
         await asyncio.sleep(world.scenario.stored_after_s)
         await again_until(lambda: world.call("nats", of_node=True))
-        world.store.good_ones = (Good(event.checkpoint_id, Need()), *world.store.good_ones)
+        world.store.good_ones = (Good(event.checkpoint_id, Need(), pod_uid="u1"), *world.store.good_ones)
 
     await deliver(world, (CheckpointDue,), on_due)
+
+
+async def other_node(world: World) -> None:
+    """n2: its transfer stages, its engine restored the shadow frozen (MemoryCluster.start), its agent lets it run."""
+
+    async def on_event(event: ImageBuilt | FailoverReleased) -> None:
+        bus = world.bus(of_node=False)
+        if isinstance(event, ImageBuilt):
+            world.cluster.slots["n2"] = [event.checkpoint_id, *world.cluster.slots.get("n2", [])]
+            staged = CheckpointStaged(node="n2", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
+                                      reference="slot", pull_s=0, role="standby")  # fmt: skip
+            await Standbys(bus, world.cluster, world.store).on_staged(staged)
+            return
+        pod = world.cluster.pods.get(event.target.pod)
+        if pod and pod.frozen and not pod.came_of:
+            world.cluster.run(event.target.pod, pod.frozen)
+
+    await deliver(world, (ImageBuilt, FailoverReleased), on_event, of_node=False)
 
 
 async def again_until(act: Callable[[], Any]) -> None:
@@ -408,15 +511,15 @@ async def again_until(act: Callable[[], Any]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def asks(world: World, cause: Literal["move", "arm"], at_s: float | None) -> None:
+async def asks(world: World, at_s: float | None) -> None:
     if at_s is None:
         return
     await asyncio.sleep(at_s)
     if "counter-1" not in world.cluster.pods:
         return
-    target, name = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id=world.old_id), f"{cause}-1"
-    declared = FailoverDeclared(node="n1", workload=WORKLOAD, failover_id=name, target=target, cause=cause, detail="")
-    await again_until(lambda: world.bus(of_node=False).publish(declared, dedup_id=f"declared-{name}"))
+    target = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id=world.old_id)
+    declared = FailoverDeclared(node="n1", workload=WORKLOAD, failover_id="move-1", target=target, cause="move", detail="")
+    await again_until(lambda: world.bus(of_node=False).publish(declared, dedup_id="declared-move-1"))
 
 
 async def other_lease(world: World) -> None:
@@ -432,35 +535,33 @@ async def other_lease(world: World) -> None:
 
 
 async def kubelet(world: World) -> None:
-    """Ends what the API server does not have any more; starts again, after a power failure, what it has."""
+    """Ends what the API server does not have any more; starts again what ended, as far as it knows that it is to run."""
     was_off = was_unhealthy = False
+    known, work = True, set[asyncio.Task[None]]()
     while True:
         off, unhealthy = "node-off" in world.active(), "unhealthy" in world.active()
         if unhealthy and not was_unhealthy and world.old_runs:
-            world.old_runs = world.old_frozen = world.pod_frozen = False
+            world.old_runs = world.old_frozen = False
             world.note("n1's kubelet ended the old instance: its livenessProbe failed")
         was_unhealthy = unhealthy
         if off and not was_off:
             world.old_runs = world.old_frozen = world.pod_frozen = False
+            shutil.rmtree(world.folder / "run", ignore_errors=True)
             world.note("n1 is off")
+        if was_off and not off:
+            world.boots, world.booted_at_s = world.boots + 1, world.now()
         was_off = off
         if not off and world.up("api", of_node=True):
-            if "counter-1" not in world.cluster.pods and world.old_runs:
+            known = "counter-1" in world.cluster.pods
+            if not known and world.old_runs:
                 await world.stop()
                 continue
+        if known and not off and not world.old_runs and not world.starting:
             await asyncio.sleep(1.0)
-            if "counter-1" in world.cluster.pods and not world.old_runs and "node-off" not in world.active():
-                await asyncio.sleep(1.5)  # the agent is there first
-                if "node-off" not in world.active() and "counter-1" in world.cluster.pods:
-                    world.old_runs, world.old_id = True, world.old_id + "'"
-                    world.note("n1's kubelet started the old pod again")
-                    if not world.placing():
-                        world.check()
-                    if world.agent:  # the runtime's event
-                        await world.agent.on_started()
-                    if world.placing():  # a node that boots just then is not promised to be in time, but to be soon
-                        await asyncio.sleep(1.0 + world.scenario.freeze_s)
-                    world.check()
+            if not world.old_runs and not world.starting:
+                task = asyncio.create_task(world.create())
+                work.add(task)
+                task.add_done_callback(work.discard)
         await asyncio.sleep(0.2)
 
 
@@ -475,17 +576,21 @@ async def restorer(world: World) -> None:
         while True:
             while "restorer-dead" in world.active():
                 await asyncio.sleep(0.2)
-            runner = SagaRunner(
-                world.bus(of_node=False), world.cluster, world.store, verify_timeout_s=5, adopt_timeout_s=5, stage_timeout_s=0.3
-            )
-            task = asyncio.ensure_future(runner.run(saga))
+            bus = world.bus(of_node=False)
+            starts = Starts(bus)
+            following = asyncio.ensure_future(again(starts.run))
+            timeouts = Timeouts(verify_s=5, adopt_s=5, stage_s=0.3)
+            task = asyncio.ensure_future(SagaRunner(Room(bus, world.cluster, world.store, starts, timeouts)).run(saga))
             while not task.done() and "restorer-dead" not in world.active():
                 await asyncio.wait({task}, timeout=0.05)
+            following.cancel()
             if task.done() and not task.exception():
-                world.note(f"failover: {task.result().step} {task.result().why}")
+                world.note(f"failover {saga.cause}: {task.result().step} {task.result().why}")
                 return
+            if task.done() and isinstance(task.exception(), AssertionError):
+                world.violate(str(task.exception()))
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(task, following, return_exceptions=True)
             await asyncio.sleep(0.5)
 
     seen: set[str] = set()
@@ -526,12 +631,12 @@ async def play(world: World) -> None:
     judge = SimulatedArbiter(
         world, SimpleNamespace(leading=True), KvLeases(bus), world, Bucket(bus, "fences", Fence), world, Announcer(bus), 0, "n0"
     )  # fmt: skip
-    if not world.scenario.serves:
+    if not world.scenario.restores:
         world.store.poison = Anything()
     parts = (
-        agent(world), kubelet(world), checkpointer(world), asks(world, "move", world.scenario.move_at_s),
-        asks(world, "arm", world.scenario.arm_at_s), restorer(world), nodes_come(world),
-        api_calls(world), other_lease(world), again(judge.follow), judge.follow_kubernetes(), again(judge.run),
+        agent(world), kubelet(world), checkpointer(world), other_node(world), asks(world, world.scenario.move_at_s),
+        restorer(world), nodes_come(world), api_calls(world), other_lease(world), again(judge.follow),
+        judge.follow_kubernetes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]
     for fault in world.scenario.faults:
@@ -558,7 +663,7 @@ async def tell(world: World, fault: Fault) -> None:
 
 
 @contextlib.contextmanager
-def simulated(scenario: Scenario, mutant: str) -> Iterator[pytest.MonkeyPatch]:
+def simulated(scenario: Scenario, mutants: tuple[str, ...]) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
 
         async def inline(act: Callable[..., Any], *args: Any) -> Any:
@@ -566,18 +671,18 @@ def simulated(scenario: Scenario, mutant: str) -> Iterator[pytest.MonkeyPatch]:
             return act(*args)
 
         patch.setattr(asyncio, "to_thread", inline)
-        patch.setattr(restorer_decide, "HOLD_S", scenario.hold_s)
-        patch.setattr(isolation, "time", Clock(scenario.node_rate))
+        patch.setattr(restorer_decide, "hold_s", lambda _: scenario.hold_s)
+        patch.setattr(lease, "time", Clock(scenario.node_rate))
         patch.setattr(arbiter, "time", Clock(scenario.arbiter_rate))
         patch.setattr(arbiter, "protected_on", lambda api, node: protected_pods(api))
-        for rule in mutant.split("+"):
+        for rule in mutants:
             break_on_purpose(patch, rule)
         yield patch
 
 
-def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
-    async def may(*_: Any) -> decide.Thaw:
-        return decide.Thaw(True, "nobody was asked")
+def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:  # noqa: PLR0912
+    async def may(*_: Any) -> fences.Standing:
+        return fences.Standing("ours")
 
     async def no(*_: Any) -> bool:
         return False
@@ -586,7 +691,7 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
 
     match mutant:
         case "claim":
-            patch.setattr(moving.LastCheckpoint, "claim", nothing)
+            patch.setattr(moving.LastCheckpoint, "claim", nothing, raising=False)
         case "record-first":
             update = Bucket.update
 
@@ -601,18 +706,22 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
             patch.setattr(restorer_decide, "may_take", lambda *_: None)
         case "ask-kubelet":
             patch.setattr(SimulatedArbiter, "_kubelet_answers", no)
-        case "seal":
-            patch.setattr(World, "seal", lambda *_: None)
-        case "thaw-asks-first":
-            patch.setattr(isolation.Isolation, "_ask", may)
+        case "asks-first":
+            patch.setattr(fences.Fences, "_ask", may)
+        case "wait-first":
+            patch.setattr(fences.Fences, "unsettle", lambda *_: None)
+        case "wait-while-held":
+            snapshot = verdicts.Verdicts._snapshot
+            patch.setattr(verdicts.Verdicts, "_snapshot", lambda *of: replace(snapshot(*of), hold=""))
 
 
 def run(scenario: Scenario, mutant: str = "") -> World:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     loop = looptime.new_event_loop()
+    mutants = tuple(filter(None, mutant.split("+")))
     try:
-        with TemporaryDirectory() as folder, simulated(scenario, mutant):
-            world = World(scenario, Path(folder), freezes_pods="pod" not in mutant.split("+"))
+        with TemporaryDirectory() as folder, simulated(scenario, mutants):
+            world = World(scenario, Path(folder), mutants)
             loop.run_until_complete(play(world))
             return world
     finally:

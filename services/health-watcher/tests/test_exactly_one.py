@@ -1,4 +1,4 @@
-"""I1 and I6 explored: no history of faults makes two, or none (simulated.py)."""
+"""I1, I6 and I9 explored: no history of faults makes two, or none (simulated.py)."""
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
@@ -38,6 +38,10 @@ DIRECTED = [
     Scenario((Fault("cut", 5.0, 12.0), Fault("restorer-dead", 9.0, 9.0))),
     Scenario((Fault("cut", 5.0, 6.0), Fault("cut", 13.0, 20.0))),
     Scenario((Fault("nats-down", 5.0, 15.0), Fault("api-down", 8.0, 15.0))),
+    # What is frozen is killed, and its kubelet starts it again: while its node is cut off, and as it returns.
+    Scenario((Fault("cut", 5.0, 20.0), Fault("unhealthy", 12.0, 0.3))),
+    Scenario((Fault("cut", 5.0, 7.0), Fault("unhealthy", 10.0, 0.3))),
+    Scenario((Fault("cut", 5.0, 5.5), Fault("unhealthy", 9.0, 0.3)), message_delays_s=(3.0,)),
 ]
 
 
@@ -89,8 +93,17 @@ def test_no_history_of_faults_makes_two(scenario: Scenario) -> None:
     assert world.running() == 1, timeline(world)
 
 
+def test_what_is_killed_while_its_node_is_cut_off_is_not_started_again_there() -> None:
+    """On cgroup v2 SIGKILL ends what is frozen: its engine refuses, without anybody to ask."""
+    killed = Scenario((Fault("cut", 5.0, 20.0), Fault("unhealthy", 12.0, 0.3)))
+    world = run(killed)
+    assert not world.violation, timeline(world)
+    assert world.running() == 1, timeline(world)
+    assert "two run at once" in run(killed, "engine").violation, "a runtime that does not ask"
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("mutant", ["margin", "fence", "ask-kubelet", "seal", "thaw-asks-first", "pod"])
+@pytest.mark.parametrize("mutant", ["margin", "fence", "ask-kubelet", "engine", "asks-first", "wait-first", "pod"])
 def test_each_rule_is_needed(mutant: str) -> None:
     """Broken on purpose, each makes two run at once in a history that is explored anyway; else this model proves nothing."""
     broken = [world for scenario in DIRECTED if (world := run(scenario, mutant)).violation]

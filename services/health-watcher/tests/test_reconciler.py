@@ -11,6 +11,7 @@ from reprise.contracts.events import FailoverAbandoned, FailoverReleased, Failov
 from reprise.contracts.records import Fence
 from reprise.health_watcher.rules.origin import FAILOVER
 from reprise.health_watcher.testing import WORKLOAD, MemoryNode
+from reprise.health_watcher.verdicts import KEPT_S
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.testing import MemoryBus
 
@@ -58,7 +59,9 @@ def test_a_pods_file_stays_until_its_last_container_is_gone(node: MemoryNode) ->
         await runs(agent, 2)
         assert node.verdict() == "refuse", "its kubelet may start it again, once"
         node.containers.clear()
-        await runs(agent, 2)
+        await runs(agent, 30)
+        assert node.verdict() == "refuse", "the engine may be waiting at it"
+        await runs(agent, KEPT_S)
         assert node.verdict() == "none"
 
     play(scene())
@@ -246,6 +249,23 @@ def test_after_a_reboot_nothing_starts_before_its_fence_was_asked(node: MemoryNo
         assert node.verdict() == "wait"
         await runs(agent, 2)
         assert node.verdict() == "refuse"
+
+    play(scene())
+
+
+def test_after_a_reboot_the_engine_is_told_of_the_agent_only_once_every_pod_has_its_file(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.pods.synced = False
+        agent = node.agent()
+        await runs(agent, 3)
+        assert node.files.read_node() is None, "it would restore what has no file after a second"
+        node.pods.synced = True
+        await runs(agent, 3)
+        assert node.files.read_node() is not None
+        node.pods.synced = False
+        before = node.files.read_node()
+        await runs(node.agent(), 3)
+        assert node.files.read_node() != before, "an agent that is updated is alive at once"
 
     play(scene())
 

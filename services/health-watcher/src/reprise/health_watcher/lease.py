@@ -67,6 +67,8 @@ class Lease:
         self.epoch = 0
         """Grows with each lapse: what was asked in an earlier one does not count."""
         self._published: float | None = self._renewed_at if known else None
+        before = files.read_node()
+        self._may_be_told = before is not None and before.boot_id == lease.boot_id
 
     @property
     def node(self) -> str:
@@ -131,7 +133,15 @@ class Lease:
             SINCE_RENEWAL.set(self.silent_s)
             await asyncio.sleep(WRITE_EVERY_S)
 
+    def may_be_told(self) -> None:
+        """Every pod has its file. Before that, after a boot, the engine must not take this agent for one that is alive: it would
+        restore a pod that has no file, and which may run elsewhere by now.
+        """
+        self._may_be_told = True
+
     def _publish(self) -> None:
+        if not self._may_be_told:
+            return
         if self._ever and not self.lapsed():
             self._published = self._renewed_at
         file = NodeFile(

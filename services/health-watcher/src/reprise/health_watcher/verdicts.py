@@ -23,6 +23,12 @@ from reprise.runtime.nodefiles import ContainerVerdict, NodeFiles, Owner, PodFil
 from reprise.runtime.telemetry import log
 
 
+KEPT_S = 60.0
+"""The file of a protected pod that is gone is kept for so long: the engine may be waiting at it, for WAIT_S at most, and takes a pod
+without a file for one that its agent knows nothing of.
+"""
+
+
 @dataclass(frozen=True)
 class Known:
     """A pod of this node. names: its protected containers. found: its verdicts as an agent before this one left them, while the
@@ -55,6 +61,7 @@ class Verdicts:
         self._cold: dict[Name, tuple[str, str]] = {}
         """Announced cold starts: the instance that is gone, and why."""
         self._known: dict[str, Known] = {}
+        self._gone_at_s: dict[str, float] = {}
         self.look = Look(())
         self.looked = False
         """Whether the runtime was asked since this agent started: before, a pod that runs looks like one that does not."""
@@ -97,6 +104,8 @@ class Verdicts:
         self._fences.interested(tuple(self._asked()), looked=self.looked)
         failed = [pod for pod in self._known.values() if not self._write(self._file(pod))]
         self._remove_gone()
+        if self._pods.synced and not failed:
+            self._lease.may_be_told()
         return not failed
 
     def _first_standing(self, pod: Known) -> None:
@@ -134,7 +143,9 @@ class Verdicts:
                 )  # fmt: skip
         for uid, file in self._written.items():
             gone = self._pods.synced and uid not in informed
-            if gone and all(c.pod_uid != uid for c in self.look.containers):
+            if not gone:
+                self._gone_at_s.pop(uid, None)
+            elif self._is_over(uid, file):
                 continue  # _remove_gone
             if gone or not self._pods.synced:
                 owner = file.workload or Owner(kind="Pod", name=file.pod)
@@ -145,6 +156,13 @@ class Verdicts:
             uid = container.pod_uid
             if container.id in self._ledger.frozen and uid not in self._written and not (self._pods.synced and uid in informed):
                 yield self._unknown(container)
+
+    def _is_over(self, uid: str, file: PodFile) -> bool:
+        """Of a pod that the API server does not have any more: whether nothing of it can start again here."""
+        if any(c.pod_uid == uid for c in self.look.containers):
+            return False
+        since_s = self._gone_at_s.setdefault(uid, self._lease.clock())
+        return not file.containers or self._lease.clock() - since_s >= KEPT_S
 
     def _names(
         self, uid: str, policy: list[str], namespace: str, annotations: Mapping[str, str], containers: tuple[str, ...]
@@ -245,6 +263,7 @@ class Verdicts:
                 continue
             del self._written[uid]
             self._found.pop(uid, None)
+            self._gone_at_s.pop(uid, None)
         there = {c.id for c in self.look.containers}
         self._starts.forget(lambda container_id: container_id in there)
         self._ledger.forget_pods(set(self._known))
