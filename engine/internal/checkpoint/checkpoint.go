@@ -23,6 +23,7 @@ import (
 	"reprise.dev/engine/internal/report"
 	"reprise.dev/engine/internal/rootfs"
 	"reprise.dev/engine/internal/runc"
+	"reprise.dev/engine/internal/tmpfs"
 )
 
 // A dump that hangs is ended: its process stands still meanwhile.
@@ -183,7 +184,11 @@ func (c *Checkpoint) perform(dump criu.Dump) error {
 	if err != nil {
 		return err
 	}
-	prepared, err := criu.Start(path)
+	environment, err := tmpfs.Arrange(c.Store.Path("bin"))
+	if err != nil {
+		return err
+	}
+	prepared, err := criu.Start(path, environment)
 	if err != nil {
 		return err
 	}

@@ -85,8 +85,8 @@ type Prepared struct {
 	socket  int
 }
 
-// Start starts `criu swrk` with its standard error at log.
-func Start(criu string) (*Prepared, error) {
+// Start starts `criu swrk` with this environment.
+func Start(criu string, environment []string) (*Prepared, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_SEQPACKET|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func Start(criu string) (*Prepared, error) {
 	theirs := os.NewFile(uintptr(pair[1]), "criu")
 	defer theirs.Close()
 	process := exec.Command(criu, "swrk", "3")
-	process.ExtraFiles = []*os.File{theirs}
+	process.ExtraFiles, process.Env = []*os.File{theirs}, environment
 	// A process group of its own: it can be ended with everything it started.
 	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := process.Start(); err != nil {
