@@ -170,6 +170,7 @@ class Node:
 
     def _ready(self, since: float) -> bool:
         """A node that was Ready before its power cut still reads Ready: only a heartbeat of this boot counts."""
+        self.start("kubelet")  # as its unit would: it ends where containerd has a socket and does not serve yet
         text = kubectl("get", "node", self.name, "-o", "json", check=False)
         if not text:
             return False
