@@ -138,7 +138,7 @@ func TestBenchUnprotectedStarts(t *testing.T) {
 		times[binary] = append(times[binary], time.Since(began))
 		exec.Command("/usr/bin/runc", "delete", "--force", c.id).Run()
 	}
-	for range 100 {
+	for range 40 {
 		one(engine)
 		one("/usr/bin/runc")
 	}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -403,4 +404,36 @@ func TestAFileOnAVolumeThatHasGrownCostsNoMoreThanARestart(t *testing.T) {
 		t.Fatalf("%v", s)
 	}
 	t.Logf("cold after %v: %v", time.Since(began), s["reason"])
+}
+
+func TestATermSignalDuringTheDumpLeavesItRunning(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	os.WriteFile(work+"/slow.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-dump ] || sleep 1000\n"), 0o755)
+	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",
+		"criu": map[string]any{"config": []string{"action-script " + work + "/slow.sh"}}})
+	n.write(n.dir+"/run/requests/"+c.id+".json", map[string]any{
+		"version": 1, "checkpoint_id": "k", "slots": n.place(), "hold": true, "expires_at_s": boottime() + 60,
+	})
+	cmd := exec.Command(engine, "checkpoint", "--image-path", c.bundle+"/images", "--leave-running", c.id)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	at := c.last()
+	time.Sleep(100 * time.Millisecond)
+	if c.last() != at {
+		t.Fatal("the dump does not stand still")
+	}
+	cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err == nil {
+		t.Error("it succeeded")
+	}
+	dump := n.read(n.dir + "/run/dumps/" + c.id + ".json")
+	if dump["outcome"] != "failed" || !strings.Contains(dump["error"].(string), "signal") || c.frozen() {
+		t.Errorf("%v, frozen %v", dump, c.frozen())
+	}
+	c.waitFor(at.n + 20)
 }

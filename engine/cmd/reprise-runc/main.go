@@ -30,8 +30,13 @@ func main() {
 	call := cli.Parse(os.Args[1:])
 	store, err := nodefiles.Open(configPath)
 	log := report.Log{Path: store.Path("engine.log")}
+	warned := map[string]bool{}
 	store.Warn = func(format string, args ...any) {
-		log.Write("warning", report.Fields{"container_id": call.ID(), "message": fmt.Sprintf(format, args...)})
+		message := fmt.Sprintf(format, args...)
+		if !warned[message] { // files are read again and again while create waits
+			warned[message] = true
+			log.Write("warning", report.Fields{"container_id": call.ID(), "message": message})
+		}
 	}
 	if err != nil {
 		store.Warn("%s: %v", configPath, err)

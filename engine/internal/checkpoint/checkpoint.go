@@ -188,6 +188,7 @@ func (c *Checkpoint) perform(dump criu.Dump) error {
 	if err != nil {
 		return err
 	}
+	defer os.Remove(dump.Config)
 	prepared, err := criu.Start(path, environment)
 	if err != nil {
 		return err
@@ -204,7 +205,9 @@ func (c *Checkpoint) perform(dump criu.Dump) error {
 	}
 	ended := make(chan string, 1)
 	done := make(chan struct{})
-	go watch(prepared, c.timeout(), ended, done)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	go watch(prepared, c.timeout(), signals, ended, done)
 	err = prepared.Run(dump)
 	if capturing {
 		if e := <-captured; err == nil {
@@ -235,9 +238,7 @@ func (c *Checkpoint) perform(dump criu.Dump) error {
 }
 
 // watch ends CRIU when it hangs or when we are asked to end: the pause must have an end.
-func watch(prepared *criu.Prepared, timeout time.Duration, ended chan<- string, done <-chan struct{}) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+func watch(prepared *criu.Prepared, timeout time.Duration, signals <-chan os.Signal, ended chan<- string, done <-chan struct{}) {
 	select {
 	case <-done:
 		return

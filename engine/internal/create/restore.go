@@ -45,6 +45,7 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return err
 	}
+	os.Remove(filepath.Join(work, runcLog))
 	if err := c.configureCriu(frozen); err != nil {
 		return err
 	}
@@ -92,13 +93,19 @@ func (c *Creation) run(slot slots.Slot, work string) error {
 	if cause := criu.Cause(filepath.Join(work, "restore.log")); cause != "" {
 		return errors.New(cause)
 	}
+	if message := runc.LastError(filepath.Join(work, runcLog)); message != "" {
+		return errors.New(message)
+	}
 	return fmt.Errorf("runc restore: %w", err)
 }
+
+// runcLog keeps what runc says about an attempt out of the container's own log, which stderr may be.
+const runcLog = "runc.log"
 
 // arguments turns the command line of create into one of restore. What restore does not know is left out.
 func (c *Creation) arguments(slot slots.Slot, work string) []string {
 	args := append([]string{}, c.Call.Globals...)
-	args = append(args, "restore", "--detach", "--bundle", c.bundle, "--image-path", slot.Images(),
+	args = append(args, "--log", filepath.Join(work, runcLog), "--log-format", "json", "restore", "--detach", "--bundle", c.bundle, "--image-path", slot.Images(),
 		"--work-path", work, "--manage-cgroups-mode", "ignore")
 	for _, name := range []string{"pid-file", "console-socket"} {
 		if value := c.Call.Option(name); value != "" {

@@ -1,6 +1,7 @@
 package runc
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -41,6 +42,19 @@ func Run(path string, args []string, timeout time.Duration, stop <-chan struct{}
 	killTree(cmd.Process.Pid)
 	<-done
 	return ErrTimeout
+}
+
+// LastError returns the last error in a log that runc wrote with --log-format json.
+func LastError(path string) string {
+	raw, _ := os.ReadFile(path)
+	last := ""
+	for _, line := range strings.Split(string(raw), "\n") {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal([]byte(line), &entry) == nil && (entry.Level == "error" || entry.Level == "fatal") {
+			last = strings.TrimSpace(entry.Msg)
+		}
+	}
+	return last
 }
 
 // killTree ends a process and its descendants, and waits until they are gone. The half restored processes of a
