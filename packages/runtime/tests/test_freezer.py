@@ -68,17 +68,6 @@ def test_a_node_without_the_freezer_says_why(tmp_path: Path, monkeypatch: pytest
     assert "cannot be written" in CgroupFreezer(str(tmp_path)).limitation()
 
 
-def test_what_is_paused_is_held_by_its_pod_so_that_no_resume_lets_it_run(tmp_path: Path) -> None:
-    pod = v1_pod(tmp_path)
-    freezer = CgroupFreezer(str(tmp_path))
-    (pod / "crio-abc/freezer.self_freezing").write_text("1\n")
-    assert freezer.hold("abc")
-    assert (pod / "freezer.state").read_text() == "FROZEN"
-    assert (pod / "crio-abc/freezer.state").read_text() == "THAWED", "its own is the runtime's to write"
-    freezer.thaw("abc")
-    assert (pod / "freezer.state").read_text() == "THAWED"
-
-
 @pytest.fixture
 def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The processes that were sent SIGKILL; 8 has ended by itself."""
@@ -165,12 +154,6 @@ def test_v2_is_killed_by_its_cgroup(tmp_path: Path) -> None:
     assert (group / "cgroup.kill").read_text() == "1"
     (group / "cgroup.events").write_text("populated 0\nfrozen 1\n")
     assert freezer.is_gone("abc"), "though its monitor, frozen too, has not reaped it"
-
-
-def test_what_ran_a_moment_before_is_not_held(tmp_path: Path) -> None:
-    pod = v1_pod(tmp_path)
-    assert not CgroupFreezer(str(tmp_path)).hold("abc")
-    assert (pod / "freezer.state").read_text() == "THAWED"
 
 
 def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(tmp_path: Path) -> None:

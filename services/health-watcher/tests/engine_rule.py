@@ -1,4 +1,4 @@
-"""What the engine does when a container is created, as docs/node-files.md says it ("Rules of `create`"): the same rules as in Go."""
+"""What the engine does when a container is created, as docs/node-files.md has it ("Rules of `create`"): the same as in Go."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ Act = Literal["runc", "restore", "blank", "fail", "again"]
 NO_FILE_S, WAIT_S, GIVE_UP_S = 1.0, 20.0, 120.0
 
 
-def engine_rule(
+def engine_rule(  # noqa: PLR0911 one return per rule reads best
     node: NodeFile | None, pod: PodFile | None, container: str, *, boot_id: str, has_slot: bool, now_s: float, waited_s: float,
     up_s: float,
 ) -> Act:  # fmt: skip

@@ -1,8 +1,8 @@
-"""The simulation that explores I1, I6 and I9: the real agent, arbiter and saga on clocks of different rate, the engine's rules at each
-start, with links that fail and messages that are late, doubled and out of order. A counterexample is a timeline.
+"""The simulation that explores I1, I6 and I9: the real agent, arbiter and saga on clocks of different rate, the engine's rules at
+each start, with links that fail and messages that are late, doubled and out of order. A counterexample is a timeline.
 
 One protected pod on n1; the arbiter and the restorer are elsewhere; n2 can take it. NATS is in memory, its compare-and-set the
-real one; the container runtime, the kernel, the checkpointer and Kubernetes are the few lines below, the engine is engine_rule.py.
+real one; the container runtime, the kernel, the checkpointer and Kubernetes are the few lines below, the engine is engine_rule.
 Excluded, because not promised: an agent that is down while its node is cut off (docs/adr/0008).
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import looptime
 import pytest
@@ -377,22 +377,31 @@ async def agent(world: World) -> None:
         while world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
         bus: Any = world.bus(of_node=True)
-        told, pods, here = (
-            NodeLease(node="n1", host_ip="", boot_id=world.boot_id, renewals=0, can_freeze=False),
-            MemoryPods(),
-            world,
-        )
+        pods, here = MemoryPods(), cast(Any, world)
         pods.synced = False
-        outside: Any = dict(
-            lease=told, bus=bus, kv=KvLeases(bus), kubernetes=here, lookup=here, pods=pods, runtime=here, freezer=here, exits=here,
-            logs=here, recorder=here, api=None, run_dir=world.folder / "run", state_dir=world.folder / "state",
-            clock=world.clock.now,
-        )  # fmt: skip
-        made = Agent(Outside(**outside))
+        made = Agent(
+            Outside(
+                lease=NodeLease(node="n1", host_ip="", boot_id=world.boot_id, renewals=0, can_freeze=False),
+                bus=bus,
+                kv=KvLeases(bus),
+                kubernetes=here,
+                lookup=here,
+                pods=cast(Any, pods),
+                runtime=here,
+                freezer=here,
+                exits=here,
+                logs=here,
+                recorder=here,
+                api=here,
+                run_dir=world.folder / "run",
+                state_dir=world.folder / "state",
+                clock=world.clock.now,
+            )
+        )
         parts = (
             made.lease.renew_for_ever(), made.lease.write_for_ever(), again(made.reconciler.run), again(made.fences.run),
-            again(made.holds.run), again(made.containers.run), made.containers.sweep(), again(made.starts.run), inform(world, pods),
-            deliver(world, (FailoverHolding, CheckpointTaken, CheckpointFailed), made.holds.on_event),
+            again(made.holds.run), again(made.containers.run), made.containers.sweep(), again(made.starts.run),
+            inform(world, pods), deliver(world, (FailoverHolding, CheckpointTaken, CheckpointFailed), made.holds.on_event),
         )  # fmt: skip
         tasks = [asyncio.ensure_future(part) for part in parts]
         world.note("n1's agent runs")
@@ -457,15 +466,16 @@ async def checkpointer(world: World) -> None:
         async with lock:
             if event.checkpoint_id in world.told:
                 return
+            failed = CheckpointFailed(node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
+                                      reason="UnhealthyBefore", message="", remedy="", hold=True)  # fmt: skip
             if not world.old_runs or world.stands or event.target.container_id != world.old_id:
-                failed = CheckpointFailed(node="n1", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
-                                          reason="UnhealthyBefore", message="", remedy="", hold=True)  # fmt: skip
                 await bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
                 return
             world.told.add(event.checkpoint_id)
             world.note(f"the last checkpoint {event.checkpoint_id} begins")
             await asyncio.sleep(0.15)
             if not world.old_runs or event.target.container_id != world.old_id:
+                await again_until(lambda: bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}"))
                 return
             held = not world.scenario.misses
             if held:
@@ -680,7 +690,7 @@ def simulated(scenario: Scenario, mutants: tuple[str, ...]) -> Iterator[pytest.M
         yield patch
 
 
-def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:  # noqa: PLR0912
+def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
     async def may(*_: Any) -> fences.Standing:
         return fences.Standing("ours")
 

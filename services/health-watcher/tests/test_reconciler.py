@@ -182,6 +182,23 @@ def test_a_pod_of_which_the_kernel_has_nothing_left_is_thawed(node: MemoryNode) 
     play(scene())
 
 
+def test_what_was_killed_while_its_node_was_cut_off_is_restarted_without_a_back_off(node: MemoryNode) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await runs(agent, 3)
+        node.cut = True
+        await runs(agent, 5)
+        node.end("c1", 137)
+        await runs(agent, 10)
+        assert "remove c1" not in node.told
+        node.cut = False
+        await runs(agent, 3)
+        assert node.verdict() == "restore"
+        assert node.told[-1] == "remove c1"
+
+    play(scene())
+
+
 def test_one_thing_away_freezes_nobody_and_starts_everybody(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()

@@ -130,21 +130,6 @@ class CgroupFreezer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def hold(self, container_id: str) -> bool:
-        """Freeze the whole pod while its container is paused by somebody else, so that it stays so when he ends the pause.
-
-        True only if the container was paused without a break until the pod was frozen: then no instruction of it ran in
-        between, and none will.
-        """
-        group = self._group(container_id)
-        if group is None:
-            return False
-        self._write(group.parent, frozen=True)
-        if self._itself(group):
-            return True
-        self._write(group.parent, frozen=False)
-        return False
-
     def runs(self, container_id: str) -> bool:
         """Whether it has a process that is not frozen: the end of a checkpoint's pause thaws what was frozen during it."""
         group = self._group(container_id)

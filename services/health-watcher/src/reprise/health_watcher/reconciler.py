@@ -81,10 +81,18 @@ class Reconciler:
             await self._thaw()
             await self._end()
             await self._forget_gone()
+        await self._end_back_off()
         self.all_frozen = lapsed and settled
         if lapsed and settled and written and not self._lease.overdue:
             self._verdicts.lapse_ended_s = self._lease.clock()
             self._lease.reinstate()
+
+    async def _end_back_off(self) -> None:
+        """What was not let start may now: the kubelet tries again as soon as its dead container is gone."""
+        for container in self._verdicts.opened():
+            with contextlib.suppress(CriError):
+                await self._runtime.remove_container(container.id)
+                log().info("dead container removed: it may start again", pod=container.pod, id=container.id[:12])
 
     def refresh(self) -> None:
         """Only the files, at once: whoever goes on next counts on them."""

@@ -22,10 +22,9 @@ from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.nodefiles import ContainerVerdict, NodeFiles, Owner, PodFile
 from reprise.runtime.telemetry import log
 
-
 KEPT_S = 60.0
-"""The file of a protected pod that is gone is kept for so long: the engine may be waiting at it, for WAIT_S at most, and takes a pod
-without a file for one that its agent knows nothing of.
+"""The file of a protected pod that is gone is kept for so long: the engine may be waiting at it, for 20 s at most, and takes a
+pod without a file for one that its agent knows nothing of.
 """
 
 
@@ -62,6 +61,7 @@ class Verdicts:
         """Announced cold starts: the instance that is gone, and why."""
         self._known: dict[str, Known] = {}
         self._gone_at_s: dict[str, float] = {}
+        self._opened: set[Name] = set()
         self.look = Look(())
         self.looked = False
         """Whether the runtime was asked since this agent started: before, a pod that runs looks like one that does not."""
@@ -80,6 +80,16 @@ class Verdicts:
     def protected(self) -> Iterable[RunningContainer]:
         """What runs, and is protected."""
         return [c for c in self._running() if self.protects(c)]
+
+    def opened(self) -> list[RunningContainer]:
+        """The dead containers of those that may start since the last call, and do not run: the kubelet backs off because of them,
+        the longer the more often the engine refused. Only those of which was told how they ended.
+        """
+        names, self._opened = self._opened - {(c.pod_uid, c.name) for c in self._running()}, set()
+        return [
+            c for c in self.look.containers
+            if (c.pod_uid, c.name) in names and c.state == "exited" and self._history.of((c.pod_uid, c.name)).container_id == c.id
+        ]  # fmt: skip
 
     def leaves(self, pod_uid: str) -> bool:
         """Whether it is being deleted, or is gone."""
@@ -246,7 +256,10 @@ class Verdicts:
             return False
         before = self._written.get(file.uid)
         for name, verdict in file.containers.items():
-            if before is None or before.containers.get(name) != verdict:
+            was = before.containers.get(name) if before else None
+            if was and was.verdict in ("wait", "refuse") and verdict.verdict in ("restore", "blank"):
+                self._opened.add((file.uid, name))
+            if was != verdict:
                 log().info("verdict", pod=file.pod, container=name, verdict=verdict.verdict, reason=verdict.reason,
                            checkpoint=verdict.checkpoint_id)  # fmt: skip
         self._written[file.uid] = file

@@ -3,7 +3,6 @@
 `make proto` regenerates the stubs: k8s.io/cri-api v0.34.4, with the gogoproto options taken out.
 """
 
-import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +89,6 @@ class Cri:
         """socket_path: e.g. /run/crio/crio.sock."""
         self._channel = grpc.aio.insecure_channel(f"unix:{socket_path}", options=[("grpc.max_receive_message_length", 64 << 20)])
         self._runtime: Any = pb_grpc.RuntimeServiceStub(self._channel)
-        self._images: Any = pb_grpc.ImageServiceStub(self._channel)
 
     async def close(self) -> None:
         await self._channel.close()
@@ -141,45 +139,11 @@ class Cri:
             log_path=found.log_path,
         )
 
-    async def container_pid(self, container_id: str) -> int:
-        """The host-visible pid of the container's first process as the runtime recorded it; 0 if unknown."""
-        return int((await self._info(container_id)).get("pid", 0))
-
-    async def is_restored(self, container_id: str) -> bool:
-        """Whether it runs from a checkpoint. Its image does not tell: CRI-O shows the base image of a restored container."""
-        return bool((await self._info(container_id)).get("restored", False))
-
-    async def _info(self, container_id: str) -> dict[str, Any]:
-        """What the runtime says of it beyond the CRI; CRI-O: server/container_status.go, containerInfo."""
-        request = pb.ContainerStatusRequest(container_id=container_id, verbose=True)
-        answer = await self._call(f"container {container_id[:12]}", self._runtime.ContainerStatus, request)
-        try:
-            return dict(json.loads(answer.info["info"]))
-        except (KeyError, ValueError):
-            return {}
-
     async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]:
         """Run a command in the container: exit code and combined output."""
         request = pb.ExecSyncRequest(container_id=container_id, cmd=command, timeout=max(1, round(timeout_s)))
         answer = await self._call(f"container {container_id[:12]}", self._runtime.ExecSync, request, timeout_s + 2)
         return answer.exit_code, (answer.stdout + answer.stderr).decode(errors="replace")
-
-    async def pull_image(self, reference: str, timeout_s: float = 600) -> str:
-        """Pull and return the image's id."""
-        request = pb.PullImageRequest(image=pb.ImageSpec(image=reference))
-        answer = await self._call(f"image {reference}", self._images.PullImage, request, timeout_s)
-        return str(answer.image_ref)
-
-    async def image_id(self, reference: str) -> str | None:
-        """The id of a local image; None if it is not there."""
-        request = pb.ImageStatusRequest(image=pb.ImageSpec(image=reference))
-        answer = await self._call(f"image {reference}", self._images.ImageStatus, request)
-        return str(answer.image.id) if answer.HasField("image") and answer.image.id else None
-
-    async def remove_image(self, reference: str) -> None:
-        """By reference or id; idempotent."""
-        request = pb.RemoveImageRequest(image=pb.ImageSpec(image=reference))
-        await self._call(f"image {reference}", self._images.RemoveImage, request, 60)
 
     async def _call(self, subject: str, method: Any, request: Any, timeout_s: float = 5) -> Any:
         try:
