@@ -137,7 +137,7 @@ class World:
         self.cluster.run = self._shadow_runs  # type: ignore[method-assign]
         self.files = NodeFiles(self.folder / "run")
         self.clock = Clock(self.scenario.node_rate)
-        self.lease_versions, self.boots, self.booted_at_s = 0, 0, -UP_BEFORE_S
+        self.lease_versions = 0
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
@@ -164,7 +164,15 @@ class World:
 
     @property
     def boot_id(self) -> str:
-        return f"b{self.boots}"
+        return f"b{len(self._booted_at_s())}"
+
+    def _booted_at_s(self) -> list[float]:
+        """Since the beginning."""
+        return [f.until_s for f in self.scenario.faults if f.kind == "node-off" and f.until_s <= self.now()]
+
+    @property
+    def up_s(self) -> float:
+        return self.now() - max(self._booted_at_s(), default=-UP_BEFORE_S)
 
     def _shadow_runs(self, name: str, came_of: str) -> None:
         self.cluster.pods[name].came_of = came_of
@@ -284,7 +292,7 @@ class World:
                 now_s = self.clock.now()
                 act = engine_rule(
                     self.files.read_node(), self.files.read_pod("u1"), "counter", boot_id=self.boot_id, has_slot=self.has_slot,
-                    now_s=now_s, waited_s=now_s - began_s, up_s=self.now() - self.booted_at_s,
+                    now_s=now_s, waited_s=now_s - began_s, up_s=self.up_s,
                 )  # fmt: skip
                 if "engine" in self.mutants:
                     act = "restore"
@@ -558,8 +566,6 @@ async def kubelet(world: World) -> None:
             world.old_runs = world.old_frozen = world.pod_frozen = False
             shutil.rmtree(world.folder / "run", ignore_errors=True)
             world.note("n1 is off")
-        if was_off and not off:
-            world.boots, world.booted_at_s = world.boots + 1, world.now()
         was_off = off
         if not off and world.up("api", of_node=True):
             known = "counter-1" in world.cluster.pods

@@ -106,9 +106,9 @@ def test_what_is_killed_while_its_node_is_cut_off_is_not_started_again_there() -
 @pytest.mark.parametrize("mutant", ["margin", "fence", "ask-kubelet", "engine", "asks-first", "wait-first", "pod"])
 def test_each_rule_is_needed(mutant: str) -> None:
     """Broken on purpose, each makes two run at once in a history that is explored anyway; else this model proves nothing."""
-    broken = [world for scenario in DIRECTED if (world := run(scenario, mutant)).violation]
+    broken = next((world for scenario in reversed(DIRECTED) if (world := run(scenario, mutant)).violation), None)
     assert broken, f"without {mutant} nothing went wrong"
-    assert "VIOLATION" in timeline(broken[0])
+    assert "VIOLATION" in timeline(broken)
 
 
 @pytest.mark.long
