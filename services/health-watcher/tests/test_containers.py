@@ -9,7 +9,8 @@ from typing import Any
 from playing import play
 from reprise.health_watcher import containers as module
 from reprise.health_watcher.containers import Containers
-from reprise.health_watcher.model import ContainerEvent, Ended, Exit, Look
+from reprise.health_watcher.model import Exit
+from reprise.health_watcher.ports import ContainerEvent, Ended, Look
 from reprise.health_watcher.testing import MemoryNode
 from reprise.runtime.cri import ContainerEvent as RuntimeEvent
 

@@ -14,7 +14,8 @@ from reprise.contracts.events import FailoverAbandoned
 from reprise.contracts.model import Target, Workload
 from reprise.health_watcher import gates
 from reprise.health_watcher.decide import gate_of
-from reprise.health_watcher.model import Ended, Instance, Look
+from reprise.health_watcher.model import Instance
+from reprise.health_watcher.ports import Ended, Look
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from prometheus_client import Histogram
-from reprise.health_watcher.model import ContainerEvent, Ended, Exit, Look
-from reprise.health_watcher.ports import Exits, Listener, Runtime
+from reprise.health_watcher.model import Exit
+from reprise.health_watcher.ports import ContainerEvent, Ended, Exits, Listener, Look, Runtime
 from reprise.runtime.cri import CriError, RunningContainer
 from reprise.runtime.telemetry import log
 

@@ -20,8 +20,8 @@ from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.history import Ends as Known
 from reprise.health_watcher.history import History
-from reprise.health_watcher.model import ContainerEvent, Ended, Failing, Subject
-from reprise.health_watcher.ports import Logs, Runtime
+from reprise.health_watcher.model import Failing, Subject
+from reprise.health_watcher.ports import ContainerEvent, Ended, Logs, Runtime
 from reprise.health_watcher.rules.early_exits import after_end
 from reprise.health_watcher.rules.on_end import SOON_S, Death, OnEnd, is_final, on_end
 from reprise.health_watcher.starts import Starts

@@ -10,7 +10,8 @@ from kubernetes.aio import client
 from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.events import FailoverAbandoned
 from reprise.health_watcher.decide import gate_of
-from reprise.health_watcher.model import ContainerEvent, Ended, Gate, Instance, Look, Name
+from reprise.health_watcher.model import Gate, Instance, Name
+from reprise.health_watcher.ports import ContainerEvent, Ended, Look
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedPod, ProtectedPods, set_condition

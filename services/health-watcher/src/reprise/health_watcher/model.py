@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import BaseModel
 from reprise.contracts.model import Target, Workload
-from reprise.runtime.cri import RunningContainer
 
 Reason = Literal["isolated", "fenced", "held", "unreleased"]
 """Why a container stands still: its node has no lease (or has not asked the fences since), its pod is restored elsewhere, it is
@@ -58,30 +57,6 @@ class Exit:
 
     container_id: str
     finished_at_ns: int
-
-
-@dataclass(frozen=True)
-class Look:
-    """One listing of the runtime's containers. born: the ids of those that are new in it."""
-
-    containers: tuple[RunningContainer, ...]
-    born: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A container as it was when its end was noticed. lived_s: None if it ran before this agent did. witnessed: this agent saw it
-    run.
-    """
-
-    container: RunningContainer
-    noticed_after_s: float
-    lived_s: float | None
-    superseded: bool
-    witnessed: bool
-
-
-ContainerEvent = Look | Ended
 
 
 class Frozen(BaseModel):

@@ -1,12 +1,37 @@
 """What health-watcher needs from outside."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from reprise.health_watcher.model import ContainerEvent, Exit, NodeLease
+from reprise.health_watcher.model import Exit, NodeLease
 from reprise.runtime.cri import ContainerEvent as RuntimeEvent
 from reprise.runtime.cri import RunningContainer, Status
 from reprise.runtime.cri.client import State
+
+
+@dataclass(frozen=True)
+class Look:
+    """One listing of the runtime's containers. born: the ids of those that are new in it."""
+
+    containers: tuple[RunningContainer, ...]
+    born: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A container as it was when its end was noticed. lived_s: None if it ran before this agent did. witnessed: this agent saw it
+    run.
+    """
+
+    container: RunningContainer
+    noticed_after_s: float
+    lived_s: float | None
+    superseded: bool
+    witnessed: bool
+
+
+ContainerEvent = Look | Ended
 
 
 class Freezer(Protocol):

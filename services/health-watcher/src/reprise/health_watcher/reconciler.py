@@ -15,8 +15,8 @@ from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.lease import Lease
 from reprise.health_watcher.ledger import Ledger
-from reprise.health_watcher.model import ContainerEvent, Look, Reason
-from reprise.health_watcher.ports import Freezer, Runtime
+from reprise.health_watcher.model import Reason
+from reprise.health_watcher.ports import ContainerEvent, Freezer, Look, Runtime
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.cri import CriError, RunningContainer
 from reprise.runtime.telemetry import log

@@ -13,7 +13,8 @@ from reprise.health_watcher.fences import Asked, Fences
 from reprise.health_watcher.history import History
 from reprise.health_watcher.lease import Lease
 from reprise.health_watcher.ledger import Ledger
-from reprise.health_watcher.model import Look, Name
+from reprise.health_watcher.model import Name
+from reprise.health_watcher.ports import Look
 from reprise.health_watcher.rules import origin as origins
 from reprise.health_watcher.rules.verdict import Decision, Origin, Snapshot, decide
 from reprise.health_watcher.starts import Starts
@@ -198,7 +199,7 @@ class Verdicts:
     def _verdict(self, pod: Known, name: str) -> ContainerVerdict:
         running = [c for c in self._running() if (c.pod_uid, c.name) == (pod.uid, name)]
         newest = max(running, key=lambda c: c.created_at_ns, default=None)
-        verdict = decide(self._snapshot(pod, name, newest)).verdict
+        verdict = ContainerVerdict(**vars(decide(self._snapshot(pod, name, newest)).verdict))
         if pod.found is not None and verdict.verdict in ("restore", "blank"):
             return pod.found.get(name, verdict)
         return verdict

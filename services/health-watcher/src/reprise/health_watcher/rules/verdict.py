@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reprise.health_watcher.model import Reason
-from reprise.runtime.nodefiles import ContainerVerdict
 
 Fence = Literal["unknown", "assumed", "ours", "theirs", "gone"]
 """Who has the pod. unknown: it has to be asked before anything of it starts or is thawed. assumed: as the verdict that was found
@@ -63,10 +62,22 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """As docs/node-files.md has it."""
+
+    verdict: Literal["restore", "blank", "refuse", "wait"]
+    reason: str = ""
+    slots: tuple[str, ...] = ()
+    checkpoint_id: str = ""
+    rejected: tuple[str, ...] = ()
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
 class Decision:
     """frozen: why the instance that runs must stand still; empty: it runs. end: kill it where it stands."""
 
-    verdict: ContainerVerdict
+    verdict: Verdict
     frozen: frozenset[Reason] = frozenset()
     end: bool = False
 
@@ -79,11 +90,11 @@ def decide(of: Snapshot) -> Decision:
     return Decision(_verdict(of), frozen, end)
 
 
-def _verdict(of: Snapshot) -> ContainerVerdict:
+def _verdict(of: Snapshot) -> Verdict:
     if why := _refused(of):
-        return ContainerVerdict(verdict="refuse", reason=why)
+        return Verdict(verdict="refuse", reason=why)
     if why := _waits(of):
-        return ContainerVerdict(verdict="wait", reason=why)
+        return Verdict(verdict="wait", reason=why)
     return _pinned(of, of.origin) if of.origin and not of.released else _newest(of)
 
 
@@ -103,23 +114,23 @@ def _waits(of: Snapshot) -> str:
     return "it is being moved to another node" if of.hold else ""
 
 
-def _pinned(of: Snapshot, origin: Origin) -> ContainerVerdict:
+def _pinned(of: Snapshot, origin: Origin) -> Verdict:
     """Nothing but that checkpoint, and it does not run before its failover is final (I9)."""
     if origin.distrust:
-        return ContainerVerdict(verdict="refuse", reason=origin.distrust)
+        return Verdict(verdict="refuse", reason=origin.distrust)
     if origin.missing:
-        return ContainerVerdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
+        return Verdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
     slots = (of.slots, origin.slots)
-    return ContainerVerdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True)
+    return Verdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True)
 
 
-def _newest(of: Snapshot) -> ContainerVerdict:
+def _newest(of: Snapshot) -> Verdict:
     if of.cold:
-        return ContainerVerdict(verdict="blank", reason=of.cold, rejected=of.rejected)
+        return Verdict(verdict="blank", reason=of.cold, rejected=of.rejected)
     if of.kept and set(of.kept) <= set(of.rejected):
-        return ContainerVerdict(verdict="blank", reason="its checkpoints did not live", rejected=of.rejected)
+        return Verdict(verdict="blank", reason="its checkpoints did not live", rejected=of.rejected)
     slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
-    return ContainerVerdict(verdict="restore", slots=slots, rejected=of.rejected)
+    return Verdict(verdict="restore", slots=slots, rejected=of.rejected)
 
 
 def _frozen(of: Snapshot) -> frozenset[Reason]:
