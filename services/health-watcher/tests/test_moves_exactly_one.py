@@ -99,5 +99,6 @@ def test_each_rule_is_needed(mutant: str) -> None:
     """A node that lets go of a hold says so in its record first, and writes the fence after that: either would do."""
     late = (Scenario((), move_at_s=ASKED_S, message_delays_s=(delay_s,)) for delay_s in (15.0, 2.0))
     restarted = (Scenario((Fault("agent-restart", at_s, 0.3),), move_at_s=ASKED_S, stored_after_s=3.0) for at_s in (8.2, 9.0))
-    histories = [*late, *restarted, *ABORTS.values()]
+    fenced = Scenario((Fault("agent-restart", 8.45, 0.3),), move_at_s=ASKED_S)
+    histories = [fenced, *late, *restarted, *ABORTS.values()]
     assert any(run(scenario, mutant).violation for scenario in histories), f"without {mutant} nothing went wrong"
