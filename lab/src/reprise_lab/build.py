@@ -75,11 +75,19 @@ def parts() -> tuple[list[Part], list[Part]]:
     return go, debian
 
 
-def build() -> None:
-    """Build whatever is not there. Raises LabError naming the part and its log."""
+TESTS_ONLY = frozenset({"seaweedfs", "promtool"})
+"""What only the component tests run: a cluster boots without them."""
+
+
+def build(*, everything: bool = True) -> None:
+    """Build whatever is not there; of what only tests run, only if everything is wanted.
+
+    Raises LabError naming the part and its log.
+    """
     for folder in (BIN, SRC, STAMPS, BASES, ENGINE, HOME / "logs"):
         folder.mkdir(parents=True, exist_ok=True)
-    go, debian = ([part for part in group if not part.fresh()] for group in parts())
+    wanted = [[part for part in group if everything or part.name not in TESTS_ONLY] for group in parts()]
+    go, debian = ([part for part in group if not part.fresh()] for group in wanted)
     if not go and not debian:
         return
     progress = Progress([*go, *debian])
