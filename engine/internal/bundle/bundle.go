@@ -64,6 +64,12 @@ func (s Spec) RootPath(bundle string) string {
 	return filepath.Join(bundle, s.Root.Path)
 }
 
+// restoreFrom is on a pod that a failover made (packages/contracts, annotations.py).
+const restoreFrom = "reprise.dev/restore-from"
+
+// Made reports whether a failover made the pod. containerd passes the annotation only if its drop-in names it (deploy/node).
+func (s Spec) Made() bool { return s.Annotations[restoreFrom] != "" }
+
 // Identity reads the annotations that CRI-O and containerd set.
 func (s Spec) Identity() Identity {
 	a := s.Annotations

@@ -51,6 +51,7 @@ type Situation struct {
 	Pod       *nodefiles.Pod // nil: no file
 	Container string
 	LiveSlot  bool    // this pod UID has a live slot
+	Made      bool    // a failover made the pod: it says what it is to start from
 	WaitedS   float64 // since create was called
 	BootAgeS  float64
 }
@@ -94,6 +95,9 @@ func withoutFile(s Situation) Decision {
 	if s.Agent == Alive && s.WaitedS < FileWaitS {
 		return Decision{Action: Again, Reason: "waiting for the agent to list the pod"}
 	}
+	if s.Made {
+		return withoutFileMade(s)
+	}
 	if !s.LiveSlot {
 		return Decision{Action: Runc, Reason: "the agent does not list the pod"}
 	}
@@ -105,6 +109,15 @@ func withoutFile(s Situation) Decision {
 	}
 	// Protected, and the agent that knows of no pod is alive: only it can say that nobody else runs this.
 	return alive(s, nodefiles.Container{Verdict: "wait", Reason: "the agent does not list the pod, which has a checkpoint"})
+}
+
+// withoutFileMade never starts anything: only the agent knows whether the failover is final.
+func withoutFileMade(s Situation) Decision {
+	const reason = "a failover made this pod, and the agent has not said yet how it starts"
+	if s.WaitedS < VerdictWaitS {
+		return Decision{Action: Again, Reason: reason}
+	}
+	return refused(fmt.Sprintf("waited %d s: %s", VerdictWaitS, reason))
 }
 
 func listedContainer(s Situation, said nodefiles.Container) Decision {

@@ -32,6 +32,10 @@ func TestTheRulesOfCreate(t *testing.T) {
 		{"2 and 5: dead, live slot", Situation{Agent: Dead, LiveSlot: true}, Restore, "dead"},
 		{"2 and 6: never ran, live slot", Situation{Agent: NeverRan, LiveSlot: true, BootAgeS: 10}, Again, "booted"},
 		{"2 and 6: never ran, live slot, late", Situation{Agent: NeverRan, LiveSlot: true, BootAgeS: 120}, Blank, "boot"},
+		{"2: a failover's pod waits for the agent", Situation{Agent: Alive, LeaseHeld: true, Made: true, WaitedS: 19}, Again, "failover"},
+		{"2: a failover's pod without the agent's word fails", Situation{Agent: Alive, LeaseHeld: true, Made: true, WaitedS: 20}, Refuse, "failover"},
+		{"2: a failover's pod and a dead agent", Situation{Agent: Dead, Made: true, LiveSlot: true, WaitedS: 20}, Refuse, "failover"},
+		{"2: a failover's pod is never blank after a boot", Situation{Agent: NeverRan, Made: true, WaitedS: 20, BootAgeS: late}, Refuse, "failover"},
 		// 3. Not listed.
 		{"3: not listed", Situation{Agent: Alive, LeaseHeld: true, Pod: &nodefiles.Pod{}}, Runc, "not protected"},
 		{"3: not listed, no lease", Situation{Agent: Alive, Pod: &nodefiles.Pod{}}, Runc, ""},
