@@ -1,5 +1,6 @@
 """A slot's folder is stored as the tar that it would make, and comes back byte for byte."""
 
+import contextlib
 import io
 import os
 import subprocess
@@ -16,6 +17,7 @@ from reprise.archive.repository import Repository
 from reprise.archive.source import ArchiveSource, open_source
 from reprise.archive.tarindex import index_tar
 from reprise.archive.testing import FixedKeys, MemoryStore, pagemap, slot_members, write_slot
+from reprise.archive.writer import verify_archive
 from reprise.contracts.model import Target, Workload
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -35,6 +37,17 @@ def whole(source: ArchiveSource) -> bytes:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_slot_whose_memory_was_cut_off_is_not_whole(tmp_path: Path) -> None:
+    slot = write_slot(tmp_path / "ck1")
+    (slot / "checkpoint/pagemap-1.img").write_bytes(pagemap([(0x400000, 768)]))
+    (slot / "checkpoint/pages-1.img").write_bytes(os.urandom(768 * 4096))
+    with contextlib.closing(open_source(slot)) as source:
+        assert verify_archive(source, "")
+    os.truncate(slot / "checkpoint/pages-1.img", 768 * 2048)
+    with contextlib.closing(open_source(slot)) as source, pytest.raises(BadArchive, match="cut off"):
+        verify_archive(source, "")
 
 
 def test_the_archive_of_a_slot_is_what_tar_makes_of_its_folder(repository: Repository, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _lay_out(found: list[Found]) -> tuple[list[int], list[bytes | str], int]:
             at += size
 
     for path, is_folder, _, size, _ in found:
-        head += _header(path, size, is_folder=is_folder)
+        head += header(path, size, is_folder=is_folder)
         if size:
             add(head, len(head))
             add(path, size)
@@ -179,7 +179,8 @@ def _lay_out(found: list[Found]) -> tuple[list[int], list[bytes | str], int]:
     return starts, parts, at
 
 
-def _header(path: str, size: int, *, is_folder: bool) -> bytes:
+def header(path: str, size: int, *, is_folder: bool = False) -> bytes:
+    """A member's header, the same whenever it is made."""
     info = tarfile.TarInfo(path)
     info.size = size
     info.type, info.mode = (tarfile.DIRTYPE, 0o700) if is_folder else (tarfile.REGTYPE, 0o600)

@@ -7,7 +7,7 @@ into packs, while two upload full ones; beside all that one makes the sha256 of 
 import contextlib
 import platform
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from reprise.archive.cache import PackCache
+from reprise.archive.criu import PageRun
 from reprise.archive.crypto import Cipher, derive
 from reprise.archive.facts import ArchiveFacts, BadArchive, facts_of
 from reprise.archive.intents import Intent, declare, new_writer_id, read_intents, withdraw
@@ -24,13 +25,13 @@ from reprise.archive.layout import Lineage, last
 from reprise.archive.manifest import Cost, Manifest
 from reprise.archive.pack import PackRef
 from reprise.archive.packer import Clock, Packer, Placed
-from reprise.archive.plan import Span, cut_plan, read_pagemaps
+from reprise.archive.plan import PAGE, PAGES, Span, cut_plan, read_pagemaps
 from reprise.archive.recipe import CHUNK_ROW, RUN_ROW, UNIT_ROW, ZEROS, Recipe, Rows, encode_recipe
 from reprise.archive.resolve import CHUNK, Resolved, Units, resolve, runs
 from reprise.archive.scan import scan
 from reprise.archive.source import ArchiveSource, file_of, open_source
 from reprise.archive.store import Store
-from reprise.archive.tarindex import index_file
+from reprise.archive.tarindex import Member, index_file
 from reprise.archive.tracing import step, traceparent
 from reprise.contracts.errors import CheckpointError
 from reprise.contracts.events import Trigger
@@ -159,9 +160,22 @@ class Writer:
 def verify_archive(source: ArchiveSource, container_id: str) -> ArchiveFacts:
     """What it says of itself, if it is whole and of this container. Raises BadArchive."""
     with file_of(source) as file:
-        facts = facts_of(file, source.name, index_file(file, source.name))
+        members = index_file(file, source.name)
+        facts = facts_of(file, source.name, members)
         _require_container(source.name, container_id, facts)
+        _require_pages(source.name, members, read_pagemaps(file, members))
         return facts
+
+
+def _require_pages(name: str, members: Iterable[Member], pagemaps: dict[int, list[PageRun]]) -> None:
+    """Memory that was cut off restores nothing: CRIU reads the missing end of a pages file for ever (CRIU 4.2)."""
+    for member in members:
+        if (found := PAGES.fullmatch(member.path)) and (runs := pagemaps.get(int(found[1]))):
+            wanted = sum(run.nr for run in runs) * PAGE
+            if member.size < wanted:
+                raise BadArchive(
+                    f"{member.path} has {member.size} bytes and its pagemap tells of {wanted}: it is cut off", subject=name
+                )
 
 
 def _parse(order: Order, source: ArchiveSource) -> tuple[ArchiveFacts, list[Span]]:
