@@ -9,6 +9,7 @@ Excluded, because not promised: an agent that is down while its node is cut off 
 import asyncio
 import contextlib
 import logging
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,6 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, Literal, cast
 
-import looptime
 import pytest
 import structlog
 from engine_rule import engine_rule
@@ -54,9 +54,13 @@ from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
 from reprise.runtime.nodefiles import NodeFiles, StartFile
 from reprise.runtime.testing import MemoryBus, MemoryServer
+from virtual import VirtualLoop
 
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+"""A disk's renames, two or three per second and node, would take longer than all the rest."""
 WORKLOAD = Workload(namespace="default", name="counter")
-HEALED_AT_S, END_S = 45.0, 75.0
+HEALED_AT_S, SETTLED_S = 45.0, 30.0
+"""No fault lasts longer than until then; a history ends so long after the last that happens in it."""
 UP_BEFORE_S = 900.0
 INFORMED_S = 2.0
 CREATE_S = 0.15
@@ -103,6 +107,13 @@ class Scenario:
 
     def active(self, now_s: float) -> set[str]:
         return {f.kind for f in self.faults if f.at_s <= now_s < f.until_s}
+
+    @property
+    def end_s(self) -> float:
+        """What was told last is known by then, and its answer."""
+        moved_s = self.move_at_s + self.stored_after_s if self.move_at_s is not None else 0.0
+        last_s = max(moved_s, min(self.standby_from_s, HEALED_AT_S), *(f.until_s for f in self.faults), 0.0)
+        return last_s + SETTLED_S + 2 * max(self.message_delays_s)
 
 
 def promised(scenario: Scenario) -> bool:
@@ -554,14 +565,10 @@ async def other_lease(world: World) -> None:
 
 async def kubelet(world: World) -> None:
     """Ends what the API server does not have any more; starts again what ended, as far as it knows that it is to run."""
-    was_off = was_unhealthy = False
+    was_off = False
     known, work = True, set[asyncio.Task[None]]()
     while True:
-        off, unhealthy = "node-off" in world.active(), "unhealthy" in world.active()
-        if unhealthy and not was_unhealthy and world.old_runs:
-            world.old_runs = world.old_frozen = False
-            world.note("n1's kubelet ended the old instance: its livenessProbe failed")
-        was_unhealthy = unhealthy
+        off = "node-off" in world.active()
         if off and not was_off:
             world.old_runs = world.old_frozen = world.pod_frozen = False
             shutil.rmtree(world.folder / "run", ignore_errors=True)
@@ -657,7 +664,7 @@ async def play(world: World) -> None:
     tasks = [asyncio.ensure_future(part) for part in parts]
     for fault in world.scenario.faults:
         tasks.append(asyncio.create_task(tell(world, fault)))
-    await asyncio.sleep(END_S + 2 * max(world.scenario.message_delays_s))  # what was told last is known, and its answer
+    await asyncio.sleep(world.scenario.end_s)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -674,6 +681,9 @@ async def again(part: Callable[[], Any]) -> None:
 async def tell(world: World, fault: Fault) -> None:
     await asyncio.sleep(fault.at_s)
     world.note(f"begins: {fault.kind}")
+    if fault.kind == "unhealthy" and world.old_runs:
+        world.old_runs = world.old_frozen = False
+        world.note("n1's kubelet ended the old instance: its livenessProbe failed")
     await asyncio.sleep(fault.until_s - fault.at_s)
     world.note(f"ends: {fault.kind}")
 
@@ -733,10 +743,10 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
 
 def run(scenario: Scenario, mutant: str = "") -> World:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    loop = looptime.new_event_loop()
+    loop = VirtualLoop()
     mutants = tuple(filter(None, mutant.split("+")))
     try:
-        with TemporaryDirectory() as folder, simulated(scenario, mutants):
+        with TemporaryDirectory(dir=MEMORY) as folder, simulated(scenario, mutants):
             world = World(scenario, Path(folder), mutants)
             loop.run_until_complete(play(world))
             return world

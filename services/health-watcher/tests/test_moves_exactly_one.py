@@ -36,13 +36,14 @@ def test_a_move_that_does_not_succeed_leaves_it_running_where_it_was(name: str) 
 
 
 @pytest.mark.parametrize("stored_after_s", [0.1, 3.0])
-@pytest.mark.parametrize("at_s", [8.3, 9.0])
+@pytest.mark.parametrize("at_s", [8.35, 9.0])
 def test_what_its_kubelet_starts_in_place_of_what_stands_still_does_not_run(at_s: float, stored_after_s: float) -> None:
     ends(Scenario((Fault("unhealthy", at_s, 0.3),), move_at_s=ASKED_S, stored_after_s=stored_after_s), on="n2")
 
 
-def test_what_dies_in_the_middle_of_its_last_checkpoint_is_restarted_where_it_was() -> None:
-    ends(Scenario((Fault("unhealthy", 8.2, 0.3),), move_at_s=ASKED_S), on="n1")
+@pytest.mark.parametrize("at_s", [pytest.param(8.1, id="before"), pytest.param(8.2, id="in the middle of")])
+def test_what_dies_before_its_last_checkpoint_has_ended_is_restarted_where_it_was(at_s: float) -> None:
+    ends(Scenario((Fault("unhealthy", at_s, 0.3),), move_at_s=ASKED_S), on="n1")
 
 
 @pytest.mark.long
