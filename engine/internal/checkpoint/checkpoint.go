@@ -231,7 +231,7 @@ func (c *Checkpoint) perform(dump criu.Dump) error {
 		return fmt.Errorf("%s", why)
 	default:
 	}
-	if cause := criu.Cause(filepath.Join(c.partial, "dump.log")); cause != "" {
+	if cause := criu.Errors(filepath.Join(c.partial, "dump.log")); cause != "" {
 		return fmt.Errorf("%s", cause)
 	}
 	return err

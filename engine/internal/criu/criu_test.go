@@ -71,6 +71,16 @@ func TestTheCauseIsTheFirstErrorThatExplainsTheOthers(t *testing.T) {
 	}
 }
 
+func TestEveryErrorThatExplainsIsToldInItsOrder(t *testing.T) {
+	log := write(t, "dump.log", []byte(`(00.1) Error (criu/pie/parasite.c:4): send_fds failed (-22)
+(00.2) Error (criu/cr-dump.c:1): Dumping FAILED.
+(00.3) Error (criu/files.c:9): Can't dump file 3 of that type [0] (anon anon_inode:[io_uring])`))
+	want := "send_fds failed (-22)\nCan't dump file 3 of that type [0] (anon anon_inode:[io_uring])"
+	if got := Errors(log); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestAnswersAreParsed(t *testing.T) {
 	var notify, m message
 	notify.text(1, "pre-dump")

@@ -15,30 +15,43 @@ var secondary = []string{
 	"Can't setup RLIMIT_NOFILE", // without CAP_SYS_RESOURCE; CRIU goes on
 }
 
+// mostErrors bounds what is told of one log.
+const mostErrors = 8
+
 // Cause returns the first error in a CRIU log that explains the others, or "".
 func Cause(path string) string {
+	first, _, _ := strings.Cut(Errors(path), "\n")
+	return first
+}
+
+// Errors returns the errors in a CRIU log that explain the others, a line each, or "". Which of them is the cause is often told
+// by a later one: a file that cannot be sent over a socket shows only there that it belongs to io_uring.
+func Errors(path string) string {
 	file, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer file.Close()
-	first, stamp := "", regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
+	var found []string
+	secondary, stamp := "", regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
 	lines := bufio.NewScanner(file)
 	lines.Buffer(make([]byte, 64<<10), 1<<20)
-	for lines.Scan() {
+	for lines.Scan() && len(found) < mostErrors {
 		line := strings.TrimSpace(stamp.ReplaceAllString(lines.Text(), ""))
 		// "Error (criu/files-reg.c:1234): File data/wal has bad size ..."
 		if !strings.HasPrefix(line, "Error") {
 			continue
 		}
-		if first == "" {
-			first = line
-		}
 		if !isSecondary(line) {
-			return withoutPlace(line)
+			found = append(found, withoutPlace(line))
+		} else if secondary == "" {
+			secondary = withoutPlace(line)
 		}
 	}
-	return withoutPlace(first)
+	if len(found) == 0 {
+		return secondary
+	}
+	return strings.Join(found, "\n")
 }
 
 func isSecondary(line string) bool {

@@ -122,6 +122,77 @@ async def test_without_the_token_nobody_gets_anything(registry: httpx.AsyncClien
             assert b"checkpoint/" not in answer.content
 
 
+UNGUESSABLE = (
+    "ns/deployment-counter/counter/manifests/1",
+    "ns/deployment-counter/counter/manifests/2",
+    "other/statefulset-db/db/manifests/1",
+    "nosuch",
+    "_catalog",
+    "ns/deployment-counter/counter/tags/list",
+    "../docs",
+    "%2e%2e/%2e%2e/x/manifests/1",
+)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"])
+async def test_without_the_token_what_is_there_cannot_be_told_from_what_is_not(
+    registry: httpx.AsyncClient, store: MemoryStore, method: str
+) -> None:
+    """Every answer is the same to the byte, and the store is not asked: time tells nothing either."""
+    registry.headers["Authorization"] = "Bearer guess"
+    asked: list[str] = []
+    store.step = lambda verb, key: asked.append(key)
+    answers = [await registry.request(method, f"/v2/{path}") for path in UNGUESSABLE]
+    answers.append(await registry.request(method, "/docs"))
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({(answer.content, tuple(sorted(answer.headers.items()))) for answer in answers}) == 1
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "%2e%2e/deployment-counter/counter/manifests/1",
+        "ns/%2e%2e/counter/manifests/1",
+        "ns/deployment-counter/%2e%2e/manifests/1",
+        "ns/deployment-counter/counter/manifests/%2e%2e",
+        "ns/deployment-counter/counter/manifests/..%5c1",
+        "ns/deployment-counter/counter/manifests/1%00",
+        "ns/deployment-counter/counter/manifests/1%2f..%2f1",
+        "ns/deployment-counter/counter%2f..%2fcounter/manifests/1",
+        "ns/deployment-counter/counter/blobs/%2e%2e",
+        "ns/deployment-counter/counter/blobs/sha256:%2e%2e",
+        "NS/deployment-counter/counter/manifests/1",
+        "n*/deployment-counter/counter/manifests/1",
+        "%0d%0a/deployment-counter/counter/manifests/1",
+        "_catalog",
+        "ns/deployment-counter/counter/tags/list",
+    ],
+)
+async def test_a_name_that_leads_elsewhere_never_reaches_the_store(
+    registry: httpx.AsyncClient, store: MemoryStore, path: str
+) -> None:
+    asked: list[str] = []
+    store.step = lambda verb, key: asked.append(key)
+    assert (await registry.get(f"/v2/{path}")).status_code == 404
+    assert not asked
+
+
+async def test_a_blob_of_one_workload_is_not_had_under_anothers_name(registry: httpx.AsyncClient) -> None:
+    layer = (await registry.get("/v2/ns/deployment-counter/counter/manifests/1")).json()["layers"][0]["digest"]
+    for name in ("ns/deployment-other/counter", "other/deployment-counter/counter", "ns/deployment-counter/other"):
+        assert (await registry.get(f"/v2/{name}/blobs/{layer}")).status_code == 404
+
+
+async def test_nothing_can_be_written(registry: httpx.AsyncClient, store: MemoryStore) -> None:
+    before = dict(store.objects)
+    for method in ("PUT", "POST", "PATCH", "DELETE"):
+        for path in ("manifests/1", "blobs/uploads/"):
+            answer = await registry.request(method, f"/v2/ns/deployment-counter/counter/{path}", content=b"x")
+            assert answer.status_code in (404, 405)
+    assert store.objects == before
+
+
 def test_a_registry_without_a_token_is_not_made(store: MemoryStore) -> None:
     with pytest.raises(ValueError, match="without a token"):
         app(Repository(store), "")

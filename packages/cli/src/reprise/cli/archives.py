@@ -10,6 +10,7 @@ import typer
 from reprise.archive.inspector import open_archive
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import Manifest
+from reprise.archive.opened import OpenArchive
 from reprise.archive.repository import Repository
 from reprise.cli.names import BadName, WorkloadName, parse, suggestion
 from reprise.cli.ports import Session
@@ -40,12 +41,17 @@ def opened(session: Session, target: str, container: str) -> Iterator[Archive]:
         with open_archive(Path(target)) as file:
             yield Archive(file, Path(target).name)
         return
-    name = workload_name(target)
+    with stored(session, workload_name(target), container) as (archive, name), archive.file() as file:
+        yield Archive(file, name, archive.manifest)
+
+
+@contextmanager
+def stored(session: Session, name: WorkloadName, container: str) -> Iterator[tuple[OpenArchive, str]]:
+    """A checkpoint in the store, and what to call it. Raises RepriseError."""
     namespace = name.namespace or session.namespace()
     with session.repository(keys=True) as repository:
         manifest = find(repository, name, namespace, container)
-        with repository.open(manifest).file() as file:
-            yield Archive(file, f"{namespace}/{name.name}@{manifest.checkpoint_id}", manifest)
+        yield repository.open(manifest), f"{namespace}/{name.name}@{manifest.checkpoint_id}"
 
 
 def is_path(target: str) -> bool:

@@ -13,6 +13,7 @@ import typer
 from pydantic import ValidationError
 from reprise.cli.commands import events, moves, store
 from reprise.cli.commands.doctor import doctor
+from reprise.cli.commands.export import export
 from reprise.cli.commands.history import history, trace
 from reprise.cli.commands.inspect import diff, inspect
 from reprise.cli.commands.protect import checkpoint, protect, unprotect
@@ -69,6 +70,7 @@ app.command()(history)
 app.command()(trace)
 app.command()(inspect)
 app.command()(diff)
+app.command()(export)
 app.add_typer(events.app, name="events")
 app.add_typer(store.app, name="store")
 

@@ -47,7 +47,7 @@ class LazySession:
             return SecretKeys(told.kek_dir)
         if told.store_endpoint:
             raise ClusterError(
-                "checking needs the key-encryption keys", subject="REPRISE_KEK_DIR",
+                "what is stored is encrypted, and no keys are configured", subject="REPRISE_KEK_DIR",
                 remedy="a folder with the keys of the Secret; or unset REPRISE_STORE_ENDPOINT: the cluster has them",
             )  # fmt: skip
         return FetchedKeys(self._cluster.secret(told.system_namespace, KEYS_SECRET), f"Secret {KEYS_SECRET}")

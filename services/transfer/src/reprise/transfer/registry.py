@@ -6,6 +6,7 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 import asyncio
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 from fastapi import FastAPI, Request, Response
@@ -17,6 +18,10 @@ from reprise.archive.repository import Repository
 from reprise.contracts.errors import NotStored, RepriseError
 from reprise.runtime.telemetry import log
 
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
+"""A checkpoint's id, or a digest."""
+
 
 def app(repository: Repository, token: str) -> FastAPI:
     """The registry's ASGI app. token: whoever does not show it gets nothing: an image is a process's memory.
@@ -25,7 +30,7 @@ def app(repository: Repository, token: str) -> FastAPI:
     """
     if not token:
         raise ValueError("a registry without a token would give every process's memory to anybody on the node")
-    api = FastAPI(openapi_url=None)
+    api = FastAPI(openapi_url=None, redirect_slashes=False)
 
     @api.middleware("http")
     async def authorize(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -42,6 +47,8 @@ def app(repository: Repository, token: str) -> FastAPI:
 
     @api.api_route("/v2/{namespace}/{workload}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
     async def manifest(namespace: str, workload: str, container: str, reference: str) -> Response:
+        if not _are_names(namespace, workload, container, of=reference):
+            return problem(404, "NAME_UNKNOWN", "no checkpoint is called that")
         try:
             body = await asyncio.to_thread(repository.image, lineage_of(namespace, workload, container), reference)
         except RepriseError as error:
@@ -52,6 +59,8 @@ def app(repository: Repository, token: str) -> FastAPI:
 
     @api.api_route("/v2/{namespace}/{workload}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
     async def blob(namespace: str, workload: str, container: str, wanted: str, request: Request) -> Response:
+        if not _are_names(namespace, workload, container, of=wanted):
+            return problem(404, "BLOB_UNKNOWN", "no blob is called that")
         headers = {"Docker-Content-Digest": wanted}
         try:
             found = await asyncio.to_thread(repository.blob, lineage_of(namespace, workload, container), wanted)
@@ -68,6 +77,11 @@ def app(repository: Repository, token: str) -> FastAPI:
         return StreamingResponse(_stream(parts), media_type="application/octet-stream", headers=headers)
 
     return api
+
+
+def _are_names(*names: str, of: str) -> bool:
+    """Only these reach the store's keys: nothing that leads elsewhere, such as `..`."""
+    return all(NAME.fullmatch(name) and ".." not in name for name in names) and bool(REFERENCE.fullmatch(of)) and ".." not in of
 
 
 async def _stream(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
