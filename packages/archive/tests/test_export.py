@@ -186,8 +186,11 @@ def test_a_file_is_replaced_only_when_that_is_asked_for(repository: Repository, 
 
 
 def test_a_file_that_came_meanwhile_is_kept(repository: Repository, manifest: Manifest, to: Path) -> None:
+    def comes(_: int) -> None:
+        to.write_bytes(b"mine")
+
     with pytest.raises(ExportFailed, match="it exists"):
-        export(repository.open(manifest), to, Form.tar, on_write=lambda _: None if to.write_bytes(b"mine") else None)
+        export(repository.open(manifest), to, Form.tar, on_write=comes)
     assert to.read_bytes() == b"mine"
     assert os.listdir(to.parent) == [to.name]  # noqa: PTH208
 

@@ -20,7 +20,7 @@ WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "10.0.0.1", "10.0.0.9", "Running", False,
-    (ProtectedContainer("counter", "counter:1", "c1", running=True, ready=True),), "u1",
+    (ProtectedContainer("counter", "counter:1", "c1", running=True, ready=True),),
 )  # fmt: skip
 
 

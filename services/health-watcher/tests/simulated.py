@@ -56,7 +56,7 @@ from reprise.runtime.nodefiles import NodeFiles, StartFile
 from reprise.runtime.testing import MemoryBus, MemoryServer
 from virtual import VirtualLoop
 
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A disk's renames, two or three per second and node, would take longer than all the rest."""
 WORKLOAD = Workload(namespace="default", name="counter")
 HEALED_AT_S, SETTLED_S = 45.0, 30.0
@@ -382,7 +382,7 @@ class SimulatedArbiter(arbiter.Arbiter):
 def the_pod(world: World) -> ProtectedPod:
     container = ProtectedContainer("counter", "counter:1", world.old_id, running=True)
     policy = Policy(mode="criu")
-    return ProtectedPod(WORKLOAD, policy, "default", "counter-1", "u1", "n1", "", "", "Running", False, (container,), "u1")
+    return ProtectedPod(WORKLOAD, policy, "default", "counter-1", "u1", "n1", "", "", "Running", False, (container,))
 
 
 async def protected_pods(world: World) -> list[ProtectedPod]:

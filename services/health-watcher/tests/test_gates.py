@@ -26,7 +26,7 @@ BLANK = replace(FIRST, id="c2", attempt=1)
 RESTORED = replace(BLANK, id="c3")  # CRI-O shows its base image
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
-    (ProtectedContainer("counter", "counter:1"),), "u1", gated=True,
+    (ProtectedContainer("counter", "counter:1"),), gated=True,
 )  # fmt: skip
 
 

@@ -20,9 +20,7 @@ from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
 CONTAINER = ProtectedContainer("counter", "counter:1", "c1", running=True)
-POD = ProtectedPod(
-    WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False, (CONTAINER,), "u1"
-)
+POD = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False, (CONTAINER,))
 
 
 class Budgets:

@@ -24,7 +24,7 @@ VIEW = PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", OWNER,
 NODES = tuple(NodeView(f"n{n}", ready=True, schedulable=True, architecture="amd64", protected_pods=n) for n in (1, 2, 3))
 POD = ProtectedPod(
     workload=WORKLOAD, policy=Policy(mode="criu"), namespace="default", name="counter-1", uid="u1", node="n1", ip="", host_ip="",
-    phase="Running", deleting=False, containers=(ProtectedContainer("counter", "counter:1", "c1", running=True),), live_id="u1",
+    phase="Running", deleting=False, containers=(ProtectedContainer("counter", "counter:1", "c1", running=True),),
 )  # fmt: skip
 
 

@@ -18,10 +18,10 @@ from reprise.runtime.testing import MemoryBus, MemoryServer
 WORKLOAD = Workload(namespace="default", name="counter")
 
 
-def pod(name: str, live_id: str = "") -> ProtectedPod:
+def pod(name: str) -> ProtectedPod:
     container = ProtectedContainer("counter", "localhost/counter:1", f"c-{name}", running=True)
     return ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", name, f"u-{name}", "n1", "", "", "Running", False,
-                        (container,), live_id or f"u-{name}")  # fmt: skip
+                        (container,))  # fmt: skip
 
 
 class World:

@@ -19,7 +19,7 @@ TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", contain
 CONTAINER = ProtectedContainer("c", "counter:1", "c1", running=True, ready=True)
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu", interval_s=10), "default", "counter-1", "u1", "n1", "10.0.0.1", "10.0.0.9", "Running", False,
-    (CONTAINER,), "u1",
+    (CONTAINER,),
 )  # fmt: skip
 LABELS = {"workload_namespace": "default", "workload_kind": "Deployment", "workload": "counter", "workload_container": "c"}
 

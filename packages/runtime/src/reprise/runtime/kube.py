@@ -91,8 +91,6 @@ class ProtectedPod:
     phase: str
     deleting: bool
     containers: tuple[ProtectedContainer, ...]
-    live_id: str
-    """What this pod's live reference is called: its UID, or what a failover named it by."""
     gated: bool = False
     """Whether it lists the readiness gate reprise.dev/restored."""
     gate_message: str = ""
@@ -343,7 +341,6 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         phase=status.phase or "",
         deleting=meta.deletion_timestamp is not None,
         containers=tuple(_container(c, states.get(c.name)) for c in spec.containers if c.name in names),
-        live_id=(meta.annotations or {}).get("reprise.dev/live-id", meta.uid),
         gated=is_gated(pod),
         gate_message=next(
             (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""

@@ -47,7 +47,7 @@ class MemoryPods:
         if protected:
             them = tuple(ProtectedContainer(c, f"{c}:1", running=True) for c in containers)
             self.pods[uid] = ProtectedPod(
-                workload, Policy(mode="criu"), workload.namespace, name, uid, "n1", "10.0.0.1", "", "Running", False, them, uid,
+                workload, Policy(mode="criu"), workload.namespace, name, uid, "n1", "10.0.0.1", "", "Running", False, them,
                 restart_policy=restart_policy, gated=gated,
             )  # fmt: skip
         self._tell()
