@@ -14,10 +14,10 @@ TTL_S = 86400.0
 
 @dataclass(frozen=True)
 class Start:
-    """One record, and when it was first written, as revisions of the bucket go."""
+    """One record, and its place in the order in which they were first written: the bucket's epoch, and the revision there."""
 
     record: StartRecord
-    revision: int
+    order: tuple[int, int]
 
 
 class Starts:
@@ -26,12 +26,19 @@ class Starts:
     def __init__(self, bus: Bus) -> None:
         self.bucket = Bucket(bus, "starts", StartRecord, ttl_s=TTL_S)
         self._known: dict[str, Start] = {}
+        self._watched = (0, 0)
+        """The epoch and revision that the watch has come to."""
 
     async def run(self) -> None:
         """Follow the bucket until cancelled."""
         async for change in self.bucket.watch(QUIET_S):
             if change.value is not None:
-                self._note(change.value, change.revision)
+                epoch, revision = self._watched
+                new = change.value.container_id not in self._known
+                # Revisions only grow, but for a NATS that lost its data: then they begin anew, and so does an epoch of ours. A
+                # watch that starts over repeats what is known.
+                self._watched = (epoch + 1 if new and change.revision <= revision else epoch, change.revision)
+                self._note(change.value, self._watched)
 
     def of(self, pod_uid: str, container: str) -> StartRecord | None:
         """The newest of this pod's container."""
@@ -40,13 +47,13 @@ class Starts:
     def after(self, pod_uid: str, container: str, container_id: str) -> StartRecord | None:
         """The newest that came after that container's; whichever is the newest other one if that one's is not known."""
         before = self._known.get(container_id)
-        since = before.revision if before else 0
+        since = before.order if before else (0, 0)
         found = [
             start for start in self._known.values()
             if (start.record.pod_uid, start.record.container) == (pod_uid, container)
-            and start.record.container_id != container_id and start.revision > since
+            and start.record.container_id != container_id and start.order > since
         ]  # fmt: skip
-        return max(found, key=lambda start: start.revision).record if found else None
+        return max(found, key=lambda start: start.order).record if found else None
 
     def knows(self, container_id: str) -> bool:
         return container_id in self._known
@@ -54,13 +61,14 @@ class Starts:
     async def ask(self, container_id: str) -> StartRecord | None:
         """Of one container, past the watch. Raises nats.errors.Error or TimeoutError while NATS is away."""
         entry = await self.bucket.get(key(container_id)) if container_id else None
-        if entry:
-            self._note(entry.value, entry.revision)
+        epoch, watched = self._watched
+        if entry and (container_id in self._known or entry.revision > watched):
+            self._note(entry.value, (epoch, entry.revision))
         return entry.value if entry else None
 
-    def _note(self, record: StartRecord, revision: int) -> None:
+    def _note(self, record: StartRecord, order: tuple[int, int]) -> None:
         """The first writing counts for the order: a record may be written again once its container was let run."""
         before = self._known.get(record.container_id)
         if before is None and len(self._known) >= REMEMBERED:
             del self._known[next(iter(self._known))]
-        self._known[record.container_id] = Start(record, min(before.revision, revision) if before else revision)
+        self._known[record.container_id] = Start(record, before.order if before else order)
