@@ -9,7 +9,7 @@ from reprise.health_watcher.agent import Agent
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:
-    loop = looptime.new_event_loop()
+    loop = looptime.new_event_loop(noop_cycles=0)  # see virtual.py; but here threads take part
     try:
         loop.run_until_complete(scene)
     finally:
