@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reprise.cli.adapters.console import HttpConsole
 from reprise.cli.event_view import Wanted, event_row
@@ -97,6 +97,7 @@ def test_all_types_are_listed_with_what_they_say(reprise: Run) -> None:
     assert set(json.loads(reprise("events", "schema", "-o", "json").stdout)) == set(BY_TYPE)
 
 
+@example({"size": "", "total_s": "soon", "workload": "counter"})
 @given(st.recursive(st.none() | st.text(max_size=5) | st.integers(), lambda inner: st.dictionaries(st.text(max_size=9), inner)))
 def test_whatever_an_event_lacks_it_can_be_shown(data: Any) -> None:
     event_row({"data": data} if isinstance(data, dict) else {})

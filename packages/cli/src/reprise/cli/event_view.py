@@ -54,7 +54,7 @@ def event_type(event: Mapping[str, Any]) -> str:
 def event_row(event: Mapping[str, Any]) -> list[Cell]:
     """event: a CloudEvent of any version: what it lacks is left out."""
     data = event.get("data") or {}
-    workload = data.get("workload") or {}
+    workload = data.get("workload") if isinstance(data.get("workload"), dict) else {}
     name = event_type(event)
     whose = f"{workload.get('namespace', '-')}/{workload.get('name', '-')}"
     return [
@@ -68,9 +68,9 @@ def gist(data: Mapping[str, Any]) -> str:
     parts = [str(data[name]) for name in ("cause", "path", "reason") if data.get(name)]
     if data.get("exit_code") is not None:
         parts.append(f"exit code {data['exit_code']}")
-    if data.get("total_s") is not None:
+    if isinstance(data.get("total_s"), int | float):  # an event of another version may say it otherwise
         parts.append(f"in {duration(data['total_s'])}")
-    if data.get("size") is not None:
+    if isinstance(data.get("size"), int | float):
         parts.append(size(data["size"]))
     if data.get("role"):
         parts.append(f"{data['role']}{'' if data.get('warm', True) else ', cold'}")
