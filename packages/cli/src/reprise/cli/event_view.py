@@ -54,7 +54,8 @@ def event_type(event: Mapping[str, Any]) -> str:
 def event_row(event: Mapping[str, Any]) -> list[Cell]:
     """event: a CloudEvent of any version: what it lacks is left out."""
     data = event.get("data") or {}
-    workload = data.get("workload") if isinstance(data.get("workload"), dict) else {}
+    told = data.get("workload")
+    workload = told if isinstance(told, dict) else {}
     name = event_type(event)
     whose = f"{workload.get('namespace', '-')}/{workload.get('name', '-')}"
     return [
