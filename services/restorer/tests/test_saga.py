@@ -220,9 +220,15 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("restore", deleted, "abandoned", ["running"]),
 ]
 NAMES = [f"{path}, {prepare.__name__}" for path, prepare, *_ in CASES]
+SLOW = {"move, it_never_serves", "move, hopeless", "move, it_gets_nowhere"}
+"""A second or more each. The fast loop has the same failures on the other paths, and moves that succeed or end early."""
+EACH = [
+    pytest.param(*case, id=name, marks=[pytest.mark.long] if name in SLOW else [])
+    for name, case in zip(NAMES, CASES, strict=True)
+]
 
 
-@pytest.mark.parametrize(("path", "prepare", "step", "serving"), CASES, ids=NAMES)
+@pytest.mark.parametrize(("path", "prepare", "step", "serving"), EACH)
 @pytest.mark.looptime
 async def test_whoever_is_killed_wherever_the_end_is_the_same(path: str, prepare: Prepare, step: str, serving: list[str]) -> None:
     async def ends(*cuts: int) -> tuple[End, int]:
@@ -677,6 +683,7 @@ async def test_a_crash_hands_over_to_the_failover_of_its_lost_node() -> None:
     assert world.cluster.history == [], "nothing was restored twice"
 
 
+@pytest.mark.long
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_two_replicas_at_once_end_as_one(data: st.DataObject) -> None:
