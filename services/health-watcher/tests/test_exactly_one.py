@@ -112,12 +112,11 @@ def test_each_rule_is_needed(mutant: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("mutant", ["margin", "ask-kubelet"])
-def test_exploring_finds_a_broken_rule_by_itself(mutant: str) -> None:
-    """The other two are found as well, but only after minutes."""
+def test_exploring_finds_a_broken_rule_by_itself() -> None:
+    """The others are found as well, but only after minutes."""
     limits = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
     try:
-        found = find(scenarios, lambda scenario: bool(run(scenario, mutant).violation), settings=limits)
+        found = find(scenarios, lambda scenario: bool(run(scenario, "margin").violation), settings=limits)
     except NoSuchExample:
-        pytest.fail(f"without {mutant} nothing went wrong")
-    print(timeline(run(found, mutant)))
+        pytest.fail("without margin nothing went wrong")
+    print(timeline(run(found, "margin")))
