@@ -1,7 +1,7 @@
 """Each page is found, stored once, or zeros; and what is put together again is what was there."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprise.archive.pages import HASH, Lookup, first_of_equals, hash_units, rows
 from reprise.archive.resolve import CHUNK, WORTH, ZEROS, Known, Units, resolve, runs
@@ -63,6 +63,7 @@ def test_a_chunk_that_is_used_again_is_used_for_a_quarter_at_least(pages: list[i
         assert not used or len(used) * WORTH >= len(chunk)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 700), st.lists(st.integers(1, 700), max_size=5))
 def test_new_chunks_are_bounded_and_follow_mappings(count: int, breaks: list[int]) -> None:
     units = units_of(list(range(1, count + 1)), sorted(set(breaks)))

@@ -76,7 +76,7 @@ sizes = st.one_of(st.integers(0, 3), st.sampled_from([511, 512, 513, 4095, 4096,
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
 @given(
-    st.dictionaries(st.from_regex(r"checkpoint/[a-z0-9][a-z0-9.-]{0,120}\\.img", fullmatch=True), sizes, max_size=8),
+    st.dictionaries(st.from_regex(r"checkpoint/[a-z0-9][a-z0-9.-]{0,120}\.img", fullmatch=True), sizes, max_size=8),
     st.data(),
 )
 def test_any_slot_is_read_back_whole_and_in_part(
