@@ -4,7 +4,7 @@
 It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
 answering and counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
 each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
-LOG_FILE: a file that it keeps open and appends a line to at each tick, as a database does with its log.
+LOG_FILE: a file that it keeps open for reading and writing, and writes a line to at each tick, as a database does with its log.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
 """
 
@@ -130,7 +130,7 @@ class Server(ThreadingHTTPServer):
 
 def main() -> None:
     log_file = os.environ.get("LOG_FILE", "")
-    log = Path(log_file).open("a") if log_file else None  # noqa: SIM115 as long as it lives
+    log = Path(log_file).open("w+") if log_file else None  # noqa: SIM115 as long as it lives
     counter = Counter(int(os.environ.get("BALLOON_MIB", "0")), int(os.environ.get("DIRTY_PAGES", "1")), log)
     Handler.counter = counter
     linger_s = float(os.environ.get("LINGER_S", "0"))

@@ -96,8 +96,8 @@ def cut_off_and_healed(protected_counter: Witness) -> None:
     namespace = protected_counter.namespace
     old = counter.pod(namespace)
     before = protected_counter.last()
-    cut_at = time.monotonic()
     faults.cut("n1", "all")
+    cut_at = time.monotonic()
     try:
         after = protected_counter.wait(before.run, cut_at + 0.3, 40)
         assert after.address != before.address
