@@ -81,7 +81,7 @@ func (c *Creation) decide() decide.Decision {
 		situation := decide.Situation{
 			Agent: decide.AgentOf(node, boot, now), LeaseHeld: decide.LeaseHeld(node, now),
 			Pod: c.Store.Pod(c.who.PodUID), Container: c.who.Container,
-			WaitedS: time.Since(c.began).Seconds(), BootAgeS: now, Made: c.spec.Made(),
+			WaitedS: time.Since(c.began).Seconds(), BootAgeS: nodefiles.BootAge(), Made: c.spec.Made(),
 		}
 		if situation.Pod == nil {
 			situation.LiveSlot = slots.HasLive(c.Store.Slots(), own, c.who.Container)

@@ -1,10 +1,13 @@
 package nodefiles
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func store(t *testing.T) (Store, *[]string) {
@@ -98,5 +101,31 @@ func TestForgetRemovesWhatTheEngineWrote(t *testing.T) {
 		if _, err := os.Lstat(s.Path(p)); err == nil {
 			t.Errorf("%s is still there", p)
 		}
+	}
+}
+
+func TestTheNodesAgeIsThatOfItsFirstProcess(t *testing.T) {
+	tail := " S 0 1 1 0 -1 4194560 9 8 7 6 5 4 3 2 20 0 1 0 12345 99 98"
+	for _, name := range []string{"systemd", "a b", "x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 (y"} {
+		if got, err := startTime("1 (" + name + ")" + tail); got != 123.45 || err != nil {
+			t.Errorf("%q: %v %v", name, got, err)
+		}
+	}
+	for _, broken := range []string{"", "1 (init) S 0 1", "1 (init)" + strings.Replace(tail, "12345", "x", 1)} {
+		if got, err := startTime(broken); err == nil {
+			t.Errorf("%q: %v", broken, got)
+		}
+	}
+	started := time.Now()
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer child.Wait()
+	defer child.Process.Kill()
+	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", child.Process.Pid))
+	at, err := startTime(string(raw))
+	if age := Boottime() - at; err != nil || age < -0.02 || age > time.Since(started).Seconds()+0.02 {
+		t.Errorf("a process that has just been started is %v s old: %v", age, err)
 	}
 }

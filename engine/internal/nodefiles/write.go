@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -43,6 +44,33 @@ func Boottime() float64 {
 	var ts syscall.Timespec
 	syscall.Syscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&ts)), 0)
 	return float64(ts.Sec) + float64(ts.Nsec)/1e9
+}
+
+// BootAge returns for how many seconds the node has been up. A node may be a container (kind): then CLOCK_BOOTTIME
+// counts from its host's boot, and only the age of its first process says when the node itself was started.
+// Without an answer the node counts as just booted: nothing starts blank because of that.
+func BootAge() float64 {
+	raw, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return 0
+	}
+	started, err := startTime(string(raw))
+	if err != nil {
+		return 0
+	}
+	return Boottime() - started
+}
+
+// startTime returns when the process of a /proc/<pid>/stat was started, in seconds of CLOCK_BOOTTIME.
+func startTime(stat string) (float64, error) {
+	// "pid (name) state ppid ...": the name may hold anything, so count from its end. Field 22 is the start.
+	const start, userHZ = 19, 100
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= start {
+		return 0, fmt.Errorf("not a stat of a process: %q", stat)
+	}
+	ticks, err := strconv.ParseUint(fields[start], 10, 64)
+	return float64(ticks) / userHZ, err
 }
 
 // BootID returns the id of this boot.
