@@ -359,6 +359,7 @@ async def test_in_place_what_started_before_the_one_that_is_gone_is_not_taken_fo
     ended = await world.run()
     assert ended.attempt.stop
     assert (ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("NotRestarted", "hand-over")
+    assert world.cluster.nudged, "a kubelet that backs off looks again only when its pod changes"
 
 
 @pytest.mark.looptime
@@ -371,6 +372,7 @@ async def test_in_place_needs_no_store() -> None:
     world.store.good = world.store.publish = away  # type: ignore[method-assign, assignment]
     assert (await world.run()).step == "complete"
     assert world.last("failover.completed").checkpoint_id == "ck3"  # type: ignore[attr-defined]
+    assert not world.cluster.nudged
 
 
 @pytest.mark.looptime

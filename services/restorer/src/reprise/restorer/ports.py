@@ -60,6 +60,10 @@ class Cluster(Protocol):
         """Nodes that take no new pods."""
         ...
 
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        """Have its kubelet look at the pod now. Never raises: it looks by itself, if later."""
+        ...
+
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
     ) -> str:

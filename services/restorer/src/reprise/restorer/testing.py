@@ -76,6 +76,7 @@ class MemoryCluster:
         self.pods: dict[str, Pod] = {}
         self.history: list[str] = []
         self.started = 0
+        self.nudged: list[str] = []
         self.slots: dict[str, list[str]] = {}
         """On each node, the newest first."""
         self.owner_is_there = True
@@ -121,6 +122,10 @@ class MemoryCluster:
         await self._call("before", "read pod")
         found = self.pods.get(name)
         return found.view if found else None
+
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        await self._call("before", "nudge")
+        self.nudged.append(why)
 
     async def nodes(self) -> tuple[NodeView, ...]:
         await self._call("before", "list nodes")

@@ -15,10 +15,12 @@ from reprise.restorer.ports import shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
+from reprise.runtime.telemetry import log
 
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 FAILOVER_ANNOTATION = "reprise.dev/failover"
+NUDGED_ANNOTATION = "reprise.dev/nudged"
 CHEAP = "-100"
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
@@ -180,6 +182,13 @@ class KubernetesCluster:
             self._on_node, self._listed_at = {node: tuple(pods) for node, pods in found.items()}, time.monotonic()
             self._known_features.clear()
         return self._on_node
+
+    async def nudge(self, namespace: str, pod: str, why: str) -> None:
+        body = {"metadata": {"annotations": {NUDGED_ANNOTATION: why}}}
+        try:
+            await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S)
+        except (client.ApiException, OSError, TimeoutError) as error:
+            log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str

@@ -16,6 +16,12 @@ from reprise.restorer.routes import Step
 from reprise.runtime.kv import container_key
 
 
+NUDGE_S = 1.5
+"""A kubelet that looks each second has begun to restart a container by then, unless it saw the ended one before its agent removed
+it: then it tries again only 10 s later (pkg/kubelet/pod_workers.go, backOffPeriod), or as soon as its pod changes.
+"""
+
+
 class InPlace:
     """Of a crash, or a hang whose process its node's agent has ended."""
 
@@ -28,12 +34,17 @@ class InPlace:
         room, target = self._room, saga.target
         loop = asyncio.get_running_loop()
         end, look_at = loop.time() + room.timeouts.verify_s, loop.time() + LOOK_S  # it was planned just now
+        nudge_at, nudges = loop.time() + NUDGE_S, 0
         while True:
             if loop.time() >= look_at:
                 await room.look(saga)
                 look_at = loop.time() + LOOK_S
                 await self._ask(saga)
             start = self._start(saga)
+            if start is None and loop.time() >= nudge_at:
+                nudges += 1
+                await room.cluster.nudge(saga.workload.namespace, target.pod, f"{saga.name}-{nudges}")
+                nudge_at = loop.time() + NUDGE_S * 2**nudges
             if start and start.outcome in ("blank", "cold"):
                 raise Abandon(outcomes.came_back_cold(saga, start))
             life = Life(False, False, "no start of it was told of")
