@@ -24,6 +24,7 @@ from reprise.restorer.decide import DELAYS, STEPS_BACK
 from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import Room, Timeouts
+from reprise.restorer.routes import in_place
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.starts import Starts
 from reprise.restorer.testing import BLANK, OWNER, MemoryCluster, MemoryNodes, MemoryStore
@@ -351,7 +352,10 @@ async def test_a_watch_that_says_nothing_holds_nobody_up(monkeypatch: pytest.Mon
 
 
 @pytest.mark.looptime
-async def test_in_place_what_started_before_the_one_that_is_gone_is_not_taken_for_its_successor() -> None:
+async def test_in_place_what_started_before_the_one_that_is_gone_is_not_taken_for_its_successor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(in_place, "NUDGE_S", 0.02)
     world = World("in-place")
     world.restarts = False
     starts = Bucket(MemoryBus(world.server), "starts", StartRecord)

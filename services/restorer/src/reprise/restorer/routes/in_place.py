@@ -15,7 +15,6 @@ from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.runtime.kv import container_key
 
-
 NUDGE_S = 1.5
 """A kubelet that looks each second has begun to restart a container by then, unless it saw the ended one before its agent removed
 it: then it tries again only 10 s later (pkg/kubelet/pod_workers.go, backOffPeriod), or as soon as its pod changes.
