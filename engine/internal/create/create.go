@@ -19,6 +19,12 @@ import (
 
 const lookAgain = 25 * time.Millisecond
 
+// The kubelet gives a call to the runtime two minutes. What is not done by then it tries again, beside us.
+const (
+	limit       = 100 * time.Second
+	leastForTry = 10 * time.Second // with less, another checkpoint is not tried
+)
+
 // Outcome tells main what is left to do.
 type Outcome int
 
@@ -119,7 +125,7 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 			c.attempts = append(c.attempts, nodefiles.Attempt{CheckpointID: slot.Meta.CheckpointID, Error: reason})
 			continue
 		}
-		if tries++; tries > maxTries {
+		if tries++; tries > maxTries || (tries > 1 && c.left() < leastForTry) {
 			break
 		}
 		err := c.attempt(slot, said.Frozen)
@@ -142,6 +148,9 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 	}
 	return c.blank("cold", c.attempts[0].Error)
 }
+
+// left is the time until the call has to be over.
+func (c *Creation) left() time.Duration { return limit - time.Since(c.began) }
 
 func orAny(id string) string {
 	if id == "" {

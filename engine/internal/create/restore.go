@@ -83,12 +83,15 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 
 func (c *Creation) run(slot slots.Slot, work string) error {
 	timeout := restoreTimeout + time.Duration(float64(slot.Meta.Size)/(1<<30)*float64(restoreTimeoutPerGiB))
+	if timeout = min(timeout, c.left()); timeout <= 0 {
+		return fmt.Errorf("no time left: create has to end within %v", limit)
+	}
 	err := runc.Run(c.Store.Runc, c.arguments(slot, work), timeout, c.stop)
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, runc.ErrTimeout) && !c.stopped() {
-		return fmt.Errorf("the restore took longer than %v", timeout)
+		return fmt.Errorf("the restore took longer than %v", timeout.Round(time.Second))
 	}
 	if cause := criu.Cause(filepath.Join(work, "restore.log")); cause != "" {
 		return errors.New(cause)

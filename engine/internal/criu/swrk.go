@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"reprise.dev/engine/internal/runc"
 )
 
 // Dump is a request to CRIU. It says what runc says (libcontainer/criu_linux.go), so that runc can restore it.
@@ -82,6 +84,7 @@ func (d Dump) request(images, work int) message {
 // Prepared is a `criu swrk` that waits for its request: its start need not be part of the pause.
 type Prepared struct {
 	process *exec.Cmd
+	ended   <-chan error
 	socket  int
 }
 
@@ -97,11 +100,12 @@ func Start(criu string, environment []string) (*Prepared, error) {
 	process.ExtraFiles, process.Env = []*os.File{theirs}, environment
 	// A process group of its own: it can be ended with everything it started.
 	process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := process.Start(); err != nil {
+	ended, err := runc.StartTied(process)
+	if err != nil {
 		syscall.Close(pair[0])
 		return nil, err
 	}
-	return &Prepared{process: process, socket: pair[0]}, nil
+	return &Prepared{process: process, ended: ended, socket: pair[0]}, nil
 }
 
 // Kill ends CRIU and what it started.
@@ -110,7 +114,7 @@ func (p *Prepared) Kill() { syscall.Kill(-p.process.Process.Pid, syscall.SIGKILL
 // Close ends the conversation and waits for CRIU to end.
 func (p *Prepared) Close() error {
 	syscall.Close(p.socket)
-	return p.process.Wait()
+	return <-p.ended
 }
 
 // Run has CRIU perform the dump and returns when the processes are its no more.

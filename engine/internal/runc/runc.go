@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,11 +29,10 @@ func Run(path string, args []string, timeout time.Duration, stop <-chan struct{}
 	cmd := exec.Command(path)
 	cmd.Args = append([]string{"runc"}, args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := cmd.Start(); err != nil {
+	done, err := StartTied(cmd)
+	if err != nil {
 		return err
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
 	select {
 	case err := <-done:
 		return err
@@ -42,6 +42,27 @@ func Run(path string, args []string, timeout time.Duration, stop <-chan struct{}
 	killTree(cmd.Process.Pid)
 	<-done
 	return ErrTimeout
+}
+
+// StartTied starts a child that dies with the engine: nobody would be left to end it when it hangs, nor to undo
+// what it did. done receives what Wait returns.
+func StartTied(cmd *exec.Cmd) (done <-chan error, err error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	started, ended := make(chan error), make(chan error, 1)
+	go func() {
+		// The kernel sends the signal when the thread ends that forked: it has to live as long as the child.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended <- cmd.Wait()
+		}
+	}()
+	return ended, <-started
 }
 
 // LastError returns the last error in a log that runc wrote with --log-format json.
