@@ -30,6 +30,7 @@ import (
 const (
 	dumpTimeout       = 20 * time.Second
 	dumpTimeoutPerGiB = 8 * time.Second
+	dumpTimeoutMost   = 100 * time.Second // the kubelet waits two minutes
 	freezeTimeout     = 10 * time.Second
 )
 
@@ -301,5 +302,6 @@ func (c *Checkpoint) timeout() time.Duration {
 		}
 	}
 	gib := float64(pages) * float64(os.Getpagesize()) / (1 << 30)
-	return dumpTimeout + time.Duration(gib*float64(dumpTimeoutPerGiB))
+	// Pages that processes share are counted more than once: hence also the most.
+	return min(dumpTimeout+time.Duration(gib*float64(dumpTimeoutPerGiB)), dumpTimeoutMost)
 }
