@@ -72,10 +72,10 @@ def test_another_kind_than_the_one_that_is_up_is_refused_with_the_way_out(record
 @pytest.mark.usefixtures("recorded")
 def test_the_command_line_goes_before_the_environment_and_that_before_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kind.choose(None, None) == kind.DEFAULT
-    monkeypatch.setenv(kind.RUNTIME_VARIABLE, "containerd")
-    monkeypatch.setenv(kind.CGROUP_VARIABLE, "v2")
-    assert kind.choose(None, None) == Kind(Runtime.CONTAINERD, Cgroup.V2)
-    assert kind.choose(Runtime.CRIO, None) == Kind(Runtime.CRIO, Cgroup.V2)
+    monkeypatch.setenv(kind.RUNTIME_VARIABLE, "crio")
+    monkeypatch.setenv(kind.CGROUP_VARIABLE, "v1")
+    assert kind.choose(None, None) == Kind(Runtime.CRIO, Cgroup.V1)
+    assert kind.choose(Runtime.CONTAINERD, None) == Kind(Runtime.CONTAINERD, Cgroup.V1)
     monkeypatch.setenv(kind.CGROUP_VARIABLE, "v3")
     with pytest.raises(shell.LabError, match="REPRISE_LAB_CGROUP is v1 or v2"):
         kind.choose(None, None)

@@ -30,8 +30,8 @@ CGROUP_VARIABLE = "REPRISE_LAB_CGROUP"
 class Kind:
     """One choice of both."""
 
-    runtime: Runtime = Runtime.CRIO
-    cgroup: Cgroup = Cgroup.V1
+    runtime: Runtime = Runtime.CONTAINERD
+    cgroup: Cgroup = Cgroup.V2
 
     def __str__(self) -> str:
         return f"{self.runtime} and cgroup {self.cgroup}"
@@ -50,6 +50,7 @@ class Kind:
 
 
 DEFAULT = Kind()
+"""What most clusters have."""
 
 
 def recorded() -> Kind | None:
