@@ -2,6 +2,7 @@
 package create
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -57,7 +58,9 @@ func (c *Creation) Protected() bool { return c.protected }
 
 // Run performs the call.
 func (c *Creation) Run() Outcome {
-	c.began = time.Now()
+	if c.began.IsZero() {
+		c.began = time.Now()
+	}
 	c.bundle = c.Call.Option("bundle", "b")
 	if c.bundle == "" {
 		c.bundle, _ = os.Getwd()
@@ -81,27 +84,33 @@ func (c *Creation) Run() Outcome {
 
 // decide looks at the node's files until they say something final.
 func (c *Creation) decide() decide.Decision {
-	boot, own := nodefiles.BootID(), c.who.Namespace+"/"+c.who.PodUID
 	for {
-		now, node := nodefiles.Boottime(), c.Store.Node()
-		situation := decide.Situation{
-			Agent: decide.AgentOf(node, boot, now), LeaseHeld: decide.LeaseHeld(node, now),
-			Pod: c.Store.Pod(c.who.PodUID), Container: c.who.Container,
-			WaitedS: time.Since(c.began).Seconds(), BootAgeS: nodefiles.BootAge(), Made: c.spec.Made(),
-		}
-		if situation.Pod == nil {
-			situation.LiveSlot = slots.HasLive(c.Store.Slots(), own, c.who.Container)
-		}
-		decision := decide.Create(situation)
+		decision := c.look()
 		if decision.Action != decide.Again {
 			if decision.Action == decide.Restore && len(decision.Said.Slots) == 0 && decision.Said.Verdict != "restore" {
-				decision.Said.Slots = []string{own} // nobody named another place
+				decision.Said.Slots = []string{c.ownSlots()} // nobody named another place
 			}
 			return decision
 		}
 		time.Sleep(lookAgain)
 	}
 }
+
+// look is one look at the node's files.
+func (c *Creation) look() decide.Decision {
+	now, node := nodefiles.Boottime(), c.Store.Node()
+	situation := decide.Situation{
+		Agent: decide.AgentOf(node, nodefiles.BootID(), now), LeaseHeld: decide.LeaseHeld(node, now),
+		Pod: c.Store.Pod(c.who.PodUID), Container: c.who.Container,
+		WaitedS: time.Since(c.began).Seconds(), BootAgeS: nodefiles.BootAge(), Made: c.spec.Made(),
+	}
+	if situation.Pod == nil {
+		situation.LiveSlot = slots.HasLive(c.Store.Slots(), c.ownSlots(), c.who.Container)
+	}
+	return decide.Create(situation)
+}
+
+func (c *Creation) ownSlots() string { return c.who.Namespace + "/" + c.who.PodUID }
 
 func (c *Creation) act(decision decide.Decision) Outcome {
 	switch decision.Action {
@@ -133,6 +142,9 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 			return Done
 		}
 		c.attempts = append(c.attempts, nodefiles.Attempt{CheckpointID: slot.Meta.CheckpointID, Error: err.Error()})
+		if errors.Is(err, errNotMeant) {
+			return c.refuse(err.Error())
+		}
 		if c.stopped() {
 			return c.refuse("ended by a signal while it restored")
 		}

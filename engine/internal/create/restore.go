@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"reprise.dev/engine/internal/bundle"
 	"reprise.dev/engine/internal/criu"
+	"reprise.dev/engine/internal/decide"
 	"reprise.dev/engine/internal/fits"
 	"reprise.dev/engine/internal/nodefiles"
 	"reprise.dev/engine/internal/report"
@@ -62,8 +64,11 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 	if err = c.Store.MarkRestored(id); err == nil {
 		err = c.run(slot, work)
 	}
-	if err == nil && frozen {
+	switch {
+	case err == nil && frozen:
 		err = c.freeze(slot)
+	case err == nil:
+		err = c.stillMeant(slot)
 	}
 	if err != nil {
 		c.Store.Unmark(id)
@@ -79,6 +84,35 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 		Outcome: "restored", CheckpointID: slot.Meta.CheckpointID, Slot: slot.Name, Frozen: frozen, Criu: stats,
 	})
 	return nil
+}
+
+// errNotMeant: the restore went well, and by then it was not what the node's files say any more.
+var errNotMeant = errors.New("restored and ended again")
+
+// stillMeant looks at the decision once more: a large process takes long to restore, and meanwhile the lease may
+// have run out or the agent may have taken back its word. What is restored frozen is for the agent to release.
+func (c *Creation) stillMeant(slot slots.Slot) error {
+	decision := c.look()
+	said, reason := decision.Said, ""
+	switch {
+	case decision.Action != decide.Restore:
+		reason = decision.Reason
+	case said.Frozen:
+		reason = "it is to be restored frozen"
+	case said.CheckpointID != "" && said.CheckpointID != slot.Meta.CheckpointID:
+		reason = "checkpoint " + said.CheckpointID + " is to be restored"
+	case slices.Contains(said.Rejected, slot.Meta.CheckpointID):
+		reason = "rejected by the agent"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: meanwhile %s: %s", errNotMeant, changed[decision.Action], reason)
+}
+
+// changed says what a second look found, by its action.
+var changed = map[decide.Action]string{
+	decide.Restore: "something else is asked for", decide.Runc: "it is not protected any more",
+	decide.Blank: "it is to start blank", decide.Refuse: "it must not start", decide.Again: "the decision is open",
 }
 
 func (c *Creation) run(slot slots.Slot, work string) error {

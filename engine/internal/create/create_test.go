@@ -1,0 +1,151 @@
+package create
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"reprise.dev/engine/internal/cli"
+	"reprise.dev/engine/internal/nodefiles"
+	"reprise.dev/engine/internal/report"
+)
+
+const config = `{"root": {"path": "rootfs"}, "annotations": {"io.kubernetes.cri.container-type": "container",
+	"io.kubernetes.cri.sandbox-uid": "u1", "io.kubernetes.cri.sandbox-namespace": "shop",
+	"io.kubernetes.cri.sandbox-name": "cart-0", "io.kubernetes.cri.container-name": "app"}}`
+
+// fakeRunc knows a container from restore to delete. What happens during the restore is in the file "meanwhile".
+const fakeRunc = `#!/bin/sh
+echo "$@" >> %[1]s/calls
+case " $* " in
+*" restore "*) . %[1]s/meanwhile; mkdir -p %[1]s/runc/c1 && echo '{}' > %[1]s/runc/c1/state.json ;;
+*" delete --force c1 "*) rm -r %[1]s/runc/c1 ;;
+esac
+`
+
+type node struct {
+	t     *testing.T
+	dir   string
+	store nodefiles.Store
+}
+
+// newNode has a pod with the checkpoints k2 (live) and k1 (previous), and an agent that is alive and holds its lease.
+func newNode(t *testing.T) *node {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("checkpoints have to be root's")
+	}
+	n := &node{t: t, dir: t.TempDir()}
+	n.store, _ = nodefiles.Open(n.dir + "/none")
+	n.store.Runc, n.store.RunDir, n.store.StateDir = n.dir+"/fake-runc", n.dir+"/run", n.dir+"/state"
+	os.WriteFile(n.store.Runc, fmt.Appendf(nil, fakeRunc, n.dir), 0o700)
+	slots := n.store.Slots() + "/shop/u1/app"
+	for _, id := range []string{"k1", "k2"} {
+		os.MkdirAll(filepath.Join(slots, id, "checkpoint"), 0o700)
+		os.WriteFile(filepath.Join(slots, id, "slot.json"), fmt.Appendf(nil, `{"version": 1, "checkpoint_id": %q}`, id), 0o600)
+		os.WriteFile(filepath.Join(slots, id, "spec.dump"), []byte(config), 0o600)
+	}
+	os.Symlink("k2", slots+"/live")
+	os.Symlink("k1", slots+"/previous")
+	os.MkdirAll(n.dir+"/bundle/rootfs", 0o755)
+	os.WriteFile(n.dir+"/bundle/config.json", []byte(config), 0o600)
+	n.agent(0)
+	n.says(`{"verdict": "restore", "slots": ["shop/u1"]}`)
+	n.meanwhile("")
+	return n
+}
+
+func (n *node) agent(renewed float64) {
+	now := nodefiles.Boottime()
+	at := now - renewed
+	nodefiles.Write(n.store.Path("node.json"), nodefiles.Node{
+		Version: 1, BootID: nodefiles.BootID(), TTLS: 10, RenewedAtS: &at, HeartbeatAtS: now,
+	})
+}
+
+func (n *node) says(app string) {
+	nodefiles.WriteRaw(n.store.Path("pods", "u1.json"), []byte(n.pod(app)))
+}
+
+func (n *node) pod(app string) string { return `{"version": 1, "containers": {"app": ` + app + `}}` }
+
+func (n *node) meanwhile(script string) { os.WriteFile(n.dir+"/meanwhile", []byte(script+"\n"), 0o600) }
+
+// create performs the call.
+func (n *node) create() (Outcome, nodefiles.Start) {
+	n.t.Helper()
+	call := cli.Parse([]string{"--root", n.dir + "/runc", "create", "--bundle", n.dir + "/bundle", "c1"})
+	c := &Creation{Store: n.store, Call: call, Log: report.Log{Path: n.dir + "/log"}}
+	outcome := c.Run()
+	var start nodefiles.Start
+	raw, _ := os.ReadFile(n.store.Path("starts", "c1.json"))
+	json.Unmarshal(raw, &start)
+	return outcome, start
+}
+
+func (n *node) calls(word string) int {
+	raw, _ := os.ReadFile(n.dir + "/calls")
+	return strings.Count(string(raw), " "+word+" ")
+}
+
+func (n *node) lives() bool { _, err := os.Stat(n.dir + "/runc/c1"); return err == nil }
+
+func TestWhatIsStillMeantAfterItsRestoreRuns(t *testing.T) {
+	n := newNode(t)
+	outcome, start := n.create()
+	if outcome != Done || start.Outcome != "restored" || start.CheckpointID != "k2" || !n.lives() || !n.store.IsMarked("c1") {
+		t.Errorf("%v %+v", outcome, start)
+	}
+}
+
+func TestWhatIsNotMeantAnyMoreAfterItsRestoreIsEnded(t *testing.T) {
+	for name, c := range map[string]struct{ says, reason string }{
+		"refused":           {`{"verdict": "refuse", "reason": "restored on n2"}`, "restored on n2"},
+		"open again":        {`{"verdict": "wait", "reason": "asking the store"}`, "asking the store"},
+		"blank":             {`{"verdict": "blank", "reason": "a rollout"}`, "a rollout"},
+		"to be frozen":      {`{"verdict": "restore", "slots": ["shop/u1"], "frozen": true}`, "frozen"},
+		"another is pinned": {`{"verdict": "restore", "slots": ["shop/u1"], "checkpoint_id": "k1"}`, "k1"},
+		"rejected":          {`{"verdict": "restore", "slots": ["shop/u1"], "rejected": ["k2"]}`, "rejected"},
+		"the lease ran out": {"", "lease"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			if c.says != "" {
+				n.meanwhile(fmt.Sprintf("echo '%s' > %s", n.pod(c.says), n.store.Path("pods", "u1.json")))
+			} else {
+				late := newNode(t)
+				late.agent(11)
+				n.meanwhile(fmt.Sprintf("cp %s %s", late.store.Path("node.json"), n.store.Path("node.json")))
+			}
+			outcome, start := n.create()
+			if outcome != Failed || start.Outcome != "refused" || !strings.Contains(start.Reason, c.reason) {
+				t.Errorf("%v %+v", outcome, start)
+			}
+			if n.lives() || n.store.IsMarked("c1") || n.calls("restore") != 1 || n.calls("delete") != 1 {
+				t.Errorf("left behind, or tried again: %d restores, %d deletes", n.calls("restore"), n.calls("delete"))
+			}
+			if raw, _ := os.ReadFile(n.dir + "/bundle/config.json"); string(raw) != config {
+				t.Errorf("config.json: %s", raw)
+			}
+		})
+	}
+}
+
+func TestASecondCheckpointIsTriedOnlyWhileThereIsTime(t *testing.T) {
+	for _, c := range []struct {
+		spent    time.Duration
+		restores int
+	}{{0, 2}, {limit - leastForTry + time.Second, 1}, {limit + time.Second, 0}} {
+		n := newNode(t)
+		n.meanwhile("exit 1")
+		call := cli.Parse([]string{"--root", n.dir + "/runc", "create", "--bundle", n.dir + "/bundle", "c1"})
+		creation := &Creation{Store: n.store, Call: call, Log: report.Log{Path: n.dir + "/log"}, began: time.Now().Add(-c.spent)}
+		if outcome := creation.Run(); outcome != Runc || n.calls("restore") != c.restores {
+			t.Errorf("after %v: %v, %d restores", c.spent, outcome, n.calls("restore"))
+		}
+	}
+}
