@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -198,6 +199,22 @@ def test_a_checkpoint_that_does_not_live_is_rejected_and_if_none_does_the_start_
         node.slot("ck3")
         await runs(agent, 2)
         assert node.verdict() == "restore", "a newer checkpoint has not failed yet"
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("probed", "verdict"), [(True, "blank"), (False, "restore")])
+def test_a_checkpoint_of_a_process_that_hangs_again_is_rejected_though_it_takes_its_probe_a_while(
+    node: MemoryNode, probed: bool, verdict: str
+) -> None:
+    async def scene() -> None:
+        node.slot("ck1")
+        if probed:
+            liveness = SimpleNamespace(initial_delay_seconds=0, failure_threshold=3, period_seconds=10, timeout_seconds=1)
+            pod = node.pods.pods["u1"]
+            node.pods.pods["u1"] = replace(pod, containers=(replace(pod.containers[0], liveness=liveness),))
+        await crashes(node, node.agent(), "c1", "c2", lived_s=31.0, checkpoint_id="ck1")
+        assert node.verdict() == verdict
 
     play(scene())
 

@@ -1,15 +1,26 @@
 """What is done about an end: whose failover it is, and whether the dead container has to go."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.health_watcher.rules.early_exits import EarlyExits, after_end
+from reprise.health_watcher.rules.early_exits import EarlyExits, after_end, early_s
 from reprise.health_watcher.rules.log_tail import LIMIT, log_tail
 from reprise.health_watcher.rules.on_end import BACKOFF_S, MOST_DELAY_S, Death, on_end, removal_delay_s
 
 CRASH = Death(restart_policy="Always", exit_code=1)
+
+
+def probe(
+    *, initial: int | None = None, failures: int | None = None, period: int | None = None, timeout: int | None = None
+) -> SimpleNamespace:
+    """As the API's client has it."""
+    return SimpleNamespace(
+        initial_delay_seconds=initial, failure_threshold=failures, period_seconds=period, timeout_seconds=timeout
+    )
 
 
 def test_the_first_crash_is_left_to_the_kubelet_which_restarts_it_at_once() -> None:
@@ -75,6 +86,21 @@ class TestEarlyExits:
         for checkpoint_id in ("ck2", "ck2", "ck1", "ck1"):
             known = after_end(known, checkpoint_id, 1.0)
         assert known.rejected == ("ck2", "ck1")
+
+    @pytest.mark.parametrize(
+        ("liveness", "startup", "within_s"),
+        [
+            (None, None, 10.0),
+            (probe(), None, 36.0),
+            (probe(initial=20, failures=2, period=5, timeout=4), None, 39.0),
+            (probe(failures=1, period=1), None, 10.0),
+            (probe(failures=1, period=1), probe(failures=30, period=2), 67.0),
+        ],
+    )
+    def test_an_end_is_early_up_to_the_time_in_which_its_livenessprobe_ends_one_that_never_serves(
+        self, liveness: Any, startup: Any, within_s: float
+    ) -> None:
+        assert early_s(liveness, startup) == within_s
 
 
 class TestLogTail:

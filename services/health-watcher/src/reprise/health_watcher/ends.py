@@ -22,7 +22,7 @@ from reprise.health_watcher.history import Ends as Known
 from reprise.health_watcher.history import History
 from reprise.health_watcher.model import Failing, Subject
 from reprise.health_watcher.ports import ContainerEvent, Ended, Logs, Runtime
-from reprise.health_watcher.rules.early_exits import after_end
+from reprise.health_watcher.rules.early_exits import after_end, early_s
 from reprise.health_watcher.rules.on_end import SOON_S, Death, OnEnd, is_final, on_end
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError, RunningContainer, Status
@@ -127,13 +127,18 @@ class Ends:
         expected = target.container_id in self._expected
         soon = end.lived_s is not None and end.lived_s < SOON_S and not expected
         restored_from = start.checkpoint_id if start and start.outcome == "restored" and not expected else ""
-        early = after_end(before.early, restored_from, end.lived_s)
+        early = after_end(before.early, restored_from, end.lived_s, self._early_s(end))
         known = Known(container_id=target.container_id, at_s=end.status.finished_at_ns / 1e9,
                       soon_in_a_row=before.soon_in_a_row + 1 if soon else 0, early=early)  # fmt: skip
         self._history.write((target.pod_uid, target.container), known)
         if early.rejected != before.early.rejected:
             log().warning("a checkpoint is rejected: what is restored of it ends soon", pod=target.pod, checkpoint=restored_from)
             self._changed()
+
+    @staticmethod
+    def _early_s(end: End) -> float:
+        container = next(c for c in end.pod.containers if c.name == end.subject.target.container)
+        return early_s(container.liveness, getattr(container, "startup", None))
 
     async def _tell(self, end: End) -> None:
         """How it ended, before anything is removed."""
