@@ -87,6 +87,9 @@ func (c *Checkpoint) Run() int {
 			os.RemoveAll(c.partial)
 		}
 	}
+	if dump.Held {
+		c.Store.UnmarkFreezing(c.Call.ID()) // from here on it is the agent who thaws
+	}
 	if e := c.Store.PutDump(dump); e != nil {
 		c.Log.Write("warning", report.Fields{"container_id": c.Call.ID(), "message": e.Error()})
 	}
@@ -140,7 +143,10 @@ func (c *Checkpoint) look() error {
 	if c.group, err = c.state.Group(); err != nil {
 		return err
 	}
-	c.wasFrozen = c.group.Asked()
+	if c.wasFrozen = c.group.Asked(); c.wasFrozen && c.Store.LeftFrozen(c.Call.ID()) {
+		c.wasFrozen = false // an engine that was killed left it so: ours to thaw, whatever fails from here on
+		c.from, c.frozen = time.Now(), true
+	}
 	c.overlay, err = rootfs.Find(c.spec.RootPath(c.bundle))
 	return err
 }
@@ -262,6 +268,11 @@ func (c *Checkpoint) freeze() error {
 			c.stopped = append(c.stopped, p.Inside)
 		}
 	}
+	if !c.wasFrozen {
+		if err := c.Store.MarkFreezing(c.Call.ID()); err != nil {
+			return err
+		}
+	}
 	c.from, c.frozen = time.Now(), true
 	return c.group.Freeze(freezeTimeout)
 }
@@ -273,6 +284,7 @@ func (c *Checkpoint) thaw() {
 	}
 	if !c.wasFrozen {
 		c.group.Thaw()
+		c.Store.UnmarkFreezing(c.Call.ID())
 	}
 	c.frozen, c.to = false, time.Now()
 }

@@ -221,12 +221,40 @@ func (s Store) IsMarked(id string) bool {
 // Unmark removes the mark.
 func (s Store) Unmark(id string) error { return os.Remove(s.Path("restored", id)) }
 
+// MarkFreezing notes that this process is about to freeze a container, and has to thaw it.
+func (s Store) MarkFreezing(id string) error {
+	started, err := startOf(os.Getpid())
+	if err != nil {
+		return err
+	}
+	return WriteRaw(s.Path("freezing", id), fmt.Appendf(nil, "%d %v\n", os.Getpid(), started))
+}
+
+// LeftFrozen reports whether an engine that froze a container was ended before it thawed it.
+func (s Store) LeftFrozen(id string) bool {
+	raw, err := os.ReadFile(s.Path("freezing", id))
+	if err != nil {
+		return false
+	}
+	var pid int
+	var started float64
+	if _, err := fmt.Sscan(string(raw), &pid, &started); err != nil {
+		return true // written whole, but by nobody we know
+	}
+	now, err := startOf(pid)
+	return err != nil || now != started // the same number may be another process by now
+}
+
+// UnmarkFreezing removes the mark.
+func (s Store) UnmarkFreezing(id string) { os.Remove(s.Path("freezing", id)) }
+
 // Forget removes everything of a container that the engine wrote for its start. Dumps are the checkpointer's to read.
 func (s Store) Forget(id string) {
 	if id == "" {
 		return
 	}
 	os.Remove(s.Path("restored", id))
+	s.UnmarkFreezing(id)
 	if os.Remove(s.Path("starts", id+".json")) != nil {
 		return // nothing of ours
 	}

@@ -2,6 +2,7 @@ package nodefiles
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -127,5 +128,52 @@ func TestTheNodesAgeIsThatOfItsFirstProcess(t *testing.T) {
 	at, err := startTime(string(raw))
 	if age := Boottime() - at; err != nil || age < -0.02 || age > time.Since(started).Seconds()+0.02 {
 		t.Errorf("a process that has just been started is %v s old: %v", age, err)
+	}
+}
+
+// The test binary is also the engine that is killed while a container stands still.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("REPRISE_TEST_FREEZES_IN"); dir != "" {
+		s := Store{Config: Config{RunDir: dir}}
+		if err := s.MarkFreezing("c1"); err != nil {
+			os.Exit(1)
+		}
+		os.Stdout.WriteString("frozen")
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func TestWhatADeadEngineFrozeIsKnown(t *testing.T) {
+	s, _ := store(t)
+	if s.LeftFrozen("c1") {
+		t.Error("nobody froze it")
+	}
+	self, _ := os.Executable()
+	engine := exec.Command(self)
+	engine.Env = append(os.Environ(), "REPRISE_TEST_FREEZES_IN="+s.RunDir)
+	out, _ := engine.StdoutPipe()
+	if err := engine.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(out, make([]byte, len("frozen"))); err != nil {
+		t.Fatal(err)
+	}
+	if s.LeftFrozen("c1") {
+		t.Error("the engine that froze it lives")
+	}
+	engine.Process.Kill()
+	engine.Wait()
+	if !s.LeftFrozen("c1") || s.LeftFrozen("c2") {
+		t.Error("the engine that froze c1 is dead")
+	}
+	// Its number may be given to another process.
+	WriteRaw(s.Path("freezing", "c1"), fmt.Appendf(nil, "%d 1.5", os.Getpid()))
+	if !s.LeftFrozen("c1") {
+		t.Error("another process has its number")
+	}
+	s.Forget("c1")
+	if s.LeftFrozen("c1") {
+		t.Error("the container is gone")
 	}
 }

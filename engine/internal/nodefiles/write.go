@@ -50,15 +50,20 @@ func Boottime() float64 {
 // counts from its host's boot, and only the age of its first process says when the node itself was started.
 // Without an answer the node counts as just booted: nothing starts blank because of that.
 func BootAge() float64 {
-	raw, err := os.ReadFile("/proc/1/stat")
-	if err != nil {
-		return 0
-	}
-	started, err := startTime(string(raw))
+	started, err := startOf(1)
 	if err != nil {
 		return 0
 	}
 	return Boottime() - started
+}
+
+// startOf returns when a process was started. A zombie does not count: it will do nothing any more.
+func startOf(pid int) (float64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return startTime(string(raw))
 }
 
 // startTime returns when the process of a /proc/<pid>/stat was started, in seconds of CLOCK_BOOTTIME.
@@ -68,6 +73,9 @@ func startTime(stat string) (float64, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= start {
 		return 0, fmt.Errorf("not a stat of a process: %q", stat)
+	}
+	if state := fields[0]; state == "Z" || state == "X" {
+		return 0, fmt.Errorf("a zombie: %q", stat)
 	}
 	ticks, err := strconv.ParseUint(fields[start], 10, 64)
 	return float64(ticks) / userHZ, err

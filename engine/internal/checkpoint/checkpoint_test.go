@@ -1,0 +1,64 @@
+package checkpoint
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"reprise.dev/engine/internal/cli"
+	"reprise.dev/engine/internal/nodefiles"
+	"reprise.dev/engine/internal/report"
+)
+
+// failing is a container of this very process, frozen (in a group of plain files), whose root file system is no overlay:
+// its checkpoint fails before CRIU is asked.
+func failing(t *testing.T) (c *Checkpoint, frozen func() bool) {
+	t.Helper()
+	dir := t.TempDir()
+	stat, _ := os.ReadFile("/proc/self/stat")
+	start := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[19]
+	for path, content := range map[string]string{
+		"group/cgroup.freeze": "1", "group/cgroup.events": "frozen 1\n", "group/cgroup.procs": "",
+		"bundle/config.json": `{"root": {"path": "rootfs"}, "annotations": {"io.kubernetes.cri.container-type": "container",
+			"io.kubernetes.cri.container-name": "app"}}`,
+		"runc/c1/state.json": fmt.Sprintf(`{"id": "c1", "init_process_pid": %d, "init_process_start": %s,
+			"cgroup_paths": {"": "%s/group"}, "config": {"labels": ["bundle=%s/bundle"]}}`, os.Getpid(), start, dir, dir),
+	} {
+		os.MkdirAll(filepath.Dir(filepath.Join(dir, path)), 0o700)
+		os.WriteFile(filepath.Join(dir, path), []byte(content), 0o600)
+	}
+	store, _ := nodefiles.Open(dir + "/none")
+	store.RunDir, store.StateDir = dir+"/run", dir+"/state"
+	c = &Checkpoint{
+		Store: store, Call: cli.Parse([]string{"--root", dir + "/runc", "checkpoint", "--leave-running", "c1"}),
+		Request: nodefiles.Request{CheckpointID: "k", Slots: "shop/u1"}, Log: report.Log{Path: dir + "/log"},
+	}
+	return c, func() bool {
+		raw, _ := os.ReadFile(dir + "/group/cgroup.freeze")
+		return strings.TrimSpace(string(raw)) == "1"
+	}
+}
+
+func TestOnlyWhatAnEngineLeftFrozenIsThawed(t *testing.T) {
+	for mark, left := range map[string]bool{"": false, fmt.Sprintf("%d 1.5", os.Getpid()): true, "own": false} {
+		c, frozen := failing(t)
+		switch mark {
+		case "": // an agent froze it
+		case "own": // an engine that lives froze it
+			c.Store.MarkFreezing("c1")
+		default:
+			nodefiles.WriteRaw(c.Store.Path("freezing", "c1"), []byte(mark))
+		}
+		if c.Run() != 1 || c.group.Path == "" {
+			t.Fatal("has to fail, and after it found the group")
+		}
+		if frozen() == left {
+			t.Errorf("%q: frozen %v", mark, frozen())
+		}
+		if _, err := os.Stat(c.Store.Path("freezing", "c1")); left && err == nil {
+			t.Error("the mark outlives the thaw")
+		}
+	}
+}
