@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
+from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.testing import members
+from reprise.contracts.errors import DamagedObject
 from reprise.contracts.events import CheckpointFailed, CheckpointSkipped, CheckpointStaged, CheckpointStored
 from reprise.contracts.model import Target
 from reprise.transfer import handlers as handlers_module
@@ -66,6 +68,30 @@ async def test_while_the_store_is_away_the_slot_is_live_and_the_upload_is_tried_
     node.store.away = False
     await upload
     assert [event.checkpoint_id for event in node.told.of(CheckpointStored)] == ["1"]
+
+
+@pytest.mark.usefixtures("waits")
+@pytest.mark.parametrize("what", ["its key is away", "another upload's object in the store is damaged"])
+async def test_what_is_not_the_slots_fault_leaves_it_live_is_told_once_and_the_upload_is_tried_again(
+    node: Node, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    def fails(*_: object, **__: object) -> Any:
+        raise KeyUnavailable(what) if "key" in what else DamagedObject(what)
+
+    write = node.repository.write_archive
+    await both(node, node.takes("1"))
+    monkeypatch.setattr(node.repository, "write_archive", fails)
+    taken = node.takes("2")
+    await node.handlers.on_taken(taken)
+    upload = asyncio.create_task(node.handlers.on_upload(taken))
+    await asyncio.sleep(0.1)
+    assert not upload.done()
+    assert node.shown() == ("2", "1")
+    assert [reason for reason, message in node.told.recorded if what in message] == ["CheckpointFailed"]
+    monkeypatch.setattr(node.repository, "write_archive", write)
+    await upload
+    assert [event.checkpoint_id for event in node.told.of(CheckpointStored)] == ["1", "2"]
+    assert node.told.of(CheckpointFailed) == []
 
 
 @pytest.mark.usefixtures("waits")

@@ -75,14 +75,16 @@ class Handlers:
             await self._refuse(event, error)
 
     async def on_upload(self, event: CheckpointTaken) -> None:
-        """Hold it ready here, store it, tell, prune. While the store is away: wait, for as long as it would be restored."""
+        """Hold it ready here, store it, tell, prune. While the store or its keys are away: wait, for as long as it would be
+        restored. Only what is wrong with the slot itself takes it back.
+        """
         self._slots.busy.add(event.slot)
         try:
             began = time.monotonic()
             try:
                 is_there = await self._keeping.keep(event)
                 manifest = await self._store(event, is_there=is_there)
-            except (BadArchive, DamagedObject, CheckpointError, KeyUnavailable) as error:
+            except (BadArchive, CheckpointError) as error:
                 await self._refuse(event, error)
                 return
         finally:
@@ -97,7 +99,7 @@ class Handlers:
 
     async def _store(self, event: CheckpointTaken, *, is_there: bool) -> Manifest | None:
         """The commit; None if newer ones have taken its place on the node before it could be stored."""
-        delay_s, container = STORE_RETRY_S, event.target.container
+        delay_s, container, told = STORE_RETRY_S, event.target.container, False
         home = home_of(event.workload, event.target)
         while True:
             try:
@@ -105,8 +107,12 @@ class Handlers:
                 if known:  # committed by us before a crash
                     return known
                 return await self._write(event, self._slots.path(home, event.checkpoint_id)) if is_there else None
-            except StoreUnavailable as error:
-                log().warning("the store is away, the slot is kept", slot=event.slot, error=str(error))
+            except (StoreUnavailable, KeyUnavailable, DamagedObject) as error:
+                log().warning("it cannot be stored now, the slot is kept", slot=event.slot, reason=error.reason, error=str(error))
+                if not (told or isinstance(error, StoreUnavailable)):  # the store's own absence is told of elsewhere
+                    told = True
+                    message = f"it cannot be stored yet, and is restored on its own node meanwhile: {error}. {error.remedy}"
+                    await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, STORE_RETRY_MAX_S)
                 if event.checkpoint_id not in await asyncio.to_thread(self._slots.shown, home):

@@ -32,6 +32,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.recorded: list[tuple[str, str]] = []
         self.away = False
 
     async def publish(self, event: Event, **_: object) -> None:
@@ -39,8 +40,8 @@ class Told:
             raise TimeoutError
         self.events.append(event)
 
-    async def record(self, *_: object) -> None:
-        """Kubernetes Events are the cluster's to show."""
+    async def record(self, _workload: Workload, _type: str, reason: str, message: str) -> None:
+        self.recorded.append((reason, message))
 
     def of(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.events if isinstance(event, kind)]
