@@ -3,11 +3,14 @@ package rootfs
 import (
 	"archive/tar"
 	"bufio"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"reprise.dev/engine/internal/beneath"
 )
 
 // Changes are what Capture found.
@@ -29,7 +32,7 @@ func Capture(o Overlay, mounts []string, path string) (Changes, error) {
 	for _, m := range append([]string{"/dev", "/proc", "/sys", "/run/secrets", "/run/.containerenv"}, mounts...) {
 		c.mounts[strings.Trim(m, "/")] = true
 	}
-	err = c.folder("", false)
+	err = c.root()
 	for _, finish := range []func() error{c.tar.Close, buffered.Flush, file.Close} {
 		if e := finish(); err == nil {
 			err = e
@@ -50,27 +53,45 @@ type capture struct {
 	changes Changes
 }
 
-// A folder is written before the first thing in it that changed, or if it changed itself.
+// A folder is written before the first thing in it that changed, or if it changed itself. It is open meanwhile.
 type pendingFolder struct {
-	path string
-	info os.FileInfo
+	path   string
+	merged beneath.Folder
+}
+
+// root opens both views of the root file system and walks them. Nothing is found by its path from here on: what
+// shares the container's processes can exchange folders and symlinks while we read as root.
+func (c *capture) root() error {
+	upper, err := beneath.Open(c.overlay.Upper)
+	if err != nil {
+		return err
+	}
+	defer upper.Close()
+	merged, err := beneath.Open(c.overlay.Merged)
+	if err != nil {
+		return err
+	}
+	defer merged.Close()
+	return c.folder("", upper, merged, false)
 }
 
 // folder walks one folder of the upper layer. hidden: nothing of the image shows through it.
-func (c *capture) folder(path string, hidden bool) error {
-	upper := filepath.Join(c.overlay.Upper, path)
-	hidden = hidden || (path != "" && isOpaque(upper))
-	if path != "" && isRedirected(upper) {
-		return c.whole(path)
+func (c *capture) folder(path string, upper, merged beneath.Folder, hidden bool) error {
+	hidden = hidden || (path != "" && isOpaque(upper.Path()))
+	if path != "" && isRedirected(upper.Path()) {
+		if err := c.flush(); err != nil {
+			return err
+		}
+		return c.whole(path, merged)
 	}
-	entries, err := os.ReadDir(upper)
+	names, err := upper.Names()
 	if err != nil {
 		return err
 	}
 	kept := map[string]bool{}
-	for _, entry := range entries {
-		kept[entry.Name()] = true
-		if err := c.entry(filepath.Join(path, entry.Name()), hidden); err != nil {
+	for _, name := range names {
+		kept[name] = true
+		if err := c.entry(path, name, upper, merged, hidden); err != nil {
 			return err
 		}
 	}
@@ -84,11 +105,12 @@ func (c *capture) folder(path string, hidden bool) error {
 	return nil
 }
 
-func (c *capture) entry(path string, hidden bool) error {
+func (c *capture) entry(folder, name string, upperIn, mergedIn beneath.Folder, hidden bool) error {
+	path := filepath.Join(folder, name)
 	if c.mounts[path] {
 		return nil
 	}
-	info, err := os.Lstat(filepath.Join(c.overlay.Upper, path))
+	info, err := upperIn.Lstat(name)
 	if err != nil {
 		return err
 	}
@@ -98,21 +120,35 @@ func (c *capture) entry(path string, hidden bool) error {
 		}
 		return nil
 	}
-	merged, err := os.Lstat(filepath.Join(c.overlay.Merged, path))
+	if !info.IsDir() {
+		shown, err := mergedIn.Lstat(name)
+		if err != nil {
+			return err
+		}
+		return c.file(path, name, mergedIn, info, shown)
+	}
+	upper, err := upperIn.Folder(name)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		return c.file(path, info, merged)
+	defer upper.Close()
+	merged, err := mergedIn.Folder(name)
+	if err != nil {
+		return err
+	}
+	defer merged.Close()
+	now, err := merged.Stat()
+	if err != nil {
+		return err
 	}
 	depth := len(c.pending)
 	c.pending = append(c.pending, pendingFolder{path, merged})
-	if c.folderChanged(path, merged) {
+	if c.folderChanged(path, now) {
 		if err := c.flush(); err != nil {
 			return err
 		}
 	}
-	if err := c.folder(path, hidden); err != nil {
+	if err := c.folder(path, upper, merged, hidden); err != nil {
 		return err
 	}
 	if len(c.pending) > depth {
@@ -137,29 +173,38 @@ func (c *capture) folderChanged(path string, now os.FileInfo) bool {
 	return a.Uid != b.Uid || a.Gid != b.Gid || old.Mode() != now.Mode()
 }
 
-// whole writes a renamed folder with everything that shows in it.
-func (c *capture) whole(path string) error {
-	return filepath.WalkDir(filepath.Join(c.overlay.Merged, path), func(full string, entry os.DirEntry, err error) error {
-		if err != nil {
+// whole writes everything that shows in a renamed folder.
+func (c *capture) whole(path string, merged beneath.Folder) error {
+	names, err := merged.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := c.wholeEntry(filepath.Join(path, name), name, merged); err != nil {
 			return err
 		}
-		inside, err := filepath.Rel(c.overlay.Merged, full)
-		if err != nil {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		if !info.IsDir() {
-			return c.file(inside, info, info)
-		}
-		if inside == path {
-			return c.flush()
-		}
-		c.pending = append(c.pending, pendingFolder{inside, info})
-		return c.flush()
-	})
+	}
+	return nil
+}
+
+func (c *capture) wholeEntry(path, name string, in beneath.Folder) error {
+	info, err := in.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return c.file(path, name, in, info, info)
+	}
+	folder, err := in.Folder(name)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	c.pending = append(c.pending, pendingFolder{path, folder})
+	if err := c.flush(); err != nil {
+		return err
+	}
+	return c.whole(path, folder)
 }
 
 func (c *capture) deleted(path string) { c.changes.Deleted = append(c.changes.Deleted, "/"+path) }
@@ -168,14 +213,19 @@ func (c *capture) flush() error {
 	pending := c.pending
 	c.pending = nil
 	for _, f := range pending {
-		if err := c.header(f.path, f.info, ""); err != nil {
+		info, err := f.merged.Stat()
+		if err != nil {
+			return err
+		}
+		if err := c.header(f.path, info, "", xattrs(f.merged.Path())); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *capture) file(path string, upper, merged os.FileInfo) error {
+// file writes what is no folder: an entry of the open folder in, as the upper layer and the mount describe it.
+func (c *capture) file(path, name string, in beneath.Folder, upper, merged os.FileInfo) error {
 	if merged.Mode()&os.ModeSocket != 0 {
 		return nil // tar has no sockets; CRIU binds those of running processes again
 	}
@@ -190,27 +240,35 @@ func (c *capture) file(path string, upper, merged os.FileInfo) error {
 		}
 		c.links[stat.Ino] = path
 	}
+	if merged.Mode().IsRegular() {
+		return c.regular(path, name, in)
+	}
 	target := ""
 	if merged.Mode()&os.ModeSymlink != 0 {
-		link, err := os.Readlink(filepath.Join(c.overlay.Merged, path))
+		link, err := in.Readlink(name)
 		if err != nil {
 			return err
 		}
 		target = link
 	}
-	if err := c.header(path, merged, target); err != nil || !merged.Mode().IsRegular() {
-		return err
-	}
-	file, err := os.OpenFile(filepath.Join(c.overlay.Merged, path), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	return c.header(path, merged, target, nil)
+}
+
+// regular describes the file that it reads, and not what had its name a moment ago.
+func (c *capture) regular(path, name string, in beneath.Folder) error {
+	file, info, err := in.File(name)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	_, err = io.CopyN(c.tar, file, merged.Size())
+	if err := c.header(path, info, "", xattrs(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))); err != nil {
+		return err
+	}
+	_, err = io.CopyN(c.tar, file, info.Size())
 	return err
 }
 
-func (c *capture) header(path string, info os.FileInfo, target string) error {
+func (c *capture) header(path string, info os.FileInfo, target string, records map[string]string) error {
 	header, err := tar.FileInfoHeader(info, target)
 	if err != nil {
 		return err
@@ -221,9 +279,7 @@ func (c *capture) header(path string, info os.FileInfo, target string) error {
 	}
 	header.Format = tar.FormatPAX
 	header.Uname, header.Gname = "", "" // names of the node's users mean nothing in a container
-	if info.Mode().IsRegular() || info.IsDir() {
-		header.PAXRecords = xattrs(filepath.Join(c.overlay.Merged, path))
-	}
+	header.PAXRecords = records
 	c.changes.Tar = true
 	return c.tar.WriteHeader(header)
 }

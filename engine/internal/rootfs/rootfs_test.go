@@ -2,15 +2,21 @@ package rootfs
 
 import (
 	"archive/tar"
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+	"unsafe"
+
+	"reprise.dev/engine/internal/beneath"
 )
 
 // listing describes a tree: one line per entry.
@@ -255,6 +261,111 @@ func TestADeletionDoesNotFollowSymlinks(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(outside, "secret")); err != nil {
 		t.Error(err)
+	}
+}
+
+// The upper layer says "a folder" as long as nobody looks into it: what a sidecar exchanges right then is a symlink.
+func TestNothingIsCapturedThroughASymlink(t *testing.T) {
+	outside := t.TempDir()
+	write(t, outside, map[string]string{"secret": "of the node", "deep/secret": "of the node"})
+	for name, step := range map[string]func(c *capture, upper, merged beneath.Folder) error{
+		"a folder of the upper layer": func(c *capture, upper, merged beneath.Folder) error {
+			f, err := upper.Folder("exchanged")
+			if err == nil {
+				f.Close()
+			}
+			return err
+		},
+		"a folder that was renamed": func(c *capture, upper, merged beneath.Folder) error {
+			f, err := merged.Folder("exchanged")
+			if err == nil {
+				return c.whole("exchanged", f)
+			}
+			return err
+		},
+		"a file": func(c *capture, upper, merged beneath.Folder) error {
+			info, _ := os.Lstat(filepath.Join(outside, "secret"))
+			return c.file("file", "file", merged, info, info)
+		},
+		"a file that is a pipe now": func(c *capture, upper, merged beneath.Folder) error {
+			info, _ := os.Lstat(filepath.Join(outside, "secret"))
+			return c.file("pipe", "pipe", merged, info, info)
+		},
+	} {
+		o := Overlay{Upper: t.TempDir(), Merged: t.TempDir()}
+		for _, root := range []string{o.Upper, o.Merged} {
+			os.Symlink(outside, filepath.Join(root, "exchanged"))
+			os.Symlink(filepath.Join(outside, "secret"), filepath.Join(root, "file"))
+			syscall.Mkfifo(filepath.Join(root, "pipe"), 0o600)
+		}
+		upper, _ := beneath.Open(o.Upper)
+		merged, _ := beneath.Open(o.Merged)
+		var out bytes.Buffer
+		c := &capture{overlay: o, tar: tar.NewWriter(&out), links: map[uint64]string{}}
+		if err := step(c, upper, merged); err == nil {
+			t.Errorf("%s: was read", name)
+		}
+		if strings.Contains(out.String(), "of the node") {
+			t.Errorf("%s: leaked", name)
+		}
+		upper.Close()
+		merged.Close()
+	}
+	// A symlink that was one from the start is captured as what it is.
+	o := Overlay{Upper: t.TempDir(), Merged: t.TempDir()}
+	for _, root := range []string{o.Upper, o.Merged} {
+		os.Symlink(outside, filepath.Join(root, "link"))
+	}
+	slot, _ := captured(t, o)
+	raw, _ := os.ReadFile(filepath.Join(slot, DiffTar))
+	if strings.Contains(string(raw), "of the node") || strings.Contains(string(raw), "secret") || !strings.Contains(string(raw), outside) {
+		t.Errorf("the tar of a symlink: %q", raw)
+	}
+}
+
+// The race itself: a folder and a symlink change places all the time, and nothing of the node is ever captured.
+func TestNothingLeaksWhileFoldersAndSymlinksChangePlaces(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("renameat2 has another number here")
+	}
+	outside := t.TempDir()
+	write(t, outside, map[string]string{"secret": "of the node"})
+	root := t.TempDir()
+	write(t, root, map[string]string{"a/secret": "own"})
+	os.Symlink(outside, filepath.Join(root, "b"))
+	done := make(chan struct{})
+	exchanging := make(chan struct{})
+	go func() {
+		defer close(exchanging)
+		at, _ := syscall.Open(root, syscall.O_RDONLY, 0)
+		defer syscall.Close(at)
+		a, _ := syscall.BytePtrFromString("a")
+		b, _ := syscall.BytePtrFromString("b")
+		for {
+			select {
+			case <-done:
+				return
+			default:
+				const renameat2, exchange = 316, 2
+				syscall.Syscall6(renameat2, uintptr(at), uintptr(unsafe.Pointer(a)), uintptr(at), uintptr(unsafe.Pointer(b)), exchange, 0)
+			}
+		}
+	}()
+	whole := 0
+	for began := time.Now(); time.Since(began) < 300*time.Millisecond; {
+		path := filepath.Join(t.TempDir(), DiffTar)
+		if _, err := Capture(Overlay{Upper: root, Merged: root}, nil, path); err == nil {
+			whole++
+		}
+		if raw, _ := os.ReadFile(path); strings.Contains(string(raw), "of the node") {
+			t.Error("leaked")
+			break
+		}
+	}
+	close(done)
+	<-exchanging
+	if whole == 0 {
+		t.Error("nothing was captured at all")
 	}
 }
 

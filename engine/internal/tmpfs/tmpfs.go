@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"reprise.dev/engine/internal/beneath"
 )
 
 // maxBytes is what is packed here. More is left to tar, which knows holes in files.
@@ -94,10 +96,12 @@ type entry struct {
 }
 
 func pack(folder string, out io.Writer) error {
-	if err := os.Chdir(folder); err != nil {
+	root, err := beneath.Open(folder)
+	if err != nil {
 		return err
 	}
-	entries, err := list()
+	defer root.Close()
+	entries, err := list(root)
 	if err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func pack(folder string, out io.Writer) error {
 	w := tar.NewWriter(compressed)
 	links := map[uint64]string{}
 	for _, e := range entries {
-		if err := add(w, e, links); err != nil {
+		if err := add(w, root, e, links); err != nil {
 			return err
 		}
 	}
@@ -116,38 +120,67 @@ func pack(folder string, out io.Writer) error {
 }
 
 // list reads everything before the first byte is written: until then the real tar can take over.
-func list() ([]entry, error) {
-	var entries []entry
-	var device uint64
-	total := int64(0)
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+func list(root beneath.Folder) ([]entry, error) {
+	info, err := root.Stat()
+	if err != nil {
+		return nil, err
+	}
+	l := lister{device: info.Sys().(*syscall.Stat_t).Dev}
+	err = l.folder(".", root, info)
+	return l.entries, err
+}
+
+type lister struct {
+	entries []entry
+	device  uint64
+	total   int64
+}
+
+func (l *lister) folder(path string, f beneath.Folder, info os.FileInfo) error {
+	if hasAttributes(f.Path()) {
+		return errLarge
+	}
+	l.entries = append(l.entries, entry{path, info})
+	if info.Sys().(*syscall.Stat_t).Dev != l.device {
+		return nil // --one-file-system
+	}
+	names, err := f.Names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := l.entry(filepath.Join(path, name), name, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) entry(path, name string, in beneath.Folder) error {
+	info, err := in.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		f, err := in.Folder(name)
 		if err != nil {
 			return err
 		}
-		info, err := d.Info()
-		if err != nil {
+		defer f.Close()
+		if info, err = f.Stat(); err != nil {
 			return err
 		}
-		stat := info.Sys().(*syscall.Stat_t)
-		if path == "." {
-			if info, err = os.Stat("."); err != nil {
-				return err
-			}
-			device = stat.Dev
-		}
-		if info.Mode().IsRegular() {
-			total += info.Size()
-		}
-		if total > maxBytes || hasAttributes(path) {
-			return errLarge
-		}
-		entries = append(entries, entry{path, info})
-		if d.IsDir() && stat.Dev != device {
-			return fs.SkipDir // --one-file-system
-		}
-		return nil
-	})
-	return entries, err
+		return l.folder(path, f, info)
+	}
+	if info.Mode().IsRegular() {
+		l.total += info.Size()
+	}
+	// A symlink's own attributes cannot be asked for by name without following it; users cannot set any.
+	if l.total > maxBytes || (info.Mode()&os.ModeSymlink == 0 && hasAttributes(in.Entry(name))) {
+		return errLarge
+	}
+	l.entries = append(l.entries, entry{path, info})
+	return nil
 }
 
 // hasAttributes: extended attributes other than the label that the mount gives are left to tar.
@@ -165,44 +198,86 @@ func hasAttributes(path string) bool {
 	return false
 }
 
-func add(w *tar.Writer, e entry, links map[uint64]string) error {
+func add(w *tar.Writer, root beneath.Folder, e entry, links map[uint64]string) error {
 	if e.info.Mode()&os.ModeSocket != 0 {
 		return nil // as tar: CRIU makes them
 	}
-	target := ""
-	if e.info.Mode()&os.ModeSymlink != 0 {
-		link, err := os.Readlink(e.path)
+	if e.info.IsDir() {
+		name := "./" + e.path + "/"
+		if e.path == "." {
+			name = "./"
+		}
+		return header(w, name, e.info, "")
+	}
+	in, err := parent(root, e.path)
+	if err != nil {
+		return err
+	}
+	if in != root {
+		defer in.Close()
+	}
+	base := filepath.Base(e.path)
+	if stat := e.info.Sys().(*syscall.Stat_t); stat.Nlink > 1 {
+		if first, ok := links[stat.Ino]; ok {
+			h, err := described(e.info, "", "./"+e.path)
+			if err != nil {
+				return err
+			}
+			h.Typeflag, h.Linkname, h.Size = tar.TypeLink, first, 0
+			return w.WriteHeader(h)
+		}
+		links[stat.Ino] = "./" + e.path
+	}
+	if e.info.Mode().IsRegular() {
+		file, info, err := in.File(base)
 		if err != nil {
 			return err
 		}
-		target = link
-	}
-	header, err := tar.FileInfoHeader(e.info, target)
-	if err != nil {
-		return err
-	}
-	header.Format, header.Uname, header.Gname = tar.FormatPAX, "", ""
-	header.Name = "./" + e.path
-	if e.path == "." {
-		header.Name = "./"
-	} else if e.info.IsDir() {
-		header.Name += "/"
-	}
-	if stat := e.info.Sys().(*syscall.Stat_t); stat.Nlink > 1 && !e.info.IsDir() {
-		if first, ok := links[stat.Ino]; ok {
-			header.Typeflag, header.Linkname, header.Size = tar.TypeLink, first, 0
-			return w.WriteHeader(header)
+		defer file.Close()
+		if err := header(w, "./"+e.path, info, ""); err != nil {
+			return err
 		}
-		links[stat.Ino] = header.Name
-	}
-	if err := w.WriteHeader(header); err != nil || !e.info.Mode().IsRegular() {
+		_, err = io.CopyN(w, file, info.Size())
 		return err
 	}
-	file, err := os.Open(e.path)
+	target := ""
+	if e.info.Mode()&os.ModeSymlink != 0 {
+		if target, err = in.Readlink(base); err != nil {
+			return err
+		}
+	}
+	return header(w, "./"+e.path, e.info, target)
+}
+
+// parent opens the folder that holds path, from the root on.
+func parent(root beneath.Folder, path string) (beneath.Folder, error) {
+	at := root
+	parts := strings.Split(path, "/")
+	for _, part := range parts[:len(parts)-1] {
+		next, err := at.Folder(part)
+		if at != root {
+			at.Close()
+		}
+		if err != nil {
+			return beneath.Folder{}, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+func described(info os.FileInfo, target, name string) (*tar.Header, error) {
+	h, err := tar.FileInfoHeader(info, target)
+	if err == nil {
+		h.Format, h.Uname, h.Gname, h.Name = tar.FormatPAX, "", "", name
+	}
+	return h, err
+}
+
+func header(w *tar.Writer, name string, info os.FileInfo, target string) error {
+	h, err := described(info, target, name)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	_, err = io.CopyN(w, file, e.info.Size())
-	return err
+	return w.WriteHeader(h)
 }

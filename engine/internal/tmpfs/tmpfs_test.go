@@ -1,6 +1,7 @@
 package tmpfs
 
 import (
+	"archive/tar"
 	"bytes"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"reprise.dev/engine/internal/beneath"
 )
 
 func listing(t *testing.T, root string) string {
@@ -71,6 +74,38 @@ func TestWhatIsLargeIsLeftToTar(t *testing.T) {
 	var packed bytes.Buffer
 	if err := pack(dir, &packed); err != errLarge || packed.Len() != 0 {
 		t.Errorf("%v, %d bytes", err, packed.Len())
+	}
+}
+
+func TestNothingIsPackedThroughASymlink(t *testing.T) {
+	outside, dir := t.TempDir(), t.TempDir()
+	os.WriteFile(outside+"/secret", []byte("of the node"), 0o600)
+	os.MkdirAll(dir+"/folder", 0o700)
+	os.WriteFile(dir+"/folder/secret", []byte("own"), 0o600)
+	os.WriteFile(dir+"/file", []byte("own"), 0o600)
+	root, err := beneath.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	entries, err := list(root)
+	if err != nil || len(entries) != 4 {
+		t.Fatalf("%v %v", entries, err)
+	}
+	// Between the list and the reading a sidecar puts symlinks in their place.
+	os.RemoveAll(dir + "/folder")
+	os.Remove(dir + "/file")
+	os.Symlink(outside, dir+"/folder")
+	os.Symlink(outside+"/secret", dir+"/file")
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	for _, e := range entries {
+		if err := add(w, root, e, map[uint64]string{}); err == nil && !e.info.IsDir() {
+			t.Errorf("%s was read", e.path)
+		}
+	}
+	if strings.Contains(packed.String(), "of the node") {
+		t.Error("leaked")
 	}
 }
 
