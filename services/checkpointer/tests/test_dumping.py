@@ -144,3 +144,49 @@ class TestHeld:
         node = Machine()
         node.freezes = False
         assert await take(node, hold=True) == Dumped(STUB, SLOT, 0.14, held=False)
+
+
+class TestKilledInThePause:
+    """The engine did not live to thaw what it had frozen: its container's own cgroup."""
+
+    @pytest.mark.parametrize("answer", [Refusal(500, "signal: killed"), STUB], ids=["the runtime failed", "it went on"])
+    @pytest.mark.parametrize("hold", [True, False])
+    @pytest.mark.parametrize(
+        "engine",
+        [None, fails("signal: killed"), lambda request, container_id: dumps(request, container_id, held=False)],
+        ids=["no dump", "one that failed", "one that is not held"],
+    )
+    async def test_the_container_alone_is_thawed_once_the_kubelet_has_answered(
+        self, engine: Any, answer: Any, hold: bool
+    ) -> None:
+        node = Machine(engine, answer)
+        node.killed_in_the_pause = True
+        await take(node, hold=hold)
+        assert not node.container_frozen
+        assert node.story[1:3] == ["kubelet", "thawed alone"]
+        assert "thawed" not in node.story
+
+    async def test_while_the_kubelet_has_not_answered_the_engine_may_be_at_work_and_nothing_is_thawed(self) -> None:
+        node = Machine(None, Failure("KubeletTimeout", "slow", "wait"))
+        node.killed_in_the_pause = True
+        await take(node)
+        assert node.container_frozen
+
+    async def test_what_stood_still_before_stands_still_afterwards(self) -> None:
+        """As a shadow that was restored frozen and is not released yet."""
+        node = Machine(None, Refusal(500, "no"))
+        node.container_frozen = True
+        await take(node)
+        assert node.container_frozen
+
+    async def test_a_pod_that_its_node_froze_meanwhile_stays_frozen(self) -> None:
+        node = Machine(None, Refusal(500, "no"))
+        checkpoint = node.checkpoint
+
+        async def is_isolated_meanwhile(namespace: str, target: Target) -> Any:
+            node.pod_frozen = True
+            return await checkpoint(namespace, target)
+
+        node.checkpoint = is_isolated_meanwhile  # type: ignore[method-assign]
+        await take(node)
+        assert node.pod_frozen

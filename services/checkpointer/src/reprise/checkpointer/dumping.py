@@ -44,11 +44,15 @@ class Dumping:
         except (OSError, ValueError) as error:
             return Failure("NoRequest", f"the request to the node's engine cannot be written: {error}",
                            "is the node's /run/reprise/requests mounted at REPRISE_RUN_DIR?")  # fmt: skip
+        stood_still = self._freezer.is_frozen(target.container_id)
         try:
             answer = await self._ask(namespace, event)
             dump = self._files.read_dump(target.container_id)
             if dump and (dump.checkpoint_id, dump.container_id) != (event.checkpoint_id, target.container_id):
                 dump = None  # of the one before
+            held = event.hold and dump is not None and dump.held
+            if not (stood_still or held or isinstance(answer, Failure)):
+                await self._let_go(target.container_id)
             outcome = _read_answer(answer, dump, f"{home}/{target.container}/{event.checkpoint_id}")
             return await self._hold(event, outcome, dump)
         finally:
@@ -82,6 +86,17 @@ class Dumping:
                            "is the node's cgroup filesystem mounted at REPRISE_CGROUP_ROOT?",
                            archive_path=outcome, slot=dump.slot)  # fmt: skip
         return Dumped(outcome, dump.slot, dump.pause_s, held)
+
+    async def _let_go(self, container_id: str) -> None:
+        """An engine that was killed in the pause leaves the container's own cgroup frozen. Only once the kubelet has answered:
+        before, it may still be at work. What stood still before was not frozen by it; the pod's cgroup is the agent's.
+        """
+        try:
+            if await asyncio.to_thread(self._freezer.is_frozen, container_id):
+                await asyncio.to_thread(self._freezer.thaw_alone, container_id)
+                log().warning("it stood still after its checkpoint: let go on", id=container_id[:12])
+        except OSError as error:
+            log().error("a container stays frozen", id=container_id[:12], error=str(error))
 
     async def _release(self, container_id: str) -> None:
         """What is not to be moved any more runs on."""

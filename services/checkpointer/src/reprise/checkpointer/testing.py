@@ -35,13 +35,16 @@ class Machine:
         self.freezes: bool | OSError = True
         self.unwritable = False
         self.container_frozen = self.pod_frozen = False
+        self.killed_in_the_pause = False
 
     async def checkpoint(self, _namespace: str, target: Target) -> str | Refusal | Failure:
         self.story.append("kubelet")
         request = self.requests.get(target.container_id)
         if self.engine and request and (told := self.engine(request, target.container_id)):
             self.dumped[target.container_id] = told
-            self.container_frozen = told.held
+            self.container_frozen = self.container_frozen or told.held
+        if self.killed_in_the_pause:
+            self.container_frozen = True
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -70,3 +73,10 @@ class Machine:
     def thaw(self, _container_id: str) -> None:
         self.story.append("thawed")
         self.container_frozen = self.pod_frozen = False
+
+    def thaw_alone(self, _container_id: str) -> None:
+        self.story.append("thawed alone")
+        self.container_frozen = False
+
+    def is_frozen(self, _container_id: str) -> bool:
+        return self.container_frozen or self.pod_frozen
