@@ -1,6 +1,7 @@
 """In which order a node acts: verdicts first, then the freezer; a lease counts again last (I1, I6, I9)."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,22 @@ def test_a_pods_file_stays_until_its_last_container_is_gone(node: MemoryNode) ->
         assert node.verdict() == "refuse", "the engine may be waiting at it"
         await runs(agent, KEPT_S)
         assert node.verdict() == "none"
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("outcome", "stands"), [("restored", True), ("blank", False)])
+def test_a_node_that_is_cut_off_freezes_what_is_restored_though_the_runtime_has_only_created_it(
+    node: MemoryNode, outcome: str, stands: bool
+) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await runs(agent, 3)
+        node.end("c1")
+        node.containers["c2"] = replace(node.start("c2", outcome=outcome, checkpoint_id="ck1", attempt=1), state="created")
+        node.cut = True
+        await runs(agent, 8)
+        assert node.stands("c2") == stands
 
     play(scene())
 

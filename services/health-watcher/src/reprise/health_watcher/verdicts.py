@@ -140,7 +140,12 @@ class Verdicts:
                 yield Asked(pod.uid, pod.namespace, pod.name, runs)
 
     def _running(self) -> list[RunningContainer]:
-        return [c for c in self.look.containers if c.state == "running"]
+        """A restored process runs as soon as it is there, which is before the runtime says so."""
+        return [c for c in self.look.containers if c.state == "running" or (c.state == "created" and self._is_restored(c.id))]
+
+    def _is_restored(self, container_id: str) -> bool:
+        start = self._starts.of(container_id)
+        return start is not None and start.outcome == "restored"
 
     def _pods_here(self) -> Iterable[Known]:
         informed = {pod.runtime_uid for pod in self._pods.everything.values()}
