@@ -1,4 +1,4 @@
-"""Ends of protected containers: told before anything is removed, declared once, and the kubelet's way is cleared."""
+"""Ends of protected containers: told, declared once, and the kubelet's way is cleared before it looks."""
 
 import asyncio
 import time
@@ -67,12 +67,62 @@ def test_it_is_armed_if_a_checkpoint_of_it_is_live(node: MemoryNode) -> None:
     play(scene())
 
 
-def test_the_second_dead_container_within_ten_minutes_is_removed_after_it_was_told_of(node: MemoryNode) -> None:
+def test_the_second_dead_container_within_ten_minutes_is_removed_and_told_of(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()
         await crashes(node, agent, "c1", "c2")
         assert [line for line in node.told if "remove" in line] == ["remove c2"]
         assert [e.target.container_id for e in node.announced(ContainerEnded)] == ["c1", "c2"]
+        assert [e.target.container_id for e in declared(node)] == ["c1", "c2"]
+
+    play(scene())
+
+
+def test_nothing_is_told_before_the_dead_container_is_removed_but_its_log_is_read(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        agent, story = node.agent(), []
+        await crashes(node, agent, "c1")
+        remove, record, announce, tail = node.remove_container, node.record, agent.announcer.announce, node.tail
+
+        async def answers_late(container_id: str) -> None:
+            story.append("removal")
+            await asyncio.sleep(0.1)
+            await remove(container_id)
+
+        async def is_recorded(*args: Any) -> None:
+            story.append("Kubernetes Event")
+            await record(*args)
+
+        def is_announced(event: Any, dedup_id: str) -> None:
+            story.append(event.TYPE)
+            announce(event, dedup_id)
+
+        def is_read(path: str) -> str:
+            story.append("log")
+            return tail(path)
+
+        for of, name, instead in (
+            (node, "remove_container", answers_late), (node, "record", is_recorded), (agent.announcer, "announce", is_announced),
+            (node, "tail", is_read),
+        ):  # fmt: skip
+            monkeypatch.setattr(of, name, instead)
+        await crashes(node, agent, "c2")
+        assert story[:2] == ["log", "removal"]
+        assert sorted(story[2:]) == ["Kubernetes Event", "container.ended", "failover.declared"]
+
+    play(scene())
+
+
+def test_while_the_runtime_does_not_answer_to_the_removal_the_end_is_told(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scene() -> None:
+        agent = node.agent()
+        await crashes(node, agent, "c1")
+        monkeypatch.setattr(node, "remove_container", lambda _: asyncio.sleep(3600))
+        await crashes(node, agent, "c2")
         assert [e.target.container_id for e in declared(node)] == ["c1", "c2"]
 
     play(scene())

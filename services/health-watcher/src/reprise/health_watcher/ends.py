@@ -1,5 +1,8 @@
-"""What is done about protected containers that ended: how they ended is told, then their failover is declared, and then the dead
-container is removed, if the kubelet would back off because of it.
+"""What is done about protected containers that ended: all that is known of it is read, then the dead container is removed if the
+kubelet would back off because of it, and meanwhile how it ended is told and its failover declared.
+
+The kubelet looks each second. If it finds the dead one before that is removed, it backs off, and nothing wakes it sooner: nothing
+slow comes before the removal, and what is told does not wait for its answer.
 
 An agent that just started finds what ended while it was away, and what ended long ago: the first must not be missed, also if the
 API server does not answer yet; the second was told then.
@@ -7,9 +10,10 @@ API server does not answer yet; the second was told then.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import Counter
 from reprise.contracts.events import Cause, ContainerEnded, FailoverDeclared
@@ -75,9 +79,7 @@ class Ends:
         if self._pods.synced:
             waiting, self._later = self._later, []
             for ended in waiting:
-                task = asyncio.create_task(self.handle(ended))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._begin(self.handle(ended))
 
     async def handle(self, ended: Ended) -> None:
         container = ended.container
@@ -92,10 +94,25 @@ class Ends:
         news = before.container_id != container.id and (
             not ended.superseded or ended.witnessed or 0 < before.at_s < status.finished_at_ns / 1e9
         )
+        tail = ""
         if news:
             self._remember(end, before)
-            await self._tell(end)
-        await self._act(end, before, told=not news)
+            tail = await asyncio.to_thread(self._logs.tail, status.log_path)
+        verdict = self._judge(end, before, told=not news)
+        removal = self._begin(self._remove(container, verdict))
+        await asyncio.sleep(0)  # it is asked for now
+        if news:
+            self._tell(end, tail)
+        if verdict.declare:
+            self._declare(end)
+        self._expected.discard(container.id)
+        await removal
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def subject(self, pod: ProtectedPod, container: str, container_id: str) -> Subject:
         target = pod.target(container).model_copy(update={"container_id": container_id})
@@ -140,10 +157,9 @@ class Ends:
         container = next(c for c in end.pod.containers if c.name == end.subject.target.container)
         return early_s(container.liveness, getattr(container, "startup", None))
 
-    async def _tell(self, end: End) -> None:
-        """How it ended, before anything is removed."""
+    def _tell(self, end: End, tail: str) -> None:
+        """How it ended."""
         target, status = end.subject.target, end.status
-        tail = await asyncio.to_thread(self._logs.tail, status.log_path)
         event = ContainerEnded(
             node=target.node, workload=end.subject.workload, target=target, exit_code=status.exit_code,
             reason=status.reason or ("Completed" if status.exit_code == 0 else "Error"),
@@ -155,11 +171,9 @@ class Ends:
             kind = "Normal" if event.final and status.exit_code == 0 else "Warning"
             last = f"; its log ends: {tail[-200:]}" if tail else ""
             message = f"container {target.container} of pod {target.pod} ended with {status.exit_code} ({event.reason}){last}"
-            task = asyncio.create_task(self._recorder.record(end.subject.workload, kind, "ContainerEnded", message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._begin(self._recorder.record(end.subject.workload, kind, "ContainerEnded", message))
 
-    async def _act(self, end: End, before: Known, *, told: bool) -> None:
+    def _judge(self, end: End, before: Known, *, told: bool) -> OnEnd:
         target = end.subject.target
         known = self._history.of((target.pod_uid, target.container))
         since = (
@@ -181,12 +195,9 @@ class Ends:
         log().info("container ended", pod=target.pod, container=target.container, id=target.container_id[:12],
                    exit_code=end.status.exit_code, reason=end.status.reason, why=verdict.why,
                    noticed_after_ms=round(end.ended.noticed_after_s * 1000))  # fmt: skip
-        if verdict.declare:
-            self._declare(end)
-        self._expected.discard(target.container_id)
-        await self._remove_later(end.ended.container, verdict)
+        return verdict
 
-    async def _remove_later(self, container: RunningContainer, verdict: OnEnd) -> None:
+    async def _remove(self, container: RunningContainer, verdict: OnEnd) -> None:
         if verdict.remove_after_s is None:
             return
         if verdict.remove_after_s:
