@@ -310,7 +310,7 @@ class FailoverDelayed(Event):
 
 
 class ContainerEnded(Event):
-    """A protected container's process ended, and how; told before anything is removed."""
+    """A protected container's process ended, and how; read before anything is removed."""
 
     TYPE: ClassVar[str] = "container.ended"
     target: Target

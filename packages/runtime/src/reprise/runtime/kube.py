@@ -71,6 +71,7 @@ class ProtectedContainer:
     started_at: datetime | None = None
     liveness: Any = None
     readiness: Any = None
+    startup: Any = None
     ports: dict[str, int] = field(default_factory=dict)
     interactive: bool = False
     """Whether somebody may type into it: `stdin: true` or `tty: true`."""
@@ -382,6 +383,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         started_at=running.started_at if running else None,
         liveness=spec.liveness_probe,
         readiness=spec.readiness_probe,
+        startup=spec.startup_probe,
         ports={p.name: p.container_port for p in spec.ports or [] if p.name},
         interactive=bool(spec.stdin or spec.tty),
     )
