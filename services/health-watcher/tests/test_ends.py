@@ -67,11 +67,13 @@ def test_it_is_armed_if_a_checkpoint_of_it_is_live(node: MemoryNode) -> None:
     play(scene())
 
 
-def test_the_second_dead_container_within_ten_minutes_is_removed_and_told_of(node: MemoryNode) -> None:
+def test_of_the_second_end_within_ten_minutes_no_dead_container_is_left_for_the_kubelet_to_back_off_from(
+    node: MemoryNode,
+) -> None:
     async def scene() -> None:
         agent = node.agent()
         await crashes(node, agent, "c1", "c2")
-        assert [line for line in node.told if "remove" in line] == ["remove c2"]
+        assert [line for line in node.told if "remove" in line] == ["remove c2", "remove c1"]
         assert [e.target.container_id for e in node.announced(ContainerEnded)] == ["c1", "c2"]
         assert [e.target.container_id for e in declared(node)] == ["c1", "c2"]
 
@@ -110,7 +112,7 @@ def test_nothing_is_told_before_the_dead_container_is_removed_but_its_log_is_rea
             monkeypatch.setattr(of, name, instead)
         await crashes(node, agent, "c2")
         assert story[:2] == ["log", "removal"]
-        assert sorted(story[2:]) == ["Kubernetes Event", "container.ended", "failover.declared"]
+        assert sorted(story[2:]) == ["Kubernetes Event", "container.ended", "failover.declared", "removal"]
 
     play(scene())
 

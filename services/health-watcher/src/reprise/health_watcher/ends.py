@@ -206,10 +206,17 @@ class Ends:
         for attempt in range(3):
             try:
                 await self._runtime.remove_container(container.id)
+                await self._remove_older(container)
                 return
             except CriError as error:
                 log().warning("could not remove a dead container", id=container.id[:12], error=str(error))
                 await asyncio.sleep(0.05 * 2**attempt)
+
+    async def _remove_older(self, container: RunningContainer) -> None:
+        """The kubelet keeps the dead one before, and would count its back-off from that one's end."""
+        for dead in await self._runtime.list_containers("exited"):
+            if (dead.pod_uid, dead.name) == (container.pod_uid, container.name):
+                await self._runtime.remove_container(dead.id)
 
     def _declare(self, end: End) -> None:
         subject = end.subject
