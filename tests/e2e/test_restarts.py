@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 
 import nats
@@ -46,8 +47,19 @@ class KillAtStep(threading.Thread):
         await client.close()
 
 
-@pytest.mark.parametrize("step", ["restored", "release", "verify", "adopt"])
-def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(protected_counter: Witness, step: str) -> None:
+@pytest.fixture
+def restorers_anew() -> Iterator[None]:
+    """Pods that were killed again and again wait for their kubelet's back-off; and a node that was cut off is Ready only later."""
+    yield
+    kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/name=restorer", "--grace-period=1")
+    counter.wait_reprise()
+    kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=90s")
+
+
+@pytest.mark.parametrize("step", ["restored", "release", "adopt"])
+def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
+    protected_counter: Witness, restorers_anew: None, step: str
+) -> None:
     """Every replica is killed: whoever is started next finds the record and goes on from there, once."""
     namespace = protected_counter.namespace
     before = protected_counter.last()
