@@ -49,7 +49,7 @@ class KillAtStep(threading.Thread):
 
 @pytest.fixture
 def restorers_anew() -> Iterator[None]:
-    """Pods that were killed again and again wait for their kubelet's back-off; and a node that was cut off is Ready only later."""
+    """Pods that were killed again and again wait for their kubelet's back-off; a cut node is Ready only later."""
     yield
     kubectl("-n", "reprise-system", "delete", "pods", "-l", "app.kubernetes.io/name=restorer", "--grace-period=1")
     counter.wait_reprise()
