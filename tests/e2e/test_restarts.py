@@ -66,8 +66,8 @@ def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
     killer = KillAtStep(step, namespace, faults.service_pids("restorer"))
     killer.start()
     assert killer.following.wait(10)
-    cut_at = time.monotonic()
     faults.cut("n1", "all")
+    cut_at = time.monotonic()
     try:
         after = protected_counter.wait(before.run, cut_at + 0.3, 60)
         row = counter.wait_failover(namespace, "node-loss", seconds=60)

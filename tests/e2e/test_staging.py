@@ -33,8 +33,9 @@ def test_a_large_process_is_staged_by_what_changed_and_comes_back_on_either_node
         witness.wait(before.run, killed_at + 0.15, 20)
         counter.wait_failover(namespace, "crash")
         time.sleep(8)
-        before, cut_at = witness.last(), time.monotonic()
+        before = witness.last()
         faults.cut("n1", "all")
+        cut_at = time.monotonic()
         try:
             after = witness.wait(before.run, cut_at + 0.3, 60)
             row = counter.wait_failover(namespace, "node-loss")
