@@ -201,10 +201,22 @@ async def test_what_was_recorded_before_the_migration_is_shown(database: str) ->
     assert (told["checkpoint"]["id"], told["interval_s"], told["health"]) == ("c1", 15, "ok")
 
 
+async def quickest_answer_s(ledger: Ledger) -> float:
+    """Of eight: other work on the machine is not the answer's cost."""
+    took_s = []
+    for _ in range(8):
+        began = time.perf_counter()
+        assert len(await ask(ledger)) == 20
+        took_s.append(time.perf_counter() - began)
+    return min(took_s)
+
+
 async def test_a_long_history_costs_the_answer_nothing(ledger: Ledger, database: str) -> None:
+    """100,000 checkpoints against 20, asked on the same machine one after the other."""
     for number in range(20):
         for event in checkpoint(0, name=f"w{number}", staged_on=("n2",)):
             await ledger.record(event)
+    short_s = await quickest_answer_s(ledger)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute(
             "insert into checkpoints (checkpoint_id, namespace, kind, workload, node, container, state, stored_at, staged_at, "
@@ -213,9 +225,4 @@ async def test_a_long_history_costs_the_answer_nothing(ledger: Ledger, database:
             "from generate_series(0, 19) w, generate_series(10, 5000) n"
         )
         connection.execute("analyze")
-    took_s = []
-    for _ in range(8):  # the quickest: other work on the machine is not the answer's cost
-        began = time.perf_counter()
-        assert len(await ask(ledger)) == 20
-        took_s.append(time.perf_counter() - began)
-    assert min(took_s) < 0.1, took_s
+    assert await quickest_answer_s(ledger) < 4 * short_s
