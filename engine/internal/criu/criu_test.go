@@ -72,7 +72,7 @@ func TestTheCauseIsTheFirstErrorThatExplainsTheOthers(t *testing.T) {
 }
 
 func TestEveryErrorThatExplainsIsToldInItsOrder(t *testing.T) {
-	log := write(t, "dump.log", []byte(`(00.1) Error (criu/pie/parasite.c:4): send_fds failed (-22)
+	log := write(t, "dump.log", []byte(`(00.1) pie: 53: Error (criu/pie/parasite.c:4): send_fds failed (-22)
 (00.2) Error (criu/cr-dump.c:1): Dumping FAILED.
 (00.3) Error (criu/files.c:9): Can't dump file 3 of that type [0] (anon anon_inode:[io_uring])`))
 	want := "send_fds failed (-22)\nCan't dump file 3 of that type [0] (anon anon_inode:[io_uring])"

@@ -33,7 +33,7 @@ func Errors(path string) string {
 	}
 	defer file.Close()
 	var found []string
-	secondary, stamp := "", regexp.MustCompile(`^\([0-9.]+\)\s*(\d+:\s*)?`)
+	secondary, stamp := "", regexp.MustCompile(`^\([0-9.]+\)\s*(?:pie:\s*)?(?:\d+:\s*)?`)
 	lines := bufio.NewScanner(file)
 	lines.Buffer(make([]byte, 64<<10), 1<<20)
 	for lines.Scan() && len(found) < mostErrors {
