@@ -29,8 +29,18 @@ NODES_LOST = 2
 Ways = tuple[str, ...]
 
 
-def chosen(seed: str) -> list[tuple[str, Ways]]:
-    """Rows, and which of their cells are tried at once."""
+def chosen(seed: str, most: int = 0) -> list[tuple[str, Ways]]:
+    """Rows, and which of their cells are tried at once. most: so many rows, one that loses a node among them; 0: every row."""
+    found = _rows(seed)
+    if not 0 < most < len(found):
+        return found
+    pick = random.Random(f"{seed} {most}")
+    lost, others = [r for r in found if r[1] == (NODE_LOSS,)], [r for r in found if r[1] != (NODE_LOSS,)]
+    kept = [pick.choice(lost), *pick.sample(others, most - 1)]
+    return [row for row in found if row in kept]
+
+
+def _rows(seed: str) -> list[tuple[str, Ways]]:
     herd: Ways = tuple(HARMS)
     if seed == "all":
         return [(row, ways) for row in ROWS for ways in (herd, (NODE_LOSS,))]
@@ -40,7 +50,8 @@ def chosen(seed: str) -> list[tuple[str, Ways]]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if {"row", "ways"} <= set(metafunc.fixturenames):
-        found = chosen(metafunc.config.getoption("--chaos-seed", "1"))
+        config = metafunc.config
+        found = chosen(config.getoption("--chaos-seed", "1"), int(config.getoption("--chaos-rows", "0")))
         ids = [f"{row}-{'+'.join(ways)}".replace(" ", "-") for row, ways in found]
         metafunc.parametrize(("row", "ways"), found, ids=ids)
 
