@@ -54,7 +54,9 @@ CRIU = "tcp-close\nskip-in-flight\nfile-locks\n"
 # No cpu, memory and pids controllers in the host's cgroup v2, which v1 holds: the kubelet must not ask for them.
 CGROUP_FIELDS = {
     Cgroup.V1: "failCgroupV1: false\n",
-    Cgroup.V2: "cgroupsPerQOS: false\nenforceNodeAllocatable: []\n",
+    # Without them it finds resources of a pod that differ, and panics as it sets about to resize it (Kubernetes 1.34.4,
+    # pkg/kubelet/kuberuntime/kuberuntime_manager.go, doPodResizeAction).
+    Cgroup.V2: "cgroupsPerQOS: false\nenforceNodeAllocatable: []\nfeatureGates: {InPlacePodVerticalScaling: false}\n",
 }
 
 
