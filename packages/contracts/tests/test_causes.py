@@ -25,6 +25,7 @@ FAILED = "(00.057026) Error (criu/cr-dump.c:1975): Dumping FAILED.\n"
             "FileLocks",
         ),
         ("pie: 1: Error (criu/pie/parasite.c:588): send_fds failed (-22)", "IoUring"),
+        ("Error (criu/parasite-syscall.c:1): Can't retrieve FDs from socket", "IoUring"),
         ("Error (criu/files-ext.c:96): Can't dump file 5 of that type [600] (anon anon_inode:[io_uring])", "IoUring"),
         ("Error (criu/files-ext.c:96): Can't dump file 9 of that type [20666] (chr 195:255)", "Device"),
         ("Error (criu/files-ext.c:96): Can't dump file 9 of that type [600] (anon anon_inode:bpf-prog)", "UnsupportedFile"),
