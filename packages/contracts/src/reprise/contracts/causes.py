@@ -37,7 +37,8 @@ CRIU_CAUSES = (
           f"add `file-locks` to {CONFIGURATION}"),
     # criu/files.c, criu/files-ext.c: (anon anon_inode:[io_uring]); since Linux 6.7 its file does not even go over a socket
     # (net/core/scm.c): criu/pie/parasite.c, EINVAL
-    Cause("IoUring", r"io_uring|send_fds failed \(-22\)|Can't retrieve FDs from socket", "the process uses io_uring, which CRIU cannot dump",
+    Cause("IoUring", r"io_uring|send_fds failed \(-22\)|Can't retrieve FDs from socket",
+          "the process uses io_uring, which CRIU cannot dump",
           "switch io_uring off in the app (libuv: UV_USE_IO_URING=0)"),
     Cause("Device", r"Can't dump file .*\((chr|blk) |/dev/(nvidia|dri|kfd)|chardev", "the process has a device open",
           "CRIU needs a plugin for this device: leave the device out of the pod, or the pod unprotected"),
