@@ -4,9 +4,11 @@ package integration
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -376,7 +378,7 @@ func TestARestoreThatHangsIsEndedAndStartsCold(t *testing.T) {
 	c.crash()
 	os.WriteFile(work+"/hang.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-restore ] || sleep 1000\n"), 0o755)
 	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",
-		"criu": map[string]any{"config": []string{"tcp-close", "action-script " + work + "/hang.sh"}}})
+		"criu": map[string]any{"config": []string{"action-script " + work + "/hang.sh"}}})
 	c = n.container()
 	if s := c.run(); s["outcome"] != "cold" || !strings.Contains(s["reason"].(string), "longer than") {
 		t.Fatalf("%v", s)
@@ -387,6 +389,7 @@ func TestARestoreThatHangsIsEndedAndStartsCold(t *testing.T) {
 			t.Errorf("%s still runs: %s", name, out)
 		}
 	}
+	c.reachable()
 }
 
 func TestAFileOnAVolumeThatHasGrownCostsNoMoreThanARestart(t *testing.T) {
@@ -404,6 +407,40 @@ func TestAFileOnAVolumeThatHasGrownCostsNoMoreThanARestart(t *testing.T) {
 		t.Fatalf("%v", s)
 	}
 	t.Logf("cold after %v: %v", time.Since(began), s["reason"])
+	c.waitFor(20)
+	c.reachable()
+}
+
+// reachable fails if the pod's network lets no connection through: CRIU can lock it for a restore.
+func (n *node) reachable() {
+	n.t.Helper()
+	failed := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the thread ends with this goroutine, and with it the namespace it entered
+		failed <- func() error {
+			namespace, err := os.Open(n.network())
+			if err != nil {
+				return err
+			}
+			defer namespace.Close()
+			if _, _, e := syscall.Syscall(sysSetns, namespace.Fd(), syscall.CLONE_NEWNET, 0); e != 0 {
+				return e
+			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			defer listener.Close()
+			connection, err := net.DialTimeout("tcp", listener.Addr().String(), time.Second)
+			if err == nil {
+				connection.Close()
+			}
+			return err
+		}()
+	}()
+	if err := <-failed; err != nil {
+		n.t.Errorf("the pod's network: %v", err)
+	}
 }
 
 func TestATermSignalDuringTheDumpLeavesItRunning(t *testing.T) {

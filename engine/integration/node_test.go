@@ -33,8 +33,19 @@ func newNode(t *testing.T) *node {
 	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state"})
 	n.agent(true)
 	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}})
+	for _, args := range [][]string{{"netns", "add", n.uid}, {"-n", n.uid, "link", "set", "lo", "up"}} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %q: %v %s", args, err, out)
+		}
+	}
+	t.Cleanup(func() { exec.Command("ip", "netns", "delete", n.uid).Run() })
 	return n
 }
+
+// network is the pod's network namespace, which outlives its containers.
+func (n *node) network() string { return "/run/netns/" + n.uid }
+
+const sysSetns = 308 // amd64; not in package syscall
 
 func (n *node) place() string { return "shop/" + n.uid }
 
@@ -154,7 +165,7 @@ func (c *container) config(args []string) map[string]any {
 			"readonlyPaths": []string{"/proc/sys"},
 			"namespaces": []map[string]string{
 				{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"},
-				{"type": "network", "path": "/proc/1/ns/net"},
+				{"type": "network", "path": c.network()},
 			},
 		},
 	}

@@ -180,7 +180,7 @@ func (c *Checkpoint) dump() (criu.Dump, error) {
 		Images: filepath.Join(c.partial, "checkpoint"), Work: c.partial, Config: config,
 		Root: c.state.Config.Rootfs, Pid: c.state.Pid, FreezeCgroup: c.group.Path,
 		External: external, Mounts: c.state.ExternalMounts(runc.Unified()), LeaveRunning: true,
-		TCP: c.Call.Switch("tcp-established"), ExtUnix: c.Call.Switch("ext-unix-sk"),
+		ExtUnix:  c.Call.Switch("ext-unix-sk"),
 		ShellJob: c.Call.Switch("shell-job"), FileLocks: c.Call.Switch("file-locks"), LinkRemap: c.Call.Switch("link-remap"),
 	}, writeDescriptors(c.partial, c.state.ExternalDescriptors)
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -22,7 +23,6 @@ type Dump struct {
 	External     []string          // net[inode]:key
 	Mounts       map[string]string // mounts that come from outside, by their place in the container
 	LeaveRunning bool
-	TCP          bool // tcp-established
 	ExtUnix      bool
 	ShellJob     bool
 	FileLocks    bool
@@ -47,7 +47,6 @@ func (d Dump) request(images, work int) message {
 	opts.varint(2, uint64(d.Pid))
 	opts.flag(3, d.LeaveRunning)
 	opts.flag(4, d.ExtUnix)
-	opts.flag(5, d.TCP)
 	opts.flag(7, d.ShellJob)
 	opts.flag(8, d.FileLocks)
 	opts.varint(9, 4) // log level: what the causes are parsed from
@@ -216,8 +215,13 @@ func Version(criu string) string {
 	return ""
 }
 
-// WriteConfig writes a CRIU configuration file.
+// Connections are closed by a restore: their peers have gone on. So there is nothing to lock; and what CRIU locks for a
+// restore stays locked when the restore fails (criu/cr-restore.c, out_kill): no packet reached that pod any more.
+var connections = []string{"tcp-close", "network-lock skip"}
+
+// WriteConfig writes a CRIU configuration file: these lines, and what always holds for connections.
 func WriteConfig(path string, lines ...string) error {
+	lines = slices.Concat(connections, lines)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}

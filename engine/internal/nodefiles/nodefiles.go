@@ -148,7 +148,7 @@ func Open(path string) (Store, error) {
 		config.StateDir = "/var/lib/reprise"
 	}
 	if config.Criu.Config == nil {
-		config.Criu.Config = []string{"tcp-close", "skip-in-flight", "file-locks"}
+		config.Criu.Config = []string{"skip-in-flight", "file-locks"}
 	}
 	return Store{Config: config, Warn: func(string, ...any) {}}, err
 }

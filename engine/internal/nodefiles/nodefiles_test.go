@@ -28,7 +28,7 @@ func TestAMissingConfigurationHasTheDefaults(t *testing.T) {
 	if err != nil || s.Runc != "/usr/bin/runc" || s.RunDir != "/run/reprise" || s.StateDir != "/var/lib/reprise" {
 		t.Fatalf("%+v %v", s.Config, err)
 	}
-	if strings.Join(s.Criu.Config, " ") != "tcp-close skip-in-flight file-locks" {
+	if strings.Join(s.Criu.Config, " ") != "skip-in-flight file-locks" {
 		t.Fatalf("%q", s.Criu.Config)
 	}
 }

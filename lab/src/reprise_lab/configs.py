@@ -47,9 +47,6 @@ runroot = "/run/containers/storage"
 additionalimagestores = ["/lab/store"]
 """
 
-# CRIU reads this at each dump and restore: a connection between SYN and accept, or one that is open, must not fail it.
-CRIU = "tcp-close\nskip-in-flight\nfile-locks\n"
-
 
 # No cpu, memory and pids controllers in the host's cgroup v2, which v1 holds: the kubelet must not ask for them.
 CGROUP_FIELDS = {
@@ -133,7 +130,6 @@ def files(name: str, ip: str, kind: Kind) -> dict[str, str]:
         "etc/containers/storage.conf": STORAGE,
         "etc/containers/registries.conf.d/50-reprise.conf": '[[registry]]\nlocation = "localhost:5797"\ninsecure = true\n',
         "etc/cni/net.d/10-lab.conflist": cni(ip),
-        "etc/criu/runc.conf": CRIU,
         "etc/kubernetes/kubelet.yaml": kubelet(name, kind),
         "etc/kubernetes/kube-proxy.yaml": kube_proxy(name),
         "etc/reprise/engine.json": engine(),

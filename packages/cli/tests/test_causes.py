@@ -94,7 +94,6 @@ CASES: list[tuple[str, Evidence, str, str]] = [
         "problem", "three in a row",
     ),
     ("MPTCP", replace(WELL, inspection=inspected(Socket(1, 3, "mptcp", "LISTEN", ":80"))), "problem", "MPTCP"),
-    ("TCP connections", replace(WELL, inspection=inspected(PEER)), "warning", "1 were open, and are kept"),
     ("TCP connections", replace(WELL, inspection=inspected(PEER, closed=True)), "ok", "closes them"),
     ("file locks", replace(WELL, inspection=inspected(locks=2)), "ok", "2 were held"),
     (

@@ -17,9 +17,6 @@ FAILED = "(00.057026) Error (criu/cr-dump.c:1975): Dumping FAILED.\n"
     [
         ("Error (criu/sk-inet.c:160): inet: Unsupported proto 262 for socket 2c6d6", "MptcpSocket"),
         ("Error (criu/sk-inet.c:206): inet: In-flight connection (l) for 1f", "InFlightConnection"),
-        ("Error (criu/sk-inet.c:191): inet: Connected TCP socket, consider using --tcp-established option.", "TcpConnection"),
-        ("Error (criu/netfilter.c:105): Iptables configuration failed", "NetworkLock"),
-        ("Error (criu/sk-tcp.c:81): tcp: Failed to lock TCP connection 1f0b0", "NetworkLock"),
         (
             "Error (criu/file-lock.c:110): Some file locks are hold by dumping tasks! You can try --file-locks to dump them.",
             "FileLocks",

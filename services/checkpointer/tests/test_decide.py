@@ -18,7 +18,6 @@ CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint con
         (500, "CRIU binary not found or too old", None, "CriuMissing", "install criu"),
         (500, CRIU_BODY, "Error (criu/sk-inet.c): Unsupported proto 262 for socket", "MptcpSocket", "GODEBUG=multipathtcp=0"),
         (500, CRIU_BODY, "Error: In-flight connection (l) for 1f", "InFlightConnection", "skip-in-flight"),
-        (500, CRIU_BODY, "Error: Connected TCP socket, consider using --tcp-established", "TcpConnection", "tcp-close"),
         (500, CRIU_BODY, "Error: Some file locks are hold by dumping tasks! You can try --file-locks", "FileLocks", "file-locks"),
         (500, CRIU_BODY, "Error (criu/cr-dump.c:389): Can't get rlimit 0: Operation not permitted", "NoSysResource", "root"),
         (500, CRIU_BODY, "Error: something new", "CriuFailed", "criu.org"),

@@ -323,7 +323,7 @@ class World:
 FAILURES = {
     "InFlightConnection": (
         "CRIU met a connection between SYN and accept",
-        "add skip-in-flight to /etc/criu/runc.conf on the node",
+        "add skip-in-flight to criu.config in /etc/reprise/engine.json on the node",
     ),
     "UnhealthyAfter": (
         "the container did not pass its probe after the checkpoint",

@@ -19,19 +19,13 @@ class Cause:
     passes: bool = False
 
 
-CONFIGURATION = "/etc/criu/runc.conf on the node"
+CONFIGURATION = "criu.config in /etc/reprise/engine.json on the node"
 CRIU_CAUSES = (
     # criu/sk-inet.c
     Cause("MptcpSocket", r"Unsupported proto 262", "the process has an MPTCP socket, which CRIU cannot dump",
           "servers built with Go >= 1.24 listen with MPTCP: set env GODEBUG=multipathtcp=0 on the container"),
     Cause("InFlightConnection", r"In-flight connection", "a client was between SYN and accept",
           f"add `skip-in-flight` to {CONFIGURATION}", passes=True),
-    Cause("TcpConnection", r"Connected TCP socket|--tcp-established", "the process has an open TCP connection",
-          f"add `tcp-close` (or `tcp-established`) to {CONFIGURATION}"),
-    # criu/netfilter.c, criu/net.c
-    Cause("NetworkLock", r"[Ii]p6?tables configuration failed|Failed to lock TCP connection|Can't lock network|nftables",
-          "CRIU could not lock the process's connections while it dumped them",
-          f"install iptables on the node, or add `network-lock nftables` to {CONFIGURATION}"),
     # criu/file-lock.c
     Cause("FileLocks", r"file locks are hold|--file-locks|Unresolved lock", "the process holds file locks",
           f"add `file-locks` to {CONFIGURATION}"),

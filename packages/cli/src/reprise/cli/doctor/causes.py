@@ -253,18 +253,11 @@ def connections(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
     if e.inspection is None:
-        return dumped(
-            e,
-            "the last checkpoint stood them",
-            "open connections need `tcp-close` in engine.json",
-        )
+        return dumped(e, "the last checkpoint stood them", "none: a restore closes them")
     peers = {(socket.local, socket.remote) for socket in e.inspection.sockets if socket.connected}
     if not peers:
         return Verdict("ok", "none was open")
-    if e.inspection.tcp_closed:
-        return Verdict("ok", f"{len(peers)} were open; a restore closes them, and the app is to connect again")
-    told = f"{len(peers)} were open, and are kept: a restore needs their addresses"
-    return Verdict("warning", told, "add `tcp-close` to criu.config in /etc/reprise/engine.json on the node")
+    return Verdict("ok", f"{len(peers)} were open; a restore closes them, and the app is to connect again")
 
 
 def devices(e: Evidence) -> Verdict | None:
@@ -374,13 +367,13 @@ CAUSES = (
     Cause("runtime", runtime, ("RuntimeDisabled",)),
     Cause("engine", engine, ("EngineMissing",)),
     Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso")),
-    Cause("criu check", criu_check, ("NoSysResource", "NetworkLock", "DiskFull")),
+    Cause("criu check", criu_check, ("NoSysResource", "DiskFull")),
     Cause("base image", base_image),
     Cause("freezer", freezer, ("Frozen",)),
     Cause("standby", standby),
     Cause("livenessProbe", probe, ("UnhealthyAfter", "UnhealthyBefore")),
     Cause("MPTCP", mptcp, ("MptcpSocket",)),
-    Cause("TCP connections", connections, ("TcpConnection",)),
+    Cause("TCP connections", connections),
     Cause("in-flight connection", passing, ("InFlightConnection",)),
     Cause("devices", devices, ("Device",)),
     Cause("io_uring", io_uring, ("IoUring",)),
