@@ -1,23 +1,22 @@
 """What an archive says of itself, and CRIU's images: what a good one tells, and that garbage tells nothing."""
 
+import io
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.archive.criu import IMG_COMMON_MAGIC, PAGEMAP_MAGIC, BadImage, PageRun, read_pagemap, read_restore_stats, read_stats
-from reprise.archive.facts import ArchiveFacts, BadArchive, read_facts
-from reprise.archive.tarindex import index_tar
+from reprise.archive.criu import IMG_COMMON_MAGIC, PAGEMAP_MAGIC, BadImage, PageRun, read_pagemap, read_stats
+from reprise.archive.facts import ArchiveFacts, BadArchive, facts_of
+from reprise.archive.tarindex import index_file
 from reprise.archive.testing import build, image, members, pagemap, stats
 
 
 @pytest.fixture
-def read(tmp_path: Path):
+def read():
     def read(content: dict[str, bytes]) -> ArchiveFacts:
-        path = tmp_path / "test.tar"
-        path.write_bytes(build(content))
-        return read_facts(path, index_tar(path))
+        file = io.BytesIO(build(content))
+        return facts_of(file, "test.tar", index_file(file, "test.tar"))
 
     return read
 
@@ -54,7 +53,6 @@ def test_a_config_that_is_no_object_is_refused(read, config: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_garbage_statistics_are_no_error(data: bytes) -> None:
-    assert read_restore_stats(data) is None
     read_stats(data)
     read_stats(stats()[:12] + data)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprise.archive.facts import BadArchive
 from reprise.archive.inspection import Inspection, Process, as_data, by_kind, by_resource, tree
-from reprise.archive.inspector import inspect_archive, inspect_file
+from reprise.archive.inspector import inspect_file, open_archive
 from reprise.archive.testing import build, members
 
 REAL = lzma.decompress((Path(__file__).parent / "criu-4.2.tar.xz").read_bytes())
@@ -79,14 +79,12 @@ def test_all_of_it_is_data(real: Inspection) -> None:
     assert data["members"][0]["size"] == 4407296
 
 
-def test_what_comes_of_the_runtime_is_told(tmp_path: Path) -> None:
+def test_what_comes_of_the_runtime_is_told() -> None:
     spec = (
         b'{"annotations": {"io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.name": "cart-0"},'
         b' "mounts": [{"type": "bind", "destination": "/data"}, {"type": "proc", "destination": "/proc"}, 1]}'
     )
-    path = tmp_path / "checkpoint.tar"
-    path.write_bytes(build(parts() | {"spec.dump": spec}))
-    found = inspect_archive(path)
+    found = inspect_file(io.BytesIO(build(parts() | {"spec.dump": spec})), "checkpoint.tar")
     assert (found.archive, found.pod, found.mounts) == ("checkpoint.tar", "shop/cart-0", ("/data",))
 
 
@@ -104,17 +102,15 @@ def test_what_comes_of_the_runtime_is_told(tmp_path: Path) -> None:
         (build(parts() | {"checkpoint/pstree.img": parts()["checkpoint/pstree.img"][:-1]}), r"pstree\.img: a message of"),
     ],
 )
-def test_no_archive_is_an_error_that_names_it_and_why(tmp_path: Path, data: bytes, why: str) -> None:
-    path = tmp_path / "odd.tar"
-    path.write_bytes(data)
+def test_no_archive_is_an_error_that_names_it_and_why(data: bytes, why: str) -> None:
     with pytest.raises(BadArchive, match=why) as caught:
-        inspect_archive(path)
+        inspect_file(io.BytesIO(data), "odd.tar")
     assert caught.value.subject == "odd.tar"
 
 
 def test_a_file_that_is_not_there_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(BadArchive, match="cannot be read: No such file"):
-        inspect_archive(tmp_path / "missing.tar")
+        open_archive(tmp_path / "missing.tar")
 
 
 IMAGES = sorted(name for name in parts() if name.startswith("checkpoint/") and "pages-" not in name)

@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reprise.archive.tarindex import BadArchive, Member, index_tar
+from reprise.archive.tarindex import BadArchive, Member, index_file
 from reprise.archive.testing import build, members
 
 slow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
 
 @pytest.fixture
-def index(tmp_path: Path):
+def index():
     def index(data: bytes) -> list[Member]:
-        path = tmp_path / "test.tar"
-        path.write_bytes(data)
-        return index_tar(path)
+        return index_file(io.BytesIO(data), "test.tar")
 
     return index
 
@@ -109,8 +107,8 @@ def test_a_pax_bomb_is_refused_without_reading_it(index, kind: bytes, tmp_path: 
     with path.open("wb") as file:
         file.write(info("x", 8 << 30, kind).tobuf(tarfile.GNU_FORMAT))
         file.truncate((8 << 30) + 4096)
-    with pytest.raises(BadArchive, match="headers"):
-        index_tar(path)
+    with path.open("rb") as file, pytest.raises(BadArchive, match="headers"):
+        index_file(file, path.name)
 
 
 def test_a_negative_size_does_not_loop(index) -> None:

@@ -77,11 +77,6 @@ class PackCache:
             self._sizes.pop(key, None)
         self._path(key).unlink(missing_ok=True)
 
-    def keep_only(self, prefix: str, keys: set[str]) -> None:
-        """Drop what lies under prefix and is not among keys."""
-        for key in [key for key in self._sizes if key.startswith(prefix) and key not in keys]:
-            self.drop(key)
-
     def over(self, store: Store) -> "CachedStore":
         return CachedStore(self, store)
 

@@ -8,7 +8,6 @@ lib/metadata.go.
 
 import json
 import re
-from pathlib import Path
 from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +15,7 @@ from reprise.archive.criu import read_stats
 from reprise.archive.tarindex import REMEDY, BadArchive, Member
 from reprise.contracts.model import CriuStats
 
-__all__ = ["REMEDY", "ArchiveFacts", "BadArchive", "read_facts"]
+__all__ = ["REMEDY", "ArchiveFacts", "BadArchive", "facts_of"]
 
 MAX_DOCUMENT = 4 << 20
 LOG_HEAD = 1 << 16
@@ -52,14 +51,8 @@ class ArchiveFacts(BaseModel):
     """Paths of device nodes that it was given besides what each container has."""
 
 
-def read_facts(path: Path, members: list[Member]) -> ArchiveFacts:
-    """Read the archive's few documents. Raises BadArchive saying what is wrong."""
-    with path.open("rb") as file:
-        return facts_of(file, path.name, members)
-
-
 def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
-    """The same of an open file that can seek."""
+    """Read the few documents of an archive, a file that can seek. Raises BadArchive saying what is wrong."""
     by_path = {member.path: member for member in members}
     missing = [wanted for wanted in REQUIRED if wanted not in by_path or not by_path[wanted].regular]
     if missing:

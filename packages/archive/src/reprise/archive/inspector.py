@@ -49,12 +49,6 @@ LOCKS = {1: "posix", 2: "flock", 4: "ofd", 8: "lease"}
 M = TypeVar("M", bound=Message)
 
 
-def inspect_archive(path: Path) -> Inspection:
-    """Of a local tar. Raises BadArchive."""
-    with open_archive(path) as file:
-        return inspect_file(file, path.name)
-
-
 def open_archive(path: Path) -> IO[bytes]:
     """Raises BadArchive if it cannot be read."""
     try:

@@ -10,6 +10,7 @@ from reprise.archive.manifest import Manifest
 from reprise.archive.moves import LEAST_PAGES, move, moves
 from reprise.archive.reader import Chunks, pieces, read
 from reprise.archive.recipe import Recipe
+from reprise.archive.seekable import seekable
 from reprise.archive.tarindex import Member
 
 BLOCK = 256 << 10
@@ -28,7 +29,10 @@ class OpenArchive:
         return read(self.chunks, self.recipe, offset, length)
 
     def file(self) -> io.BufferedReader:
-        return io.BufferedReader(_ArchiveFile(self), BLOCK)
+        return seekable(self.manifest.size, self._read_into, BLOCK)
+
+    def _read_into(self, out: memoryview, offset: int) -> None:
+        out[:] = b"".join(self.read(offset, len(out)))
 
     def write_pages(self, member: Member, fd: int, before: Identities | None) -> tuple[Identities, int]:
         """Make the open file the member's data; before: what it holds now, None for an empty one.
@@ -63,31 +67,3 @@ def _fill(fd: int, source: Iterator[bytes | memoryview], ranges: list[tuple[int,
             os.pwrite(fd, part, at)
             at, written, left = at + len(part), written + len(part), left[len(part) :]
     return written
-
-
-class _ArchiveFile(io.RawIOBase):
-    def __init__(self, archive: OpenArchive) -> None:
-        self._archive, self._at = archive, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._archive.manifest.size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        wanted = min(len(buffer), self._archive.manifest.size - self._at)
-        if wanted <= 0:
-            return 0
-        data = b"".join(self._archive.read(self._at, wanted))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)

@@ -6,7 +6,6 @@ root, files 0600, folders 0700.
 """
 
 import bisect
-import io
 import os
 import stat
 import tarfile
@@ -15,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
+from reprise.archive.seekable import seekable
 from reprise.archive.tarindex import BLOCK, BadArchive
 
 LARGE = 1 << 20
@@ -53,7 +53,7 @@ def open_source(path: Path) -> ArchiveSource:
 
 def file_of(source: ArchiveSource) -> IO[bytes]:
     """The source as a file that can seek."""
-    return io.BufferedReader(_SourceFile(source), BUFFER)
+    return seekable(source.size, source.read_into, BUFFER)
 
 
 class TarSource:
@@ -198,29 +198,3 @@ def _read_exactly(fd: int, out: memoryview, offset: int, name: str) -> None:
         if count == 0:
             raise BadArchive("it became shorter while it was read", subject=name)
         done += count
-
-
-class _SourceFile(io.RawIOBase):
-    def __init__(self, source: ArchiveSource) -> None:
-        self._source, self._at = source, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = max(0, {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence] + offset)
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        count = min(len(buffer), self._source.size - self._at)
-        if count <= 0:
-            return 0
-        self._source.read_into(memoryview(buffer)[:count], self._at)
-        self._at += count
-        return count

@@ -10,7 +10,6 @@ import os
 import posixpath
 import tarfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from reprise.contracts.errors import RepriseError
@@ -66,14 +65,8 @@ class _Headers(io.RawIOBase):
         return self._file.seek(offset)
 
 
-def index_tar(path: Path) -> list[Member]:
-    """Every member, in the tar's order. Raises BadArchive, naming the archive and what is wrong with it."""
-    with path.open("rb") as file:
-        return index_file(file, path.name)
-
-
 def index_file(file: IO[bytes], name: str) -> list[Member]:
-    """The same of an open file that can seek."""
+    """Every member, in the tar's order. file: one that can seek. Raises BadArchive, naming the archive and what is wrong."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if size < 2 * BLOCK or size % BLOCK:

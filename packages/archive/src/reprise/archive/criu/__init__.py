@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from google.protobuf.message import DecodeError, Message
 from reprise.archive.criu.pagemap_pb2 import pagemap_entry, pagemap_head
 from reprise.archive.criu.stats_pb2 import stats_entry
-from reprise.contracts.model import CriuStats, RestoreStats
+from reprise.contracts.model import CriuStats
 
 IMG_COMMON_MAGIC = 0x54564319
 IMG_SERVICE_MAGIC = 0x55105940
@@ -95,21 +95,6 @@ def read_stats(data: bytes) -> CriuStats:
         pages_scanned=dump.pages_scanned,
         pages_skipped_parent=dump.pages_skipped_parent,
         pages_written=dump.pages_written,
-    )
-
-
-def read_restore_stats(data: bytes) -> RestoreStats | None:
-    """A stats-restore; None if it cannot be read."""
-    entry = _stats(data)
-    if entry is None:
-        return None
-    restore = entry.restore
-    return RestoreStats(
-        restore_time_us=restore.restore_time,
-        forking_time_us=restore.forking_time,
-        pages_restored=restore.pages_restored,
-        pages_compared=restore.pages_compared,
-        pages_skipped_cow=restore.pages_skipped_cow,
     )
 
 
