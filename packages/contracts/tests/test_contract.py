@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.contracts import envelope, images, subjects
+from reprise.contracts import envelope, subjects
 from reprise.contracts.annotations import Policy, duration_s, parse
 from reprise.contracts.errors import ContractError, MalformedEvent, UnknownEventType, UnknownEventVersion
 from reprise.contracts.events import ALL, CheckpointDue, Event, NodeLost, node_subject
@@ -94,7 +94,7 @@ class TestAnnotations:
         assert parse(bad, Policy(mode="criu")).policy.protects
 
     @pytest.mark.parametrize("value", ["never", "first-checkpoint", "nonsense"])
-    def test_arming_is_no_policy_any_more_and_an_owner_who_asks_for_it_is_told(self, value: str) -> None:
+    def test_the_arm_annotation_changes_no_policy_and_its_owner_is_told(self, value: str) -> None:
         asked = {"reprise.dev/mode": "criu", "reprise.dev/interval": "7s"}
         parsed = parse(asked | {"reprise.dev/arm": value})
         assert parsed.policy == parse(asked).policy
@@ -134,11 +134,6 @@ class TestNames:
         successor = target.model_copy(update={"container_id": target.container_id + "x"})
         assert failover_id(target) == failover_id(target.model_copy())
         assert len({failover_id(target), failover_id(successor), failover_id(target, node_lost=True)}) == 3
-
-    def test_a_live_reference_is_told_from_any_other(self) -> None:
-        assert images.parse_live(images.live_reference("ns", "uid", "app")) == ("ns", "uid", "app")
-        assert images.parse_live("localhost:5797/ns/uid/app@sha256:00") is None
-        assert images.parse_live("docker.io/library/nginx:live") is None
 
 
 def test_an_owner_asks_for_a_checkpoint_by_its_moment() -> None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import Manifest
 from reprise.archive.oci import build_image, digest
-from reprise.contracts.images import REGISTRY
 from reprise.contracts.model import Workload
+
+REGISTRY = "localhost:5797"
+"""Every node's own: transfer's registry_port."""
 
 
 @dataclass(frozen=True)

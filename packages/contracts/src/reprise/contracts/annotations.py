@@ -15,7 +15,7 @@ from reprise.contracts.model import Frozen
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
 MOVE_ID, MOVE_TO, ANY_NODE = PREFIX + "move-id", PREFIX + "move-to", "any"
-"""On a Deployment: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
+"""On a workload: a value that was not there before asks for a planned move, to this node (empty or `any`: one that can)."""
 RESTORE_ID, RESTORE_TO = PREFIX + "restore-id", PREFIX + "restore-to"
 """On a workload: a value that was not there before asks for it to go on from this checkpoint, in its place."""
 GUARD_LABEL = PREFIX + "guard"
@@ -30,7 +30,7 @@ MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one sec
 MAX_INTERVAL_S = 7 * 86400.0
 
 ARM = PREFIX + "arm"
-"""Of older versions, which restarted a pod to arm it."""
+"""Of older versions, which restarted a pod to protect it."""
 
 Mode = Literal["criu", "off"]
 RESTORED_GATE = "reprise.dev/restored"
@@ -118,7 +118,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
     if ARM in annotations:
-        told = "no longer needed: a pod is armed by its first checkpoint, without a restart; remove this annotation"
+        told = "no longer needed: the first checkpoint protects a pod, without a restart; remove this annotation"
         problems.append(Problem(annotation=ARM, value=annotations[ARM][:200], message=told))
     return Parsed(policy=policy, problems=tuple(problems))
 

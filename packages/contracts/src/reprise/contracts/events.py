@@ -9,11 +9,12 @@ VERSION = "v1"
 
 Trigger = Literal["interval", "first", "demand", "drain", "move", "arm"]
 Cause = Literal["crash", "hang", "node-loss", "arm", "move", "restore"]
+"""`arm`, of a failover or a checkpoint, comes from older versions only: they restarted a pod to protect it."""
 Role = Literal["own", "standby"]
 """Whose node it is: the one that the process runs on, or the one that it would be moved to."""
 Prestage = Literal["image", "chunks", "none"]
 Path = Literal["in-place", "in-place-armed", "in-place-patch", "shadow", "recreate", "cold"]
-"""in-place: the kubelet's own restart, which the engine makes a restore. in-place-armed and in-place-patch are told by older
+"""in-place: the kubelet's own restart, which the engine turns into a restore. in-place-armed and in-place-patch come from older
 versions only.
 """
 Outcome = Literal["cold", "hand-over", "step-aside"]
@@ -49,7 +50,7 @@ class CheckpointDue(Event):
     hold: bool = False
     """The process is not to run after it: a planned move's last checkpoint."""
     live_id: str = ""
-    """What its live reference is to be called; empty: as its pod's."""
+    """Always empty: older versions named the image that the pod was to run."""
 
 
 class CheckpointTaken(Event):
@@ -64,8 +65,6 @@ class CheckpointTaken(Event):
     kubelet_started_at: AwareDatetime
     kubelet_s: float
     due_to_kubelet_s: float
-    live_id: str = ""
-    """What the pod's live reference was called then; empty: an older version did not tell."""
     held: bool = False
     """The process has not run since, and does not: its container is frozen."""
     slot: str = ""
@@ -128,14 +127,12 @@ class CheckpointStored(Event):
     """Of the archive: what no checkpoint before it had. null: an older version did not tell."""
     uploaded_bytes: int | None = None
     """Sent to the store, after compression."""
-    live_id: str = ""
-    """Told by older versions: the live reference that its node's runtime held it under already."""
     pause_s: float | None = None
     """As in checkpoint.taken."""
 
 
 class CheckpointStaged(Event):
-    """The node holds this checkpoint: its own, as the pod's live image, or as the workload's standby."""
+    """The node holds this checkpoint: as the pod's own node, whose next restart restores it, or as the workload's standby."""
 
     TYPE: ClassVar[str] = "checkpoint.staged"
     checkpoint_id: str
@@ -168,7 +165,7 @@ class CheckpointPruned(Event):
 
 
 class ImageBuilt(Event):
-    """A checkpoint can be pulled as an OCI image from the node-local registry; the node is to stage it."""
+    """A checkpoint is complete in the store and has the reference of an OCI image; the node is to stage it."""
 
     TYPE: ClassVar[str] = "image.built"
     checkpoint_id: str
@@ -182,7 +179,7 @@ class ImageBuilt(Event):
 
 
 class FailoverDeclared(Event):
-    """A protected container crashed, hangs, or its node is lost; or it is to be armed, moved, or restored from what it was."""
+    """A protected container crashed, hangs, or its node is lost; or somebody asked for it to be moved or restored."""
 
     TYPE: ClassVar[str] = "failover.declared"
     failover_id: str
@@ -192,10 +189,11 @@ class FailoverDeclared(Event):
     noticed_after_s: float = 0.0
     """Since it failed, as far as that is known: for a hang, since the first livenessProbe that failed began."""
     armed: bool = False
+    """Whether a checkpoint of it lay ready on its node, so that its next start there is a restore."""
     lived_s: float | None = None
     """How long the instance that is gone had run, by its node's monotonic clock; null if that is not known."""
     reference: str = ""
-    """The image that it ran, as the runtime says."""
+    """Of older versions: the image that it ran."""
     fence_revision: int = 0
     """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
     to: str = ""
@@ -221,11 +219,11 @@ class FailoverStarted(Event):
     why: str
     attempt: int = 1
     reference: str = ""
-    """The image that the pod is to run; empty if it is not changed."""
+    """Of older versions: the image that the pod was to run. A pod keeps its own."""
 
 
 class FailoverHolding(Event):
-    """A planned move, or an arming, asks the container's node for the last checkpoint, after which the process stands still."""
+    """A planned move asks the container's node for the last checkpoint, after which the process stands still."""
 
     TYPE: ClassVar[str] = "failover.holding"
     failover_id: str
@@ -237,7 +235,7 @@ class FailoverHolding(Event):
     attempt: int = 1
     cause: Cause = "move"
     live_id: str = ""
-    """What the checkpoint's live reference is to be called on that node; empty: as its pod's."""
+    """Always empty: older versions named the image that the pod was to run."""
 
 
 class FailoverFenced(Event):

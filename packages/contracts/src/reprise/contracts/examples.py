@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
-from reprise.contracts import envelope, images, subjects
+from reprise.contracts import envelope, subjects
 from reprise.contracts.events import Event, NodeEvent, node_subject
 from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload
 
@@ -43,7 +43,6 @@ STORY: dict[str, Any] = {
     ),
     "new_bytes": 614400,
     "uploaded_bytes": 188416,
-    "reference": images.live_reference("shop", _UID, "counter"),
     "digest": "sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
     "pull_s": 0.35,
     "bytes_fetched": 188416,
@@ -57,7 +56,6 @@ STORY: dict[str, Any] = {
     "armed": True,
     "lived_s": 3612.5,
     "total_s": 0.68,
-    "live_id": _UID,
     "slot": f"shop/{_UID}/counter/{_ID}",
     "pause_s": 0.118,
     "hold_s": 30.0,
@@ -68,6 +66,8 @@ STORY: dict[str, Any] = {
 }  # fmt: skip
 
 APART: dict[str, dict[str, Any]] = {
+    "checkpoint.staged": {"reference": f"shop/{_UID}/counter/{_ID}"},
+    "image.built": {"reference": f"localhost:5797/shop/deployment-counter/counter:{_ID}"},
     "checkpoint.failed": {
         "reason": "UnhealthyAfter",
         "message": "the container did not pass its probe after the checkpoint",

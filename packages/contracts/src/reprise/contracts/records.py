@@ -3,6 +3,7 @@
 from typing import Literal
 
 from pydantic import BaseModel
+from reprise.contracts.model import Workload
 
 
 class Fence(BaseModel):
@@ -18,16 +19,15 @@ class Fence(BaseModel):
 
 
 class HoldRecord(BaseModel):
-    """The last checkpoint of a process that is to go on from it: moved to another node, or armed. Under the checkpoint's id.
+    """The last checkpoint before a move, from which the process goes on elsewhere. Under the checkpoint's id.
 
-    restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how
-    it went. Whoever writes next decides whether the process may run on. A move: the pod's fence, of which fence_revision is the
-    revision while the process stood still already. An arming, which needs no fence: this record, which restorer makes `taken`,
-    or the node `failed`.
+    restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how it
+    went (`held` or `failed`). Whoever writes the pod's fence next decides whether the process may run on; fence_revision is the
+    fence's revision while the process already stood still.
     """
 
     failover_id: str
-    state: Literal["wanted", "begun", "held", "taken", "failed"] = "wanted"
+    state: Literal["wanted", "begun", "held", "failed"] = "wanted"
     fence_revision: int = 0
     reason: str = ""
     message: str = ""
@@ -46,6 +46,20 @@ class StartRecord(BaseModel):
     """It does not run one instruction before failover.released."""
     reason: str = ""
     """Why it is blank, cold or refused."""
+
+
+class ResumeRecord(BaseModel):
+    """The next pod of this name goes on from a checkpoint of the one before it; under `<namespace>.<pod>`. Written before that one is
+    deleted, so that no node starts the next one blank before it was told what of.
+    """
+
+    pod_uid: str
+    """Of the pod that is deleted: any other of this name is the next one."""
+    checkpoint_id: str
+    workload: Workload
+    failover_id: str
+    body: str = ""
+    """The next pod as it is to be created: JSON, made of the pod that is deleted."""
 
 
 class Newest(BaseModel):

@@ -158,9 +158,6 @@ class NodeFiles:
     def read_dump(self, container_id: str) -> DumpFile | None:
         return self._read(self._path("dumps", container_id), DumpFile)
 
-    def remove_dump(self, container_id: str) -> None:
-        self._path("dumps", container_id).unlink(missing_ok=True)
-
     def starts(self) -> Iterator[StartFile]:
         for path in (self.root / "starts").glob("*.json"):
             if found := self._read(path, StartFile):
