@@ -109,7 +109,7 @@ async def test_a_failure_is_told_again_and_not_tried_again(handlers: Handlers, n
 async def test_what_would_not_be_restored_is_not_checkpointed_either(
     handlers: Handlers, node: Node, server: MemoryServer
 ) -> None:
-    """A good checkpoint arms its pod, which ends the process for its first restore."""
+    """A good checkpoint would say that the pod is protected."""
     [pod] = handlers._pods.pods.values()
     handlers._pods.pods["u1"] = replace(pod, containers=(replace(pod.containers[0], interactive=True),))
     await handlers.on_due(due("ck1"))

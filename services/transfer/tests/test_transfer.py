@@ -197,12 +197,3 @@ def test_a_registry_without_a_token_is_not_made(store: MemoryStore) -> None:
     with pytest.raises(ValueError, match="without a token"):
         app(Repository(store), "")
     assert not Settings(node_name="n1").registry_token.get_secret_value()
-
-
-def test_the_runtime_is_whichever_the_node_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sockets = [str(tmp_path / name) for name in ("crio.sock", "containerd.sock")]
-    monkeypatch.setattr("reprise.transfer.settings.CRI_SOCKETS", sockets)
-    assert Settings(node_name="n1").runtime_socket() == sockets[0]
-    Path(sockets[1]).touch()
-    assert Settings(node_name="n1").runtime_socket() == sockets[1]
-    assert Settings(node_name="n1", cri_socket="/x").runtime_socket() == "/x"

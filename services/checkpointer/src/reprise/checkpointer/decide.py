@@ -45,7 +45,7 @@ RIGHTS = (
 RUNTIME_CAUSES = (
     ("checkpoint/restore support not available", "RuntimeDisabled",
      "CRI-O: set enable_criu_support = true in [crio.runtime]; newer CRI-O also needs container_level_enabled = "
-     '"checkpoint_restore" in [crio.checkpoint_restore]'),
+     '"checkpoint_only" (its default) in [crio.checkpoint_restore]'),
     ("CRIU binary not found", "CriuMissing", "install criu >= 4.1 on the node, in the runtime's PATH"),
     ("too old", "CriuTooOld", "install criu >= 4.1 on the node"),
     ("failed to pause container", "Frozen", "the container was frozen or being checkpointed; the next one is not affected"),
@@ -61,7 +61,7 @@ INTERACTIVE = Failure(
     "and what has another standard input after its restore is never dumped again",
     "run it without `tty: true` and `stdin: true`",
 )
-"""Seen with CRI-O 1.34 and CRIU 4.2: criu/tty.c, criu/files-reg.c. Not found out by arming it, which would end it."""
+"""Seen with CRI-O 1.34 and CRIU 4.2: criu/tty.c, criu/files-reg.c. Known before it is tried: its restart would be cold."""
 
 
 def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) -> Skip | None:
@@ -71,7 +71,7 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
     own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
     """
-    if since_last_s is None or trigger in ("demand", "drain", "move", "arm"):
+    if since_last_s is None or trigger in ("demand", "drain", "move"):
         return None
     if since_last_s >= interval_s * LEAST_OF_INTERVAL:
         return None

@@ -71,7 +71,7 @@ class Handlers:
         outcome = await self._take(event)
         self._ended[key] = time.monotonic()
         if isinstance(outcome, Failure) and outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
-            return Skip("StandsStill", "its process stands still, its last checkpoint before a move or arming is taken")
+            return Skip("StandsStill", "its process stands still, its last checkpoint before a move is taken")
         return outcome
 
     def _since_last_s(self, key: tuple[str, str]) -> float | None:

@@ -13,7 +13,7 @@ from reprise.archive.store import Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointFailed, CheckpointTaken, ImageBuilt
 from reprise.runtime import kube
-from reprise.runtime.cri import Cri
+from reprise.runtime.cri import Cri, find_socket
 from reprise.runtime.health import server
 from reprise.runtime.nodefiles import NodeFiles
 from reprise.runtime.service import Service
@@ -51,7 +51,7 @@ async def main(settings: Settings) -> None:
     store = s3_store(StoreSettings())
     cache = PackCache(settings.cache_dir, settings.cache_bytes, settings.cache_spare_bytes) if settings.cache_bytes else None
     repository = Repository(store, SecretKeys(settings.kek_dir), cache)
-    watch, cri = StoreWatch(store), Cri(settings.runtime_socket())
+    watch, cri = StoreWatch(store), Cri(find_socket(settings.cri_socket))
     recorder = kube.EventRecorder(await kube.connect(), "transfer")
     ladder = parse_ladder(settings.keep_ladder)
     slots, limits = Slots(settings.slots_dir), Limits(settings.staging_spare_bytes)

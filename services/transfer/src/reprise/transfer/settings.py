@@ -5,8 +5,6 @@ from pathlib import Path
 from pydantic import SecretStr
 from reprise.runtime.settings import RuntimeSettings
 
-CRI_SOCKETS = ("/run/crio/crio.sock", "/run/containerd/containerd.sock")
-
 
 class Settings(RuntimeSettings):
     """node_name is required: this service belongs to its node. Where the store is: reprise.archive.settings."""
@@ -26,7 +24,7 @@ class Settings(RuntimeSettings):
     checkpoints_dir: Path = Path("/var/lib/kubelet/checkpoints")
     """Where the kubelet puts archives, mounted here under the same path."""
     cri_socket: str = ""
-    """The container runtime's; empty: the first of CRI_SOCKETS that is there."""
+    """The container runtime's; empty: /run/crio/crio.sock or /run/containerd/containerd.sock, whichever exists."""
     run_dir: Path = Path("/run/reprise")
     """What this node's engine and agents share, of which `pods` is read here."""
     registry_token: SecretStr = SecretStr("")
@@ -41,7 +39,3 @@ class Settings(RuntimeSettings):
     """What staging leaves free on the node's disk."""
     slots_gone_after_s: float = 1800.0
     """Slots that nothing was staged to for so long, of a pod that is not on the node, are removed."""
-
-    def runtime_socket(self) -> str:
-        """Of CRI-O or containerd, whichever this node has."""
-        return self.cri_socket or next((path for path in CRI_SOCKETS if Path(path).exists()), CRI_SOCKETS[0])
