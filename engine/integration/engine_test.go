@@ -443,27 +443,68 @@ func (n *node) reachable() {
 	}
 }
 
+// slowDump begins a dump that goes no further than to a script of CRIU's, and waits until the container stands still.
+func (c *container) slowDump(at string) *exec.Cmd {
+	c.t.Helper()
+	os.WriteFile(work+"/slow.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != "+at+" ] || sleep 1000\n"), 0o755)
+	c.write(work+"/engine.json", map[string]any{"run_dir": c.dir + "/run", "state_dir": c.dir + "/state",
+		"criu": map[string]any{"config": []string{"action-script " + work + "/slow.sh"}}})
+	c.write(c.dir+"/run/requests/"+c.id+".json", map[string]any{
+		"version": 1, "checkpoint_id": "k", "slots": c.place(), "hold": true, "expires_at_s": boottime() + 60,
+	})
+	cmd := exec.Command(engine, "checkpoint", "--image-path", c.bundle+"/images", "--leave-running", c.id)
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	before := c.last()
+	time.Sleep(100 * time.Millisecond)
+	if c.last() != before {
+		c.t.Fatal("the dump does not stand still")
+	}
+	return cmd
+}
+
+// lockable reports whether the mark that the engine has the container frozen is there, and nobody lives who holds it.
+func (c *container) lockable() (there, free bool) {
+	mark, err := os.Open(c.dir + "/run/freezing/" + c.id)
+	if err != nil {
+		return false, false
+	}
+	defer mark.Close()
+	return true, syscall.Flock(int(mark.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+func TestThatAnEngineWasKilledDuringTheDumpIsKnownByItsMark(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	cmd := c.slowDump("pre-dump")
+	if there, free := c.lockable(); !there || free {
+		t.Errorf("while it lives: there %v, free %v", there, free)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if there, free := c.lockable(); !there || !free || !c.frozen() {
+		t.Errorf("killed: there %v, free %v, frozen %v", there, free, c.frozen())
+	}
+	time.Sleep(100 * time.Millisecond) // CRIU dies with it
+	at := c.last()
+	c.thaw() // as the agent does
+	c.waitFor(at.n + 20)
+	if c.frozen() {
+		t.Error("frozen again")
+	}
+}
+
 func TestATermSignalDuringTheDumpLeavesItRunning(t *testing.T) {
 	n := newNode(t)
 	c := n.container()
 	c.run()
 	c.waitFor(20)
-	os.WriteFile(work+"/slow.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-dump ] || sleep 1000\n"), 0o755)
-	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",
-		"criu": map[string]any{"config": []string{"action-script " + work + "/slow.sh"}}})
-	n.write(n.dir+"/run/requests/"+c.id+".json", map[string]any{
-		"version": 1, "checkpoint_id": "k", "slots": n.place(), "hold": true, "expires_at_s": boottime() + 60,
-	})
-	cmd := exec.Command(engine, "checkpoint", "--image-path", c.bundle+"/images", "--leave-running", c.id)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(time.Second)
+	cmd := c.slowDump("post-dump")
 	at := c.last()
-	time.Sleep(100 * time.Millisecond)
-	if c.last() != at {
-		t.Fatal("the dump does not stand still")
-	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	if err := cmd.Wait(); err == nil {
 		t.Error("it succeeded")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // Spec holds the fields of config.json that the engine looks at.
@@ -69,6 +70,15 @@ const restoreFrom = "reprise.dev/restore-from"
 
 // Made reports whether a failover made the pod. containerd passes the annotation only if its drop-in names it (deploy/node).
 func (s Spec) Made() bool { return s.Annotations[restoreFrom] != "" }
+
+// CameOf returns the place of the slots that the pod was made to start from, <namespace>/<pod uid>; empty if no failover made it.
+func (s Spec) CameOf() string {
+	uid, _, named := strings.Cut(s.Annotations[restoreFrom], "/")
+	if !named {
+		return ""
+	}
+	return s.Identity().Namespace + "/" + uid
+}
 
 // Identity reads the annotations that CRI-O and containerd set.
 func (s Spec) Identity() Identity {

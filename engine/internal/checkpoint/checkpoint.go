@@ -51,8 +51,9 @@ type Checkpoint struct {
 	name    string // <namespace>/<pod uid>/<container>/<checkpoint id>
 	partial string
 
-	wasFrozen bool // somebody else froze it before us, and thaws it
-	frozen    bool // by us, and not thawed yet
+	wasFrozen bool     // somebody else froze it before us, and thaws it
+	frozen    bool     // by us, and not thawed yet
+	mark      *os.File // that says so while we live
 	stopped   []int
 	from, to  time.Time // the pause
 	changes   rootfs.Changes
@@ -269,7 +270,7 @@ func (c *Checkpoint) freeze() error {
 		}
 	}
 	if !c.wasFrozen {
-		if err := c.Store.MarkFreezing(c.Call.ID()); err != nil {
+		if c.mark, err = c.Store.MarkFreezing(c.Call.ID()); err != nil {
 			return err
 		}
 	}

@@ -42,14 +42,15 @@ func failing(t *testing.T) (c *Checkpoint, frozen func() bool) {
 }
 
 func TestOnlyWhatAnEngineLeftFrozenIsThawed(t *testing.T) {
-	for mark, left := range map[string]bool{"": false, fmt.Sprintf("%d 1.5", os.Getpid()): true, "own": false} {
+	for mark, left := range map[string]bool{"none": false, "of a dead engine": true, "of an engine that lives": false} {
 		c, frozen := failing(t)
 		switch mark {
-		case "": // an agent froze it
-		case "own": // an engine that lives froze it
-			c.Store.MarkFreezing("c1")
-		default:
-			nodefiles.WriteRaw(c.Store.Path("freezing", "c1"), []byte(mark))
+		case "none": // an agent froze it
+		case "of an engine that lives":
+			engine, _ := c.Store.MarkFreezing("c1")
+			defer engine.Close()
+		case "of a dead engine":
+			nodefiles.WriteRaw(c.Store.Path("freezing", "c1"), nil)
 		}
 		if c.Run() != 1 || c.group.Path == "" {
 			t.Fatal("has to fail, and after it found the group")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -88,7 +89,7 @@ func (c *Creation) decide() decide.Decision {
 		decision := c.look()
 		if decision.Action != decide.Again {
 			if decision.Action == decide.Restore && len(decision.Said.Slots) == 0 && decision.Said.Verdict != "restore" {
-				decision.Said.Slots = []string{c.ownSlots()} // nobody named another place
+				decision.Said.Slots = c.places() // nobody named others
 			}
 			return decision
 		}
@@ -102,15 +103,25 @@ func (c *Creation) look() decide.Decision {
 	situation := decide.Situation{
 		Agent: decide.AgentOf(node, nodefiles.BootID(), now), LeaseHeld: decide.LeaseHeld(node, now),
 		Pod: c.Store.Pod(c.who.PodUID), Container: c.who.Container,
-		WaitedS: time.Since(c.began).Seconds(), BootAgeS: nodefiles.BootAge(), Made: c.spec.Made(),
+		WaitedS: time.Since(c.began).Seconds(), BootAgeS: nodefiles.BootAge(),
+		Made: c.spec.Made() && !c.Store.Released(c.who.PodUID),
 	}
 	if situation.Pod == nil {
-		situation.LiveSlot = slots.HasLive(c.Store.Slots(), c.ownSlots(), c.who.Container)
+		situation.LiveSlot = slices.ContainsFunc(c.places(), func(place string) bool {
+			return slots.HasLive(c.Store.Slots(), place, c.who.Container)
+		})
 	}
 	return decide.Create(situation)
 }
 
-func (c *Creation) ownSlots() string { return c.who.Namespace + "/" + c.who.PodUID }
+// places are those of the pod's own slots and, if a failover made it, of those that it came of.
+func (c *Creation) places() []string {
+	own := []string{c.who.Namespace + "/" + c.who.PodUID}
+	if from := c.spec.CameOf(); from != "" {
+		return append(own, from)
+	}
+	return own
+}
 
 func (c *Creation) act(decision decide.Decision) Outcome {
 	switch decision.Action {

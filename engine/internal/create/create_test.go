@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"reprise.dev/engine/internal/bundle"
 	"reprise.dev/engine/internal/cli"
+	"reprise.dev/engine/internal/decide"
 	"reprise.dev/engine/internal/nodefiles"
 	"reprise.dev/engine/internal/report"
 )
@@ -65,6 +67,10 @@ func (n *node) agent(renewed float64) {
 	nodefiles.Write(n.store.Path("node.json"), nodefiles.Node{
 		Version: 1, BootID: nodefiles.BootID(), TTLS: 10, RenewedAtS: &at, HeartbeatAtS: now,
 	})
+}
+
+func (n *node) dies() {
+	nodefiles.Write(n.store.Path("node.json"), nodefiles.Node{Version: 1, BootID: nodefiles.BootID()})
 }
 
 func (n *node) says(app string) {
@@ -132,6 +138,64 @@ func TestWhatIsNotMeantAnyMoreAfterItsRestoreIsEnded(t *testing.T) {
 				t.Errorf("config.json: %s", raw)
 			}
 		})
+	}
+}
+
+// reboots: what is in run_dir is gone, and the agent has not run since.
+func (n *node) reboots() { os.RemoveAll(n.store.RunDir) }
+
+// moved: a failover made the pod from a checkpoint of u0.
+func (n *node) moved() {
+	made := strings.Replace(config, `"annotations": {`, `"annotations": {"reprise.dev/restore-from": "u0/k0", `, 1)
+	os.WriteFile(n.dir+"/bundle/config.json", []byte(made), 0o600)
+}
+
+func (n *node) release() { nodefiles.WriteRaw(n.store.StateDir+"/released/u1", nil) }
+
+// now is the decision of a call that has waited for as long as any does.
+func (n *node) now() decide.Decision {
+	call := cli.Parse([]string{"--root", n.dir + "/runc", "create", "--bundle", n.dir + "/bundle", "c1"})
+	c := &Creation{Store: n.store, Call: call, began: time.Now().Add(-decide.VerdictWaitS * time.Second)}
+	c.bundle = n.dir + "/bundle"
+	c.spec, c.config, _ = bundle.Read(c.bundle + "/config.json")
+	c.who = c.spec.Identity()
+	return c.decide()
+}
+
+func TestAPodThatWasMovedOnceStartsAfterARebootAsOneThatNeverWas(t *testing.T) {
+	for name, slots := range map[string]string{"with a checkpoint of its own": "/shop/u1", "with none yet": "/shop/u0"} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			os.Rename(n.store.Slots()+"/shop/u1", n.store.Slots()+"/kept")
+			os.Rename(n.store.Slots()+"/kept", n.store.Slots()+slots)
+			n.reboots()
+			n.moved()
+			if got := n.now(); got.Action != decide.Refuse || !strings.Contains(got.Reason, "failover") {
+				t.Errorf("not final: %v %q", got.Action, got.Reason)
+			}
+			n.release()
+			never := newNode(t)
+			never.reboots()
+			if got, want := n.now(), never.now(); got.Action != want.Action || got.Reason != want.Reason {
+				t.Errorf("%v %q, not %v %q", got.Action, got.Reason, want.Action, want.Reason)
+			}
+			os.RemoveAll(n.store.Slots())
+			if got := n.now(); got.Action != decide.Runc {
+				t.Errorf("without any checkpoint on this node: %v %q", got.Action, got.Reason)
+			}
+		})
+	}
+}
+
+func TestAPodThatWasMovedOnceIsRestoredFromWhereItCameOfToo(t *testing.T) {
+	n := newNode(t)
+	os.Rename(n.store.Slots()+"/shop/u1", n.store.Slots()+"/shop/u0")
+	n.moved()
+	n.release()
+	os.Remove(n.store.Path("pods", "u1.json"))
+	n.dies()
+	if outcome, start := n.create(); outcome != Done || start.CheckpointID != "k2" {
+		t.Errorf("%v %+v", outcome, start)
 	}
 }
 

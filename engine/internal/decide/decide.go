@@ -50,8 +50,8 @@ type Situation struct {
 	LeaseHeld bool
 	Pod       *nodefiles.Pod // nil: no file
 	Container string
-	LiveSlot  bool    // this pod UID has a live slot
-	Made      bool    // a failover made the pod: it says what it is to start from
+	LiveSlot  bool    // this pod has a live slot, or the one that it came of
+	Made      bool    // a failover made the pod, and is not final yet
 	WaitedS   float64 // since create was called
 	BootAgeS  float64
 }
@@ -96,7 +96,7 @@ func withoutFile(s Situation) Decision {
 		return Decision{Action: Again, Reason: "waiting for the agent to list the pod"}
 	}
 	if s.Made {
-		return withoutFileMade(s)
+		return madeWithoutWord(s)
 	}
 	if !s.LiveSlot {
 		return Decision{Action: Runc, Reason: "the agent does not list the pod"}
@@ -111,8 +111,8 @@ func withoutFile(s Situation) Decision {
 	return alive(s, nodefiles.Container{Verdict: "wait", Reason: "the agent does not list the pod, which has a checkpoint"})
 }
 
-// withoutFileMade never starts anything: only the agent knows whether the failover is final.
-func withoutFileMade(s Situation) Decision {
+// madeWithoutWord never starts anything: only the agent knows whether the failover is final.
+func madeWithoutWord(s Situation) Decision {
 	const reason = "a failover made this pod, and the agent has not said yet how it starts"
 	if s.WaitedS < VerdictWaitS {
 		return Decision{Action: Again, Reason: reason}
@@ -163,11 +163,17 @@ func dead(s Situation, said nodefiles.Container) Decision {
 	if s.WaitedS < VerdictWaitS {
 		return Decision{Action: Again, Reason: "the agent is dead; its last word was: " + orUnknown(said.Reason)}
 	}
+	if s.Made {
+		return refused(fmt.Sprintf("waited %d s: %s", VerdictWaitS, orUnknown(said.Reason)))
+	}
 	return Decision{Action: Restore, Reason: fmt.Sprintf("the agent is dead; waited %d s for it", VerdictWaitS)}
 }
 
 // neverRan is rule 6.
 func neverRan(s Situation) Decision {
+	if s.Made {
+		return madeWithoutWord(s)
+	}
 	if s.BootAgeS >= BlankAfterBootS {
 		return Decision{Action: Blank, Reason: fmt.Sprintf(
 			"the agent has not run within %d s of the node's boot", BlankAfterBootS)}

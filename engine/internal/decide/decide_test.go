@@ -36,6 +36,9 @@ func TestTheRulesOfCreate(t *testing.T) {
 		{"2: a failover's pod without the agent's word fails", Situation{Agent: Alive, LeaseHeld: true, Made: true, WaitedS: 20}, Refuse, "failover"},
 		{"2: a failover's pod and a dead agent", Situation{Agent: Dead, Made: true, LiveSlot: true, WaitedS: 20}, Refuse, "failover"},
 		{"2: a failover's pod is never blank after a boot", Situation{Agent: NeverRan, Made: true, WaitedS: 20, BootAgeS: late}, Refuse, "failover"},
+		{"2: a failover's pod, listed before the reboot", Situation{Agent: NeverRan, Made: true, Pod: pod("restore", ""), WaitedS: 20, BootAgeS: late}, Refuse, "failover"},
+		{"2: a failover's pod that its agent died over", Situation{Agent: Dead, Made: true, Pod: pod("wait", "not on this node"), WaitedS: 20}, Refuse, "not on this node"},
+		{"2: a failover's pod by a dead agent's word", Situation{Agent: Dead, Made: true, Pod: pod("restore", "")}, Restore, ""},
 		// 3. Not listed.
 		{"3: not listed", Situation{Agent: Alive, LeaseHeld: true, Pod: &nodefiles.Pod{}}, Runc, "not protected"},
 		{"3: not listed, no lease", Situation{Agent: Alive, Pod: &nodefiles.Pod{}}, Runc, ""},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -156,6 +157,15 @@ func Open(path string) (Store, error) {
 // Slots is the folder of all slots.
 func (s Store) Slots() string { return filepath.Join(s.StateDir, "slots") }
 
+// Released reports whether the failover that made a pod is final: the agent writes that down before the pod runs.
+func (s Store) Released(uid string) bool {
+	if !safe(uid) {
+		return false
+	}
+	_, err := os.Lstat(filepath.Join(s.StateDir, "released", uid))
+	return err == nil
+}
+
 // Path returns a path below run_dir.
 func (s Store) Path(parts ...string) string {
 	return filepath.Join(append([]string{s.RunDir}, parts...)...)
@@ -221,28 +231,52 @@ func (s Store) IsMarked(id string) bool {
 // Unmark removes the mark.
 func (s Store) Unmark(id string) error { return os.Remove(s.Path("restored", id)) }
 
-// MarkFreezing notes that this process is about to freeze a container, and has to thaw it.
-func (s Store) MarkFreezing(id string) error {
-	started, err := startOf(os.Getpid())
-	if err != nil {
-		return err
+// MarkFreezing notes that this process is about to freeze a container, and has to thaw it. The lock on the mark ends with this
+// process, however that ends: who has another PID namespace (the agent) knows by that, and not by a number, whether it lives.
+// The mark holds as long as the file is open.
+func (s Store) MarkFreezing(id string) (*os.File, error) {
+	path := s.Path("freezing", id)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
 	}
-	return WriteRaw(s.Path("freezing", id), fmt.Appendf(nil, "%d %v\n", os.Getpid(), started))
+	for end := time.Now().Add(markTimeout); ; time.Sleep(time.Millisecond) {
+		mark, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err = lock(mark); err == nil && isAt(mark, path) {
+			return mark, nil
+		}
+		mark.Close()
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("another checkpoint has the container frozen: %s is locked", path)
+		}
+	}
+}
+
+// markTimeout is long for an agent that thaws, and short for a checkpoint.
+const markTimeout = time.Second
+
+func lock(file *os.File) error { return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) }
+
+// isAt reports whether a file that is locked has not been removed before it was.
+func isAt(file *os.File, path string) bool {
+	mine, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
 }
 
 // LeftFrozen reports whether an engine that froze a container was ended before it thawed it.
 func (s Store) LeftFrozen(id string) bool {
-	raw, err := os.ReadFile(s.Path("freezing", id))
+	mark, err := os.Open(s.Path("freezing", id))
 	if err != nil {
 		return false
 	}
-	var pid int
-	var started float64
-	if _, err := fmt.Sscan(string(raw), &pid, &started); err != nil {
-		return true // written whole, but by nobody we know
-	}
-	now, err := startOf(pid)
-	return err != nil || now != started // the same number may be another process by now
+	defer mark.Close()
+	return lock(mark) == nil
 }
 
 // UnmarkFreezing removes the mark.

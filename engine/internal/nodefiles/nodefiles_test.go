@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -135,9 +136,11 @@ func TestTheNodesAgeIsThatOfItsFirstProcess(t *testing.T) {
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("REPRISE_TEST_FREEZES_IN"); dir != "" {
 		s := Store{Config: Config{RunDir: dir}}
-		if err := s.MarkFreezing("c1"); err != nil {
+		mark, err := s.MarkFreezing("c1")
+		if err != nil {
 			os.Exit(1)
 		}
+		defer mark.Close()
 		os.Stdout.WriteString("frozen")
 		select {}
 	}
@@ -167,13 +170,51 @@ func TestWhatADeadEngineFrozeIsKnown(t *testing.T) {
 	if !s.LeftFrozen("c1") || s.LeftFrozen("c2") {
 		t.Error("the engine that froze c1 is dead")
 	}
-	// Its number may be given to another process.
-	WriteRaw(s.Path("freezing", "c1"), fmt.Appendf(nil, "%d 1.5", os.Getpid()))
-	if !s.LeftFrozen("c1") {
-		t.Error("another process has its number")
+	if mark, err := s.MarkFreezing("c1"); err != nil || s.LeftFrozen("c1") {
+		t.Error("the next engine takes over: ", err)
+	} else {
+		mark.Close()
 	}
 	s.Forget("c1")
 	if s.LeftFrozen("c1") {
 		t.Error("the container is gone")
+	}
+}
+
+func TestAMarkThatTheAgentRemovesIsNotTakenForOnesOwn(t *testing.T) {
+	s, _ := store(t)
+	path := s.Path("freezing", "c1")
+	WriteRaw(path, nil)
+	agent, _ := os.Open(path) // a dead engine's, which the agent is thawing for
+	syscall.Flock(int(agent.Fd()), syscall.LOCK_EX)
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		os.Remove(path)
+		agent.Close()
+	}()
+	mark, err := s.MarkFreezing("c1")
+	if err != nil || !isAt(mark, path) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestAContainerHasOneCheckpointAtATime(t *testing.T) {
+	s, _ := store(t)
+	first, err := s.MarkFreezing("c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.MarkFreezing("c1"); err == nil || !strings.Contains(err.Error(), "another checkpoint") {
+		t.Error(err)
+	}
+	first.Close()
+}
+
+func TestAPodIsReleasedByAFileOfItsName(t *testing.T) {
+	s, _ := store(t)
+	s.StateDir = t.TempDir()
+	WriteRaw(filepath.Join(s.StateDir, "released", "u1"), nil)
+	if !s.Released("u1") || s.Released("u2") || s.Released("") || s.Released("../released") {
+		t.Error("u1 is released, and no other")
 	}
 }

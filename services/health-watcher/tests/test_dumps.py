@@ -1,13 +1,20 @@
-"""A dump that waits for what it has frozen itself is let go on; one that works is left alone."""
+"""A dump that waits for what it has frozen itself is let go on, and so is what a killed engine left frozen; a dump that works is
+left alone.
+"""
 
 import asyncio
+import fcntl
 from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import looptime
 import pytest
+from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.dumps import LOOK_S, Dumps
+from reprise.health_watcher.ledger import Ledger
+from reprise.health_watcher.model import Frozen, Held
 
 
 class Node:
@@ -35,8 +42,14 @@ class Node:
     ],
     ids=["waits", "was attaching", "is another dump", "two dumps"],
 )
-def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: list[str]) -> None:
+def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: list[str], tmp_path: Path) -> None:
     node: Any = Node(*looks)
+    look(node, tmp_path, times=len(looks))
+    assert node.thawed == thawed
+
+
+def look(node: Any, folder: Path, times: int = 1, ledger: Ledger | None = None) -> None:
+    ledger = ledger or Ledger(folder / "frozen.json", folder / "released")
     containers = [
         SimpleNamespace(name="app", container_id="c1", running=True),
         SimpleNamespace(name="starting", container_id="", running=False),
@@ -45,11 +58,63 @@ def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: l
 
     async def run() -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(Dumps(node, pods).run(), (len(looks) + 1) * LOOK_S)
+            await asyncio.wait_for(Dumps(node, pods, FreezingMarks(folder), ledger).run(), (times + 1) * LOOK_S)
 
     loop = looptime.new_event_loop()
     try:
         loop.run_until_complete(run())
     finally:
         loop.close()
-    assert node.thawed == thawed
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """As an engine left it that was killed."""
+    path = tmp_path / "freezing/c9"
+    path.parent.mkdir()
+    path.touch()
+    return path
+
+
+def test_what_a_killed_engine_left_frozen_is_thawed_though_its_pod_is_not_protected_any_more(mark: Path) -> None:
+    node: Any = Node()
+    look(node, mark.parents[1], times=3)
+    assert node.thawed == ["c9"], "once"
+    assert not mark.exists()
+
+
+def test_what_an_engine_that_lives_has_frozen_is_left_alone(mark: Path) -> None:
+    node: Any = Node()
+    with mark.open() as engine:
+        fcntl.flock(engine, fcntl.LOCK_EX)
+        look(node, mark.parents[1])
+        assert (node.thawed, mark.exists()) == ([], True)
+    look(node, mark.parents[1])
+    assert node.thawed == ["c9"], "until it is killed"
+
+
+@pytest.mark.parametrize("why", ["isolated", "fenced", "held", "unreleased", "is being held"])
+def test_what_is_to_stand_still_here_is_not_thawed_because_an_engine_was_killed(mark: Path, why: Any) -> None:
+    node: Any = Node()
+    ledger = Ledger(mark.parents[1] / "frozen.json", mark.parents[1] / "released")
+    if why == "is being held":
+        ledger.hold(Held("u9", "app", "c9", "ck1", 100.0))
+    else:
+        ledger.frozen["c9"] = Frozen(pod_uid="u9", container="app", reasons=(why,))
+    look(node, mark.parents[1], ledger=ledger)
+    assert node.thawed == []
+
+
+def test_a_mark_that_is_replaced_while_it_is_looked_at_is_anothers(mark: Path) -> None:
+    marks = FreezingMarks(mark.parents[1])
+    opened = Path.open
+
+    def replaced(path: Path, *of: Any, **how: Any) -> Any:
+        found = opened(path, *of, **how)
+        path.unlink()
+        path.touch()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", replaced)
+        assert list(marks.left()) == []

@@ -102,6 +102,22 @@ def test_a_node_that_is_cut_off_writes_its_verdicts_before_it_freezes_and_asks_b
     play(scene())
 
 
+def test_what_is_frozen_here_is_no_engines_to_thaw(node: MemoryNode) -> None:
+    """It was frozen for a checkpoint, and its engine was killed."""
+    mark = node.folder / "run/freezing/c1"
+
+    async def scene() -> None:
+        agent = node.agent()
+        await runs(agent, 3)
+        mark.parent.mkdir()
+        mark.touch()
+        node.cut = True
+        await runs(agent, 5)
+        assert (node.stands(), mark.exists()) == (True, False)
+
+    play(scene())
+
+
 def test_a_lease_that_is_renewed_counts_only_once_every_verdict_waits_and_all_stands_still(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()
@@ -374,6 +390,37 @@ def test_a_shadow_waits_for_its_checkpoint_is_restored_frozen_and_runs_once_it_i
         await runs(node.agent(), 3)
         assert not node.stands("c2"), "an agent that starts anew knows that it was released"
         assert node.verdict("u2") == "restore"
+
+    play(scene())
+
+
+def test_that_a_pod_is_released_is_on_disk_for_the_engine_before_it_runs_and_until_it_is_gone(
+    node: MemoryNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = node.folder / "state/released/u2"
+    thaw = node.thaw
+
+    def thawed(container_id: str) -> None:
+        assert mark.exists()
+        thaw(container_id)
+
+    async def scene() -> None:
+        shadow(node)
+        node.slot("ck7", live="")
+        agent = node.agent()
+        await runs(agent, 2)
+        node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
+        await runs(agent, 2)
+        assert not mark.exists()
+        monkeypatch.setattr(node, "thaw", thawed)
+        await agent.handlers.on_released(released())
+        assert not node.stands("c2")
+        await runs(node.agent(), 2)
+        assert mark.exists(), "also for an agent that starts anew"
+        node.pods.remove("u2")
+        del node.containers["c2"]
+        await runs(node.agent(), KEPT_S + 2)
+        assert not mark.exists()
 
     play(scene())
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kubernetes.aio import client
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.containers import Containers
@@ -55,8 +56,9 @@ class Agent:
     def __init__(self, outside: Outside) -> None:
         o, bus = outside, outside.bus
         self.announcer = Announcer(bus)
-        self.files, self.slots = NodeFiles(o.run_dir), Slots(o.state_dir / "slots")
-        self.ledger, self.history = Ledger(o.state_dir / "frozen.json"), History(o.state_dir / "ends.json")
+        self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots")
+        self.ledger = Ledger(o.state_dir / "frozen.json", o.state_dir / "released")
+        self.history = History(o.state_dir / "ends.json")
         self.lease = Lease(o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.clock)
         records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
         self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
@@ -64,7 +66,9 @@ class Agent:
         self.verdicts = Verdicts(
             self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences
         )  # fmt: skip
-        self.reconciler = Reconciler(self.lease, self.ledger, self.fences, self.verdicts, o.freezer, o.runtime, self.announcer)
+        self.reconciler = Reconciler(
+            self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
+        )  # fmt: skip
         self.ends = Ends(
             o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
             self.reconciler.refresh,

@@ -8,20 +8,23 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 
-from reprise.health_watcher.adapters.files import write_whole
+from reprise.health_watcher.adapters.files import names, write_mark, write_whole
 from reprise.health_watcher.model import Frozen, Held, Reason, Standing
 from reprise.runtime.cri import RunningContainer
 
 
 class Ledger:
-    """Loaded when the agent starts: holds that it finds have run out, so that they are let go of."""
+    """Loaded when the agent starts: holds that it finds have run out, so that they are let go of.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    marks: the folder that tells the engine, too, which pods are released: by name, see docs/node-files.md.
+    """
+
+    def __init__(self, file: Path, marks: Path) -> None:
+        self._file, self._marks = file, marks
         known = self._load()
         self.frozen = dict(known.frozen)
         self.held = {held.container_id: replace(held, until_s=0.0) for held in known.held}
-        self.released = set(known.released)
+        self.released = names(marks)
         """UIDs of pods whose failover is final."""
 
     def reasons(self, container_id: str) -> frozenset[Reason]:
@@ -58,17 +61,21 @@ class Ledger:
         self.save()
 
     def release(self, pod_uid: str) -> None:
+        """For good: it is told once, and one that is forgotten never runs again. Raises OSError; ValueError if that is no UID."""
+        if "/" in pod_uid or pod_uid.startswith("."):
+            raise ValueError(f"{pod_uid!r} is no pod's UID")
+        write_mark(self._marks / pod_uid)
         self.released.add(pod_uid)
-        self.save()
 
     def forget_pods(self, there: set[str]) -> None:
         """There are no other pods any more."""
-        if self.released - there:
-            self.released &= there
-            self.save()
+        for gone in self.released - there:
+            with contextlib.suppress(OSError):  # the next time
+                (self._marks / gone).unlink(missing_ok=True)
+                self.released.discard(gone)
 
     def save(self) -> None:
-        standing = Standing(frozen=self.frozen, held=tuple(self.held.values()), released=tuple(sorted(self.released)))
+        standing = Standing(frozen=self.frozen, held=tuple(self.held.values()))
         write_whole(self._file, standing.model_dump_json())
 
     def _load(self) -> Standing:

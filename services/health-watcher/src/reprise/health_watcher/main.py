@@ -84,7 +84,7 @@ async def main(settings: Settings) -> None:
         ("container-listing", agent.containers.sweep),
         ("starts", agent.starts.run),
         ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts).run),
-        ("dumps", Dumps(freezer, pods).run),
+        ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
         ("facts", Facts(service.bus, node).run),
         ("gates", agent.gates.run),
         ("watchdog", watchdog.run),

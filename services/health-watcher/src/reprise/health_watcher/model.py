@@ -68,11 +68,10 @@ class Frozen(BaseModel):
 
 
 class Standing(BaseModel):
-    """On the node's disk: what stands still and why, by container id; what is held; the pods whose failover is final."""
+    """On the node's disk: what stands still and why, by container id; what is held."""
 
     frozen: dict[str, Frozen] = {}
     held: tuple[Held, ...] = ()
-    released: tuple[str, ...] = ()
 
 
 class Renewed(BaseModel):

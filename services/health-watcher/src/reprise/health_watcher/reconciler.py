@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from prometheus_client import Gauge
 from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
+from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.lease import Lease
@@ -33,10 +34,10 @@ class Reconciler:
     """One per node."""
 
     def __init__(
-        self, lease: Lease, ledger: Ledger, fences: Fences, verdicts: Verdicts, freezer: Freezer, runtime: Runtime,
-        announcer: Announcer,
+        self, lease: Lease, ledger: Ledger, fences: Fences, verdicts: Verdicts, freezer: Freezer, marks: FreezingMarks,
+        runtime: Runtime, announcer: Announcer,
     ) -> None:  # fmt: skip
-        self._lease, self._ledger, self._fences, self._verdicts = lease, ledger, fences, verdicts
+        self._lease, self._ledger, self._fences, self._verdicts, self._marks = lease, ledger, fences, verdicts, marks
         self._freezer, self._runtime, self._announcer = freezer, runtime, announcer
         self._acts = asyncio.Lock()
         self._woken = fences.changed
@@ -136,6 +137,7 @@ class Reconciler:
         return (isolated or not self._verdicts.leaves(container.pod_uid)) and self._freezer.runs(container.id)
 
     async def _freeze_one(self, container: RunningContainer, reasons: frozenset[Reason]) -> None:
+        self._marks.remove(container.id)
         try:
             frozen = await asyncio.to_thread(self._freezer.freeze, container.id)
             self._unsettled.discard(container.id)

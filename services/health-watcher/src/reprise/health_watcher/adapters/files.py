@@ -1,5 +1,6 @@
 """What the agent remembers on its node's disk."""
 
+import os
 from pathlib import Path
 
 
@@ -9,3 +10,19 @@ def write_whole(path: Path, text: str) -> None:
     temporary = path.with_suffix(".new")
     temporary.write_text(text)
     temporary.rename(path)
+
+
+def write_mark(path: Path) -> None:
+    """An empty file, which outlives a power cut from here on."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def names(folder: Path) -> set[str]:
+    """Of the files that lie there."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
