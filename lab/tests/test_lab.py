@@ -4,13 +4,28 @@ import json
 import os
 import tarfile
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
-from reprise_lab import configs, containerd, faults, images, kind, lock, pki, preflight, shell
-from reprise_lab.kind import Cgroup, Kind, Runtime
-from reprise_lab.paths import NODES
+from reprise_lab import (
+    build,
+    configs,
+    containerd,
+    control_plane,
+    faults,
+    images,
+    kind,
+    lock,
+    node,
+    pki,
+    preflight,
+    shell,
+    versions,
+)
+from reprise_lab.kind import Cgroup, Kind, Kubernetes, Runtime
+from reprise_lab.paths import HOME, NODES
 
 
 def test_another_checkouts_lab_is_refused_with_its_name_and_the_way_out() -> None:
@@ -40,14 +55,14 @@ def test_a_machine_that_lacks_things_is_told_all_of_them_at_once(monkeypatch: py
     assert "gcc" not in str(told.value)
 
 
-KINDS = [Kind(runtime, cgroup) for runtime in Runtime for cgroup in Cgroup]
+KINDS = [Kind(runtime, cgroup, kubernetes) for runtime in Runtime for cgroup in Cgroup for kubernetes in Kubernetes]
 
 
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the choice is kept; nothing is chosen, here or in the environment."""
     monkeypatch.setattr(kind, "FILE", tmp_path / "kind.json")
-    for name in (kind.RUNTIME_VARIABLE, kind.CGROUP_VARIABLE):
+    for name in (kind.RUNTIME_VARIABLE, kind.CGROUP_VARIABLE, kind.KUBERNETES_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "kind.json"
 
@@ -63,10 +78,17 @@ def test_a_kind_of_node_is_remembered_until_the_lab_is_down(wanted: Kind) -> Non
 
 def test_another_kind_than_the_one_that_is_up_is_refused_with_the_way_out(recorded: Path) -> None:
     kind.record(Kind(Runtime.CRIO, Cgroup.V1))
-    with pytest.raises(shell.LabError, match=r"up with crio and cgroup v1, not with crio and cgroup v2: `reprise-lab down`"):
+    with pytest.raises(shell.LabError, match=r"up with crio, cgroup v1 .*, not with crio, cgroup v2 .*: `reprise-lab down`"):
         kind.choose(None, Cgroup.V2)
+    with pytest.raises(shell.LabError, match=r"Kubernetes 1.34, not with .* Kubernetes 1.37: `reprise-lab down`"):
+        kind.choose(None, None, Kubernetes.V1_37)
     recorded.unlink()
     assert kind.choose(None, Cgroup.V2).cgroup is Cgroup.V2
+
+
+def test_a_lab_that_was_booted_before_kubernetes_could_be_chosen_has_the_default(recorded: Path) -> None:
+    recorded.write_text(json.dumps({"runtime": "crio", "cgroup": "v1"}))
+    assert kind.current() == Kind(Runtime.CRIO, Cgroup.V1, Kubernetes.V1_34)
 
 
 @pytest.mark.usefixtures("recorded")
@@ -76,6 +98,9 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_defaul
     monkeypatch.setenv(kind.CGROUP_VARIABLE, "v1")
     assert kind.choose(None, None) == Kind(Runtime.CRIO, Cgroup.V1)
     assert kind.choose(Runtime.CONTAINERD, None) == Kind(Runtime.CONTAINERD, Cgroup.V1)
+    monkeypatch.setenv(kind.KUBERNETES_VARIABLE, "1.37")
+    assert kind.choose(None, None).kubernetes is Kubernetes.V1_37
+    assert kind.choose(None, None, Kubernetes.V1_34).kubernetes is Kubernetes.V1_34
     monkeypatch.setenv(kind.CGROUP_VARIABLE, "v3")
     with pytest.raises(shell.LabError, match="REPRISE_LAB_CGROUP is v1 or v2"):
         kind.choose(None, None)
@@ -91,6 +116,57 @@ def test_a_nodes_files_parse_and_name_the_node(name: str, of: Kind) -> None:
     subnet = json.loads(found["etc/cni/net.d/10-lab.conflist"])["plugins"][0]["ipam"]["ranges"][0][0]["subnet"]
     assert subnet == f"10.78.{NODES[name].rpartition('.')[2]}.0/24"
     assert kubelet["containerRuntimeEndpoint"] == f"unix:///run/{of.runtime}/{of.runtime}.sock"
+
+
+@pytest.mark.parametrize(
+    ("of", "gates"),
+    [
+        (Kind(cgroup=Cgroup.V2, kubernetes=Kubernetes.V1_34), {"InPlacePodVerticalScaling": False}),
+        (Kind(cgroup=Cgroup.V2, kubernetes=Kubernetes.V1_37), None),
+        (Kind(cgroup=Cgroup.V1, kubernetes=Kubernetes.V1_34), None),
+        (Kind(cgroup=Cgroup.V1, kubernetes=Kubernetes.V1_37), None),
+    ],
+    ids=str,
+)
+def test_a_gate_that_is_locked_is_not_set(of: Kind, gates: dict[str, bool] | None) -> None:
+    """1.37 refuses to start with it; 1.34 panics without it where pods have no cgroups."""
+    assert yaml.safe_load(configs.kubelet("n1", of)).get("featureGates") == gates
+
+
+def test_a_kubernetes_is_built_by_those_who_ask_for_it_alone() -> None:
+    def built(chosen: Kubernetes, *, everything: bool) -> set[str]:
+        go, _ = build.parts()
+        return {p.name for p in go if p.name.startswith("kubernetes")} - build.skipped(chosen, everything=everything)
+
+    assert built(Kubernetes.V1_34, everything=True) == {"kubernetes"}
+    assert built(Kubernetes.V1_34, everything=False) == {"kubernetes"}
+    assert built(Kubernetes.V1_37, everything=False) == {"kubernetes-1.37"}
+    assert built(Kubernetes.V1_37, everything=True) == {"kubernetes", "kubernetes-1.37"}, "tests call the default's kubectl"
+
+
+def test_two_kubernetes_share_no_program_and_no_stamp() -> None:
+    old, new = (next(p for p in build.parts()[0] if p.name == name) for name in ("kubernetes", "kubernetes-1.37"))
+    assert not set(old.products) & set(new.products)
+    assert not fnmatch(new.stamp.name, f"{old.name}.*"), "making one removes the older stamps of its name"
+    assert (old.key, new.key) == (versions.KUBERNETES, versions.KUBERNETES_NEWEST)
+
+
+@pytest.mark.parametrize("of", KINDS, ids=str)
+def test_the_whole_cluster_runs_the_kubernetes_that_was_chosen(of: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+
+    def daemon(_: str, *words: object, **__: object) -> None:
+        started.append(str(next(word for word in words if str(word).startswith("/lab/bin"))))
+
+    monkeypatch.setattr(kind, "recorded", lambda: of)
+    monkeypatch.setattr(node, "daemon", daemon)
+    monkeypatch.setattr(node.Node, "_enter", lambda _: [])
+    for component in ("kubelet", "kube-proxy"):
+        node.Node("n1").start(component)
+    below = {Kubernetes.V1_34: "bin", Kubernetes.V1_37: "bin/kubernetes-1.37"}[of.kubernetes]
+    assert started == [f"/lab/{below}/kubelet", f"/lab/{below}/kube-proxy"]
+    hosts = [control_plane.command(name)[0] for name in control_plane.COMPONENTS if name != "etcd"]
+    assert {str(path).rpartition("/")[0] for path in (*hosts, shell.kubectl_command()[0])} == {str(HOME / below)}
 
 
 def test_crio_has_no_signature_policy() -> None:

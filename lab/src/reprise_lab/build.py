@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rich.live import Live
 from rich.table import Table
 
 from reprise_lab import versions
+from reprise_lab.kind import DEFAULT, Kubernetes
 from reprise_lab.paths import BIN, CHECKOUT, ENGINE, HOME, PACKAGE, ROOTFS, SRC
 from reprise_lab.preflight import tools_path
 from reprise_lab.shell import LabError
@@ -53,7 +55,8 @@ class Part:
 def parts() -> tuple[list[Part], list[Part]]:
     """(built by Go, one after the other; made by mmdebstrap, beside it)."""
     go = [
-        Part("kubernetes", versions.KUBERNETES, kubernetes, tuple(BIN / name for name in KUBE)),
+        *(Part(kubernetes_part(one), one.version, partial(kubernetes, one), tuple(BIN / one.folder / name for name in KUBE))
+          for one in Kubernetes),
         Part("cri-o", versions.CRIO, crio, (BIN / "crio", BIN / "pinns")),
         Part("runc-lab", (PACKAGE / "native/runc-lab.go").read_text(), runc_lab, (BIN / "runc-lab",)),
         *([Part("engine", engine_key(), engine, (ENGINE / "reprise-runc",))] if (CHECKOUT / "engine/go.mod").exists() else []),
@@ -79,14 +82,22 @@ TESTS_ONLY = frozenset({"seaweedfs", "promtool"})
 """What only the component tests run: a cluster boots without them."""
 
 
-def build(*, everything: bool = True) -> None:
-    """Build whatever is not there; of what only tests run, only if everything is wanted.
+def skipped(chosen: Kubernetes, *, everything: bool) -> frozenset[str]:
+    """Parts that are not wanted. The tests of files call the default Kubernetes' kubectl, whichever the cluster has."""
+    wanted = {chosen, DEFAULT.kubernetes} if everything else {chosen}
+    others = frozenset(kubernetes_part(one) for one in Kubernetes if one not in wanted)
+    return others if everything else others | TESTS_ONLY
+
+
+def build(chosen: Kubernetes, *, everything: bool = True) -> None:
+    """Build whatever is not there: one Kubernetes, and of what only tests run, only if everything is wanted.
 
     Raises LabError naming the part and its log.
     """
     for folder in (BIN, SRC, STAMPS, BASES, ENGINE, HOME / "logs"):
         folder.mkdir(parents=True, exist_ok=True)
-    wanted = [[part for part in group if everything or part.name not in TESTS_ONLY] for group in parts()]
+    without = skipped(chosen, everything=everything)
+    wanted = [[part for part in group if part.name not in without] for group in parts()]
     go, debian = ([part for part in group if not part.fresh()] for group in wanted)
     if not go and not debian:
         return
@@ -175,11 +186,16 @@ def module(path: str, version: str) -> dict[str, str]:
     return dict(json.loads(done.stdout))
 
 
-def kubernetes() -> None:
+def kubernetes_part(which: Kubernetes) -> str:
+    return which.folder or "kubernetes"
+
+
+def kubernetes(which: Kubernetes) -> None:
     """k8s.io/kubernetes points its staging modules at local folders: pin each to its published twin."""
-    version = versions.KUBERNETES
-    source = SRC / "k8s"
-    source.mkdir(exist_ok=True)
+    version, part = which.version, kubernetes_part(which)
+    source, target = SRC / part, BIN / which.folder
+    for folder in (source, target):
+        folder.mkdir(exist_ok=True)
     gomod = Path(module("k8s.io/kubernetes", f"v{version}")["GoMod"]).read_text()
     staging = "v0." + version.removeprefix("1.")
     pinned = [f"\t{m} => {m} {staging}" for m in re.findall(r"^\t(k8s\.io/[a-z-]+) => \./staging", gomod, re.M)]
@@ -190,9 +206,9 @@ def kubernetes() -> None:
     major, minor, _ = version.split(".")
     flags = f"{LD} {prefix}.gitVersion=v{version} {prefix}.gitMajor={major} {prefix}.gitMinor={minor}"
     for name in KUBE:
-        done = BIN / f".{name}-{version}"  # what an interrupted build of this version has finished is kept
-        if not (done.exists() and (BIN / name).exists()):
-            logged("kubernetes", "go", "build", "-trimpath", "-ldflags", flags, "-o", BIN / name,
+        done = target / f".{name}-{version}"  # what an interrupted build of this version has finished is kept
+        if not (done.exists() and (target / name).exists()):
+            logged(part, "go", "build", "-trimpath", "-ldflags", flags, "-o", target / name,
                    f"k8s.io/kubernetes/cmd/{name}", cwd=source, env=go_env())  # fmt: skip
             done.touch()
 

@@ -14,8 +14,8 @@ from reprise_lab import build as building
 from reprise_lab import cluster, faults, images, kind, preflight
 from reprise_lab.lock import held
 from reprise_lab.node import Node
-from reprise_lab.paths import BIN, KUBECONFIG, NODES, RUN
-from reprise_lab.shell import LabError, pid_of
+from reprise_lab.paths import KUBECONFIG, NODES, RUN
+from reprise_lab.shell import LabError, kubectl_command, pid_of
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 nodes = typer.Typer(help="Power and network of a node.", no_args_is_help=True)
@@ -41,12 +41,17 @@ def preflight_() -> None:
         raise typer.Exit(1)
 
 
+KubernetesOption = Annotated[
+    kind.Kubernetes | None, typer.Option(help=f"or {kind.KUBERNETES_VARIABLE}; else {kind.DEFAULT.kubernetes}")
+]
+
+
 @app.command()
-def build() -> None:
+def build(kubernetes: KubernetesOption = None) -> None:
     """Build the cluster's binaries into the cache; a second run does nothing."""
     preflight.require()
     with held():
-        building.build()
+        building.build(kubernetes or kind.current().kubernetes)
 
 
 @app.command(name="images")
@@ -61,10 +66,11 @@ def images_(
 def up(
     runtime: Annotated[kind.Runtime | None, typer.Option(help=f"or {kind.RUNTIME_VARIABLE}; else {kind.DEFAULT.runtime}")] = None,
     cgroup: Annotated[kind.Cgroup | None, typer.Option(help=f"or {kind.CGROUP_VARIABLE}; else {kind.DEFAULT.cgroup}")] = None,
+    kubernetes: KubernetesOption = None,
     no_images: bool = False,
 ) -> None:
     """Boot two nodes with everything they need."""
-    chosen = kind.choose(runtime, cgroup)
+    chosen = kind.choose(runtime, cgroup, kubernetes)
     preflight.require()
     with held(claim=True):
         cluster.up(chosen, with_images=not no_images)
@@ -96,7 +102,7 @@ def status(leftovers: Annotated[bool, typer.Option(help="exit 1 if anything of t
     print(f"nodes with {running}")
     for name in NODES:
         print(f"{name}: {'on' if Node(name).init_pid else 'off'}")
-    subprocess.run([BIN / "kubectl", "--kubeconfig", KUBECONFIG, "get", "nodes,pods", "-A", "-o", "wide"], check=False)
+    subprocess.run([*map(str, kubectl_command()), "get", "nodes,pods", "-A", "-o", "wide"], check=False)
 
 
 @app.command()
@@ -126,7 +132,7 @@ def exec_(context: typer.Context, node: str) -> None:
 @app.command(context_settings=PASS_ON)
 def kubectl(context: typer.Context) -> None:
     """kubectl with the lab's kubeconfig."""
-    command = [str(BIN / "kubectl"), "--kubeconfig", str(KUBECONFIG), *context.args]
+    command = [*map(str, kubectl_command()), *context.args]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 

@@ -20,7 +20,7 @@ INFRA = CHECKOUT / "deploy/overlays/lab/infra"
 def up(chosen: kind.Kind, *, with_images: bool = True) -> None:
     """From whatever is there to two Ready nodes with DNS and the third-party servers. Idempotent."""
     preflight.require()
-    step("built", lambda: build.build(everything=False))
+    step("built", lambda: build.build(chosen.kubernetes, everything=False))
     RUN.mkdir(parents=True, exist_ok=True)
     kind.record(chosen)
     failed = ""

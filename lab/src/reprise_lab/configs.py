@@ -2,7 +2,7 @@
 
 import json
 
-from reprise_lab.kind import Cgroup, Kind, Runtime
+from reprise_lab.kind import Cgroup, Kind, Kubernetes, Runtime
 from reprise_lab.paths import CHECKOUT, DNS_IP, POD_NET, pod_cidr
 
 DROP_INS = CHECKOUT / "deploy/node"
@@ -51,10 +51,18 @@ additionalimagestores = ["/lab/store"]
 # No cpu, memory and pids controllers in the host's cgroup v2, which v1 holds: the kubelet must not ask for them.
 CGROUP_FIELDS = {
     Cgroup.V1: "failCgroupV1: false\n",
-    # Without them it finds resources of a pod that differ, and panics as it sets about to resize it (Kubernetes 1.34.4,
-    # pkg/kubelet/kuberuntime/kuberuntime_manager.go, doPodResizeAction).
-    Cgroup.V2: "cgroupsPerQOS: false\nenforceNodeAllocatable: []\nfeatureGates: {InPlacePodVerticalScaling: false}\n",
+    Cgroup.V2: "cgroupsPerQOS: false\nenforceNodeAllocatable: []\n",
 }
+# Without cgroups for pods a kubelet panics when it starts to resize one in place: doPodResizeAction in
+# pkg/kubelet/kuberuntime/kuberuntime_manager.go reads through a nil. 1.34.4 does so without being asked: HandlePodRemoves drops
+# the record of a pod's resources as soon as the pod is deleted, and a sync that still runs then sees a difference. 1.37.2 keeps
+# the record until the pod's worker has ended, and its gate is locked: a kubelet that is told false does not start.
+NO_RESIZE = "featureGates: {InPlacePodVerticalScaling: false}\n"
+
+
+def cgroup_fields(kind: Kind) -> str:
+    panics = kind.cgroup is Cgroup.V2 and kind.kubernetes is Kubernetes.V1_34
+    return CGROUP_FIELDS[kind.cgroup] + (NO_RESIZE if panics else "")
 
 
 def kubelet(name: str, kind: Kind) -> str:
@@ -66,7 +74,7 @@ authorization: {{mode: Webhook}}
 tlsCertFile: /lab/pki/{name}.crt
 tlsPrivateKeyFile: /lab/pki/{name}.key
 cgroupDriver: cgroupfs
-{CGROUP_FIELDS[kind.cgroup]}localStorageCapacityIsolation: {str(kind.runtime is Runtime.CONTAINERD).lower()}
+{cgroup_fields(kind)}localStorageCapacityIsolation: {str(kind.runtime is Runtime.CONTAINERD).lower()}
 oomScoreAdj: 0          # no CAP_SYS_RESOURCE: it cannot go below its parent's
 maxOpenFiles: 20000
 failSwapOn: false

@@ -2,7 +2,8 @@
 
 import signal
 
-from reprise_lab.paths import API_IP, BIN, NETNS, PKI, ROOTFS, RUN, SERVICE_CIDR
+from reprise_lab import kind
+from reprise_lab.paths import API_IP, NETNS, PKI, ROOTFS, RUN, SERVICE_CIDR
 from reprise_lab.shell import daemon, kubectl, poll, stop
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -10,6 +11,7 @@ COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-schedul
 
 def command(name: str) -> list[object]:
     lib = ROOTFS / "usr/lib/x86_64-linux-gnu"
+    programs = kind.current().programs
     return {
         # Debian's etcd wants sid's libc: run by its own loader; a chroot would write to the nodes' lower layer.
         "etcd": [
@@ -19,7 +21,7 @@ def command(name: str) -> list[object]:
             "--listen-peer-urls", "http://127.0.0.1:2380",
         ],
         "kube-apiserver": [
-            BIN / "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", f"--advertise-address={API_IP}",
+            programs / "kube-apiserver", "--etcd-servers=http://127.0.0.1:2379", f"--advertise-address={API_IP}",
             "--bind-address=0.0.0.0", "--secure-port=6443", f"--service-cluster-ip-range={SERVICE_CIDR}",
             f"--tls-cert-file={PKI}/apiserver.crt", f"--tls-private-key-file={PKI}/apiserver.key",
             f"--client-ca-file={PKI}/ca.crt", f"--kubelet-certificate-authority={PKI}/ca.crt",
@@ -33,7 +35,7 @@ def command(name: str) -> list[object]:
         ],
         # 150 ms for each controller's own client before the default service account exists, but for the QPS.
         "kube-controller-manager": [
-            BIN / "kube-controller-manager", f"--kubeconfig={PKI}/kube-controller-manager.kubeconfig",
+            programs / "kube-controller-manager", f"--kubeconfig={PKI}/kube-controller-manager.kubeconfig",
             "--use-service-account-credentials", "--kube-api-qps=500", "--kube-api-burst=1000",
             f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
             f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
@@ -41,7 +43,7 @@ def command(name: str) -> list[object]:
             "--controllers=*,-service-lb-controller,-cloud-node-lifecycle-controller,-node-route-controller", "--v=1",
         ],
         "kube-scheduler": [
-            BIN / "kube-scheduler", f"--kubeconfig={PKI}/kube-scheduler.kubeconfig", "--leader-elect=false", "--v=1",
+            programs / "kube-scheduler", f"--kubeconfig={PKI}/kube-scheduler.kubeconfig", "--leader-elect=false", "--v=1",
         ],
     }[name]  # fmt: skip
 

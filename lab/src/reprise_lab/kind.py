@@ -1,4 +1,4 @@
-"""What the nodes are made of: their container runtime, and the cgroup version that they see. Chosen at `up`."""
+"""What the cluster is made of: its container runtime, the cgroup version that its nodes see, its Kubernetes. Chosen at `up`."""
 
 import json
 import os
@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from reprise_lab.paths import CGROUP, NETNS, RUN
+from reprise_lab import versions
+from reprise_lab.paths import BIN, CGROUP, NETNS, RUN
 from reprise_lab.shell import LabError
 
 FILE = RUN / "kind.json"
@@ -22,19 +23,40 @@ class Cgroup(StrEnum):
     V2 = "v2"
 
 
+class Kubernetes(StrEnum):
+    V1_34 = "1.34"
+    V1_37 = "1.37"
+
+    @property
+    def version(self) -> str:
+        return versions.KUBERNETES if self is Kubernetes.V1_34 else versions.KUBERNETES_NEWEST
+
+    @property
+    def folder(self) -> str:
+        """Of its programs, below bin/ on the host and /lab/bin on a node."""
+        return "" if self is Kubernetes.V1_34 else f"kubernetes-{self}"
+
+
 RUNTIME_VARIABLE = "REPRISE_LAB_RUNTIME"
 CGROUP_VARIABLE = "REPRISE_LAB_CGROUP"
+KUBERNETES_VARIABLE = "REPRISE_LAB_KUBERNETES"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One choice of both."""
+    """One choice of all three."""
 
     runtime: Runtime = Runtime.CONTAINERD
     cgroup: Cgroup = Cgroup.V2
+    kubernetes: Kubernetes = Kubernetes.V1_34
 
     def __str__(self) -> str:
-        return f"{self.runtime} and cgroup {self.cgroup}"
+        return f"{self.runtime}, cgroup {self.cgroup} and Kubernetes {self.kubernetes}"
+
+    @property
+    def programs(self) -> Path:
+        """Kubernetes' own, on the host."""
+        return BIN / self.kubernetes.folder
 
     @property
     def socket(self) -> str:
@@ -57,7 +79,9 @@ def recorded() -> Kind | None:
     """Of the lab that is up; None if there is none."""
     try:
         told = json.loads(FILE.read_text())
-        return Kind(Runtime(told["runtime"]), Cgroup(told["cgroup"]))
+        # A lab that was booted before there was a choice of Kubernetes has the default.
+        kubernetes = Kubernetes(told.get("kubernetes", DEFAULT.kubernetes))
+        return Kind(Runtime(told["runtime"]), Cgroup(told["cgroup"]), kubernetes)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError) as error:
@@ -69,7 +93,7 @@ def current() -> Kind:
     return recorded() or choose(None, None)
 
 
-def choose(runtime: Runtime | None, cgroup: Cgroup | None) -> Kind:
+def choose(runtime: Runtime | None, cgroup: Cgroup | None, kubernetes: Kubernetes | None = None) -> Kind:
     """What `up` is to boot: as told, else as the environment says, else what runs already, else the default."""
     running = recorded()
     base = running or DEFAULT
@@ -77,9 +101,14 @@ def choose(runtime: Runtime | None, cgroup: Cgroup | None) -> Kind:
         chosen = Kind(
             runtime or Runtime(os.environ.get(RUNTIME_VARIABLE) or base.runtime),
             cgroup or Cgroup(os.environ.get(CGROUP_VARIABLE) or base.cgroup),
+            kubernetes or Kubernetes(os.environ.get(KUBERNETES_VARIABLE) or base.kubernetes),
         )
     except ValueError as error:
-        raise LabError(f"{error}: {RUNTIME_VARIABLE} is crio or containerd, {CGROUP_VARIABLE} is v1 or v2") from None
+        allowed = (
+            f"{RUNTIME_VARIABLE} is crio or containerd, {CGROUP_VARIABLE} is v1 or v2, "
+            f"{KUBERNETES_VARIABLE} is {' or '.join(Kubernetes)}"
+        )
+        raise LabError(f"{error}: {allowed}") from None
     if running and chosen != running:
         raise LabError(f"the lab is up with {running}, not with {chosen}: `reprise-lab down` first")
     return chosen

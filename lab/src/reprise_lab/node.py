@@ -90,14 +90,15 @@ class Node:
         return True
 
     def start(self, component: str) -> None:
+        kubernetes = Path("/lab/bin") / self.kind.kubernetes.folder
         command = {
             "crio": ["/lab/bin/crio"],
             "containerd": ["/usr/bin/containerd"],
             "kubelet": [
-                "/lab/bin/kubelet", "--config", "/etc/kubernetes/kubelet.yaml", "--kubeconfig",
+                f"{kubernetes}/kubelet", "--config", "/etc/kubernetes/kubelet.yaml", "--kubeconfig",
                 f"/lab/pki/{self.name}.kubeconfig", "--hostname-override", self.name, "--node-ip", self.ip, "--v=2",
             ],
-            "kube-proxy": ["/lab/bin/kube-proxy", "--config", "/etc/kubernetes/kube-proxy.yaml"],
+            "kube-proxy": [f"{kubernetes}/kube-proxy", "--config", "/etc/kubernetes/kube-proxy.yaml"],
         }[component]  # fmt: skip
         daemon(f"{self.name}/{component}", *self._enter(), "env", f"PATH={NODE_PATH}", *command, before=self._join_cgroups)
 

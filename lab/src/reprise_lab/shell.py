@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from reprise_lab.paths import BIN, KUBECONFIG, RUN
+from reprise_lab.paths import KUBECONFIG, RUN
 
 KUBECTL_LIMIT_S = 180.0
 """Longer than any wait that is asked of it; an API server that stopped in mid-answer would hold it for ever."""
@@ -61,7 +61,13 @@ def reprise(*words: str, limit_s: float = 120) -> subprocess.CompletedProcess[st
 
 def kubectl(*args: str, check: bool = True, stdin: str | None = None) -> str:
     """The lab's own kubectl with its admin kubeconfig."""
-    return run(BIN / "kubectl", "--kubeconfig", KUBECONFIG, *args, check=check, stdin=stdin, limit_s=KUBECTL_LIMIT_S)
+    return run(*kubectl_command(), *args, check=check, stdin=stdin, limit_s=KUBECTL_LIMIT_S)
+
+
+def kubectl_command() -> list[object]:
+    from reprise_lab import kind  # which imports our LabError
+
+    return [kind.current().programs / "kubectl", "--kubeconfig", KUBECONFIG]
 
 
 def gone(pid: int) -> bool:
