@@ -88,6 +88,15 @@ def test_arming_is_nothing_to_do_any_more() -> None:
     assert decision.harmless
 
 
+def test_a_lost_pod_of_which_several_containers_are_protected_starts_cold_and_says_so() -> None:
+    """One of them would come back, and the others start blank beside it (I7)."""
+    decision = plan(replace(LOST, pod=replace(POD, protected=2)))
+    assert isinstance(decision, Stop)
+    assert (decision.reason, decision.outcome, decision.later) == ("SeveralContainers", "cold", False)
+    assert "reprise.dev/containers" in decision.remedy
+    assert isinstance(plan(replace(CRASH, pod=replace(POD, protected=2))), Plan), "where it is, each comes back by itself"
+
+
 def test_one_further_back_is_the_next_that_was_not_tried() -> None:
     decision = plan(replace(LOST, tried=("ck2",)))
     assert isinstance(decision, Plan)

@@ -30,6 +30,7 @@ from reprise.restorer.outcomes import LOG_REMEDY
 from reprise.restorer.placement import forgotten, tied
 
 NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
+SEVERAL_REMEDY = "name the one whose state counts in reprise.dev/containers: it comes back, and the others start anew beside it"
 STEPS_BACK = 2
 MOVE_ATTEMPTS = 4
 DELAYS = 30
@@ -95,12 +96,15 @@ def _planned(now: Snapshot) -> Plan | Stop:
     return Plan("shadow", chosen.node.name, why, source_uid=now.target.pod_uid, owner=pod.owner_name, size=size)
 
 
-def _elsewhere(now: Snapshot) -> Plan | Stop:
+def _elsewhere(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule reads best
     """Off a lost node."""
     pod = now.pod
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
+    if pod.protected > 1:
+        return Stop("SeveralContainers", f"{pod.protected} containers of its pod are protected, and no checkpoint is of one "
+                    "moment of them all: each starts cold", SEVERAL_REMEDY)  # fmt: skip
     found = next((good for good in now.good if good.checkpoint_id not in now.tried), None)
     if found is None:
         return _nothing_left(now)

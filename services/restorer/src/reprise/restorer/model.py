@@ -250,6 +250,8 @@ class PodView:
     """Replicas that its owner wants; None if it has no owner that says so."""
     outdated: bool = False
     """Its Deployment has a newer ReplicaSet."""
+    protected: int = 1
+    """How many of its containers are."""
     asks: Placement = field(default_factory=Placement)
     """Of the node that it is to run on."""
 

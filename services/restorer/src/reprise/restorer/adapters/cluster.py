@@ -72,6 +72,7 @@ class KubernetesCluster:
             evicted=_evicted(found),
             wanted=wanted,
             outdated=outdated,
+            protected=len(known.containers) if (known := self._pods.pods.get(found.metadata.uid)) else 1,
             asks=await self._asks(found, container),
         )
 
