@@ -180,7 +180,7 @@ def base_image(e: Evidence) -> Verdict | None:
     if not ids:
         return Verdict("unknown", "no pod of it runs")
     if any(image.startswith("localhost/") for pod in e.pods for image in pod.images.values()):
-        return Verdict("warning", "its image is of no registry", "load it into every node: it is found there by its id")
+        return Verdict("warning", "its image is of no registry", "load it into every node that it may be moved to")
     return Verdict("ok", min(ids)[-80:])
 
 
