@@ -69,7 +69,7 @@ def configure(
     # The exporter logs each failed batch with a stack trace; an absent collector must not flood the log.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
-    # A line for each try of TLS: a runtime begins every pull from the node-local registry with one.
+    # A line for each try of TLS: many clients begin each pull from the node-local registry with one.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     resource = Resource.create(
         {
