@@ -9,7 +9,7 @@ GO := env CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup go engine lint unit component browser screenshots lab e2e test demo chaos bench up down images deploy logs build proto requirements contract contract-release
+.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo chaos bench up down images deploy logs build proto requirements contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,10 +57,15 @@ lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 e2e: setup browser ## the real cluster: boots it, deploys, tests; leaves it up
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
-	$(RUN) pytest -q -m e2e tests/e2e
+	$(RUN) pytest -q --durations=10 -m e2e $(or $(TESTS),tests/e2e)
+
+crio: setup ## what brings workloads back, on CRI-O with cgroup v2 and v1 too: recovery, faults, moves, never blank
+	@for cgroup in v2 v1; do $(LAB) down && REPRISE_LAB_RUNTIME=crio REPRISE_LAB_CGROUP=$$cgroup $(MAKE) --no-print-directory e2e \
+	  TESTS="$(foreach part,recovery faults moves never_blank,tests/e2e/test_$(part).py)" || exit 1; done
 
 test: lint unit component lab ## everything but bench, ten rows of chaos (SEED=n chooses them), and the lab taken down at the end
-	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),10); } || code=$$?; \
+	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),10) && \
+	  $(MAKE) --no-print-directory crio; } || code=$$?; \
 	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
 	$(LAB) down || code=$$?; exit $$code
 
