@@ -302,3 +302,83 @@ def test_a_runtime_that_does_not_know_yet_is_asked_again(node: MemoryNode) -> No
         assert node.announced(ContainerEnded)[0].exit_code == 3
 
     play(scene())
+
+
+async def restored_and_killed_for_its_memory(node: MemoryNode, number: int, lived_s: float = 45.0) -> str:
+    """From the checkpoint before, and checkpointed again meanwhile. The agent is another one each time. Returns the verdict."""
+    agent = node.agent()
+    node.start(f"c{number}", outcome="restored", checkpoint_id=f"ck{number}", attempt=number)
+    await runs(agent, 1)
+    node.slot(f"ck{number}", live="previous")
+    node.slot(f"ck{number + 1}")
+    node.end(f"c{number}", 137, lived_s=lived_s, reason="OOMKilled")
+    await runs(agent, 1)
+    return node.verdict()
+
+
+def test_what_is_killed_for_its_memory_again_and_again_starts_cold_once_and_says_so(node: MemoryNode) -> None:
+    """Each checkpoint is newer than the one before, and as full: it would be restored for ever."""
+
+    async def scene() -> None:
+        node.slot("ck1")
+        assert [await restored_and_killed_for_its_memory(node, n) for n in (1, 2, 3)] == ["restore", "restore", "blank"]
+        file = node.files.read_pod("u1")
+        assert file and "OOMKilled" in file.containers["counter"].reason
+        assert [line for line in node.told if "ColdStart" in line and "memory limit" in line]
+        assert set(declared(node)[-1].rejected) == {"ck3", "ck4"}, "nor is it restored of them elsewhere"
+        agent = node.agent()
+        await runs(agent, 1)
+        assert node.verdict() == "blank", "an agent that starts anew knows it too"
+        node.start("c4", attempt=4)
+        await runs(agent, 1)
+        node.slot("ck5")
+        await runs(agent, 2)
+        file = node.files.read_pod("u1")
+        assert file and file.containers["counter"].verdict == "restore", "what is checkpointed of the new one counts"
+        assert {"ck3", "ck4"} <= set(file.containers["counter"].rejected)
+
+    play(scene())
+
+
+def test_a_checkpoint_that_gets_in_place_after_the_end_is_not_restored_either(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.slot("ck1")
+        for n in (1, 2):
+            await restored_and_killed_for_its_memory(node, n)
+        agent = node.agent()
+        node.start("c3", outcome="restored", checkpoint_id="ck3", attempt=3)
+        await runs(agent, 1)
+        node.end("c3", 137, lived_s=45.0, reason="OOMKilled")
+        await runs(agent, 1)
+        node.slot("ck4")
+        await runs(agent, 2)
+        assert node.verdict() == "blank"
+
+    play(scene())
+
+
+def test_one_that_lives_for_long_in_between_is_no_loop(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.slot("ck1")
+        lived = (45.0, 45.0, 1200.0, 45.0, 45.0)
+        assert {await restored_and_killed_for_its_memory(node, n, s) for n, s in enumerate(lived, 1)} == {"restore"}
+
+    play(scene())
+
+
+def test_if_the_kubelet_was_faster_the_next_end_makes_it_start_cold(node: MemoryNode) -> None:
+    async def scene() -> None:
+        node.slot("ck1")
+        for n in (1, 2):
+            await restored_and_killed_for_its_memory(node, n)
+        agent = node.agent()
+        node.start("c3", outcome="restored", checkpoint_id="ck3", attempt=3)
+        await runs(agent, 1)
+        node.end("c3", 137, lived_s=45.0, reason="OOMKilled")
+        node.start("c4", outcome="restored", checkpoint_id="ck3", attempt=4)
+        await runs(agent, 1)
+        assert not [line for line in node.told if "ColdStart" in line], "it was restored once more"
+        node.slot("ck4", live="previous")
+        assert await restored_and_killed_for_its_memory(node, 4) == "blank"
+
+    play(scene())

@@ -20,6 +20,7 @@ snapshots = st.builds(
     fence=st.sampled_from(["unknown", "assumed", "ours", "theirs", "gone"]),
     failover_id=st.sampled_from(["", "fo-1"]),
     hold=st.sampled_from(["", "begun", "standing"]),
+    next=st.sampled_from(["", "unknown", "expected"]),
     origin=st.none() | origins,
     released=st.booleans(),
     restored_frozen=st.booleans(),
@@ -33,7 +34,7 @@ snapshots = st.builds(
 
 @given(snapshots)
 def test_nothing_starts_without_a_lease_or_while_another_may_have_the_pod(of: Snapshot) -> None:
-    if not of.lease_held or of.fence in ("unknown", "theirs", "gone") or of.hold or of.deleting:
+    if not of.lease_held or of.fence in ("unknown", "theirs", "gone") or of.hold or of.deleting or of.next:
         assert decide(of).verdict.verdict in ("wait", "refuse")
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubernetes.aio import client
-from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.contracts.records import Fence, HoldRecord, ResumeRecord, StartRecord
 from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
@@ -21,6 +21,7 @@ from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.ports import Exits, Freezer, Logs, PodLookup, Renewal, Runtime
 from reprise.health_watcher.reconciler import Reconciler
+from reprise.health_watcher.resumes import Resumes
 from reprise.health_watcher.starts import RECORDS_TTL_S, Starts
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.bus import Bus
@@ -63,15 +64,16 @@ class Agent:
         records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
         self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
         self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)
+        self.resumes = Resumes(Bucket(bus, "resumes", ResumeRecord), o.clock, self.fences.changed)
         self.verdicts = Verdicts(
-            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences
+            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences, self.resumes
         )  # fmt: skip
         self.reconciler = Reconciler(
             self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
         )  # fmt: skip
         self.ends = Ends(
             o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
-            self.reconciler.refresh,
+            self.verdicts.announce_cold, self.reconciler.refresh,
         )  # fmt: skip
         self.gates = Gates(o.api, o.pods, self.starts)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.

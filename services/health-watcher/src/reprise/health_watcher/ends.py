@@ -24,9 +24,10 @@ from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.history import Ends as Known
 from reprise.health_watcher.history import History
-from reprise.health_watcher.model import Failing, Subject
+from reprise.health_watcher.model import Failing, Name, Subject
 from reprise.health_watcher.ports import ContainerEvent, Ended, Logs, Runtime
-from reprise.health_watcher.rules.early_exits import after_end, early_s
+from reprise.health_watcher.rules import slow_loops
+from reprise.health_watcher.rules.early_exits import after_end, early_s, rejecting
 from reprise.health_watcher.rules.on_end import SOON_S, Death, OnEnd, is_final, on_end
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError, RunningContainer, Status
@@ -51,14 +52,18 @@ class End:
 
 
 class Ends:
-    """changed: called once rejected checkpoints may have changed, before anything is removed."""
+    """changed: called once rejected checkpoints may have changed, before anything is removed. start_cold: the next instance of a
+    container, in place of this one, and why.
+    """
 
     def __init__(
         self, runtime: Runtime, pods: ProtectedPods, announcer: Announcer, recorder: EventRecorder, logs: Logs, starts: Starts,
-        slots: Slots, history: History, fences: Fences, changed: Callable[[], None],
+        slots: Slots, history: History, fences: Fences, start_cold: Callable[[Name, str, str], None],
+        changed: Callable[[], None],
     ) -> None:  # fmt: skip
         self._runtime, self._pods, self._announcer, self._recorder, self._logs = runtime, pods, announcer, recorder, logs
-        self._starts, self._slots, self._history, self._fences, self._changed = starts, slots, history, fences, changed
+        self._starts, self._slots, self._history, self._fences = starts, slots, history, fences
+        self._start_cold, self._changed = start_cold, changed
         self._later: list[Ended] = []
         """What ended before this node's pods were known."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -145,12 +150,28 @@ class Ends:
         soon = end.lived_s is not None and end.lived_s < SOON_S and not expected
         restored_from = start.checkpoint_id if start and start.outcome == "restored" and not expected else ""
         early = after_end(before.early, restored_from, end.lived_s, self._early_s(end))
+        slow = self._slow(end, before, restored=bool(restored_from))
+        if slow_loops.is_loop(slow):
+            early = rejecting(early, restored_from, *self._slots.kept(f"{end.pod.namespace}/{end.pod.uid}", target.container))
         known = Known(container_id=target.container_id, at_s=end.status.finished_at_ns / 1e9,
-                      soon_in_a_row=before.soon_in_a_row + 1 if soon else 0, early=early)  # fmt: skip
-        self._history.write((target.pod_uid, target.container), known)
+                      soon_in_a_row=before.soon_in_a_row + 1 if soon else 0, early=early, slow=slow)  # fmt: skip
+        name = (target.pod_uid, target.container)
+        self._history.write(name, known)
+        if slow_loops.is_loop(slow) and not (end.ended.superseded or end.pod.deleting):
+            why = slow_loops.why_cold(slow)
+            self._start_cold(name, target.container_id, why)
+            message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
+            self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
         if early.rejected != before.early.rejected:
-            log().warning("a checkpoint is rejected: what is restored of it ends soon", pod=target.pod, checkpoint=restored_from)
+            log().warning("checkpoints are rejected: what is restored of them ends", pod=target.pod, restored_from=restored_from,
+                          rejected=early.rejected, in_a_row=slow.in_a_row)  # fmt: skip
             self._changed()
+
+    @staticmethod
+    def _slow(end: End, before: Known, *, restored: bool) -> slow_loops.SlowLoop:
+        how = slow_loops.how_it_ended(end.status.exit_code, end.status.reason)
+        most_s = slow_loops.within_s(end.pod.policy.interval_s)
+        return slow_loops.after_end(before.slow, restored=restored, how=how, lived_s=end.lived_s, most_s=most_s)
 
     @staticmethod
     def _early_s(end: End) -> float:

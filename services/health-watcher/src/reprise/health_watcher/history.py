@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.model import Name
 from reprise.health_watcher.rules.early_exits import EarlyExits
+from reprise.health_watcher.rules.slow_loops import SlowLoop
 
 LIMIT = 2000
 
@@ -19,6 +20,7 @@ class Ends(BaseModel):
     at_s: float = 0.0
     soon_in_a_row: int = 0
     early: EarlyExits = EarlyExits()
+    slow: SlowLoop = SlowLoop()
 
 
 class _File(BaseModel):

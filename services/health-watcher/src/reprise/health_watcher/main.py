@@ -77,6 +77,7 @@ async def main(settings: Settings) -> None:
         ("lease", agent.lease.renew_for_ever),
         ("reconciler", agent.reconciler.run),
         ("fences", agent.fences.run),
+        ("resumes", agent.resumes.run),
         ("holds", agent.holds.run),
         ("containers", agent.containers.run),
         ("container-exits", agent.containers.watch),

@@ -126,11 +126,13 @@ class MemoryNode:
         self.files._write(self.files.root / "starts" / f"{container_id}.json", file)
         return made
 
-    def end(self, container_id: str = "c1", code: int = 1, *, lived_s: float = 60.0, at_s: float | None = None) -> None:
+    def end(
+        self, container_id: str = "c1", code: int = 1, *, lived_s: float = 60.0, at_s: float | None = None, reason: str = ""
+    ) -> None:
         """Its process ends, and the runtime knows."""
         finished = time.time() if at_s is None else at_s
         self.containers[container_id] = replace(self.containers[container_id], state="exited")
-        reason = "Completed" if code == 0 else "Error"
+        reason = reason or ("Completed" if code == 0 else "Error")
         self.statuses[container_id] = Status(
             "exited", code, reason, int((finished - lived_s) * 1e9), int(finished * 1e9), f"/var/log/pods/{container_id}"
         )

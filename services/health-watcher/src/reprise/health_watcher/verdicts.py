@@ -7,6 +7,7 @@ informer knows the node's pods, the files that the agent before this one left st
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.model import Workload
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.fences import Asked, Fences
@@ -15,6 +16,7 @@ from reprise.health_watcher.lease import Lease
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import Name
 from reprise.health_watcher.ports import Look
+from reprise.health_watcher.resumes import Newcomer, Resumes
 from reprise.health_watcher.rules import origin as origins
 from reprise.health_watcher.rules.verdict import Decision, Origin, Snapshot, decide
 from reprise.health_watcher.starts import Starts
@@ -51,10 +53,10 @@ class Verdicts:
 
     def __init__(
         self, files: NodeFiles, pods: ProtectedPods, slots: Slots, starts: Starts, history: History, lease: Lease,
-        ledger: Ledger, fences: Fences,
+        ledger: Ledger, fences: Fences, resumes: Resumes,
     ) -> None:  # fmt: skip
         self._files, self._pods, self._slots, self._starts, self._history = files, pods, slots, starts, history
-        self._lease, self._ledger, self._fences = lease, ledger, fences
+        self._lease, self._ledger, self._fences, self._resumes = lease, ledger, fences, resumes
         self._written = {uid: file for uid in files.pods() if (file := files.read_pod(uid))}
         self._found = dict(self._written)
         """As they were when this agent started."""
@@ -113,6 +115,7 @@ class Verdicts:
             if pod.names and not self._fences.knows(pod.uid):
                 self._first_standing(pod)
         self._fences.interested(tuple(self._asked()), looked=self.looked)
+        self._resumes.interested(tuple(self._newcomers()))
         failed = [pod for pod in self._known.values() if not self._write(self._file(pod))]
         self._remove_gone()
         if self._pods.synced and not failed:
@@ -138,6 +141,29 @@ class Verdicts:
                 here = [c for c in self._running() if c.pod_uid == pod.uid and c.name in pod.names]
                 runs = bool(here) and not self._ledger.of_pod(pod.uid)
                 yield Asked(pod.uid, pod.namespace, pod.name, runs)
+
+    def _newcomers(self) -> Iterable[Newcomer]:
+        """Pods that keep their name, of which nothing has started here, and nobody said yet from what it does."""
+        for pod in self._known.values():
+            keeps_name = pod.workload is not None and pod.workload.kind in ("StatefulSet", "Pod")
+            if (
+                keeps_name
+                and pod.names
+                and pod.found is None
+                and RESTORE_FROM not in pod.annotations
+                and not self._is_at_home(pod)
+            ):
+                yield Newcomer(pod.uid, pod.namespace, pod.name)
+
+    def _is_at_home(self, pod: Known) -> bool:
+        """It has started here before, whatever is left of that."""
+        found = self._found.get(pod.uid)
+        if found and any(each.verdict in ("restore", "blank") for each in found.containers.values()):
+            return True
+        if any(self._slots.kept(f"{pod.namespace}/{pod.uid}", name) for name in pod.names):
+            return True
+        starts = (self._starts.of(c.id) for c in self.look.containers if c.pod_uid == pod.uid)
+        return any(start is not None and start.outcome != "refused" for start in starts)
 
     def _running(self) -> list[RunningContainer]:
         """A restored process runs as soon as it is there, which is before the runtime says so."""
@@ -220,6 +246,7 @@ class Verdicts:
             fence=standing.fence,
             failover_id=standing.failover_id,
             hold="" if not holds else "standing" if any(held.standing for held in holds) else "begun",
+            next=self._resumes.of(pod.uid),
             origin=self._origin(pod, name),
             released=pod.uid in self._ledger.released,
             restored_frozen=bool(start and start.frozen),

@@ -42,5 +42,9 @@ def after_end(known: EarlyExits, restored_from: str, lived_s: float | None, with
     in_a_row = known.in_a_row + 1 if restored_from == known.restored_from else 1
     if in_a_row < LIMIT:
         return known.model_copy(update={"restored_from": restored_from, "in_a_row": in_a_row})
-    rejected = tuple(dict.fromkeys((*known.rejected, restored_from)))[-KEPT:]
-    return EarlyExits(rejected=rejected)
+    return rejecting(known, restored_from)
+
+
+def rejecting(known: EarlyExits, *checkpoints: str) -> EarlyExits:
+    """Return it with these as rejected; what is counted begins anew."""
+    return EarlyExits(rejected=tuple(dict.fromkeys((*known.rejected, *checkpoints)))[-KEPT:])

@@ -26,6 +26,12 @@ on disk says, not asked yet. theirs: a failover starts it elsewhere. gone: this 
 """
 
 
+Next = Literal["", "unknown", "expected"]
+"""Of a pod that may have the name of one that a failover deleted. unknown: it has to be asked. expected: it does, and is about to
+be told what it starts from.
+"""
+
+
 @dataclass(frozen=True)
 class Origin:
     """The checkpoint that a pod was made to start from. missing: it does not lie on this node (yet). distrust: why it is not
@@ -48,6 +54,7 @@ class Snapshot:
     failover_id: str = ""
     hold: Literal["", "begun", "standing"] = ""
     """begun: its last checkpoint is asked for. standing: it was taken, and nothing has run since."""
+    next: Next = ""
     origin: Origin | None = None
     released: bool = False
     restored_frozen: bool = False
@@ -111,6 +118,10 @@ def _waits(of: Snapshot) -> str:
         return "this node has no lease: it may have been given up"
     if of.fence == "unknown":
         return "this node asks first whether the pod was restored elsewhere"
+    if of.next == "unknown":
+        return "this node asks first whether a failover restores it"
+    if of.next == "expected":
+        return "a failover restores it, and is about to say from which checkpoint"
     return "it is being moved to another node" if of.hold else ""
 
 
