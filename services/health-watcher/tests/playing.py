@@ -18,8 +18,8 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
 
 def parts(agent: Agent) -> tuple[Callable[[], Awaitable[None]], ...]:
     return (
-        agent.lease.renew_for_ever, agent.lease.write_for_ever, agent.reconciler.run, agent.fences.run, agent.holds.run, agent.resumes.run,
-        agent.containers.run, agent.containers.sweep, agent.containers.watch, agent.starts.run,
+        agent.lease.renew_for_ever, agent.lease.write_for_ever, agent.reconciler.run, agent.fences.run, agent.holds.run,
+        agent.resumes.run, agent.containers.run, agent.containers.sweep, agent.containers.watch, agent.starts.run,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The next pod of a name is not started blank before its node knows whether a failover restores it; and never waits for ever (I6)."""
+"""The next pod of a name does not start blank before its node knows whether a failover restores it; nor does it wait for ever."""
 
 from pathlib import Path
 from typing import Any

@@ -62,7 +62,7 @@ def test_each_reason_holds_for_what_it_says(of: Snapshot) -> None:
 @given(snapshots)
 def test_a_pod_of_this_node_that_nothing_speaks_against_runs(of: Snapshot) -> None:
     """Whatever it stood still for before."""
-    calm = replace(of, lease_held=True, fence="ours", hold="", released=True, deleting=False)
+    calm = replace(of, lease_held=True, fence="ours", hold="", next="", released=True, deleting=False)
     assert not decide(calm).frozen
     assert decide(calm).verdict.verdict in ("restore", "blank")
 

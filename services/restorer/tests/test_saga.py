@@ -52,7 +52,12 @@ class Killed(BaseException):
     """kill -9: nothing in the service may catch it."""
 
 
-CAUSES = {"in-place": "crash", "shadow": "node-loss", "move": "move", "restore": "restore"}
+CAUSES = {
+    "in-place": "crash", "shadow": "node-loss", "move": "move", "restore": "restore",
+    "stateful": "node-loss", "stateful move": "move", "bare": "node-loss", "bare move": "move",
+}  # fmt: skip
+OWNERS = {"stateful": ("StatefulSet", "counter"), "bare": ("", "")}
+"""Of the pod; else it is a ReplicaSet's."""
 
 
 class World:
@@ -63,11 +68,12 @@ class World:
         self.store = MemoryStore(GOOD)
         self.cluster = MemoryCluster(self.store, (N1, N2), self.server)
         self.target = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
-        old = self.cluster.add(OLD, "n1")
+        kind, name = OWNERS.get(path.split(maxsplit=1)[0], ("ReplicaSet", OWNER))
+        old = self.cluster.add(replace(OLD, owner_kind=kind, owner_name=name, node="n1"), "n1")
         self.cluster.slots["n1"] = ["ck3", "ck2"]
         self.nodes = MemoryNodes(self.server, self.cluster, "counter-1")
         self.wanted = "ck2" if path == "restore" else ""
-        if path in ("move", "restore"):
+        if self.cause in ("move", "restore"):
             old.came_of = "running"
         self.restarts = path == "in-place"
         self.calls: list[str] = []
@@ -140,10 +146,14 @@ class End:
     told: list[str]
     pods: set[str]
     fence: Fence | None
+    resumes: list[str]
+    """What agents are still told of next pods."""
 
 
 async def end_of(world: World, saga: Saga) -> End:
-    return End(saga, world.cluster.serving(), sorted(world.server.events), set(world.cluster.pods), await world.fence())
+    resumes = [name for name, row in world.server.buckets.get("resumes", {}).items() if not row.deleted]
+    serving, told = world.cluster.serving(), sorted(world.server.events)
+    return End(saga, serving, told, set(world.cluster.pods), await world.fence(), resumes)
 
 
 Prepare = Callable[[World], None]
@@ -192,6 +202,17 @@ def deleted(world: World) -> None:
     world.cluster.change("counter-1", deleting=True)
 
 
+def the_controller_is_faster(world: World) -> None:
+    """A StatefulSet's next pod was put back on the node that it is to leave, then on one that nobody meant."""
+    world.cluster.listed = (N1, N2, replace(N2, name="n3", protected_pods=7))
+    world.cluster.scheduled = ["n1", "n3"]
+
+
+def the_other_node_gets_nothing(world: World) -> None:
+    the_controller_is_faster(world)
+    world.nodes.away = frozenset({"n3"})
+
+
 CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("in-place", nothing, "complete", ["ck3"]),
     ("in-place", poisoned, "complete", ["ck2"]),
@@ -219,9 +240,30 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("restore", it_gets_nowhere, "abandoned", ["running"]),
     ("restore", what_is_wanted_is_gone, "abandoned", ["running"]),
     ("restore", deleted, "abandoned", ["running"]),
+    ("stateful", nothing, "complete", ["ck3"]),
+    ("stateful", the_controller_is_faster, "complete", ["ck3"]),
+    ("stateful", the_other_node_gets_nothing, "abandoned", [BLANK]),
+    ("stateful", poisoned, "complete", ["ck2"]),
+    ("stateful", hopeless, "abandoned", [BLANK]),
+    ("stateful", it_never_serves, "complete", ["ck3"]),
+    ("stateful", never_checkpointed, "abandoned", []),
+    ("stateful", it_gets_nowhere, "wait", []),
+    ("stateful", no_standby, "wait", []),
+    ("stateful", deleted, "abandoned", []),
+    ("stateful move", nothing, "complete", [LAST]),
+    ("stateful move", the_controller_is_faster, "complete", [LAST]),
+    ("stateful move", poisoned, "complete", [LAST]),
+    ("stateful move", hopeless, "abandoned", [BLANK]),
+    ("stateful move", it_gets_nowhere, "abandoned", ["running"]),
+    ("stateful move", its_node_cannot_hold_it, "abandoned", ["running"]),
+    ("bare", nothing, "complete", ["ck3"]),
+    ("bare", hopeless, "abandoned", [BLANK]),
+    ("bare", deleted, "abandoned", []),
+    ("bare move", nothing, "complete", [LAST]),
 ]
 NAMES = [f"{path}, {prepare.__name__}" for path, prepare, *_ in CASES]
-SLOW = {"move, it_never_serves", "move, hopeless", "move, it_gets_nowhere"}
+SLOW = {"move, it_never_serves", "move, hopeless", "move, it_gets_nowhere", "stateful move, it_gets_nowhere",
+        "stateful, the_other_node_gets_nothing"}  # fmt: skip
 """A second or more each. The fast loop has the same failures on the other paths, and moves that succeed or end early."""
 EACH = [
     pytest.param(*case, id=name, marks=[pytest.mark.long] if name in SLOW else [])

@@ -49,8 +49,8 @@ class StartRecord(BaseModel):
 
 
 class ResumeRecord(BaseModel):
-    """The next pod of this name goes on from a checkpoint of the one before it; under `<namespace>.<pod>`. Written before that one is
-    deleted, so that no node starts the next one blank before it was told what of.
+    """The next pod of this name goes on from a checkpoint of the one before it; under `<namespace>.<pod>`. Written before that
+    one is deleted, so that no node starts the next one blank before it was told what to start from.
     """
 
     pod_uid: str
@@ -60,6 +60,8 @@ class ResumeRecord(BaseModel):
     failover_id: str
     body: str = ""
     """The next pod as it is to be created: JSON, made of the pod that is deleted."""
+    wait_s: float = 300.0
+    """After so long a next pod of which nobody has said what it starts from starts without it."""
 
 
 class Newest(BaseModel):

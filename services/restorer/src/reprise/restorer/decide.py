@@ -21,6 +21,7 @@ from reprise.restorer.model import (
     Plan,
     PodNames,
     PodView,
+    Route,
     Saga,
     Snapshot,
     Stop,
@@ -30,6 +31,9 @@ from reprise.restorer.outcomes import LOG_REMEDY
 from reprise.restorer.placement import forgotten, tied
 
 NOT_MOVABLE_REMEDY = "keep that in a volume that every node can mount, or bring its node back"
+ROUTES: dict[str, Route] = {"ReplicaSet": "shadow", "StatefulSet": "same-name", "": "same-name"}
+"""Off a node, by the kind of the pod's owner. What another one (a Job, an operator) would make in its place is not known."""
+OWNER_REMEDY = "run it as a Deployment, a StatefulSet or a pod of its own"
 SEVERAL_REMEDY = "name the one whose state counts in reprise.dev/containers: it comes back, and the others start anew beside it"
 STEPS_BACK = 2
 MOVE_ATTEMPTS = 4
@@ -73,27 +77,31 @@ def _back(now: Snapshot) -> Plan | Stop:
     return _from(Plan("rollback", now.target.node, "it was asked for"), found)
 
 
-def _planned(now: Snapshot) -> Plan | Stop:
+def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule reads best
     """A planned move: everything that can be known is refused before anything stands still. Its checkpoint is yet to be taken."""
     pod, lost = now.pod, now.target.node
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
-    if pod.owner_kind != "ReplicaSet":
-        return Stop("OwnerNotSupported", f"a {pod.owner_kind or 'bare'} pod cannot be moved in this version",
-                    "run it as a Deployment", "step-aside")  # fmt: skip
+    if pod.owner_kind not in ROUTES:
+        return Stop("OwnerNotSupported", f"a {pod.owner_kind}'s pod cannot be moved", OWNER_REMEDY, "step-aside")
+    route = ROUTES[pod.owner_kind]
+    if route == "same-name" and (held := tied(pod.asks, lost, alone=True)):
+        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY, "step-aside")
     if now.to == lost:
         return Stop("AlreadyThere", f"it runs on {lost}", "nothing", "step-aside")
     nodes = tuple(node for node in now.nodes if now.to in ("", node.name))
     if not nodes:
         return Stop("NoSuchNode", f"there is no node {now.to}", "`kubectl get nodes` lists them", "step-aside")
-    chosen = choose_node(nodes, now.need, lost, now.standby, dict(now.refused))
+    # A shadow that its node's kubelet refuses is undone; what was deleted is not.
+    asks = pod.asks if route == "same-name" else None
+    chosen = choose_node(nodes, now.need, lost, now.standby, dict(now.refused), asks)
     if isinstance(chosen, str):
         return Stop("NoStandby", f"no node can take it: {chosen}", "add a node that can, or make one of these able to, and ask "
                     "again", "step-aside")  # fmt: skip
     why = "it is the node that was asked for" if now.to else chosen.why
     size = now.good[0].size if now.good else 0
-    return Plan("shadow", chosen.node.name, why, source_uid=now.target.pod_uid, owner=pod.owner_name, size=size)
+    return Plan(route, chosen.node.name, why, source_uid=now.target.pod_uid, owner=pod.owner_name, size=size)
 
 
 def _elsewhere(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule reads best
@@ -108,13 +116,10 @@ def _elsewhere(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per ru
     found = next((good for good in now.good if good.checkpoint_id not in now.tried), None)
     if found is None:
         return _nothing_left(now)
-    if pod.owner_kind != "ReplicaSet":
-        return Stop(
-            "OwnerNotSupported",
-            f"a {pod.owner_kind or 'bare'} pod cannot be moved off a lost node in this version",
-            "run it as a Deployment, or delete the pod by hand once the node is certainly off",
-        )
-    if held := tied(pod.asks, now.target.node):
+    if pod.owner_kind not in ROUTES:
+        return Stop("OwnerNotSupported", f"a {pod.owner_kind}'s pod cannot be moved off a lost node", OWNER_REMEDY)
+    route = ROUTES[pod.owner_kind]
+    if held := tied(pod.asks, now.target.node, alone=route == "same-name"):
         return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
     chosen = choose_node(now.nodes, found.need, now.target.node, now.standby, dict(now.refused), pod.asks)
     if isinstance(chosen, str):
@@ -123,7 +128,7 @@ def _elsewhere(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per ru
     why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
     if lost := forgotten(pod.asks):
         why = f"{why}; {lost}"
-    return _from(Plan("shadow", chosen.node.name, why, owner=pod.owner_name), found, pod.uid)
+    return _from(Plan(route, chosen.node.name, why, owner=pod.owner_name), found, pod.uid)
 
 
 def _from(plan: Plan, good: Good, pod_uid: str = "") -> Plan:
@@ -186,8 +191,6 @@ def refusal(workload: Workload, pods: dict[str, int]) -> str:
 
     pods: the names of its protected pods, and how many containers of each are protected.
     """
-    if workload.kind != "Deployment":
-        return f"a {workload.kind} cannot be moved in this version; run it as a Deployment"
     if not pods:
         return "it has no protected pod; annotate it with reprise.dev/mode=criu, and see that its pod runs"
     if len(pods) > 1:
@@ -210,6 +213,13 @@ def irrestorable(pods: dict[str, int], holders: int, wanted: str) -> str:
     if not holders:
         return f"it has no good checkpoint {wanted or 'without a name'}; `reprise history` lists them"
     return ""
+
+
+def misplaced(pod: PodView, saga: Saga) -> bool:
+    """Whether the next pod of a name was put where it cannot be brought back: on the node that it was to leave (for 40 s the
+    scheduler takes a lost one for a good one), or on another than was asked for.
+    """
+    return bool(pod.node) and (pod.node == saga.target.node or saga.to not in ("", pod.node))
 
 
 def changed(target: Target, pod: PodView | None) -> Stop | None:

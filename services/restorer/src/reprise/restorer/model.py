@@ -8,9 +8,9 @@ from reprise.contracts.events import Cause, Outcome, Path
 from reprise.contracts.model import Frozen, Target, Workload
 from reprise.restorer.placement import Placement, Site
 
-Route = Literal["in-place", "rollback", "shadow"]
+Route = Literal["in-place", "rollback", "shadow", "same-name"]
 """in-place: the kubelet's own restart. rollback: the same, from a checkpoint that somebody chose. shadow: another pod, on another
-node, which its ReplicaSet adopts.
+node, which its ReplicaSet adopts. same-name: the pod is deleted, and the next one of its name goes on from its checkpoint.
 """
 KEEP_ALL = 9999
 
@@ -58,7 +58,8 @@ class Plan:
     @property
     def path(self) -> Path:
         """As events tell it."""
-        return "shadow" if self.route == "shadow" else "in-place"
+        paths: dict[Route, Path] = {"shadow": "shadow", "same-name": "recreate"}
+        return paths.get(self.route, "in-place")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Attempt:
     restored: Target | None = None
     """The instance that it made; its container_id is empty until it is known."""
     released: bool = False
-    """It may run: from here on nothing is undone (I9)."""
+    """It may run, or the pod that it replaces is deleted: from here on nothing is undone (I9)."""
     stop: Stop | None = None
     """Why it is being undone."""
 
@@ -144,7 +145,7 @@ class Saga(Frozen):
     @property
     def untouched(self) -> bool:
         """What it is about runs as before, so far."""
-        return self.planned or (self.cause == "restore" and self.step != "verify")
+        return (self.planned and not self.attempt.released) or (self.cause == "restore" and self.step != "verify")
 
     @property
     def plan(self) -> Plan:
@@ -254,6 +255,8 @@ class PodView:
     """How many of its containers are."""
     asks: Placement = field(default_factory=Placement)
     """Of the node that it is to run on."""
+    node: str = ""
+    """That it is bound to; empty: none yet."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,13 @@ def not_restored(saga: Saga, start: StartRecord) -> Stop | None:
     return Stop("RestoreFailed", message, LOG_REMEDY, _lost(saga), poisoned=True)
 
 
+def still_waits(saga: Saga, start: StartRecord) -> bool:
+    """Whether the engine refused because nobody had told it yet what to start from, or told it of another one: the kubelet tries
+    again. What could not be restored it names (engine/internal/create).
+    """
+    return start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
+
+
 def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
     """Of a shadow: no start of it was told of in time."""
     message = f"pod {pod} was not restored on {saga.standby} within {waited_s:.0f} s: {life.detail}"

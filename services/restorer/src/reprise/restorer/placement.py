@@ -103,13 +103,14 @@ class Neighbours:
 @dataclass(frozen=True)
 class Volume:
     """tied: what keeps it on its node; empty if it can come along. terms: nodes that it can be used on; () for all.
-    forgets: it comes along empty.
+    forgets: it comes along empty. follows: though it is tied, it comes along once no pod on its node uses it any more.
     """
 
     name: str
     tied: str = ""
     terms: tuple[Term, ...] = ()
     forgets: bool = False
+    follows: bool = False
 
 
 @dataclass(frozen=True)
@@ -253,9 +254,11 @@ def _neighbours(asks: Placement, site: Site, everywhere: tuple[Site, ...]) -> st
     return ""
 
 
-def tied(asks: Placement, node: str) -> str:
-    """What keeps the pod on its node, whatever other nodes have; empty if nothing does."""
-    held = [f"volume {v.name} is {v.tied}" for v in asks.volumes if v.tied]
+def tied(asks: Placement, node: str, *, alone: bool = False) -> str:
+    """What keeps the pod on its node, whatever other nodes have; empty if nothing does. alone: it is gone there before another
+    one starts elsewhere.
+    """
+    held = [f"volume {v.name} is {v.tied}" for v in asks.volumes if v.tied and not (alone and v.follows)]
     return f"{'; '.join(held)}: that stays on {node}, no other node has it" if held else ""
 
 

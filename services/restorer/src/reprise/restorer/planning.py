@@ -8,7 +8,7 @@ from reprise.restorer.model import Good, PodView, Saga, Snapshot, Standby, Stop
 from reprise.restorer.room import Abandon, Room
 from reprise.runtime.telemetry import link, log
 
-FIRST = {"in-place": "verify", "rollback": "stage", "shadow": "fence"}
+FIRST = {"in-place": "verify", "rollback": "stage", "shadow": "fence", "same-name": "fence"}
 """The step after the plan, of each route; a planned move is held before."""
 
 

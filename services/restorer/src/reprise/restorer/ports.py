@@ -6,6 +6,9 @@ from reprise.contracts.model import Target, Workload
 from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement
 
+FAILOVER_ANNOTATION = "reprise.dev/failover"
+"""On a pod that a failover made: its name."""
+
 
 class Checkpoints(Protocol):
     """The store of good checkpoints and of the images made of them. Raises StoreError."""
@@ -98,6 +101,26 @@ class Cluster(Protocol):
 
     async def end(self, target: Target, namespace: str) -> None:
         """The old pod, whose place is taken: at once, because what is frozen does not end by itself."""
+        ...
+
+    async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
+        """What the next pod of this one's name is made of, with these annotations: JSON, without what a server sets. None: it is
+        gone.
+        """
+        ...
+
+    async def end_for_good(self, target: Target, namespace: str) -> None:
+        """This very pod is gone from the API server when this returns, unless somebody's finalizer keeps it."""
+        ...
+
+    async def recreate(self, namespace: str, body: str, node: str) -> None:
+        """Make a pod of body() on this node; empty: where the scheduler puts it. Not if its name is taken. RecoveryError, not
+        retryable: the API server does not accept it.
+        """
+        ...
+
+    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
+        """Annotate this very pod; nothing if it is gone."""
         ...
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:

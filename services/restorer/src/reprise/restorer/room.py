@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reprise.contracts.model import Workload
+from reprise.contracts.records import ResumeRecord
 from reprise.restorer import decide
 from reprise.restorer.fences import Fences
 from reprise.restorer.model import Recovery, Saga, Standby, Stop, Wanted
@@ -49,6 +50,7 @@ class Room:
         self.standbys = Bucket(bus, "standby", Standby)
         self.recoveries = Bucket(bus, "recoveries", Recovery)
         self.wanted = Bucket(bus, "wanted", Wanted)
+        self.resumes = Bucket(bus, "resumes", ResumeRecord)
 
     async def sight(self, saga: Saga) -> Stop | None:
         """Whether what is so now still lets this failover act."""

@@ -21,6 +21,7 @@ from reprise.restorer.planning import Planning
 from reprise.restorer.room import Abandon, Room
 from reprise.restorer.routes import Route, Step
 from reprise.restorer.routes.in_place import InPlace, Rollback
+from reprise.restorer.routes.same_name import SameName
 from reprise.restorer.routes.shadow import Shadow
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log, span
@@ -39,6 +40,7 @@ class SagaRunner:
         self.sagas = Bucket(room.bus, "failovers", Saga)
         self._routes: Mapping[RouteName, Route] = {
             "in-place": InPlace(room), "rollback": Rollback(room), "shadow": Shadow(room),
+            "same-name": SameName(room),
         }  # fmt: skip
 
     async def run(self, declared: Saga) -> Saga:

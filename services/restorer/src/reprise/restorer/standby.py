@@ -32,15 +32,15 @@ class Standbys:
         """Name the standby, and have it stage this checkpoint."""
         good = await self._checkpoints.good(event.workload, event.target.container)
         newest = next((found for found in good if found.checkpoint_id == event.checkpoint_id), None)
-        if newest is None or pod.workload.kind != "Deployment":
-            return  # pruned; and nothing else is moved in this version
+        if newest is None:
+            return  # pruned
         mode, why = prestage(pod.policy.prestage, newest.size, newest.new_bytes, pod.policy.interval_s)
         if mode == "none":
             return
         entry = await self._bucket.get(container_key(event.workload, event.target.container))
         now = entry.value if entry else Standby()
         asks = await self._cluster.placement(pod.namespace, pod.name, pod.uid, event.target.container)
-        if held := tied(asks, event.target.node):
+        if held := tied(asks, event.target.node, alone=pod.workload.kind != "Deployment"):
             await self._tell_tied(event, held)
             return
         chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused, asks)

@@ -5,10 +5,12 @@ that ever ran is noted with what it was restored from. Two that run at once are 
 discarded after it ran (I9).
 """
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reprise.archive.images import image_reference
+from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
@@ -38,6 +40,10 @@ class Pod:
     owned: bool = True
     unprotected: bool = False
     """It runs as if there were no engine."""
+    unmarked: bool = False
+    """Its agent waits to be told what it starts from."""
+    pinned: str = ""
+    """What it was told."""
 
 
 @dataclass
@@ -72,7 +78,7 @@ class MemoryCluster:
         self, store: MemoryStore, nodes: tuple[NodeView, ...], server: MemoryServer, on_call: OnCall | None = None
     ) -> None:
         self.store, self.listed, self.on_call = store, nodes, on_call
-        self._starts = Bucket(MemoryBus(server), "starts", StartRecord)
+        self._starts, self.server = Bucket(MemoryBus(server), "starts", StartRecord), server
         self.pods: dict[str, Pod] = {}
         self.history: list[str] = []
         self.started = 0
@@ -80,9 +86,16 @@ class MemoryCluster:
         self.slots: dict[str, list[str]] = {}
         """On each node, the newest first."""
         self.owner_is_there = True
+        self.was: dict[str, PodView] = {}
+        """The first pod of each name."""
+        self.scheduled: list[str] = []
+        """Nodes on which a StatefulSet's controller, being faster, makes the next pods."""
+        self.made = 0
+        self.deleted: list[str] = []
 
     def add(self, view: PodView, node: str, *, owned: bool = True) -> Pod:
         self.pods[view.name] = Pod(view, node, owned=owned)
+        self.was.setdefault(view.name, view)
         return self.pods[view.name]
 
     def run(self, name: str, came_of: str) -> None:
@@ -107,7 +120,8 @@ class MemoryCluster:
         otherwise: Outcome = "refused" if pinned else "cold" if slots else "blank"
         record = StartRecord(
             container_id=pod.view.container_id, pod_uid=pod.view.uid, container=container, checkpoint_id=found,
-            outcome="restored" if found else otherwise, frozen=bool(pinned), reason="" if found else "bad size",
+            outcome="restored" if found else otherwise, frozen=bool(pinned),
+            reason="" if found else f"checkpoint {pinned} cannot be restored: bad size" if pinned in slots else "bad size",
         )  # fmt: skip
         await self._starts.put(record.container_id, record)
 
@@ -189,6 +203,58 @@ class MemoryCluster:
             del self.pods[target.pod]
         await self._call("after", "end the old pod")
 
+    async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
+        await self._call("before", "read spec")
+        found = self.pods.get(name)
+        return json.dumps({"name": name, "annotations": annotations}) if found and found.view.uid == uid else None
+
+    async def end_for_good(self, target: Target, namespace: str) -> None:
+        await self._call("before", "delete for good")
+        found = self.pods.get(target.pod)
+        if found and found.view.uid == target.pod_uid:
+            fence = await Bucket(MemoryBus(self.server), "fences", Fence).get(target.pod_uid)
+            mine = fence is not None and fence.value.holder == "restorer"
+            assert mine or found.unmarked, "a pod was deleted for good that is not fenced"
+            assert not found.came_of, "what ran was deleted for good"
+            del self.pods[target.pod]
+            self.deleted.append(f"{target.pod_uid} on {found.node}")
+            if self.scheduled and found.view.owner_kind == "StatefulSet" and self.owner_is_there:
+                await self._next(found.view, self.scheduled.pop(0), {})
+        await self._call("after", "delete for good")
+
+    async def recreate(self, namespace: str, body: str, node: str) -> None:
+        await self._call("before", "create next")
+        made = json.loads(body)
+        if made["name"] not in self.pods:
+            await self._next(self.was[made["name"]], node or "n2", made["annotations"])
+        await self._call("after", "create next")
+
+    async def _next(self, before: PodView, node: str, annotations: dict[str, str]) -> None:
+        """Without what it starts from, its node's agent waits for that while there is a record, and else knows nothing of it."""
+        self.made += 1
+        uid = f"next-{self.made}"
+        view = replace(
+            before, uid=uid, container_id="", node=node, wanted=before.wanted if self.owner_is_there else 0, deleting=False
+        )
+        pod = self.add(view, node)
+        if annotations:
+            await self._told(pod, annotations)
+        elif any(not row.deleted for row in self.server.buckets.get("resumes", {}).values()):
+            pod.unmarked = True
+        else:
+            await self.start(before.name, "counter")
+
+    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
+        await self._call("before", "mark next")
+        pod = self.pods.get(name)
+        if pod and pod.view.uid == uid and pod.pinned != annotations[RESTORE_FROM] and not pod.came_of:
+            await self._told(pod, annotations)
+        await self._call("after", "mark next")
+
+    async def _told(self, pod: Pod, annotations: dict[str, str]) -> None:
+        pod.unmarked, pod.pinned = False, annotations[RESTORE_FROM]
+        await self.start(pod.view.name, "counter", pinned=pod.pinned.partition("/")[2])
+
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         await self._call("before", "discard shadow")
         gone = self.pods.pop(shadow_name(workload, name), None)
@@ -231,6 +297,8 @@ class MemoryNodes:
                 pod = self.cluster.pods.get(event.target.pod)
                 if pod and pod.frozen and not pod.came_of:
                     self.cluster.run(event.target.pod, pod.frozen)
+                elif pod and pod.view.uid == event.target.pod_uid and not pod.came_of:
+                    await self.cluster.start(event.target.pod, event.target.container)
             case FailoverStarted(cause="restore"):
                 pod = self.cluster.pods.get(event.target.pod)
                 if pod and pod.view.container_id == event.target.container_id:

@@ -1,5 +1,6 @@
 """The API server: pods, nodes, and the shadow-and-adopt moves on a ReplicaSet."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
-from reprise.restorer.ports import shadow_name
+from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
@@ -19,9 +20,9 @@ from reprise.runtime.telemetry import log
 
 HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-FAILOVER_ANNOTATION = "reprise.dev/failover"
 NUDGED_ANNOTATION = "reprise.dev/nudged"
 CHEAP = "-100"
+OF_ONE_POD = (DELETION_COST, NUDGED_ANNOTATION, FAILOVER_ANNOTATION, RESTORE_FROM, CHECKPOINT_IMAGE)
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
 MOST_PLACEMENTS = 10_000
@@ -36,6 +37,7 @@ class KubernetesCluster:
 
     def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
         self._api, self._facts, self._criu = api, facts, criu
+        self._as_json: Any = api.sanitize_for_serialization
         self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
         self._apps: Any = client.AppsV1Api(api)
@@ -59,7 +61,7 @@ class KubernetesCluster:
         spec = next((c for c in found.spec.containers if c.name == container), None)
         status = next((s for s in found.status.container_statuses or [] if s.name == container), None)
         owner = next((o for o in found.metadata.owner_references or [] if o.controller), None)
-        wanted, outdated = await self._owner(namespace, owner) if owner else (None, False)
+        wanted, outdated = await self._owner(namespace, name, owner) if owner else (None, False)
         return PodView(
             uid=found.metadata.uid,
             name=name,
@@ -74,6 +76,7 @@ class KubernetesCluster:
             outdated=outdated,
             protected=len(known.containers) if (known := self._pods.pods.get(found.metadata.uid)) else 1,
             asks=await self._asks(found, container),
+            node=found.spec.node_name or "",
         )
 
     async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
@@ -107,8 +110,8 @@ class KubernetesCluster:
                 return Volume(volume.name, tied=f"claim {name}, which the restorer may not read (see deploy/base/rbac.yaml)")
             raise RecoveryError(f"{error.reason}", subject=f"claim {namespace}/{name}", retryable=True) from error
 
-    async def _owner(self, namespace: str, owner: Any) -> tuple[int | None, bool]:
-        """Replicas that it wants, and whether its Deployment has a newer one."""
+    async def _owner(self, namespace: str, pod: str, owner: Any) -> tuple[int | None, bool]:
+        """Replicas that it wants, 0 if not this one; and whether its Deployment has a newer one."""
         read = {"ReplicaSet": self._apps.read_namespaced_replica_set, "StatefulSet": self._apps.read_namespaced_stateful_set}
         if owner.kind not in read:
             return None, False
@@ -120,6 +123,8 @@ class KubernetesCluster:
             if error.status == 404:
                 return 0, False  # deleted: nobody wants its pods any more
             raise RecoveryError(f"{error.reason}", subject=f"{owner.kind} {namespace}/{owner.name}", retryable=True) from error
+        if owner.kind == "StatefulSet" and (found.metadata.uid != owner.uid or not _among(found, pod)):
+            return 0, False
         return found.spec.replicas, outdated
 
     async def _newer(self, namespace: str, replica_set: Any, deployment_uid: str) -> bool:
@@ -315,6 +320,43 @@ class KubernetesCluster:
             if error.status not in (404, 409):  # gone, or another pod has its name
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
 
+    async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
+        found = await self._read(namespace, name)
+        if found is None or found.metadata.uid != uid:
+            return None
+        return json.dumps(next_of(self._as_json(found), annotations))
+
+    async def end_for_good(self, target: Target, namespace: str) -> None:
+        options = client.V1DeleteOptions(grace_period_seconds=0, preconditions=client.V1Preconditions(uid=target.pod_uid))
+        try:
+            await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
+        except client.ApiException as error:
+            if error.status not in (404, 409):  # gone, or another pod has its name
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
+
+    async def recreate(self, namespace: str, body: str, node: str) -> None:
+        made = json.loads(body)
+        if node:
+            made["spec"]["nodeName"] = node
+        try:
+            await self._core.create_namespaced_pod(namespace, client.V1Pod.from_dict(made), _request_timeout=WRITE_TIMEOUT_S)
+        except client.ApiException as error:
+            if error.status != 409:
+                raise RecoveryError(
+                    f"the next pod could not be created: {error.reason} {str(error.body)[:300]}",
+                    subject=f"pod {namespace}/{made['metadata']['name']}", retryable=(error.status or 0) >= 500,
+                ) from error  # fmt: skip
+
+    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
+        body = {"metadata": {"uid": uid, "annotations": annotations}}
+        try:
+            await self._core.patch_namespaced_pod(
+                name, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S
+            )
+        except client.ApiException as error:
+            if error.status not in (404, 409):  # gone, or another pod has its name
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{name}", retryable=True) from error
+
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
         shadow = shadow_name(workload, name)
         try:
@@ -324,6 +366,13 @@ class KubernetesCluster:
                 return True
             raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
         return False
+
+
+def _among(stateful_set: Any, pod: str) -> bool:
+    """Whether its replicas are so many that this pod is one of them."""
+    ordinal = pod.removeprefix(f"{stateful_set.metadata.name}-")
+    start = (stateful_set.spec.ordinals.start or 0) if stateful_set.spec.ordinals else 0
+    return ordinal.isdigit() and start <= int(ordinal) < start + (stateful_set.spec.replicas or 0)
 
 
 def _evicted(pod: Any) -> str:
@@ -337,6 +386,20 @@ def _evicted(pod: Any) -> str:
 def _revision(replica_set: Any) -> int:
     text = (replica_set.metadata.annotations or {}).get(REVISION, "0")
     return int(text) if text.isdigit() else 0
+
+
+def next_of(pod: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
+    """The next pod of a name, of the one that has it now as JSON: what its owner wrote, without what servers set and what was
+    said of this very pod. It has the same owner, so that a StatefulSet takes it for the one that it would have made.
+    """
+    meta, spec = pod["metadata"], dict(pod["spec"])
+    for name in ("nodeName", "priority", "ephemeralContainers"):
+        spec.pop(name, None)
+    kept = {name: meta[name] for name in ("name", "namespace", "labels", "finalizers") if name in meta}
+    said = {name: text for name, text in meta.get("annotations", {}).items() if name not in OF_ONE_POD}
+    owners = [owner | {"blockOwnerDeletion": False} for owner in meta.get("ownerReferences", [])]
+    metadata = {**kept, "annotations": said | annotations, **({"ownerReferences": owners} if owners else {})}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def shadow_of(template: Any, name: str, standby: str, annotations: dict[str, str]) -> Any:

@@ -166,12 +166,18 @@ def claimed(name: str, claim: Any | None, volume: Any | None) -> Volume:
         return Volume(name, tied="a claim that does not exist")
     modes = claim.status.access_modes or claim.spec.access_modes or []
     title = f"claim {claim.metadata.name}"
-    if not any(mode in SHARED for mode in modes):
-        return Volume(name, tied=f"{title} ({', '.join(modes) or 'no access mode'})")
-    if volume is not None and (volume.spec.local or volume.spec.host_path):
-        return Volume(name, tied=f"{title}, a local volume")
+    local = volume is not None and bool(volume.spec.local or volume.spec.host_path)
     required = volume.spec.node_affinity.required if volume is not None and volume.spec.node_affinity else None
-    return Volume(name, terms=terms_of(required) if required else ())
+    terms = terms_of(required) if required else ()
+    if not any(mode in SHARED for mode in modes):
+        # Bound already: the scheduler, which a restored pod goes past, has nothing to do with it any more.
+        follows = volume is not None and not local
+        return Volume(
+            name, tied=f"{title} ({', '.join(modes) or 'no access mode'})", terms=terms if follows else (), follows=follows
+        )
+    if local:
+        return Volume(name, tied=f"{title}, a local volume")
+    return Volume(name, terms=terms)
 
 
 def _mounts(container: Any) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ undone, and no instance has done any work that would be lost by it (I9). From th
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from reprise.archive.images import image_reference
@@ -65,7 +65,7 @@ class Shadow:
         if (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
             return placed  # it was published before it was staged
         await self._ask_standby(saga)
-        await self._until_staged(saga)
+        await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
         return placed
 
     async def _ask_standby(self, saga: Saga) -> None:
@@ -78,11 +78,12 @@ class Shadow:
             node=plan.standby, workload=saga.workload, checkpoint_id=plan.checkpoint_id, target=source,
             reference=reference, digest=digest, role="standby", prestage="image", asked_by=saga.name,
         )  # fmt: skip
-        await room.bus.publish(built, dedup_id=f"built-{saga.name}-{plan.checkpoint_id}")
+        await room.bus.publish(built, dedup_id=f"built-{saga.name}-{plan.standby}-{plan.checkpoint_id}")
 
-    async def _until_staged(self, saga: Saga) -> None:
+    async def _until_staged(self, saga: Saga, stage_s: float, look: Callable[[Saga], Awaitable[None]]) -> None:
+        """stage_s: how long it may take, besides what its size takes to fetch. look: raises if it may not go on."""
         room, loop = self._room, asyncio.get_running_loop()
-        patience_s = room.timeouts.stage_s + decide.fetch_s(saga.plan.size)
+        patience_s = stage_s + decide.fetch_s(saga.plan.size)
         end, look_at = loop.time() + patience_s, loop.time() + LOOK_S
         while True:
             standby = await room.standby(saga)
@@ -91,7 +92,7 @@ class Shadow:
             if loop.time() > end or saga.standby in standby.refused:
                 raise Abandon(outcomes.not_staged(saga, standby.refused, patience_s))
             if loop.time() > look_at:
-                await room.look(saga)
+                await look(saga)
                 if saga.checkpoint_id in (await room.recovery(saga)).rejected:
                     raise Abandon(outcomes.damaged(saga))
                 look_at = loop.time() + LOOK_S
@@ -127,7 +128,7 @@ class Shadow:
 
     async def restored(self, saga: Saga) -> Saga:
         """Until the engine has restored it, frozen. Recording the step after this one is the decision."""
-        room, loop, made = self._room, asyncio.get_running_loop(), _made(saga)
+        room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
         # What was moved stands still meanwhile, and can run on where it was: nobody waits for it longer than for its hold.
         hold_s = decide.hold_s(saga.plan.size)
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
@@ -162,13 +163,13 @@ class Shadow:
 
     async def release(self, saga: Saga) -> Saga:
         """Its agent lets it run. Clients are not sent to the old one any more, which stands still."""
-        await self._room.tell.released(saga, _made(saga))
+        await self._room.tell.released(saga, made_by(saga))
         await self._room.cluster.step_back(saga.target, saga.workload.namespace, saga.name)
         return saga.at("verify")
 
     async def verify(self, saga: Saga) -> Saga:
         """Until it serves. It is adopted all the same if it does not in time: nothing else has its state any more."""
-        room, loop, made = self._room, asyncio.get_running_loop(), _made(saga)
+        room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
         end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
         while True:
             life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
@@ -232,6 +233,6 @@ class Shadow:
             await asyncio.sleep(LIFE_S)
 
 
-def _made(saga: Saga) -> Target:
+def made_by(saga: Saga) -> Target:
     assert saga.attempt.restored is not None, f"{saga.failover_id} made no pod"
     return saga.attempt.restored
