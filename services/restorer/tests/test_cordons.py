@@ -47,7 +47,7 @@ class World:
         self.bus = MemoryBus(self.server)
         self.cluster = MemoryCluster(self.store, (), self.server)
         self.cordon(n1=False)
-        self.pods = SimpleNamespace(pods={"u1": POD}, annotations={}, synced=True)
+        self.pods = SimpleNamespace(pods={"u1": POD}, everything={}, annotations={}, synced=True)
         self.said: list[str] = []
         pods: Any = self.pods
         requests = Requests(self.bus, pods, self.store, self)  # type: ignore[arg-type]

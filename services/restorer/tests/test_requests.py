@@ -29,7 +29,7 @@ class World:
 
     def __init__(self) -> None:
         self.server = MemoryServer()
-        self.pods = SimpleNamespace(pods={"u-1": pod("1")}, annotations={WORKLOAD: {}}, synced=True)
+        self.pods = SimpleNamespace(pods={"u-1": pod("1")}, everything={}, annotations={WORKLOAD: {}}, synced=True)
         self.told: list[str] = []
 
     async def record(self, workload: Workload, kind: str, reason: str, message: str) -> None:

@@ -78,7 +78,8 @@ class Handlers:
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         """Tell the owner."""
         if event.cause == "move":
-            message = f"{event.failover_id}: not moved, it runs on: {event.reason}: {event.message}. {event.remedy}"
+            left = "moved without its memory" if event.outcome == "cold" else "not moved, it runs on"
+            message = f"{event.failover_id}: {left}: {event.reason}: {event.message}. {event.remedy}"
             await self._recorder.record(event.workload, "Warning", "MoveFailed", message)
             return
         if event.cause == "restore":

@@ -39,7 +39,8 @@ class Requests:
 
     async def look(self) -> None:
         """What was asked for and is not settled yet."""
-        for workload, annotations in list(self._pods.annotations.items()):
+        bare = {pod.workload: pod.annotations for pod in self._pods.everything.values() if pod.workload.kind == "Pod"}
+        for workload, annotations in [*self._pods.annotations.items(), *bare.items()]:
             move, restore = (annotations.get(name, "").strip() for name in (MOVE_ID, RESTORE_ID))
             asked = Settled(move=move, restore=restore)
             if asked == Settled() or self._settled.get(workload) == asked:
