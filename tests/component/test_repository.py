@@ -16,6 +16,9 @@ from reprise.archive.testing import FixedKeys, build, members, slot_members, wri
 from reprise.contracts.errors import DamagedObject, NotStored, StoreUnavailable
 from reprise.contracts.events import CheckpointFailed, CheckpointPruned, CheckpointStored, CheckpointTaken, Event
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
+from reprise.contracts.records import RollbackRecord
+from reprise.runtime.kv import Bucket
+from reprise.runtime.testing import MemoryBus, MemoryServer
 from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.keeping import Keeping
@@ -51,7 +54,7 @@ class Bench:
     def __init__(self, store: S3Store, folder: Path) -> None:
         self.folder, self.bus, self.repository = folder, RecordingBus(), Repository(store, FixedKeys())
         self.slots, bus = Slots(folder / "slots"), cast(Any, self.bus)
-        keeping = Keeping(bus, self.slots, folder)
+        keeping = Keeping(bus, self.slots, Bucket(MemoryBus(MemoryServer()), "wanted", RollbackRecord), folder)
         self.handlers = Handlers(bus, self.repository, cast(Any, Silent()), keeping, self.slots, folder)
         self._number = 0
 

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import poll, reprise
+from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import PORT, Witness
 
 pytestmark = pytest.mark.e2e
@@ -22,6 +22,7 @@ def restore(namespace: str, to: str, *options: str) -> subprocess.CompletedProce
 
 def test_it_goes_back_and_comes_back(protected_counter: Witness) -> None:
     namespace = protected_counter.namespace
+    kubectl("-n", namespace, "annotate", "deployment", "counter", "reprise.dev/keep=50")  # one each 5 s, however slow the machine
     old, run = counter.wait_checkpoint(namespace), protected_counter.last().run
     address = f"http://{protected_counter.last().address}:{PORT}/state"
     urllib.request.urlopen(address, data=json.dumps({"count": FAR}).encode(), timeout=5).close()

@@ -11,10 +11,11 @@ from reprise.contracts.events import Cause
 from reprise.contracts.model import Target, Workload, checkpoint_id
 from reprise.contracts.records import HoldRecord, StartRecord
 from reprise.restorer.choosing import going_back, ours, rejecting, usable
-from reprise.restorer.decide import MOVE_ATTEMPTS, after, later, plan, prestage
+from reprise.restorer.decide import MOVE_ATTEMPTS, after, later, misplaced, plan, prestage
 from reprise.restorer.model import Attempt, Good, Need, NodeView, Plan, PodView, Recovery, Saga, Snapshot, Stop
 from reprise.restorer.nodes import Choice, choose_node, limitation, missing_features
 from reprise.restorer.outcomes import came_back_cold, not_held, not_restored
+from reprise.restorer.placement import Placement, Volume
 
 Outcome = Literal["refused", "blank", "cold"]
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,6 +106,39 @@ def test_one_further_back_is_the_next_that_was_not_tried() -> None:
     nothing = plan(replace(LOST, tried=("ck2", "ck1")))
     assert isinstance(nothing, Stop)
     assert nothing.reason == "RestoreFailed"
+
+
+@pytest.mark.parametrize("cause", ["node-loss", "move"])
+@pytest.mark.parametrize(
+    ("owner", "route"),
+    [("ReplicaSet", "shadow"), ("StatefulSet", "same-name"), ("", "same-name"), ("Job", ""), ("DaemonSet", "")],
+)
+def test_what_owns_a_pod_says_how_it_leaves_its_node(cause: Cause, owner: str, route: str) -> None:
+    decision = plan(replace(LOST, cause=cause, pod=replace(POD, owner_kind=owner)))
+    if route:
+        assert isinstance(decision, Plan)
+        assert decision.route == route
+    else:
+        assert isinstance(decision, Stop)
+        assert (decision.reason, decision.harmless) == ("OwnerNotSupported", cause == "move")
+
+
+def test_what_is_deleted_for_good_is_checked_for_its_place_before_it_stands_still() -> None:
+    held = replace(POD, owner_kind="StatefulSet", asks=Placement(volumes=(Volume("data", tied="hostPath /srv"),)))
+    decision = plan(replace(LOST, cause="move", pod=held))
+    assert isinstance(decision, Stop)
+    assert (decision.reason, decision.harmless) == ("NotMovable", True)
+    picky = replace(POD, owner_kind="StatefulSet", asks=Placement(selector=(("zone", "b"),)))
+    decision = plan(replace(LOST, cause="move", pod=picky))
+    assert isinstance(decision, Stop)
+    assert decision.reason == "NoStandby"
+
+
+def test_a_next_pod_is_misplaced_where_the_old_one_was_or_not_where_it_was_asked_for() -> None:
+    saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="move", declared_at=AT)
+    on = {node: replace(POD, node=node) for node in ("", "n1", "n2")}
+    assert [misplaced(pod, saga) for pod in on.values()] == [False, True, False]
+    assert [misplaced(pod, saga.model_copy(update={"to": "n3"})) for pod in on.values()] == [False, True, True]
 
 
 def test_a_replica_never_becomes_another_replica() -> None:

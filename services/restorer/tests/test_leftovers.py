@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload, failover_id
-from reprise.contracts.records import Fence, StartRecord
+from reprise.contracts.records import Fence, ResumeRecord, StartRecord
 from reprise.restorer import leftovers
 from reprise.restorer.decide import spent, unneeded
 from reprise.restorer.leftovers import LeftOvers
@@ -52,6 +52,27 @@ def test_more_pods_or_running_failovers_never_make_a_record_spent(there: list[Po
         fence = Fence(pod_uid=uid, holder="node")
         if spent(fence, [*there, STRANGER], [*records, saga(step="verify")]):
             assert spent(fence, there, records)
+
+
+async def test_what_a_next_pod_was_to_start_from_goes_with_its_failover(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leftovers, "LEFT_OVER_S", 0.0)
+    server, there = MemoryServer(), [STRANGER]
+    resumes = Bucket(MemoryBus(server), "resumes", ResumeRecord)
+    record = ResumeRecord(pod_uid="u1", checkpoint_id="ck1", workload=WORKLOAD, failover_id="fo-1")
+    await resumes.put("shop.counter-1", record)
+    sagas = Bucket(MemoryBus(server), "failovers", Saga)
+    await sagas.put("fo-1", saga(step="delete"))
+
+    class Pods:
+        async def everyone(self) -> tuple[PodNames, ...]:
+            return tuple(there)
+
+    looks = LeftOvers(MemoryBus(server), Pods(), lambda: True)
+    await looks.look()
+    assert await resumes.get("shop.counter-1"), "its failover runs"
+    await sagas.put("fo-1", saga(step="complete"))
+    await looks.look()
+    assert await resumes.get("shop.counter-1") is None
 
 
 def test_how_a_pod_was_started_is_kept_while_the_failover_that_made_it_runs() -> None:

@@ -1,11 +1,13 @@
 """Compatibility: where a pod may be restored, and from what. A refusal comes before anything is fenced and names both sides."""
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from kubernetes.aio import client
 from reprise.contracts.model import Target
-from reprise.restorer.adapters.cluster import shadow_of
+from reprise.restorer.adapters.cluster import _among, next_of, shadow_of
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.choosing import fitting, unlike
 from reprise.restorer.decide import plan
@@ -22,6 +24,7 @@ from reprise.restorer.placement import (
     others_than,
     refused,
     same_image,
+    tied,
 )
 
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -215,6 +218,48 @@ class TestAsTheApiServerHasIt:
             status=client.V1PersistentVolumeClaimStatus(),
         )  # fmt: skip
         assert bool(claimed("data", claim, None).tied) is tied
+
+    @pytest.mark.parametrize(("local", "follows"), [(False, True), (True, False)])
+    def test_a_claim_of_one_node_at_a_time_comes_along_once_its_pod_is_gone_unless_it_is_local(
+        self, local: bool, follows: bool
+    ) -> None:
+        """Which it is on the route `same name` only."""
+        spec = client.V1PersistentVolumeClaimSpec(access_modes=["ReadWriteOnce"], volume_name="pv")
+        claim = client.V1PersistentVolumeClaim(
+            metadata=client.V1ObjectMeta(name="data"), spec=spec, status=client.V1PersistentVolumeClaimStatus()
+        )
+        kind = client.V1LocalVolumeSource(path="/srv") if local else None
+        bound = client.V1PersistentVolume(spec=client.V1PersistentVolumeSpec(local=kind))
+        asks = Placement(volumes=(claimed("data", claim, bound),))
+        assert tied(asks, "n1")
+        assert bool(tied(asks, "n1", alone=True)) is not follows
+        assert claimed("data", claim, None).follows is False, "nothing is known of a claim that is not bound"
+
+    def test_the_next_pod_of_a_name_is_the_one_before_it_without_what_servers_set(self) -> None:
+        owner = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "s", "controller": True}
+        spec = {"nodeName": "n1", "priority": 0, "containers": [{"name": "db", "image": "x"}], "hostname": "db-0"}
+        said = {"theirs": "kept", "reprise.dev/restore-from": "u0/ck1", "reprise.dev/nudged": "fo-1"}
+        meta = {"name": "db-0", "namespace": "shop", "uid": "u1", "resourceVersion": "7", "labels": {"app": "db"},
+                "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": said,
+                "ownerReferences": [owner | {"blockOwnerDeletion": True}]}  # fmt: skip
+        made = next_of({"metadata": meta, "spec": spec, "status": {"phase": "Running"}}, {"reprise.dev/restore-from": "u1/ck2"})
+        assert made == {
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "db-0", "namespace": "shop", "labels": {"app": "db"},
+                         "annotations": {"theirs": "kept", "reprise.dev/restore-from": "u1/ck2"},
+                         "ownerReferences": [owner | {"blockOwnerDeletion": False}]},
+            "spec": {"containers": [{"name": "db", "image": "x"}], "hostname": "db-0"},
+        }  # fmt: skip
+        assert spec["nodeName"] == "n1", "what it is made of is left as it was"
+        accepted: Any = client.V1Pod.from_dict(made)
+        assert accepted.spec.hostname == "db-0"
+
+    @pytest.mark.parametrize(
+        ("pod", "among"), [("db-0", False), ("db-1", True), ("db-3", True), ("db-4", False), ("db-x", False)]
+    )
+    def test_a_statefulset_wants_so_many_pods_from_its_first_on(self, pod: str, among: bool) -> None:
+        spec = SimpleNamespace(replicas=3, ordinals=SimpleNamespace(start=1))
+        assert _among(SimpleNamespace(metadata=SimpleNamespace(name="db"), spec=spec), pod) is among
 
     def test_a_node(self) -> None:
         allocatable = {"cpu": "2", "memory": "4Gi", "pods": "110"}

@@ -760,6 +760,121 @@ def test_two_replicas_at_once_end_as_one(data: st.DataObject) -> None:
         loop.close()
 
 
+def at_call(world: World, moment: int, act: Callable[[], None]) -> None:
+    """Something happens at this call of the failover."""
+
+    async def interfere(_when: str, what: str) -> None:
+        if len(world.calls) == moment:
+            act()
+        world.calls.append(what)
+        await world.nodes.act()
+
+    world._on_call = interfere  # type: ignore[method-assign, assignment]
+
+
+@pytest.mark.parametrize("path", ["stateful", "stateful move"])
+@pytest.mark.looptime
+async def test_same_name_a_users_deletion_wins_until_the_pod_is_deleted_for_good(path: str) -> None:
+    """At each call in turn: then the old pod is left as it was, on no node's list; or the next one has its memory already."""
+    undisturbed = World(path)
+    await undisturbed.run()
+    for moment in range(0, len(undisturbed.calls), 2):
+        world = World(path)
+
+        def deleted_by_its_user(world: World = world) -> None:
+            pod = world.cluster.pods.get("counter-1")
+            if pod and pod.view.uid == "u1":
+                world.cluster.change("counter-1", deleting=True)
+
+        at_call(world, moment, deleted_by_its_user)
+        end = await end_of(world, await world.run())
+        if end.saga.attempt.released:
+            assert (end.saga.step, world.cluster.deleted) == ("complete", ["u1 on n1"]), f"moment {moment}"
+            continue
+        assert end.saga.attempt.stop
+        assert (end.saga.attempt.stop.reason, world.cluster.deleted) == ("PodDeleting", []), f"moment {moment}"
+        assert end.fence is None or end.fence.holder == "nobody"
+        assert end.resumes == [], "a node would keep the next pod of that name waiting"
+
+
+@pytest.mark.looptime
+async def test_same_name_a_next_pod_that_its_user_deletes_is_not_brought_back() -> None:
+    undisturbed = World("stateful")
+    await undisturbed.run()
+    ends = set()
+    for moment in range(0, len(undisturbed.calls), 2):
+        world = World("stateful")
+
+        def deleted_by_its_user(world: World = world) -> None:
+            pod = world.cluster.pods.get("counter-1")
+            if pod and pod.view.uid != "u1":
+                del world.cluster.pods["counter-1"]
+
+        at_call(world, moment, deleted_by_its_user)
+        end = await end_of(world, await world.run())
+        ends.add(end.saga.step)
+        assert end.resumes == [], f"moment {moment}"
+        assert end.fence is None or end.fence.holder == "restorer", "the old one never runs again"
+        if end.saga.step == "abandoned":
+            assert end.saga.attempt.stop
+            assert end.saga.attempt.stop.reason == "PodGone"
+    assert ends == {"complete", "abandoned"}
+
+
+@pytest.mark.looptime
+async def test_same_name_an_owner_that_goes_meanwhile_wins() -> None:
+    world = World("stateful")
+    plain = world._on_call
+
+    async def goes(when: str, what: str) -> None:
+        await plain(when, what)
+        if (when, what) == ("after", "delete for good"):
+            world.cluster.owner_is_there = False
+
+    world._on_call = goes  # type: ignore[method-assign]
+    end = await end_of(world, await world.run())
+    assert end.saga.attempt.stop
+    assert (end.saga.step, end.saga.attempt.stop.reason, end.resumes) == ("abandoned", "ScaledToZero", [])
+
+
+@pytest.mark.looptime
+async def test_same_name_what_its_node_does_not_take_is_made_anew_where_the_scheduler_puts_it() -> None:
+    world = World("bare")
+    plain, made = world.cluster._next, []
+
+    async def refused_once(before: PodView, node: str, annotations: dict[str, str]) -> None:
+        made.append(node)
+        if len(made) == 1:
+            world.cluster.add(replace(before, uid="failed", container_id="", node=node, evicted="OutOfcpu"), node).unmarked = True
+            return
+        await plain(before, node, annotations)
+
+    world.cluster._next = refused_once  # type: ignore[method-assign]
+    ended = await world.run()
+    assert (ended.step, world.cluster.serving()) == ("complete", ["ck3"])
+    assert world.cluster.deleted == ["u1 on n1", "failed on n2"]
+
+
+@pytest.mark.looptime
+async def test_same_name_the_next_pod_is_made_on_the_planned_node_and_says_what_it_starts_from() -> None:
+    world, made = World("stateful"), []
+    plain = world.cluster.recreate
+
+    async def recreate(namespace: str, body: str, node: str) -> None:
+        made.append((json.loads(body)["annotations"], node))
+        await plain(namespace, body, node)
+
+    world.cluster.recreate = recreate  # type: ignore[method-assign]
+    saga = await world.run()
+    (annotations, node) = made[0]
+    assert node == "n2"
+    assert annotations == {
+        "reprise.dev/restore-from": "u1/ck3", "reprise.dev/failover": saga.name,
+        "reprise.dev/checkpoint-image": "localhost:5797/default/deployment-counter/counter:ck3",
+    }  # fmt: skip
+    assert world.last("failover.completed").path == "recreate"  # type: ignore[attr-defined]
+
+
 @pytest.mark.looptime
 async def test_a_scale_down_while_it_stands_still_wins_and_the_move_lets_go_of_it() -> None:
     world = World("move")

@@ -7,7 +7,8 @@ import pytest
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import CriuStats, Target, Workload
-from reprise.restorer.model import Good, Need, NodeView, PodView, Standby, Wanted
+from reprise.contracts.records import RollbackRecord
+from reprise.restorer.model import Good, Need, NodeView, PodView, Standby
 from reprise.restorer.placement import Placement, Volume
 from reprise.restorer.standby import Standbys
 from reprise.restorer.testing import MemoryCluster, MemoryStore
@@ -83,11 +84,11 @@ async def test_what_lies_ready_is_the_newest_on_the_named_node_or_what_a_failove
 @pytest.mark.asyncio
 async def test_a_rollback_waits_for_its_own_checkpoint_on_its_pods_own_node() -> None:
     told, server, _ = standbys(Placement())
-    bucket = Bucket(MemoryBus(server), "wanted", Wanted)
+    bucket = Bucket(MemoryBus(server), "wanted", RollbackRecord)
     name = container_key(WORKLOAD, "counter")
     await told.on_live(staged("ck2", "n1"))
     assert await bucket.get(name) is None
-    await bucket.put(name, Wanted(failover_id="rs-1", node="n1", checkpoint_id="ck2"))
+    await bucket.put(name, RollbackRecord(failover_id="rs-1", node="n1", checkpoint_id="ck2"))
     for checkpoint_id, node, ready in (("ck3", "n1", False), ("ck2", "n2", False), ("ck2", "n1", True)):
         await told.on_live(staged(checkpoint_id, node))
         entry = await bucket.get(name)

@@ -11,6 +11,8 @@ from reprise.archive.testing import members
 from reprise.contracts.errors import DamagedObject
 from reprise.contracts.events import CheckpointFailed, CheckpointSkipped, CheckpointStaged, CheckpointStored
 from reprise.contracts.model import Target
+from reprise.contracts.records import RollbackRecord
+from reprise.runtime.kv import container_key
 from reprise.transfer import handlers as handlers_module
 from reprise.transfer.testing import HOME, TARGET, WORKLOAD, Node
 
@@ -53,6 +55,26 @@ async def test_the_newest_two_stay_on_the_node(node: Node) -> None:
 async def test_a_held_checkpoint_is_live_too(node: Node) -> None:
     await node.handlers.on_taken(node.takes("1", held=True, trigger="move"))
     assert node.shown() == ("1", "")
+
+
+async def test_what_is_taken_of_an_instance_that_is_given_up_is_stored_and_not_live(node: Node) -> None:
+    """Somebody goes back to 1 while 2 is being taken: the container is ended, and must not come back from 2."""
+    await both(node, node.takes("1"))
+    name = container_key(WORKLOAD, "counter")
+    await node.rollbacks.put(name, RollbackRecord(failover_id="rs-1", node="n1", checkpoint_id="1", ready=True))
+    await both(node, node.takes("2"))
+    assert node.shown() == ("1", "")
+    assert node.told.types()[-1:] == ["stored"]
+    await node.rollbacks.delete(name)
+    await both(node, node.takes("3"))
+    assert node.shown() == ("3", "1")
+
+
+async def test_a_rollback_on_another_node_is_nothing_to_this_one(node: Node) -> None:
+    other = RollbackRecord(failover_id="rs-1", node="n2", checkpoint_id="1", ready=True)
+    await node.rollbacks.put(container_key(WORKLOAD, "counter"), other)
+    await both(node, node.takes("2"))
+    assert node.shown() == ("2", "")
 
 
 @pytest.mark.usefixtures("waits")

@@ -68,3 +68,15 @@ class Newest(BaseModel):
     """A workload's newest stored checkpoint of a container, of whichever pod and whosever clock named it."""
 
     checkpoint_id: str
+
+
+class RollbackRecord(BaseModel):
+    """A checkpoint that is gone back to, on its pod's own node; in bucket `wanted` by the workload's container, until that is
+    done or given up. What is taken meanwhile is of the instance that is given up: it is stored, and not restored.
+    """
+
+    failover_id: str
+    node: str
+    checkpoint_id: str
+    ready: bool = False
+    """It is live on the node."""

@@ -88,7 +88,9 @@ class Cordons:
         if entry is None:
             await self._requests.declare(pod, decide.Asked(request, "", f"its node {pod.node} is cordoned"))
         elif entry.value.step == "abandoned":
-            attempt.number, attempt.again_at = attempt.number + 1, clock + AGAIN_S
+            stop = entry.value.attempt.stop
+            never = stop is not None and stop.reason == "OwnerNotSupported"
+            attempt.number, attempt.again_at = attempt.number + 1, float("inf") if never else clock + AGAIN_S
             await self._let_go(pod, attempt, entry.value.why)
 
     async def _let_go(self, pod: ProtectedPod, attempt: Try, why: str) -> None:

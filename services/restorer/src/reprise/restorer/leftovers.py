@@ -1,5 +1,6 @@
-"""Removes what KV keeps of pods that are gone: their failovers' records, their fences, how they were started; and of workloads
-without a pod: standbys, newest checkpoints, what is not to be restored, what a rollback waited for.
+"""Removes what KV keeps of pods that are gone: their failovers' records, their fences, how they were started, what the next
+pod of their name was to start from; and of workloads without a pod: standbys, newest checkpoints, what is not to be restored,
+what a rollback waited for.
 
 Nothing is removed on doubt: one that leads only, everything is read anew, any error ends the look, and what is removed was left
 over for an hour, unchanged. So even a listing that was stale once removes nothing.
@@ -11,9 +12,9 @@ from typing import Any
 
 from nats.errors import Error as NatsError
 from reprise.contracts.errors import RepriseError
-from reprise.contracts.records import Fence, Newest, StartRecord
+from reprise.contracts.records import Fence, Newest, ResumeRecord, RollbackRecord, StartRecord
 from reprise.restorer.decide import LEFT_OVER_S, spent, standing, unneeded
-from reprise.restorer.model import Recovery, Saga, Standby, Wanted
+from reprise.restorer.model import Recovery, Saga, Standby
 from reprise.restorer.ports import Pods
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, Entry, container_key
@@ -30,10 +31,10 @@ class LeftOvers:
     def __init__(self, bus: Bus, pods: Pods, leads: Callable[[], bool]) -> None:
         self._pods, self._leads = pods, leads
         self._sagas, self._fences = Bucket(bus, "failovers", Saga), Bucket(bus, "fences", Fence)
-        self._starts = Bucket(bus, "starts", StartRecord)
+        self._starts, self._resumes = Bucket(bus, "starts", StartRecord), Bucket(bus, "resumes", ResumeRecord)
         self._of_workloads: Mapping[str, Bucket[Any]] = {
             "standby": Bucket(bus, "standby", Standby), "newest": Bucket(bus, "newest", Newest),
-            "recovery": Bucket(bus, "recoveries", Recovery), "wanted": Bucket(bus, "wanted", Wanted),
+            "recovery": Bucket(bus, "recoveries", Recovery), "wanted": Bucket(bus, "wanted", RollbackRecord),
         }  # fmt: skip
         self._since: dict[Mark, float] = {}
 
@@ -52,7 +53,7 @@ class LeftOvers:
     async def look(self) -> None:
         """One look. The order counts: records were read before the pods, so a failover that makes a pod is known before it is."""
         shared = {kind: await bucket.entries() for kind, bucket in self._of_workloads.items()}
-        starts = await self._starts.entries()
+        starts, resumes = await self._starts.entries(), await self._resumes.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
@@ -63,6 +64,7 @@ class LeftOvers:
         old["fence"] = [found for found in fences if spent(found.value, pods, sagas)]
         old["failover"] = [found for found in failovers if spent(found.value, pods, sagas)]
         old["start"] = [found for found in starts if unneeded(found.value.pod_uid, pods, sagas)]
+        old["resume"] = [found for found in resumes if unneeded(found.value.pod_uid, pods, sagas)]
         now_s = asyncio.get_running_loop().time()
         marks = [(kind, found.key, found.revision) for kind, entries in old.items() for found in entries]
         # What is not left over any more, or was written since, begins anew when it is again.
@@ -71,6 +73,7 @@ class LeftOvers:
             "fence": self._fences,
             "failover": self._sagas,
             "start": self._starts,
+            "resume": self._resumes,
             **self._of_workloads,
         }
         for mark in marks:

@@ -222,15 +222,6 @@ class Standby(Frozen):
         return self.warm and self.node == node and checkpoint_id in (self.checkpoint_id, self.previous)
 
 
-class Wanted(Frozen):
-    """A checkpoint that a rollback waits for on its pod's own node, in KV (bucket `wanted`)."""
-
-    failover_id: str
-    node: str
-    checkpoint_id: str
-    ready: bool = False
-
-
 @dataclass(frozen=True)
 class PodView:
     """The failed pod as the API server has it now."""

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reprise.contracts.model import Workload
-from reprise.contracts.records import ResumeRecord
+from reprise.contracts.records import ResumeRecord, RollbackRecord
 from reprise.restorer import decide
 from reprise.restorer.fences import Fences
-from reprise.restorer.model import Recovery, Saga, Standby, Stop, Wanted
+from reprise.restorer.model import Recovery, Saga, Standby, Stop
 from reprise.restorer.moving import LastCheckpoint
 from reprise.restorer.ports import Checkpoints, Cluster
 from reprise.restorer.starts import Starts
@@ -49,7 +49,7 @@ class Room:
         self.tell, self.fences, self.last = Tell(bus), Fences(bus), LastCheckpoint(bus, checkpoints)
         self.standbys = Bucket(bus, "standby", Standby)
         self.recoveries = Bucket(bus, "recoveries", Recovery)
-        self.wanted = Bucket(bus, "wanted", Wanted)
+        self.wanted = Bucket(bus, "wanted", RollbackRecord)
         self.resumes = Bucket(bus, "resumes", ResumeRecord)
 
     async def sight(self, saga: Saga) -> Stop | None:

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import Workload
+from reprise.contracts.records import RollbackRecord
 from reprise.restorer.decide import NOT_MOVABLE_REMEDY, prestage
-from reprise.restorer.model import Standby, Wanted
+from reprise.restorer.model import Standby
 from reprise.restorer.nodes import choose_node
 from reprise.restorer.placement import tied
 from reprise.restorer.ports import Checkpoints, Cluster
@@ -24,7 +25,7 @@ class Standbys:
     def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints) -> None:
         self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
         self._bucket = Bucket(bus, "standby", Standby)
-        self._wanted = Bucket(bus, "wanted", Wanted)
+        self._wanted = Bucket(bus, "wanted", RollbackRecord)
         self._told: set[str] = set()
         """Pods of which was told that they cannot be moved."""
 
@@ -101,7 +102,7 @@ class Standbys:
             if entry is None or (entry.value.node, entry.value.checkpoint_id) != (event.node, event.checkpoint_id):
                 return
             wanted = entry.value
-            ready = Wanted(
+            ready = RollbackRecord(
                 failover_id=wanted.failover_id, node=wanted.node, checkpoint_id=wanted.checkpoint_id, ready=True
             )  # fmt: skip
             if wanted.ready or await self._wanted.update(name, ready, entry.revision):

@@ -11,20 +11,23 @@ from reprise.archive.source import open_source
 from reprise.archive.writer import verify_archive
 from reprise.contracts.errors import CheckpointError
 from reprise.contracts.events import CheckpointFailed, CheckpointStaged, CheckpointTaken
+from reprise.contracts.records import RollbackRecord
 from reprise.runtime.bus import Bus
+from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.telemetry import log
 from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.decide import archive_path, home_of, require_own
 
 
 class Keeping:
-    """checkpoints_dir: the kubelet's, where the container runtime's stubs lie."""
+    """rollbacks: what is being gone back to. checkpoints_dir: the kubelet's, where the container runtime's stubs lie."""
 
-    def __init__(self, bus: Bus, slots: Slots, checkpoints_dir: Path) -> None:
-        self._bus, self._slots, self._checkpoints_dir = bus, slots, checkpoints_dir
+    def __init__(self, bus: Bus, slots: Slots, rollbacks: Bucket[RollbackRecord], checkpoints_dir: Path) -> None:
+        self._bus, self._slots, self._rollbacks, self._checkpoints_dir = bus, slots, rollbacks, checkpoints_dir
 
     async def keep(self, event: CheckpointTaken) -> bool:
-        """Make it live and tell so; False if newer ones took its place and it is gone.
+        """Make it live and tell so, unless it is of an instance that is being given up; False if newer ones took its place and
+        it is gone.
 
         Raises CheckpointError if the event names no slot of its own, or there is none; BadArchive for one that is not whole or
         of another container. Told again, it is done again.
@@ -42,13 +45,19 @@ class Keeping:
                     remedy="did something else clean /var/lib/reprise/slots? the next one is not affected",
                 )  # fmt: skip
             await asyncio.to_thread(verify, self._slots.path(home, checkpoint_id), event.target.container_id)
-            if await asyncio.to_thread(self._slots.promote, home, checkpoint_id):
+            if await self._is_given_up(event):
+                log().info("not live: an older one is gone back to", checkpoint=checkpoint_id, pod=event.target.pod, live=live)
+            elif await asyncio.to_thread(self._slots.promote, home, checkpoint_id):
                 log().info("live", checkpoint=checkpoint_id, pod=event.target.pod, before=live)
             await asyncio.to_thread(self._slots.tidy, home)
             is_live = await asyncio.to_thread(self._slots.live, home) == checkpoint_id
         if is_live:
             await self._bus.publish(staged_own(event), dedup_id=f"staged-{event.node}-{event.slot}-")
         return True
+
+    async def _is_given_up(self, event: CheckpointTaken) -> bool:
+        rollback = await self._rollbacks.get(container_key(event.workload, event.target.container))
+        return rollback is not None and rollback.value.node == event.node and rollback.value.checkpoint_id != event.checkpoint_id
 
     async def take_back(self, event: CheckpointTaken) -> None:
         """It does not count after all: the one before is live again."""

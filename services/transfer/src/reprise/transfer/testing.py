@@ -10,8 +10,11 @@ from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, slot_members, write_slot
 from reprise.contracts.events import CheckpointFailed, CheckpointTaken, Event, ImageBuilt
 from reprise.contracts.model import Target, Workload, now
+from reprise.contracts.records import RollbackRecord
 from reprise.runtime.cri.client import RunningContainer
+from reprise.runtime.kv import Bucket
 from reprise.runtime.nodefiles import NodeFiles
+from reprise.runtime.testing import MemoryBus, MemoryServer
 from reprise.transfer.adapters.slots import Slots
 from reprise.transfer.handlers import Handlers
 from reprise.transfer.keeping import Keeping
@@ -81,7 +84,8 @@ class Node:
         parts: Any = (self.told, self.repository, self.runtime, self.told, self.slots, self.files, Limits(spare_bytes))
         self.staging = Staging(*parts)
         told: Any = self.told
-        self.keeping = Keeping(told, self.slots, self.checkpoints)
+        self.rollbacks = Bucket(MemoryBus(MemoryServer()), "wanted", RollbackRecord)
+        self.keeping = Keeping(told, self.slots, self.rollbacks, self.checkpoints)
         self.handlers = Handlers(told, self.repository, told, self.keeping, self.slots, self.checkpoints)
 
     def takes(self, name: str, pages: bytes = b"", **changed: Any) -> CheckpointTaken:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reprise.contracts.events import ImageBuilt
-from reprise.contracts.records import StartRecord
+from reprise.contracts.records import RollbackRecord, StartRecord
 from reprise.restorer import choosing, decide, outcomes
-from reprise.restorer.model import Life, Saga, Wanted
+from reprise.restorer.model import Life, Saga
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.runtime.kv import container_key
@@ -112,7 +112,7 @@ class Rollback(InPlace):
     async def _want(self, saga: Saga) -> None:
         """handlers.on_staged makes it ready."""
         name = container_key(saga.workload, saga.target.container)
-        asked = Wanted(failover_id=saga.failover_id, node=saga.target.node, checkpoint_id=saga.checkpoint_id)
+        asked = RollbackRecord(failover_id=saga.failover_id, node=saga.target.node, checkpoint_id=saga.checkpoint_id)
         while True:
             entry = await self._room.wanted.get(name)
             if entry and entry.value.failover_id == saga.failover_id:
