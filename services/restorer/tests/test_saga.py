@@ -208,6 +208,10 @@ def the_controller_is_faster(world: World) -> None:
     world.cluster.scheduled = ["n1", "n3"]
 
 
+def its_next_pod_is_not_accepted(world: World) -> None:
+    world.cluster.refuses = "Forbidden: no such service account"
+
+
 def the_other_node_gets_nothing(world: World) -> None:
     the_controller_is_faster(world)
     world.nodes.away = frozenset({"n3"})
@@ -257,6 +261,8 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("stateful move", it_gets_nowhere, "abandoned", ["running"]),
     ("stateful move", its_node_cannot_hold_it, "abandoned", ["running"]),
     ("bare", nothing, "complete", ["ck3"]),
+    ("bare", its_next_pod_is_not_accepted, "abandoned", []),
+    ("bare move", its_next_pod_is_not_accepted, "abandoned", ["running"]),
     ("bare", hopeless, "abandoned", [BLANK]),
     ("bare", deleted, "abandoned", []),
     ("bare move", nothing, "complete", [LAST]),

@@ -109,6 +109,10 @@ class Cluster(Protocol):
         """
         ...
 
+    async def unacceptable(self, namespace: str, body: str, node: str) -> str:
+        """Why the API server would not take a pod of body() on this node, were its name free; empty if it would."""
+        ...
+
     async def end_for_good(self, target: Target, namespace: str) -> None:
         """This very pod is gone from the API server when this returns, unless somebody's finalizer keeps it."""
         ...

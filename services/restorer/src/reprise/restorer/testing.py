@@ -90,6 +90,8 @@ class MemoryCluster:
         """The first pod of each name."""
         self.scheduled: list[str] = []
         """Nodes on which a StatefulSet's controller, being faster, makes the next pods."""
+        self.refuses = ""
+        """Why the API server does not take the next pod of a name."""
         self.made = 0
         self.deleted: list[str] = []
 
@@ -207,6 +209,10 @@ class MemoryCluster:
         await self._call("before", "read spec")
         found = self.pods.get(name)
         return json.dumps({"name": name, "annotations": annotations}) if found and found.view.uid == uid else None
+
+    async def unacceptable(self, namespace: str, body: str, node: str) -> str:
+        await self._call("before", "try next")
+        return self.refuses
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
         await self._call("before", "delete for good")

@@ -326,6 +326,22 @@ class KubernetesCluster:
             return None
         return json.dumps(next_of(self._as_json(found), annotations))
 
+    async def unacceptable(self, namespace: str, body: str, node: str) -> str:
+        """A name that is taken is found out last. A quota that is used up counts the pod that has it."""
+        made = json.loads(body)
+        made["spec"]["nodeName"] = node
+        tried = client.V1Pod.from_dict(made)
+        try:
+            await self._core.create_namespaced_pod(namespace, tried, dry_run="All", _request_timeout=WRITE_TIMEOUT_S)
+        except client.ApiException as error:
+            said = f"{error.reason} {str(error.body)[:300]}"
+            if error.status == 409 or "exceeded quota" in said:
+                return ""
+            if (error.status or 0) >= 500:
+                raise RecoveryError(said, subject=f"pod {namespace}/{made['metadata']['name']}", retryable=True) from error
+            return said
+        return ""
+
     async def end_for_good(self, target: Target, namespace: str) -> None:
         options = client.V1DeleteOptions(grace_period_seconds=0, preconditions=client.V1Preconditions(uid=target.pod_uid))
         try:

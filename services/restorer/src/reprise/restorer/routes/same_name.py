@@ -59,6 +59,10 @@ class SameName(Shadow):
         body = await room.cluster.body(saga.workload.namespace, target.pod, target.pod_uid, _annotations(saga))
         if body is None:
             raise Abandon(GONE)
+        if why := await room.cluster.unacceptable(saga.workload.namespace, body, saga.standby):
+            raise Abandon(
+                Stop("NotRecreatable", f"the next pod of its name would not be accepted: {why}", "allow what is refused")
+            )
         record = ResumeRecord(
             pod_uid=target.pod_uid, checkpoint_id=saga.checkpoint_id, workload=saga.workload, failover_id=saga.failover_id,
             body=body, wait_s=3 * room.timeouts.verify_s + decide.fetch_s(saga.plan.size),
@@ -98,9 +102,9 @@ class SameName(Shadow):
         try:
             await self._room.cluster.recreate(saga.workload.namespace, body, node)
         except RecoveryError as error:
-            if error.retryable or not saga.plan.owner:
+            if error.retryable:
                 raise
-            log().warning("its owner has to make the next pod", failover=saga.failover_id, error=str(error))
+            log().warning("the next pod is not accepted, trying again", failover=saga.failover_id, error=str(error))
 
     async def _made(self, saga: Saga, pod: PodView) -> Saga:
         if saga.planned:
