@@ -177,6 +177,9 @@ func TestAHeldCheckpointLeavesTheProcessFrozenWithoutAGap(t *testing.T) {
 	if c.last() != at {
 		t.Fatalf("it ran on: %v, then %v", at, c.last())
 	}
+	if status := c.status(); status != "running" { // CRI-O keeps "paused" for good, and checkpoints it no more
+		t.Errorf("it is told as %s", status)
+	}
 	// The memory in the checkpoint is that of the process that stands still: a restore goes on with the next tick.
 	os.Symlink("k", c.slots()+"/live")
 	c.crash()

@@ -1,4 +1,5 @@
-// Package lifecycle answers for a restored container between its create and its start, and forgets it at delete.
+// Package lifecycle answers for a protected container what runc would not: a restored one is created until its start, and one that
+// stands still for a while runs.
 package lifecycle
 
 import (
@@ -14,8 +15,9 @@ import (
 	"reprise.dev/engine/internal/runc"
 )
 
-// State prints runc's state; a restored container that was not started yet is "created".
-// CRI-O takes the time of the start from that change.
+// State prints runc's state; a restored container that was not started yet is "created", from which CRI-O takes the time of its
+// start. One that is frozen is "running": it is thawed without the runtime, and CRI-O keeps what it was told last: it would neither
+// checkpoint it nor execute a probe in it any more.
 func State(store nodefiles.Store, call cli.Call) int {
 	cmd := exec.Command(store.Runc)
 	cmd.Args = append([]string{"runc"}, call.Args...)
@@ -25,7 +27,11 @@ func State(store nodefiles.Store, call cli.Call) int {
 	err := cmd.Run()
 	text := out.Bytes()
 	if err == nil {
-		text = Created(text, alive(call))
+		status := "running"
+		if store.IsMarked(call.ID()) {
+			status = "created"
+		}
+		text = Told(text, status, alive(call))
 	}
 	os.Stdout.Write(text)
 	var exit *exec.ExitError
@@ -38,8 +44,8 @@ func State(store nodefiles.Store, call cli.Call) int {
 	return 0
 }
 
-// Created changes the status of a process that lives. Everything else stays as it was, byte for byte.
-func Created(state []byte, alive bool) []byte {
+// Told changes the status of a process that lives. Everything else stays as it was, byte for byte.
+func Told(state []byte, status string, alive bool) []byte {
 	var parsed struct {
 		Status string `json:"status"`
 	}
@@ -50,7 +56,7 @@ func Created(state []byte, alive bool) []byte {
 	if at == nil {
 		return state
 	}
-	return bytes.Join([][]byte{state[:at[2]], state[at[3]:]}, []byte("created"))
+	return bytes.Join([][]byte{state[:at[2]], state[at[3]:]}, []byte(status))
 }
 
 func alive(call cli.Call) bool {

@@ -16,8 +16,20 @@ func TestARestoredContainerIsCreatedUntilItsStart(t *testing.T) {
 		{`{"status": "stopped"}`, true, `{"status": "stopped"}`},
 		{`not json "status": "running"`, true, `not json "status": "running"`},
 	} {
-		if got := string(Created([]byte(c.state), c.alive)); got != c.want {
+		if got := string(Told([]byte(c.state), "created", c.alive)); got != c.want {
 			t.Errorf("%s (alive %v): %s", c.state, c.alive, got)
+		}
+	}
+}
+
+func TestOneThatStandsStillRuns(t *testing.T) {
+	for state, want := range map[string]string{
+		`{"status": "paused", "pid": 7}`:  `{"status": "running", "pid": 7}`,
+		`{"status": "running", "pid": 7}`: `{"status": "running", "pid": 7}`,
+		`{"status": "stopped", "pid": 0}`: `{"status": "stopped", "pid": 0}`,
+	} {
+		if got := string(Told([]byte(state), "running", true)); got != want {
+			t.Errorf("%s: %s", state, got)
 		}
 	}
 }

@@ -198,6 +198,12 @@ func (s Store) Request(id string) *Request {
 	return r
 }
 
+// HasStart reports whether this container is a protected one.
+func (s Store) HasStart(id string) bool {
+	_, err := os.Stat(s.Path("starts", id+".json"))
+	return err == nil
+}
+
 // PutStart writes starts/<container id>.json.
 func (s Store) PutStart(start Start) error {
 	start.Version = Version
