@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reprise.contracts.records import CRASH_LOOP
 from reprise.health_watcher.rules.slow_loops import LIMIT, MOST_S, SlowLoop, after_end, how_it_ended, is_loop, why_cold, within_s
 
 OOM: dict[str, Any] = {"restored": True, "how": "OOMKilled", "lived_s": 45.0, "most_s": MOST_S}
@@ -61,6 +62,7 @@ def test_a_checkpoint_each_hour_leaves_up_to_an_hour_to_its_end() -> None:
 
 def test_the_reason_says_how_often_how_and_what_to_do() -> None:
     why = why_cold(after({}, {}, {}))
+    assert why.startswith(CRASH_LOOP), "the restorer tells it by that"
     assert "3" in why
     assert "OOMKilled" in why
     assert "memory limit" in why

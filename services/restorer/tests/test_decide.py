@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.events import Cause
 from reprise.contracts.model import Target, Workload, checkpoint_id
-from reprise.contracts.records import HoldRecord, StartRecord
+from reprise.contracts.records import CRASH_LOOP, HoldRecord, StartRecord
 from reprise.restorer.choosing import going_back, ours, rejecting, usable
 from reprise.restorer.decide import MOVE_ATTEMPTS, after, later, misplaced, plan, prestage
 from reprise.restorer.model import Attempt, Good, Need, NodeView, Plan, PodView, Recovery, Saga, Snapshot, Stop
@@ -174,6 +174,19 @@ def test_a_shadow_that_did_not_come_back_is_undone_with_the_engines_own_reason(o
     assert not_restored(saga, fine.model_copy(update={"checkpoint_id": "ck1"})), "another one than was asked for"
     if outcome != "refused":
         assert "bad size of /log" in came_back_cold(saga, start).message
+
+
+def test_a_start_that_is_cold_because_of_a_crash_loop_says_so_and_what_to_do() -> None:
+    saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="crash", declared_at=AT)
+    start = StartRecord(container_id="c2", pod_uid="u1", container="counter", outcome="blank",
+                        reason=f"{CRASH_LOOP}it was restored 3 times and ended each time with OOMKilled; raise its limit")  # fmt: skip
+    stop = came_back_cold(saga, start)
+    assert (stop.reason, stop.remedy, stop.outcome) == ("CrashLoop", "raise its limit", "cold")
+    assert stop.message.endswith("ended each time with OOMKilled")
+    within = start.model_copy(update={"outcome": "cold", "reason": f"restored and ended again: meanwhile: {start.reason}"})
+    assert came_back_cold(saga, within) == stop, "the agent decided while the engine was restoring"
+    nothing = start.model_copy(update={"reason": "there is no checkpoint"})
+    assert came_back_cold(saga, nothing).reason == "NoCheckpoint"
 
 
 nodes = st.builds(

@@ -34,6 +34,12 @@ class HoldRecord(BaseModel):
     remedy: str = ""
 
 
+CRASH_LOOP = "CrashLoop: "
+"""How the reason of a start begins that is cold because what was restored ended again and again. The rest is what happened, `; `,
+and what to do. Through the engine's files it passes as text (docs/node-files.md).
+"""
+
+
 class StartRecord(BaseModel):
     """How the engine started a protected container, as its node's agent read it; under the container's id."""
 

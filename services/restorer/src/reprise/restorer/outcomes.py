@@ -1,7 +1,7 @@
 """Why an attempt does not go on, pure: what happened, what to do about it, and whether another attempt is worth it."""
 
 from reprise.contracts.events import Outcome
-from reprise.contracts.records import HoldRecord, StartRecord
+from reprise.contracts.records import CRASH_LOOP, HoldRecord, StartRecord
 from reprise.restorer.model import Life, Saga, Stop
 
 LOG_REMEDY = "see the workload's events, and CRIU's log in the container's bundle on the node"
@@ -67,7 +67,11 @@ def _lost(saga: Saga) -> Outcome:
 
 
 def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
-    """In place: the engine found nothing that it could restore."""
+    """The engine found nothing that it could restore, or its node's agent had told it to try nothing."""
+    _, loop, told = start.reason.partition(CRASH_LOOP)
+    if loop:
+        happened, _, remedy = told.partition("; ")
+        return Stop("CrashLoop", f"it started without its memory: {happened}", remedy or LOG_REMEDY)
     reason = "NoCheckpoint" if start.outcome == "blank" else "RestoreFailed"
     return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", LOG_REMEDY)
 

@@ -7,6 +7,7 @@ lived longer, ended in another way or was ended from outside breaks the chain.
 """
 
 from pydantic import BaseModel
+from reprise.contracts.records import CRASH_LOOP
 from reprise.health_watcher.rules.on_end import BACKOFF_S
 
 LIMIT = 3
@@ -52,6 +53,6 @@ def why_cold(known: SlowLoop) -> str:
     """Return the reason of its cold start, and what its owner can do."""
     remedy = "raise its memory limit, or look for a leak" if known.how == OOM_KILLED else "see the end of its log for why"
     return (
-        f"it was restored {known.in_a_row} times in a row and ended each time with {known.how}: "
+        f"{CRASH_LOOP}it was restored {known.in_a_row} times in a row and ended each time with {known.how}: "
         f"what is checkpointed of it may be the cause; {remedy}"
     )

@@ -18,6 +18,7 @@ they are of this boot, and asks the fences as soon as it can.
 from dataclasses import dataclass
 from typing import Literal
 
+from reprise.contracts.records import CRASH_LOOP
 from reprise.health_watcher.model import Reason
 
 Fence = Literal["unknown", "assumed", "ours", "theirs", "gone"]
@@ -139,7 +140,8 @@ def _newest(of: Snapshot) -> Verdict:
     if of.cold:
         return Verdict(verdict="blank", reason=of.cold, rejected=of.rejected)
     if of.kept and set(of.kept) <= set(of.rejected):
-        return Verdict(verdict="blank", reason="its checkpoints did not live", rejected=of.rejected)
+        why = f"{CRASH_LOOP}its checkpoints did not live; see the end of its log for why"
+        return Verdict(verdict="blank", reason=why, rejected=of.rejected)
     slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
     return Verdict(verdict="restore", slots=slots, rejected=of.rejected)
 
