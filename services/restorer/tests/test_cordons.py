@@ -1,6 +1,7 @@
 """A cordoned node is left by itself, and its guard holds evictions until then: but never for ever."""
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,7 @@ class World:
         self.cordon(n1=False)
         self.pods = SimpleNamespace(pods={"u1": POD}, everything={}, annotations={}, synced=True)
         self.said: list[str] = []
+        self.messages: list[str] = []
         pods: Any = self.pods
         requests = Requests(self.bus, pods, self.store, self)  # type: ignore[arg-type]
         self.cordons = Cordons(self.bus, pods, self.cluster, self.budgets, requests, self, lambda: True)  # type: ignore[arg-type]
@@ -59,6 +61,7 @@ class World:
 
     async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
         self.said.append(reason)
+        self.messages.append(message)
 
     def declared(self) -> list[FailoverDeclared]:
         return [event for event in self.server.events.values() if isinstance(event, FailoverDeclared)]
@@ -116,6 +119,33 @@ async def test_what_cannot_be_moved_is_checkpointed_let_go_of_and_tried_again() 
     world.cordon(n1=False)
     await world.cordons.look()
     assert world.budgets.allows == {WORKLOAD: False}, "it is held again"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("kind", ["StatefulSet", "Pod"])
+async def test_what_keeps_its_name_is_moved_off_too_without_a_guard(kind: str) -> None:
+    world = World()
+    workload = Workload.model_validate({"namespace": "default", "kind": kind, "name": "counter"})
+    world.pods.pods = {"u1": replace(POD, workload=workload)}
+    world.cordon(n1=True)
+    await world.cordons.look()
+    assert [(event.workload, event.cause) for event in world.declared()] == [(workload, "move")]
+    assert world.budgets.allows == {}
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet"])
+async def test_of_a_pod_that_cannot_even_be_tried_is_told_once_why_and_nobody_elses_guard_lets_go(kind: str) -> None:
+    world = World()
+    workload = Workload.model_validate({"namespace": "default", "kind": kind, "name": "counter"})
+    world.pods.pods = {"u1": replace(POD, workload=workload, containers=(CONTAINER, CONTAINER))}
+    world.cordon(n1=True)
+    for _ in range(2):
+        await world.cordons.look()
+    assert world.said.count("MoveRefused") == 1
+    assert "pod counter-1 not moved: more than one container" in world.messages[0]
+    assert world.said.count("GuardReleased") == (kind == "Deployment")
+    assert world.declared() == []
 
 
 @pytest.mark.looptime

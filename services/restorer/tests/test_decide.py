@@ -178,8 +178,8 @@ def test_a_shadow_that_did_not_come_back_is_undone_with_the_engines_own_reason(o
 
 def test_a_start_that_is_cold_because_of_a_crash_loop_says_so_and_what_to_do() -> None:
     saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="crash", declared_at=AT)
-    start = StartRecord(container_id="c2", pod_uid="u1", container="counter", outcome="blank",
-                        reason=f"{CRASH_LOOP}it was restored 3 times and ended each time with OOMKilled; raise its limit")  # fmt: skip
+    why = f"{CRASH_LOOP}it was restored 3 times and ended each time with OOMKilled; raise its limit"
+    start = StartRecord(container_id="c2", pod_uid="u1", container="counter", outcome="blank", reason=why)
     stop = came_back_cold(saga, start)
     assert (stop.reason, stop.remedy, stop.outcome) == ("CrashLoop", "raise its limit", "cold")
     assert stop.message.endswith("ended each time with OOMKilled")

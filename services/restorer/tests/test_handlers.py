@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reprise.contracts.events import CheckpointFailed, CheckpointStored, FailoverDeclared, ImageBuilt, Trigger
+from reprise.contracts.events import CheckpointFailed, CheckpointStored, FailoverAbandoned, FailoverDeclared, ImageBuilt, Trigger
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.model import Attempt, Plan, Recovery, Saga
@@ -20,6 +20,7 @@ class Restorer:
         self.server = MemoryServer()
         self.sent: list[str] = []
         self.told: list[str] = []
+        self.messages: list[str] = []
         self.ran: list[Saga] = []
         self.rejected: list[str] = []
         bus = MemoryBus(self.server)
@@ -38,8 +39,9 @@ class Restorer:
     async def reject(self, _workload: Workload, _container: str, checkpoints: tuple[str, ...]) -> None:
         self.rejected.extend(checkpoints)
 
-    async def record(self, _workload: Workload, _type: str, reason: str, _message: str) -> None:
+    async def record(self, _workload: Workload, _type: str, reason: str, message: str) -> None:
         self.told.append(reason)
+        self.messages.append(message)
 
     async def hears(self, trigger: Trigger = "interval") -> list[str]:
         """Of a checkpoint that was stored; which ones the standby is asked for."""
@@ -73,6 +75,22 @@ async def test_a_stored_checkpoint_that_is_damaged_is_not_restored_any_more() ->
         )
         await restorer.handlers.on_failed(failed)
     assert restorer.rejected == ["ck-DamagedObject"]
+
+
+async def test_the_end_of_a_move_names_its_pod() -> None:
+    """Who drains a node asks of each pod what became of it: of one that keeps its name only this tells."""
+    restorer = Restorer()
+    common: dict[str, Any] = {"node": "n1", "workload": WORKLOAD, "failover_id": "mv-1", "target": TARGET, "cause": "move"}
+    await restorer.handlers.on_declared(FailoverDeclared(**common, detail=""))
+    for outcome in ("cold", "step-aside"):
+        ended = {"reason": "NoStandby", "message": "m", "remedy": "r", "outcome": outcome, "attempt": 1}
+        await restorer.handlers.on_abandoned(FailoverAbandoned.model_validate(common | ended))
+    assert restorer.told == ["Moved", "MoveFailed", "MoveFailed"]
+    assert restorer.messages == [
+        "mv-1: pod counter-1 moved from n1 to n1 with its memory (ck3)",
+        "mv-1: pod counter-1 moved without its memory: NoStandby: m. r",
+        "mv-1: pod counter-1 not moved, it runs on: NoStandby: m. r",
+    ]
 
 
 async def test_a_declaration_becomes_a_failover_with_what_its_node_rejected() -> None:

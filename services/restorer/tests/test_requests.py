@@ -1,5 +1,6 @@
 """What is asked for by annotation is done once, whoever looks and however often they start anew; or refused, and it says so."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -88,6 +89,29 @@ async def test_a_new_request_of_one_kind_does_not_repeat_the_other() -> None:
     assert [event.failover_id for event in world.declared] == [
         move_id(WORKLOAD, "counter", "m1"), restore_id(WORKLOAD, "counter", "r1"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["StatefulSet", "Pod"])
+async def test_a_move_of_what_keeps_its_name_is_asked_for_like_a_deployments(kind: str) -> None:
+    world = World()
+    workload = Workload.model_validate({"namespace": "default", "kind": kind, "name": "db"})
+    asked = {MOVE_ID: "m1", MOVE_TO: "n2"}
+    world.pods.pods = {"u-1": replace(pod("1"), workload=workload)}
+    world.pods.annotations = {workload: asked} if kind == "StatefulSet" else {}
+    world.pods.everything = {"u-1": SimpleNamespace(workload=workload, annotations=asked)} if kind == "Pod" else {}
+    await world.replica().look()
+    (declared,) = world.declared
+    assert (declared.workload, declared.cause, declared.to) == (workload, "move", "n2")
+
+
+async def test_a_move_of_several_pods_is_refused_and_says_what_to_do() -> None:
+    """Nobody says which one is meant."""
+    world = World()
+    world.pods.pods = {f"u-{name}": pod(name) for name in ("1", "2")}
+    world.ask(move="m1", to="n2")
+    await world.replica().look()
+    assert world.declared == []
+    assert world.told == ["MoveRefused: m1: not moved: it has 2 pods (1, 2); cordon the node that is to be left"]
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,18 @@ async def test_a_standby_is_told_as_warm_only_where_nothing_is_left_to_fetch(own
         assert REGISTRY.get_sample_value("reprise_standby_warm", LABELS) == float(warm)
 
 
+@pytest.mark.parametrize("kind", ["StatefulSet", "Pod"])
+async def test_a_standby_is_told_of_whatever_its_kind_is(owners: Owners, pods: Pods, kind: str) -> None:
+    workload = Workload.model_validate({"namespace": "default", "kind": kind, "name": "db"})
+    pods.pods = {"u1": replace(POD, workload=workload)}
+    await owners.look()
+    labels = LABELS | {"workload_kind": kind, "workload": "db"}
+    assert REGISTRY.get_sample_value("reprise_standby_staged", labels) == 0
+    pods.pods = {"u1": replace(POD, workload=workload, policy=POD.policy.model_copy(update={"prestage": "none"}))}
+    await owners.look()
+    assert REGISTRY.get_sample_value("reprise_standby_staged", labels) is None, "none is wanted"
+
+
 def test_the_time_of_a_conditions_change_stays_while_its_status_does() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     found = Protection(True, "Armed", "its kubelet restarts it")

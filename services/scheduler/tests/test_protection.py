@@ -58,7 +58,7 @@ def after(*events: Event) -> Known:
 
 def told(known: Known, number: int = 2, **changed: Any) -> Protection:
     """At ten seconds after the checkpoint of this number was due."""
-    facts: dict[str, Any] = {"pod_uid": "u1", "node": "n1", "running": True, "interval_s": 10.0, "movable": True}
+    facts: dict[str, Any] = {"pod_uid": "u1", "node": "n1", "running": True, "interval_s": 10.0, "prestaged": True}
     return protection(known, now=BEGAN + timedelta(seconds=10 * (number + 1)), **(facts | changed))
 
 
@@ -77,6 +77,11 @@ def test_an_armed_one_says_from_what_it_would_come_back_and_where_its_standby_is
     assert (found.protected, found.reason) == (True, "Armed")
     assert ck(2) in found.message
     assert found.message.endswith("n2 has it ready")
+
+
+def test_one_without_a_standby_on_purpose_says_so() -> None:
+    found = told(after(stored(2), live(2), staged(2)), prestaged=False)
+    assert found.message.endswith("no standby is kept for it, as its annotation says")
 
 
 def test_a_pod_is_armed_by_a_checkpoint_that_lies_ready_on_its_own_node_and_by_nothing_else() -> None:

@@ -79,6 +79,9 @@ class Cordons:
         clock = asyncio.get_running_loop().time()
         why_not = decide.refusal(pod.workload, {pod.name: len(pod.containers)})
         if why_not:
+            if not attempt.let_go:
+                message = f"cordon of {pod.node}: pod {pod.name} not moved: {why_not}"
+                await self._recorder.record(pod.workload, "Warning", "MoveRefused", message)
             await self._let_go(pod, attempt, why_not)
             return
         if not pod.containers[0].running or clock < attempt.again_at:
@@ -99,8 +102,8 @@ class Cordons:
             return
         attempt.let_go = True
         stored = await self._checkpoint(pod)
-        if not await self._budgets.set(pod.workload, allows=True):
-            return
+        if pod.workload.kind != "Deployment" or not await self._budgets.set(pod.workload, allows=True):
+            return  # nothing holds it back
         state = f"its state is in the store ({stored})" if stored else "its newest state could not be stored"
         message = f"{pod.name} may be evicted from {pod.node} now: it cannot be moved: {why}; {state}; its successor starts cold"
         await self._recorder.record(pod.workload, "Warning", "GuardReleased", message)

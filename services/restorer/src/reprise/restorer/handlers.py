@@ -58,7 +58,8 @@ class Handlers:
         if ended.step != "complete":
             return
         if event.cause == "move":
-            message = f"{ended.failover_id}: moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
+            what = f"pod {event.target.pod} moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
+            message = f"{ended.failover_id}: {what}"
             await self._recorder.record(event.workload, "Normal", "Moved", message)
         elif event.cause == "restore":
             await self._tell_restored(event, ended)
@@ -79,7 +80,7 @@ class Handlers:
         """Tell the owner."""
         if event.cause == "move":
             left = "moved without its memory" if event.outcome == "cold" else "not moved, it runs on"
-            message = f"{event.failover_id}: {left}: {event.reason}: {event.message}. {event.remedy}"
+            message = f"{event.failover_id}: pod {event.target.pod} {left}: {event.reason}: {event.message}. {event.remedy}"
             await self._recorder.record(event.workload, "Warning", "MoveFailed", message)
             return
         if event.cause == "restore":

@@ -89,7 +89,7 @@ class Owners:
     def _protection(self, pod: ProtectedPod, container: ProtectedContainer) -> Protection:
         return protection(
             self._known[pod.workload, container.name], pod_uid=pod.uid, node=pod.node,
-            running=container.running, interval_s=pod.policy.interval_s, movable=_movable(pod), now=now(),
+            running=container.running, interval_s=pod.policy.interval_s, prestaged=_prestaged(pod), now=now(),
         )  # fmt: skip
 
     async def _tell(self, pod: ProtectedPod, found: Protection) -> None:
@@ -117,11 +117,11 @@ class Owners:
         PROTECTED.labels(*labels, told.reason).set(told.protected)
         if known.recovery_point:
             RECOVERY_POINT.labels(*labels).set(known.recovery_point.timestamp())
-        if all(_movable(pod) for pod, _ in pods):
+        if all(_prestaged(pod) for pod, _ in pods):
             STANDBY.labels(*labels).set(all(has_standby(known, pod.node) for pod, _ in pods))
             WARM.labels(*labels).set(all(has_warm_standby(known, pod.node) for pod, _ in pods))
 
 
-def _movable(pod: ProtectedPod) -> bool:
+def _prestaged(pod: ProtectedPod) -> bool:
     """A standby is kept for it (restorer's standby.py)."""
-    return pod.workload.kind == "Deployment" and pod.policy.prestage != "none"
+    return pod.policy.prestage != "none"

@@ -46,9 +46,9 @@ def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per e
 
 
 def protection(
-    known: Known, *, pod_uid: str, node: str, running: bool, interval_s: float, movable: bool, now: datetime
+    known: Known, *, pod_uid: str, node: str, running: bool, interval_s: float, prestaged: bool, now: datetime
 ) -> Protection:
-    """Of one pod's container. node: where it runs; movable: whether a standby is kept for it."""
+    """Of one pod's container. node: where it runs; prestaged: whether a standby is kept for it."""
     newest = f"newest checkpoint {known.checkpoint_id}" if known.checkpoint_id else "no checkpoint is stored yet"
     if known.paused_uid == pod_uid:
         return Protection(False, "CheckpointsPaused", f"its checkpoints harm it, none is taken any more; {newest}")
@@ -60,7 +60,7 @@ def protection(
     if is_stale(known.recovery_point, interval_s, now):
         message = f"{newest} is more than {STALE_INTERVALS} intervals old"
         return Protection(False, "CheckpointFailing" if failing else "Stale", f"{message}; {known.failure}".rstrip("; "))
-    standby = _standby(known, node) if movable else "it is not moved off a lost node"
+    standby = _standby(known, node) if prestaged else "no standby is kept for it, as its annotation says"
     if is_live(known, pod_uid, node):
         return Protection(True, "Armed", f"its kubelet's restart restores its {newest}; {standby}")
     return Protection(
