@@ -1,6 +1,7 @@
 """In which order a node acts: verdicts first, then the freezer; a lease counts again last (I1, I6, I9)."""
 
 import asyncio
+import fcntl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -390,6 +391,33 @@ def test_a_shadow_waits_for_its_checkpoint_is_restored_frozen_and_runs_once_it_i
         await runs(node.agent(), 3)
         assert not node.stands("c2"), "an agent that starts anew knows that it was released"
         assert node.verdict("u2") == "restore"
+
+    play(scene())
+
+
+@pytest.mark.parametrize("state", ["created", "running"])
+def test_one_that_is_released_before_the_runtime_shows_it_runs_all_the_same(node: MemoryNode, state: Any) -> None:
+    """CRI-O lists a container 0.15 s after the engine has restored it. (It stood still until its kubelet killed it.)"""
+
+    async def scene() -> None:
+        shadow(node)
+        agent = node.agent()
+        node.slot("ck7", live="")
+        await runs(agent, 2)
+        container = node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
+        del node.containers["c2"]
+        await agent.handlers.on_released(released())
+        await runs(agent, 1)
+        node.containers["c2"] = replace(container, state=state)
+        await runs(agent, 2)
+        assert not node.stands("c2")
+        node.told.clear()
+        node.frozen.add("c2")  # for a checkpoint, by the engine
+        (node.folder / "run/freezing").mkdir()
+        with (node.folder / "run/freezing/c2").open("w") as mark:
+            fcntl.flock(mark, fcntl.LOCK_EX)
+            await runs(node.agent(), 2)
+            assert node.told == [], "that is the engine's to thaw"
 
     play(scene())
 

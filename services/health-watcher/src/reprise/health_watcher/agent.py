@@ -81,5 +81,5 @@ class Agent:
         self.holds = Holds(
             bus, Bucket(bus, "holds", HoldRecord), self.ledger, self.fences, self.verdicts, self.reconciler, self.lease
         )  # fmt: skip
-        self.handlers = Handlers(o.runtime, self.ledger, self.starts, self.verdicts, self.reconciler, self.ends)
+        self.handlers = Handlers(o.runtime, self.ledger, self.verdicts, self.reconciler, self.ends)
         o.pods.on_any(self.reconciler.wake)

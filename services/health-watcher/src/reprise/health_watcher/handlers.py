@@ -5,7 +5,6 @@ from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.ports import Runtime
 from reprise.health_watcher.reconciler import Reconciler
-from reprise.health_watcher.starts import Starts
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.telemetry import log
 
@@ -13,11 +12,9 @@ from reprise.runtime.telemetry import log
 class Handlers:
     """Of this node."""
 
-    def __init__(
-        self, runtime: Runtime, ledger: Ledger, starts: Starts, verdicts: Verdicts, reconciler: Reconciler, ends: Ends
-    ) -> None:
-        self._runtime, self._ledger, self._starts = runtime, ledger, starts
-        self._verdicts, self._reconciler, self._ends = verdicts, reconciler, ends
+    def __init__(self, runtime: Runtime, ledger: Ledger, verdicts: Verdicts, reconciler: Reconciler, ends: Ends) -> None:
+        self._runtime, self._ledger, self._verdicts = runtime, ledger, verdicts
+        self._reconciler, self._ends = reconciler, ends
 
     async def on_started(self, event: FailoverStarted) -> None:
         """`reprise restore --to`: its checkpoint is live; end what runs, and the kubelet's restart restores that."""
@@ -39,10 +36,6 @@ class Handlers:
         """The verdict lets go first, then the container is thawed: a restart in between is an ordinary restore."""
         uid = event.target.pod_uid
         if uid not in self._ledger.released:
-            for container in await self._runtime.list_containers("running"):
-                start = self._starts.of(container.id) if container.pod_uid == uid else None
-                if start and start.frozen and container.id not in self._ledger.frozen:
-                    self._ledger.freeze(container, frozenset({"unreleased"}))
             self._ledger.release(uid)
             log().info("released: its failover is final", pod=event.target.pod)
         await self._reconciler.reconcile()

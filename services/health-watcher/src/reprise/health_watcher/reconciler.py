@@ -45,6 +45,8 @@ class Reconciler:
         """Of the ledger's: those that were told to freeze and had not when it was waited for. They may have since."""
         self._ended: set[str] = set()
         """Containers that were killed here, until the runtime knows."""
+        self._taken: set[str] = set()
+        """Containers that were restored frozen, and were on the list since."""
         self.all_frozen = False
 
     def wake(self) -> None:
@@ -79,6 +81,7 @@ class Reconciler:
             await self._look_again()
         async with self._acts:
             settled = await self._freeze(isolated=lapsed)
+            self._take_over()
             await self._thaw()
             await self._end()
             await self._forget_gone()
@@ -148,6 +151,17 @@ class Reconciler:
             self._unsettled.add(container.id)
             self._lease.freeze_failed = f"container {container.name} of pod {container.pod} could not be frozen: {error}"
             log().error("could not freeze a container", pod=container.pod, error=str(error))
+
+    def _take_over(self) -> None:
+        """What the engine restored frozen stands still by its hand, and is on the list from now on: it may have been released
+        before the runtime showed it. One that is being checkpointed runs since long.
+        """
+        for container in self._verdicts.protected():
+            if container.id in self._taken or not self._verdicts.was_restored_frozen(container.id):
+                continue
+            self._taken.add(container.id)
+            if container.id not in self._ledger.frozen and not self._marks.are_there(container.id):
+                self._ledger.freeze(container, frozenset({"unreleased"}))
 
     async def _thaw(self) -> None:
         """What nothing speaks against any more. Decided again at the last moment: freezing took its time."""
@@ -220,3 +234,4 @@ class Reconciler:
                     self._ledger.forget(container_id)
         self._ended &= {c.id for c in self._verdicts.look.containers}
         self._unsettled &= self._ledger.frozen.keys()
+        self._taken &= {c.id for c in self._verdicts.look.containers}

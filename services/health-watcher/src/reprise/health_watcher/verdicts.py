@@ -169,6 +169,10 @@ class Verdicts:
         """A restored process runs as soon as it is there, which is before the runtime says so."""
         return [c for c in self.look.containers if c.state == "running" or (c.state == "created" and self._is_restored(c.id))]
 
+    def was_restored_frozen(self, container_id: str) -> bool:
+        start = self._starts.of(container_id)
+        return start is not None and start.outcome == "restored" and start.frozen
+
     def _is_restored(self, container_id: str) -> bool:
         start = self._starts.of(container_id)
         return start is not None and start.outcome == "restored"

@@ -23,6 +23,10 @@ class FreezingMarks:
                 if os.path.samestat(os.fstat(mark.fileno()), path.stat()):
                     yield path.name
 
+    def are_there(self, container_id: str) -> bool:
+        """Whether it is frozen for a checkpoint, or was when its engine was killed."""
+        return (self._folder / container_id).exists()
+
     def remove(self, container_id: str) -> None:
         """From here on it is nobody's but the agent's."""
         with contextlib.suppress(OSError):
