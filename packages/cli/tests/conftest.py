@@ -33,20 +33,14 @@ class MemoryMover:
     """Two nodes; answers: what is told once a move was asked for, or the node cordoned."""
 
     def __init__(self) -> None:
-        self.deployments: dict[str, dict[str, str]] = {"counter": {"reprise.dev/mode": "criu"}}
         self.cordoned = {"n1": False, "n2": False}
-        self.pods = [Hosted("ns", "counter", "counter-1", "n1")]
-        self.events = [Told("e0", "Moved", "an earlier one")]
+        self.pods = [Hosted(COUNTER, "counter-1", "n1")]
+        self.events = [Told("e0", "Moved", "an earlier one of pod counter-1 itself")]
         self.answers: list[Told] = []
+        self.leave: list[str] = []
+        """Pods that are gone from the first node then."""
 
-    def annotations(self, namespace: str, deployment: str) -> dict[str, str]:
-        return self.deployments[deployment]
-
-    def annotate(self, namespace: str, deployment: str, annotations: dict[str, str]) -> None:
-        self.deployments[deployment] |= annotations
-        self._happens()
-
-    def told(self, namespace: str, deployment: str) -> list[Told]:
+    def told(self, workload: Workload) -> list[Told]:
         return self.events
 
     def nodes(self) -> dict[str, bool]:
@@ -54,15 +48,14 @@ class MemoryMover:
 
     def cordon(self, node: str) -> None:
         self.cordoned[node] = True
-        self._happens()
+        self.happens()
 
     def hosted(self, node: str) -> list[Hosted]:
         return [pod for pod in self.pods if pod.node == node]
 
-    def _happens(self) -> None:
+    def happens(self) -> None:
         self.events += self.answers
-        if any(told.reason == "Moved" for told in self.answers):
-            self.pods = [Hosted("ns", "counter", "counter-mv", "n2")]
+        self.pods = [pod for pod in self.pods if pod.pod not in self.leave]
 
 
 class FakeConsole:
@@ -112,6 +105,7 @@ class FakeObjects:
         self.claims: dict[tuple[str, str], Claimed] = {}
         self.found: list[PodFacts] = []
         self.written: list[tuple[str, dict[str, str | None]]] = []
+        self.on_annotate: Callable[[], None] = lambda: None
         self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
 
     def add(self, name: str, kind: str = "Deployment", annotations: dict[str, str] | None = None, **spec: Any) -> Claimed:
@@ -128,6 +122,7 @@ class FakeObjects:
 
     def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
         self.written.append((str(workload), dict(annotations)))
+        self.on_annotate()
 
     def pods(self, claimed: Claimed) -> list[PodFacts]:
         return self.found
@@ -161,6 +156,7 @@ class FakeSession:
         self.moving = MemoryMover()
         self.failures: list[Exception | None] = []
         self.cluster = FakeObjects()
+        self.cluster.on_annotate = self.moving.happens
         self.system_namespace = "reprise-system"
         self.tables: dict[str, list[dict[str, Any]]] = {}
         self.events: list[Sent] = []

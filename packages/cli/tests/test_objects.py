@@ -32,6 +32,22 @@ POD: dict[str, Any] = {
 }
 BARE = POD | {"metadata": {"name": "bare", "uid": "b"}}
 GONE = POD | {"metadata": {"name": "cart-0", "uid": "u0", "deletionTimestamp": "2026-11-24T10:00:00Z"}}
+SETS = {"kind": "StatefulSet", "name": "db", "apiVersion": "apps/v1", "uid": "s", "controller": True}
+JOB = {"kind": "Job", "name": "once", "apiVersion": "batch/v1", "uid": "j", "controller": True}
+OF_CART = {"kind": "ReplicaSet", "name": "cart-abc", "apiVersion": "apps/v1", "uid": "r", "controller": True}
+
+
+def on_n1(name: str, owner: dict[str, Any] | None, phase: str = "Running", **meta: Any) -> dict[str, Any]:
+    owners = {"ownerReferences": [owner]} if owner else {}
+    return POD | {"metadata": {"name": name, "namespace": "shop", "uid": name} | owners | meta, "status": {"phase": phase}}
+
+
+ANNOTATED: dict[str, Any] = {"annotations": META["annotations"]}
+ON_N1 = [
+    on_n1("cart-abc-1", OF_CART, labels={"pod-template-hash": "abc"}), on_n1("db-0", SETS), on_n1("bare", None, **ANNOTATED),
+    on_n1("once-1", JOB, **ANNOTATED), on_n1("plain", None), on_n1("over", None, "Succeeded", **ANNOTATED),
+    on_n1("going", None, deletionTimestamp="2026-11-24T10:00:00Z", **ANNOTATED),
+]  # fmt: skip
 SPEC: dict[str, Any] = {
     "replicas": 2, "selector": {"matchLabels": {"app": "cart"}},
     "template": {"metadata": {}, "spec": {"hostNetwork": True, "containers": [{"name": "app", "image": "app:1", "tty": True}]}},
@@ -47,6 +63,11 @@ ANSWERS: dict[str, Any] = {
     "GET /apis/apps/v1/namespaces/shop/deployments": {"items": [{"metadata": META, "spec": SPEC}]},
     "GET /apis/apps/v1/namespaces/shop/statefulsets": {"items": []},
     "GET /api/v1/namespaces/shop/pods": {"items": [POD, GONE, BARE]},
+    "GET /api/v1/pods": {"items": ON_N1},
+    "GET /apis/apps/v1/deployments": {"items": [{"metadata": META, "spec": SPEC}]},
+    "GET /apis/apps/v1/statefulsets": {
+        "items": [{"metadata": META | {"name": "db"}, "spec": SPEC | {"serviceName": "db"}}]
+    },
     "GET /api/v1/nodes": {"items": [NODE]},
     "GET /api/v1/nodes/n1/proxy/configz": {"kubeletconfig": {"featureGates": {"ContainerCheckpoint": True}}},
     "POST /apis/authorization.k8s.io/v1/subjectaccessreviews": {"spec": {}, "status": {"allowed": True}},
@@ -87,7 +108,7 @@ def sent() -> list[tuple[str, Any]]:
 
 
 @pytest.fixture
-def objects(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[Objects]:
+def cluster(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[KubeCluster]:
     server = HTTPServer(("127.0.0.1", 0), type("Handler", (ApiServer,), {"sent": sent}))
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     config = {
@@ -96,9 +117,14 @@ def objects(tmp_path: Path, sent: list[tuple[str, Any]]) -> Iterator[Objects]:
         "users": [{"name": "u", "user": {"token": "t"}}],
     }  # fmt: skip
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    yield KubeCluster(str(tmp_path / "kubeconfig")).objects()
+    yield KubeCluster(str(tmp_path / "kubeconfig"))
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def objects(cluster: KubeCluster) -> Objects:
+    return cluster.objects()
 
 
 CART = Workload(namespace="shop", name="cart")
@@ -118,6 +144,15 @@ def test_a_pod_that_somebody_owns_is_not_what_is_annotated(objects: Objects) -> 
     assert names[0] == ("Deployment", "cart")
     assert ("Pod", "bare") in names
     assert ("Pod", "cart-1") not in names
+
+
+def test_what_a_drain_waits_for_is_every_protected_pod_that_has_not_ended(cluster: KubeCluster) -> None:
+    """A Job's pod too: it is not moved, and that is told."""
+    found = {each.pod: str(each.workload) for each in cluster.mover().hosted("n1")}
+    assert found == {
+        "cart-abc-1": "deployment/cart in shop", "db-0": "statefulset/db in shop", "bare": "pod/bare in shop",
+        "once-1": "pod/once-1 in shop",
+    }  # fmt: skip
 
 
 def test_an_annotation_is_patched_and_nothing_else(objects: Objects, sent: list[tuple[str, Any]]) -> None:

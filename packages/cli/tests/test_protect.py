@@ -58,11 +58,11 @@ def test_what_reprise_would_not_accept_is_not_written(reprise: Run, session: Any
     assert session.cluster.written == []
 
 
-def test_a_missing_probe_and_a_kind_that_is_not_moved_are_said(reprise: Run, session: Any) -> None:
+def test_a_missing_probe_and_what_becomes_of_a_name_that_only_one_may_have_are_said(reprise: Run, session: Any) -> None:
     session.cluster.add("db", kind="StatefulSet", containers=[{"name": "db"}])
     told = reprise("protect", "shop/sts/db").stderr
     assert "no livenessProbe" in told
-    assert "StatefulSet is not moved" in told
+    assert "the next pod of its name goes on on another one" in told
 
 
 def test_a_workload_that_is_not_there_suggests_near_names(reprise: Run, session: Any) -> None:

@@ -5,6 +5,9 @@ from reprise.cli.names import suggestion
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
 from reprise.contracts.model import Workload
 
+NAMED = {"": "workload", "Pod": "pod without an owner"}
+"""A pod that somebody owns is not what is annotated."""
+
 
 def claimed(session: Session, text: str, namespace: str = "") -> Claimed:
     """text: `[NAMESPACE/][KIND/]NAME`; namespace: where none is named. Raises ClusterError with near names, Ambiguous."""
@@ -17,7 +20,7 @@ def claimed(session: Session, text: str, namespace: str = "") -> Claimed:
         session.require_namespace(space)
         near = suggestion(name.name, [each for kind, each in known if name.kind in ("", kind)])
         raise ClusterError(
-            f"there is no such {name.kind.lower() or 'workload'}", subject=f"{space}/{name.name}",
+            f"there is no such {NAMED.get(name.kind, name.kind.lower())}", subject=f"{space}/{name.name}",
             remedy=near or f"namespace {space} has none: name another one, NAMESPACE/NAME",
         )  # fmt: skip
     if len(fitting) > 1:

@@ -58,20 +58,20 @@ class Told:
 class Hosted:
     """A pod whose workload is protected."""
 
-    namespace: str
-    deployment: str
+    workload: Workload
     pod: str
     node: str
+
+    @property
+    def keeps_name(self) -> bool:
+        """Off its node goes the next pod of its name; of a Deployment's the other one is made first."""
+        return self.workload.kind != "Deployment"
 
 
 class Mover(Protocol):
     """What a planned move needs of the cluster, with the user's rights. Raises ClusterError."""
 
-    def annotations(self, namespace: str, deployment: str) -> dict[str, str]: ...
-
-    def annotate(self, namespace: str, deployment: str, annotations: dict[str, str]) -> None: ...
-
-    def told(self, namespace: str, deployment: str) -> list[Told]:
+    def told(self, workload: Workload) -> list[Told]:
         """Kubernetes Events on it, oldest first."""
         ...
 
@@ -82,7 +82,7 @@ class Mover(Protocol):
     def cordon(self, node: str) -> None: ...
 
     def hosted(self, node: str) -> list[Hosted]:
-        """The protected pods of Deployments on a node that are not being deleted."""
+        """The protected pods on a node that have not ended and are not being deleted."""
         ...
 
 

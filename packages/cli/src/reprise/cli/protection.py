@@ -50,7 +50,10 @@ def consequences(policy: Policy, containers: list[str], replicas: int, *, probed
     if kind == "Deployment":
         told.append("when its node is lost it goes on on another one, from its last checkpoint")
     else:
-        told.append(f"when its node is lost a {kind} is not moved in this version: it is restored there when the node is back")
+        told.append(
+            "when its node is lost the next pod of its name goes on on another one, from its last checkpoint; a ReadWriteOnce "
+            "volume comes along once Kubernetes has detached it (6 minutes)"
+        )
     if not probed:
         told.append("it has no livenessProbe: a hang is not noticed, nor whether a checkpoint is of a healthy process. Add one")
     return told

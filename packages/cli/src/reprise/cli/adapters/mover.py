@@ -6,8 +6,10 @@ from typing import Any
 from kubernetes import client
 from reprise.cli.ports import Hosted, Told
 from reprise.contracts.annotations import parse
+from reprise.contracts.model import Workload
 
 TIMEOUT_S = (5, 20)  # connect, read
+ENDED = ("Succeeded", "Failed")
 
 
 class KubeMover:
@@ -16,24 +18,11 @@ class KubeMover:
     def __init__(self, api: client.ApiClient, ask: Callable[[str, Callable[[], Any]], Any]) -> None:
         self._apps, self._core, self._ask = client.AppsV1Api(api), client.CoreV1Api(api), ask
 
-    def annotations(self, namespace: str, deployment: str) -> dict[str, str]:
-        read = self._apps.read_namespaced_deployment
+    def told(self, workload: Workload) -> list[Told]:
+        selector = f"involvedObject.kind={workload.kind},involvedObject.name={workload.name}"
         found = self._ask(
-            f"Deployment {deployment} in {namespace}", lambda: read(deployment, namespace, _request_timeout=TIMEOUT_S)
-        )
-        return dict(found.metadata.annotations or {})
-
-    def annotate(self, namespace: str, deployment: str, annotations: dict[str, str]) -> None:
-        body, patch = {"metadata": {"annotations": annotations}}, self._apps.patch_namespaced_deployment
-        self._ask(
-            f"Deployment {deployment} in {namespace}", lambda: patch(deployment, namespace, body, _request_timeout=TIMEOUT_S)
-        )
-
-    def told(self, namespace: str, deployment: str) -> list[Told]:
-        selector = f"involvedObject.kind=Deployment,involvedObject.name={deployment}"
-        found = self._ask(
-            f"events in {namespace}",
-            lambda: self._core.list_namespaced_event(namespace, field_selector=selector, _request_timeout=TIMEOUT_S),
+            f"events in {workload.namespace}",
+            lambda: self._core.list_namespaced_event(workload.namespace, field_selector=selector, _request_timeout=TIMEOUT_S),
         )
         ordered = sorted(found.items, key=lambda event: event.metadata.creation_timestamp)
         return [Told(event.metadata.name, event.reason or "", event.message or "") for event in ordered]
@@ -51,19 +40,36 @@ class KubeMover:
             f"pods on {node}",
             lambda: self._core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}", _request_timeout=TIMEOUT_S),
         )
-        listed = self._ask("Deployments", lambda: self._apps.list_deployment_for_all_namespaces(_request_timeout=TIMEOUT_S))
-        protected = {
-            (d.metadata.namespace, d.metadata.name) for d in listed.items if parse(d.metadata.annotations or {}).policy.protects
-        }
-        owned = [(pod, _deployment(pod)) for pod in pods.items if pod.metadata.deletion_timestamp is None]
+        protected = self._protected()
+        living = [pod for pod in pods.items if pod.metadata.deletion_timestamp is None and pod.status.phase not in ENDED]
         return [
-            Hosted(pod.metadata.namespace, name, pod.metadata.name, node)
-            for pod, name in owned
-            if (pod.metadata.namespace, name) in protected
+            Hosted(workload, pod.metadata.name, node)
+            for pod, workload in [(pod, _owner(pod)) for pod in living]
+            if workload in protected or (workload.kind == "Pod" and parse(pod.metadata.annotations or {}).policy.protects)
         ]
 
+    def _protected(self) -> set[Workload]:
+        deployments, sets = self._apps.list_deployment_for_all_namespaces, self._apps.list_stateful_set_for_all_namespaces
+        listed = [
+            ("Deployment", self._ask("Deployments", lambda: deployments(_request_timeout=TIMEOUT_S))),
+            ("StatefulSet", self._ask("StatefulSets", lambda: sets(_request_timeout=TIMEOUT_S))),
+        ]
+        return {
+            Workload.model_validate({"namespace": each.metadata.namespace, "kind": kind, "name": each.metadata.name})
+            for kind, page in listed
+            for each in page.items
+            if parse(each.metadata.annotations or {}).policy.protects
+        }
 
-def _deployment(pod: Any) -> str:
-    owner = next((o for o in pod.metadata.owner_references or [] if o.controller and o.kind == "ReplicaSet"), None)
-    label = (pod.metadata.labels or {}).get("pod-template-hash", "")
-    return str(owner.name).removesuffix(f"-{label}") if owner else ""
+
+def _owner(pod: Any) -> Workload:
+    """As the services see it (runtime.kube): what neither a Deployment nor a StatefulSet owns is annotated itself."""
+    meta = pod.metadata
+    owner = next((each for each in meta.owner_references or [] if each.controller), None)
+    kind, name = "Pod", meta.name
+    if owner and owner.kind == "ReplicaSet":
+        label = (meta.labels or {}).get("pod-template-hash", "")
+        kind, name = "Deployment", str(owner.name).removesuffix(f"-{label}")
+    elif owner and owner.kind == "StatefulSet":
+        kind, name = "StatefulSet", owner.name
+    return Workload.model_validate({"namespace": meta.namespace, "kind": kind, "name": name})

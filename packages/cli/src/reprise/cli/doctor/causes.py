@@ -203,8 +203,6 @@ def standby(e: Evidence) -> Verdict | None:
     if refused:
         why = f"{refused['reason']}: {refused['message']}"
         return Verdict("problem", f"{refused['node']} refused: {why}", refused.get("remedy") or "")
-    if e.workload.workload.kind != "Deployment":
-        return Verdict("warning", f"a {e.workload.workload.kind} is not moved in this version", "its node's loss is waited for")
     return Verdict("unknown", "none holds its checkpoint yet")
 
 
