@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.console.web.story import tell
-from reprise.console.web.whatif import fate, sentence
+from reprise.console.web.whatif import Fate, fate, sentence
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -86,6 +86,16 @@ def test_one_that_was_restored_frozen_is_released_before_it_is_verified() -> Non
     assert tell(waiting, BEFORE, at(7)).headline == "counter lost its node n1; restored on n2, and let run"
 
 
+def test_one_that_keeps_its_name_is_told_with_its_plan_and_without_an_adoption() -> None:
+    told = tell(row(path="recreate", released_at=at(5.6)), BEFORE, at(60))
+    plan = next(step for step in told.steps if step.name == "plan")
+    assert plan.what == "which checkpoint, which node"
+    assert [(step.name, step.what) for step in told.steps[-1:]] == [("complete", "recorded")]
+    assert "Started in a new pod of the same name." in dict(told.facts)["Why this node"]
+    waiting = row(path="recreate", ended_at=None, total_s=None, state="restored")
+    assert tell(waiting, BEFORE, at(7)).headline == "counter lost its node n1; restored on n2"
+
+
 def test_it_tells_how_the_container_ended_and_what_it_said_last() -> None:
     end = {"exit_code": 137, "reason": "OOMKilled", "log_tail": "a\nout of memory\n"}
     facts = dict(tell(row(cause="crash"), BEFORE, at(60), None, end).facts)
@@ -97,11 +107,11 @@ def test_it_tells_how_the_container_ended_and_what_it_said_last() -> None:
 def test_one_that_was_given_up_says_why_and_what_to_do() -> None:
     given_up = row(
         state="abandoned", checkpoint_id=None, started_at=None, fenced_at=None, restored_at=None, fenced_how=None, why=None,
-        reason="OwnerNotSupported", message="a bare pod cannot be moved", remedy="run it as a Deployment", ended_at=at(5.1),
+        reason="OwnerNotSupported", message="a Job's pod cannot be moved", remedy="run it as a Deployment", ended_at=at(5.1),
     )  # fmt: skip
     told = tell(given_up, [], at(60))
     assert (told.tone, told.remedy) == ("bad", "run it as a Deployment")
-    assert dict(told.facts)["Why it was given up"] == "OwnerNotSupported: a bare pod cannot be moved."
+    assert dict(told.facts)["Why it was given up"] == "OwnerNotSupported: a Job's pod cannot be moved."
     assert [step.name for step in told.steps] == ["notice", "give up"]
 
 
@@ -139,7 +149,8 @@ def test_what_would_happen_if_its_node_died() -> None:
     assert fate(status(standby={"node": "n2", "warm": False})).tone == "warn"
     assert fate(status(), frozenset({"n2"})).to == ""
     assert fate(status(checkpoint=None)).what == "no checkpoint is stored: it would start blank"
-    assert fate(status(kind="StatefulSet")).tone == "bad"
+    for kind in ("StatefulSet", "Pod"):
+        assert fate(status(kind=kind)) == Fate(status(kind=kind), "n2", "ok", "n2 holds its newest checkpoint ready", 6.7, 4.0)
     told = fate(status(unguarded="its freezer cannot be written"))
     assert (told.tone, told.back_s) == ("bad", None)
     assert told.what == "n1 cannot be given up, it waits for it to return: its freezer cannot be written"

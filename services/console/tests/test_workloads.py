@@ -96,6 +96,11 @@ def test_an_estimate_is_never_below_its_base_nor_better_when_cold(size: int, war
     assert told.node_loss <= (expected_recovery(size, warm=False).node_loss or 0)
 
 
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Pod"])
+def test_the_loss_of_its_node_is_survived_whatever_its_kind_is(kind: str) -> None:
+    assert status(row(kind=kind))["expected_recovery_s"]["node_loss"] is not None
+
+
 def test_what_runs_on_a_node_that_cannot_freeze_is_not_moved_and_says_why() -> None:
     told = status(row(unguarded="its freezer cannot be written"))
     assert told["unguarded"] == "its freezer cannot be written"

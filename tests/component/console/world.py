@@ -262,8 +262,8 @@ class World:
             trace,
         )
         if it.kind == "Pod":
-            told = {"reason": "OwnerNotSupported", "message": "a bare pod cannot be moved off a lost node in this version",
-                    "remedy": "run it as a Deployment, or delete the pod by hand once the node is certainly off"}  # fmt: skip
+            told = {"reason": "OwnerNotSupported", "message": "a Job's pod cannot be moved off a lost node",
+                    "remedy": "run it as a Deployment, a StatefulSet or a pod of its own"}  # fmt: skip
             yield FailoverAbandoned.model_validate(common | told | {"node": it.node, "at": at + timedelta(seconds=0.03)}), trace
             return
         moves = cause == "node-loss"

@@ -14,7 +14,6 @@ from reprise.contracts.events import Operation, node_subject
 from reprise.contracts.model import Workload
 
 KINDS = {kind.lower(): kind for kind in ("Deployment", "StatefulSet", "Pod")}
-MOVABLE = "Deployment"
 Part = Annotated[str, Path(max_length=253, pattern=r"^[^\x00]*$")]
 NodeName = Annotated[str, Path(max_length=253, pattern=r"^[a-z0-9][a-z0-9.-]*$")]
 CheckpointId = Annotated[str, Path(max_length=64, pattern=r"^[0-9a-z][0-9a-z-]*$")]
@@ -62,8 +61,6 @@ class Asking:
         checkpoint_id: str = "",
     ) -> None:
         """row: of one of its containers, as workload() gives them. Raises HTTPException 409, 503."""
-        if operation == "move" and row["kind"] != MOVABLE:
-            raise HTTPException(409, f"a {row['kind']} cannot be moved in this version; run it as a {MOVABLE}")
         workload = Workload.model_validate({"namespace": row["namespace"], "kind": row["kind"], "name": row["workload"]})
         user = request.state.who.user
         await self._ask(Asked(operation_id, operation, workload, row["node"] or "-", user, to, checkpoint_id))

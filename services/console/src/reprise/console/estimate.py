@@ -23,7 +23,7 @@ class Expected:
 
 def expected_recovery(size_bytes: int | None, *, warm: bool, movable: bool = True) -> Expected:
     """size_bytes: of the newest stored checkpoint, None if there is none. warm: the standby holds it.
-    movable: off a lost node; only a Deployment is, in this version.
+    movable: off a lost node.
     """
     if size_bytes is None:
         return Expected(None, None, "no checkpoint is stored yet: it would start blank")

@@ -7,7 +7,7 @@ from reprise.console.estimate import expected_recovery
 
 UNDER_WAY = {
     "declared": "noticed", "started": "being restored", "fenced": "being restored",
-    "released": "restored, and let run", "restored": "restored, not yet adopted",
+    "released": "restored, and let run", "restored": "restored, not yet complete",
 }  # fmt: skip
 STALE_INTERVALS = 3
 """A recovery point older than this many intervals is told as stale: one late or failed checkpoint is not."""
@@ -30,8 +30,8 @@ def status(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def is_movable(row: dict[str, Any]) -> bool:
-    """Off a lost node: only a Deployment, in this version, and only if its node can be given up."""
-    return row["kind"] == "Deployment" and row["unguarded"] is None
+    """Off a lost node: only if that can be given up."""
+    return row["unguarded"] is None
 
 
 def health_of(row: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 one return per state reads best

@@ -37,14 +37,22 @@ def _checkpoint(rows: list[dict[str, Any]]) -> Question:
 def _move(rows: list[dict[str, Any]]) -> Question:
     row = rows[0]
     name, here = row["workload"], row["node"] or "its node"
-    will = [
-        f"A last checkpoint of {name} is taken, and it stays stopped from then on; so nothing that it did is lost.",
-        f"It goes on from there on the other node, in a new pod. The pod on {here} is removed once the new one serves.",
-    ]
+    keeps_name = row["kind"] != "Deployment"  # docs/adr/0016-same-name.md
+    will = [f"A last checkpoint of {name} is taken, and it stays stopped from then on; so nothing that it did is lost."]
+    if keeps_name:
+        will.append(f"Once the other node has it, the pod on {here} is deleted, and the next pod of its name goes on from there.")
+    else:
+        will.append(f"It goes on from there on the other node, in a new pod. That on {here} is removed once the new one serves.")
     back_s = row["expected_recovery_s"]["crash"]
     if back_s is not None:
         will.append(f"It serves nobody meanwhile, for at least {seconds(back_s)}; connections to it are cut.")
-    will.append(f"If it cannot be restored there, it goes on on {here}: nothing runs on the other node before the move is final.")
+    if keeps_name:
+        will.append(f"Until that pod is deleted, it goes on on {here} if anything is in the way.")
+        will.append("After that nothing is undone: if this checkpoint does not come back, an older one is tried; "
+                    "and if none does, it starts without its memory, and says so.")  # fmt: skip
+    else:
+        will.append(f"If it cannot be restored there, it goes on on {here}: nothing runs on the other node before the move is "
+                    "final.")  # fmt: skip
     return Question(f"Move {name} to another node", tuple(will), "Move it")
 
 

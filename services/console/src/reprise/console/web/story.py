@@ -100,7 +100,7 @@ def _headline(row: dict[str, Any]) -> str:
         "started": f"being restored {'there' if there == node else f'on {there}'}",
         "fenced": f"being restored on {there}",
         "released": f"restored on {there}, and let run",
-        "restored": f"restored on {there}, its owner is to adopt it",
+        "restored": f"restored on {there}, its owner is to adopt it" if row["path"] == "shadow" else f"restored on {there}",
     }
     return f"{began}; {how.get(row['state'], row['state'])}"
 
@@ -158,7 +158,7 @@ def _lost(row: dict[str, Any], chosen: dict[str, Any]) -> str:
 def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
     """Each from the moment before that is known. In place nothing is fenced or released."""
     zero = fault_at(row)
-    moved = row["path"] == "shadow"
+    moved, adopted = row["path"] in ("shadow", "recreate"), row["path"] == "shadow"
     parts = (
         ("notice", "until the fault was certain", row["declared_at"]),
         (
@@ -169,7 +169,7 @@ def _steps(row: dict[str, Any], now: datetime) -> tuple[Step, ...]:
         ("fence", "the old instance can no longer run", row["fenced_at"]),
         ("restore", "start from the checkpoint, standing still until the decision is final", row["released_at"]),
         ("verify" if row["released_at"] else "restore", "until its probe passes", row["restored_at"]),
-        ("adopt" if moved else "complete", "its ReplicaSet owns it" if moved else "recorded", row["ended_at"]),
+        ("adopt" if adopted else "complete", "its ReplicaSet owns it" if adopted else "recorded", row["ended_at"]),
     )
     steps, since = [], 0.0
     for name, what, moment in parts:

@@ -27,9 +27,6 @@ def fate(row: dict[str, Any], lost: frozenset[str] = frozenset()) -> Fate:
     age_s, back_s = row["recovery_point_age_s"], row["expected_recovery_s"]["node_loss"]
     if row["checkpoint"] is None:
         return Fate(row, "", "bad", "no checkpoint is stored: it would start blank", None, None)
-    if row["kind"] != "Deployment":
-        what = f"a {row['kind']} cannot be moved in this version: it waits for {row['node']} to return"
-        return Fate(row, "", "bad", what, None, age_s)
     if row["unguarded"]:
         what = f"{row['node']} cannot be given up, it waits for it to return: {row['unguarded']}"
         return Fate(row, "", "bad", what, None, age_s)
