@@ -28,6 +28,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rows import Row, daemons_ready
 
+OUT = CHECKOUT / "build/bench.json"
+
 
 def store_figures(progress: Progress) -> list[Row]:
     """Beside restic and borg, which Debian has."""
@@ -69,25 +71,37 @@ def main() -> None:
         for names, part in PARTS.items():
             if any(name.startswith(only) or only.startswith(name) for name in names.split()):
                 try:
-                    rows += [row for row in part(progress) if row.name.startswith(only)]
+                    found = [row for row in part(progress) if row.name.startswith(only)]
                 except (LabError, OSError) as error:  # one part that fails must not cost the others' figures
                     failed = True
-                    rows.append(Row(names.split()[0], None, "", "", "", f"NOT MEASURED: {error}"))
+                    found = [Row(names.split()[0], None, "", "", "", f"NOT MEASURED: {error}")]
+                for row in found:
+                    progress.console.print(
+                        f"{row.name}: {told(row)} (goal {row.goal or 'none'}; beside it: {row.baseline or 'none'})"
+                    )
+                rows += found
+                keep(rows)
     table = Table("figure", "value", "goal", "beside it", "how")
     for row in rows:
-        value = "-" if row.value is None else f"{row.value:.3g} {row.unit}"
-        table.add_row(row.name, value, row.goal, row.baseline, row.how)
+        table.add_row(row.name, told(row), row.goal, row.baseline, row.how)
     Console().print(table)
-    out = CHECKOUT / "build/bench.json"
-    out.parent.mkdir(exist_ok=True)
+    print(f"written to {OUT.relative_to(CHECKOUT)}")
+    if failed:
+        raise SystemExit("a part of the bench failed: see NOT MEASURED above")
+
+
+def told(row: Row) -> str:
+    return "-" if row.value is None else f"{row.value:.3g} {row.unit}"
+
+
+def keep(rows: list[Row]) -> None:
+    """After each part: a bench that is interrupted has measured what it has."""
+    OUT.parent.mkdir(exist_ok=True)
     machine = {
         "cores": os.cpu_count(), "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / (1 << 30), 1),
         "kernel": platform.release(), "python": platform.python_version(), "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
-    out.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
-    print(f"written to {out.relative_to(CHECKOUT)}")
-    if failed:
-        raise SystemExit("a part of the bench failed: see NOT MEASURED above")
+    OUT.write_text(json.dumps({"machine": machine, "rows": [asdict(row) for row in rows]}, indent=1))
 
 
 if __name__ == "__main__":
