@@ -257,6 +257,20 @@ async def test_a_browser_signs_in_is_asked_and_agrees(setting: Setting) -> None:
         assert (await client.get(f"{COUNTER}/move")).status_code == 303
 
 
+async def test_a_statefulset_is_moved_like_a_deployment(setting: Setting) -> None:
+    for event, trace in [*World(datetime.now(UTC)).plc()][-40:]:
+        await setting.ledger.record(event, trace)
+    address = "/workloads/factory/statefulset/plc-gateway"
+    async with setting.client(headers=bearer(setting.issuer.token("ada", "operators"))) as client:
+        answer = await client.post(f"/api/v1{address}/move", json={"to": "n2"})
+        assert answer.status_code == 202, answer.text
+    assert set(setting.cluster.asked) == {("move", "plc-gateway", "n2", answer.json()["id"])}
+    async with setting.client() as client:
+        await sign_in(client, setting.issuer.token("ada", "operators"))
+        assert f'href="{address}/move"' in (await client.get(address)).text
+        assert "the next pod of its name goes on from there" in (await client.get(f"{address}/move")).text
+
+
 async def test_a_form_on_somebody_elses_page_does_nothing(setting: Setting) -> None:
     async with setting.client() as client:
         await sign_in(client, setting.issuer.token("ada", "operators"))
