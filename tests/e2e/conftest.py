@@ -35,12 +35,10 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def protected_counter(namespace: str) -> Iterator[Witness]:
-    """A counter on n1 that is protected and has a checkpoint since, under the eyes of the witness."""
+    """A counter on n1 that is protected, under the eyes of the witness."""
     counter.deploy(namespace, env=counter.LINGERS)
     counter.wait_protected(namespace)
-    first = counter.wait_checkpoint(namespace)
-    counter.ask_checkpoint(namespace)
-    counter.wait_checkpoint(namespace, after=first["checkpoint_id"])
+    counter.wait_checkpoint(namespace)
     with Witness(namespace) as witness:
         yield witness
 
