@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -30,12 +31,12 @@ def event(detail: str) -> NodeLost:
 class Running:
     """A connected bus with one consumer that keeps what it was given; `fails` is raised that often first."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, **options: Any) -> None:
         self.bus = Bus(f"nats://127.0.0.1:{port}", "test")
         self.seen: list[str] = []
         self.fails: list[Exception] = []
         self.takes_s = 0.0
-        self.bus.subscribe("test", NodeLost, self._handle)
+        self.bus.subscribe("test", NodeLost, self._handle, **options)
 
     async def _handle(self, received: NodeLost) -> None:
         await asyncio.sleep(self.takes_s)
@@ -52,8 +53,8 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(port: int) -> AsyncIterator[Running]:
-    found = Running(port)
+async def running(port: int, **options: Any) -> AsyncIterator[Running]:
+    found = Running(port, **options)
 
     async def serve() -> None:
         await found.bus.connect()
@@ -229,6 +230,29 @@ async def test_an_error_that_no_retry_helps_is_dead_lettered_with_its_reason(nat
         buried = await dead_letters(found)
         assert buried[0].headers["Reprise-Reason"] == "Hopeless"
         assert "do that" in buried[0].headers["Reprise-Detail"]
+
+
+async def test_what_is_never_given_up_comes_again_however_often_it_failed(
+    nats_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that is away for a minute fails a handler more often than MAX_ATTEMPTS."""
+    monkeypatch.setattr(bus_module, "_DELAYS_S", (0.01,))
+    failures = bus_module.MAX_ATTEMPTS + 2
+    for max_attempts, seen in ((math.inf, ["a", "b"]), (bus_module.MAX_ATTEMPTS, ["b"])):
+        nats_server.stop()
+        nats_server.wipe()
+        nats_server.start()
+        async with running(nats_server.port, max_attempts=max_attempts) as found:
+            await connected(found)
+            found.fails = [RepriseError("away", retryable=True) for _ in range(failures)]
+            await found.bus.publish(event("a"))
+            async with asyncio.timeout(10):
+                while len(found.fails) > failures - bus_module.MAX_ATTEMPTS:
+                    await asyncio.sleep(0.01)
+            if "a" not in seen:
+                found.fails = []
+            await found.bus.publish(event("b"))
+            assert sorted(await found.saw(len(seen))) == seen
 
 
 async def test_nats_may_be_absent_at_start_and_lost_later(nats_server: Any) -> None:

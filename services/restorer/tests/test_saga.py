@@ -331,6 +331,24 @@ async def test_nothing_that_was_restored_runs_before_the_decision_is_recorded_an
                 assert (await world.run()).step == "complete", f"{path} was undone after its release, cut {cut}"
 
 
+@pytest.mark.parametrize("path", ["stateful", "bare move", "move"])
+@pytest.mark.looptime
+async def test_what_was_begun_is_tried_again_whatever_went_wrong(path: str) -> None:
+    """An error that no retry helps is one that somebody has to help with. Given up halfway a pod would be gone for ever."""
+    world = World(path)
+    plain = world.cluster.opens_gate
+
+    async def forbidden(*_: object) -> bool:
+        raise RecoveryError("Forbidden", subject="pod", retryable=False)
+
+    world.cluster.opens_gate = forbidden  # type: ignore[method-assign, assignment]
+    with pytest.raises(RecoveryError, match="Forbidden") as caught:
+        await world.run()
+    assert caught.value.retryable, "its message would be given up"
+    world.cluster.opens_gate = plain  # type: ignore[method-assign]
+    assert (await world.run()).step == "complete"
+
+
 @pytest.mark.looptime
 async def test_a_shadow_has_its_own_image_and_says_what_it_starts_from() -> None:
     """Of the pod that was checkpointed, which a failover's successor is another one than."""

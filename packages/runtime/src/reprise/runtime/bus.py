@@ -2,8 +2,8 @@
 
 A handler is `async (event) -> None`. Return: acknowledged. Raise a RepriseError that is not retryable: the message
 goes to the dead-letter stream with the reason. Raise RetryLater: it is delivered again after the time that it names.
-Raise anything else: it is delivered again with growing delay. After MAX_ATTEMPTS it is dead-lettered as well. While a
-handler works its message is kept in progress.
+Raise anything else: it is delivered again with growing delay. After MAX_ATTEMPTS it is dead-lettered as well, unless the
+subscription says otherwise. While a handler works its message is kept in progress.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Subscription:
     node: str = "*"
     concurrency: int = 4
     batch: int = 1
-    max_attempts: int = MAX_ATTEMPTS
+    max_attempts: float = MAX_ATTEMPTS
 
     def config(self) -> ConsumerConfig:
         patterns = [subjects.pattern(event, self.node) for event in self.events]
@@ -237,12 +237,13 @@ class Bus:
         node: str = "*",
         concurrency: int = 4,
         batch: int = 1,
+        max_attempts: float = MAX_ATTEMPTS,
     ) -> None:
         """Register a durable consumer; run() serves it. node: only events about that node. batch: fetched together, where
-        the way to NATS and back would take longer than handling one.
+        the way to NATS and back would take longer than handling one. max_attempts: math.inf for what is never given up.
         """
         types = events if isinstance(events, tuple) else (events,)
-        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency, batch)
+        subscription = Subscription(subjects.token(consumer), types, handler, node, concurrency, batch, max_attempts)
         self._subscriptions.append(subscription)
         for outcome in OUTCOMES:  # a counter that appears with its first event shows no increase
             HANDLED.labels(subscription.consumer, outcome)

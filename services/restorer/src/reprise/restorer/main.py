@@ -1,6 +1,7 @@
 """The composition root of restorer."""
 
 import asyncio
+import math
 
 from reprise.archive.repository import Repository
 from reprise.archive.s3 import s3_store
@@ -69,7 +70,8 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe("restorer-staged", CheckpointStaged, handlers.on_staged)
     service.bus.subscribe("restorer-damages", CheckpointFailed, handlers.on_failed)
     service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
-    service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32)
+    # Given up halfway, because the API server was away for a minute, a pod would stand still or be gone for ever.
+    service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32, max_attempts=math.inf)
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
     service.bus.subscribe("restorer-delays", FailoverDelayed, handlers.on_delayed)
     service.health.ready_when("pods", lambda: pods.synced)

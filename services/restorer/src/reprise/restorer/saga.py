@@ -82,8 +82,10 @@ class SagaRunner:
         except Abandon as abandon:
             after = _undone(saga, abandon.stop)
         except RecoveryError as error:
-            if error.retryable or saga.step == "undo" or saga.attempt.released:
+            if error.retryable:
                 raise
+            if saga.step == "undo" or saga.attempt.released:  # there is no way but on: whatever is wrong may be put right
+                raise RecoveryError(str(error), reason=error.reason, remedy=error.remedy, retryable=True) from error
             after = _undone(saga, Stop(error.reason, str(error), error.remedy))
         updated = await self.sagas.update(key(saga.failover_id), after, revision)
         if updated is None:
