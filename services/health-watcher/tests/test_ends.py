@@ -366,6 +366,28 @@ def test_one_that_lives_for_long_in_between_is_no_loop(node: MemoryNode) -> None
     play(scene())
 
 
+@pytest.mark.parametrize(("failures", "verdict"), [(3, "restore"), (0, "blank")])
+def test_what_its_kubelet_ends_for_its_probe_is_no_loop_though_it_ends_in_good_order(
+    node: MemoryNode, failures: int, verdict: str
+) -> None:
+    """Most processes exit with 0 at SIGTERM; what its probe waits for may be away for a while."""
+
+    async def scene() -> None:
+        node.slot("ck1")
+        for number in (1, 2, 3):
+            agent = node.agent()
+            node.start(f"c{number}", outcome="restored", checkpoint_id=f"ck{number}", attempt=number)
+            await runs(agent, 1)
+            node.slot(f"ck{number + 1}")
+            if failures:
+                agent.ends.failing[f"c{number}"] = Failing(failures, 3, time.monotonic() - 30.0)
+            node.end(f"c{number}", 0, lived_s=90.0)
+            await runs(agent, 1)
+        assert node.verdict() == verdict
+
+    play(scene())
+
+
 def test_if_the_kubelet_was_faster_the_next_end_makes_it_start_cold(node: MemoryNode) -> None:
     async def scene() -> None:
         node.slot("ck1")

@@ -167,11 +167,19 @@ class Ends:
                           rejected=early.rejected, in_a_row=slow.in_a_row)  # fmt: skip
             self._changed()
 
-    @staticmethod
-    def _slow(end: End, before: Known, *, restored: bool) -> slow_loops.SlowLoop:
+    def _slow(self, end: End, before: Known, *, restored: bool) -> slow_loops.SlowLoop:
         how = slow_loops.how_it_ended(end.status.exit_code, end.status.reason)
+        if how != slow_loops.OOM_KILLED and self._hung(end.subject.target.container_id):
+            how = ""
         most_s = slow_loops.within_s(end.pod.policy.interval_s)
         return slow_loops.after_end(before.slow, restored=restored, how=how, lived_s=end.lived_s, most_s=most_s)
+
+    def _hung(self, container_id: str) -> bool:
+        """Whether it was ended for its livenessProbe: by us, or by its kubelet, at whose SIGTERM it may exit with any code."""
+        failing = self.failing.get(container_id)
+        return container_id in self.hanging or (
+            failing is not None and cause_of_death(failing.failures, failing.threshold) == "hang"
+        )
 
     @staticmethod
     def _early_s(end: End) -> float:
@@ -244,8 +252,9 @@ class Ends:
         if self.hanging.pop(subject.target.container_id, None) is not None:
             return  # declared when the hang was noticed
         DEATHS.labels(str(subject.armed).lower()).inc()
+        hung = self._hung(subject.target.container_id)
         failing = self.failing.pop(subject.target.container_id, None)
-        if failing and cause_of_death(failing.failures, failing.threshold) == "hang":
+        if failing and hung:
             noticed_after_s = time.monotonic() - failing.since_s
             self.declare(subject, "hang", "the kubelet ended it, its livenessProbe failed", noticed_after_s, end.lived_s)
         else:

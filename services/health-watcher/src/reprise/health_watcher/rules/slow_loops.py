@@ -15,7 +15,9 @@ MOST_S = BACKOFF_S
 """What ran for so long is no crash loop for the kubelet either."""
 OOM_KILLED = "OOMKilled"
 FROM_OUTSIDE = (128 + 9, 128 + 15)
-"""SIGKILL and SIGTERM: whoever sent it need not find fault with its memory. A hang is ended so too (early_exits.py)."""
+"""SIGKILL and SIGTERM: whoever sent it need not find fault with its memory. A hang is ended so too (early_exits.py), and may exit
+with any code at SIGTERM (ends.py).
+"""
 
 
 class SlowLoop(BaseModel):
