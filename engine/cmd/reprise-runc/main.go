@@ -62,7 +62,7 @@ func perform(call cli.Call, store nodefiles.Store, log report.Log) (code int, ou
 	case "pause", "resume":
 		return 0, store.Request(id) != nil // the engine freezes by itself
 	case "state":
-		if store.IsMarked(id) || store.HasStart(id) {
+		if lifecycle.Ours(store, call) {
 			return lifecycle.State(store, call), true
 		}
 	case "start":

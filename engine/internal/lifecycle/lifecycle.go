@@ -8,12 +8,36 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 
+	"reprise.dev/engine/internal/bundle"
 	"reprise.dev/engine/internal/cli"
 	"reprise.dev/engine/internal/nodefiles"
 	"reprise.dev/engine/internal/runc"
 )
+
+// Ours reports whether a container is protected: since its start, or since it runs, which left no record of its start.
+func Ours(store nodefiles.Store, call cli.Call) bool {
+	if store.IsMarked(call.ID()) || store.HasStart(call.ID()) {
+		return true
+	}
+	state, err := runc.ReadState(call.Global("root"), call.ID())
+	if err != nil {
+		return false
+	}
+	spec, _, err := bundle.Read(filepath.Join(state.Bundle(), "config.json"))
+	if err != nil {
+		return false
+	}
+	who := spec.Identity()
+	pod := store.Pod(who.PodUID)
+	if !who.Workload || pod == nil {
+		return false
+	}
+	_, listed := pod.Containers[who.Container]
+	return listed
+}
 
 // State prints runc's state; a restored container that was not started yet is "created", from which CRI-O takes the time of its
 // start. One that is frozen is "running": it is thawed without the runtime, and CRI-O keeps what it was told last: it would neither

@@ -1,6 +1,13 @@
 package lifecycle
 
-import "testing"
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"reprise.dev/engine/internal/cli"
+	"reprise.dev/engine/internal/nodefiles"
+)
 
 func TestARestoredContainerIsCreatedUntilItsStart(t *testing.T) {
 	for _, c := range []struct {
@@ -30,6 +37,30 @@ func TestOneThatStandsStillRuns(t *testing.T) {
 	} {
 		if got := string(Told([]byte(state), "running", true)); got != want {
 			t.Errorf("%s: %s", state, got)
+		}
+	}
+}
+
+func TestOneThatIsProtectedSinceItRunsIsOursToo(t *testing.T) {
+	dir := t.TempDir()
+	write := func(path, content string) {
+		path = filepath.Join(dir, path)
+		os.MkdirAll(filepath.Dir(path), 0o700)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, container := range map[string]string{"started": "x", "listed": "app", "unlisted": "sidecar"} {
+		write(id+"/bundle/config.json", `{"annotations": {"io.kubernetes.cri-o.ContainerType": "container",
+			"io.kubernetes.pod.uid": "u1", "io.kubernetes.container.name": "`+container+`"}}`)
+		write("runc/"+id+"/state.json", `{"config": {"labels": ["bundle=`+filepath.Join(dir, id, "bundle")+`"]}}`)
+	}
+	write("starts/started.json", "{}")
+	write("pods/u1.json", `{"version": 1, "containers": {"app": {"verdict": "restore"}}}`)
+	store := nodefiles.Store{Config: nodefiles.Config{RunDir: dir}, Warn: t.Logf}
+	for id, want := range map[string]bool{"started": true, "listed": true, "unlisted": false, "nobody": false} {
+		if got := Ours(store, cli.Parse([]string{"--root", filepath.Join(dir, "runc"), "state", id})); got != want {
+			t.Errorf("%s: %v", id, got)
 		}
 	}
 }
