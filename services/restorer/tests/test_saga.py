@@ -107,7 +107,9 @@ class World:
         following = asyncio.create_task(starts.run())
         bus = MemoryBus(self.server, self._on_call)
         try:
-            yield SagaRunner(Room(bus, self.cluster, self.store, starts, Timeouts(verify_s=0.3, adopt_s=5, stage_s=0.1)))
+            yield SagaRunner(
+                Room(bus, self.cluster, self.cluster, self.store, starts, Timeouts(verify_s=0.3, adopt_s=5, stage_s=0.1))
+            )
         finally:
             following.cancel()
 
@@ -152,6 +154,7 @@ class End:
 
 async def end_of(world: World, saga: Saga) -> End:
     resumes = [name for name, row in world.server.buckets.get("resumes", {}).items() if not row.deleted]
+    assert not world.cluster.off, "the scheduler is kept off a node for good"
     serving, told = world.cluster.serving(), sorted(world.server.events)
     return End(saga, serving, told, set(world.cluster.pods), await world.fence(), resumes)
 
@@ -843,6 +846,27 @@ async def test_same_name_a_next_pod_that_its_user_deletes_is_not_brought_back() 
             assert end.saga.attempt.stop
             assert end.saga.attempt.stop.reason == "PodGone"
     assert ends == {"complete", "abandoned"}
+
+
+@pytest.mark.looptime
+async def test_same_name_a_next_pod_that_runs_already_is_left_alone_wherever_it_is() -> None:
+    """No replica was there for longer than its node waits (ResumeRecord.wait_s): its work counts, and the old memory does not."""
+    world = World("stateful move")
+    world.cluster.scheduled = ["n1"]
+    plain = world.cluster._next
+
+    async def waited_long_enough(before: PodView, node: str, annotations: dict[str, str]) -> None:
+        await plain(before, node, annotations)
+        if world.cluster.pods["counter-1"].unmarked:
+            world.cluster.slots["n1"] = []  # of the new pod's own
+            await world.cluster.start("counter-1", "counter")
+            await asyncio.sleep(0.01)
+
+    world.cluster._next = waited_long_enough  # type: ignore[method-assign]
+    end = await end_of(world, await world.run())
+    assert end.saga.attempt.stop
+    assert (end.saga.step, end.saga.attempt.stop.reason, end.serving, end.resumes) == ("abandoned", "NoCheckpoint", [BLANK], [])
+    assert world.cluster.deleted == ["u1 on n1"]
 
 
 @pytest.mark.looptime

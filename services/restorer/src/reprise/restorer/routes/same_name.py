@@ -10,6 +10,7 @@ a shadow is from its birth.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -74,6 +75,7 @@ class SameName(Shadow):
     async def delete(self, saga: Saga) -> Saga:
         """Until another pod has its name, on a node where it can be brought back."""
         room, loop, namespace = self._room, asyncio.get_running_loop(), saga.workload.namespace
+        await self._keep_off(saga)
         entry = await room.resumes.get(_name(saga))
         body = entry.value.body if entry and entry.value.failover_id == saga.failover_id else ""
         end, misplaced, refused, wait_s = loop.time() + room.timeouts.verify_s, 0, 0, LIFE_S
@@ -84,6 +86,8 @@ class SameName(Shadow):
             wrong = pod is not None and decide.misplaced(pod, saga) and not (saga.planned and misplaced >= MISPLACED)
             if pod and not wrong and _may_come_back(pod, saga):
                 return await self._made(saga, pod)
+            if pod and wrong and pod.uid != saga.target.pod_uid and (start := await self._start_of(pod, saga)):
+                return await self._ended(saga, outcomes.came_back_cold(saga, start))
             if pod is None or wrong or pod.uid == saga.target.pod_uid or pod.evicted:
                 misplaced, refused = misplaced + wrong, refused + bool(pod and pod.evicted)
                 if pod:
@@ -96,6 +100,26 @@ class SameName(Shadow):
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LOOK_S)
 
+    async def _keep_off(self, saga: Saga) -> None:
+        """A StatefulSet's controller is faster, and the scheduler takes a lost node for a good one for 40 s."""
+        try:
+            await self._room.taints.keep_off(saga.target.node, saga.failover_id)
+        except RecoveryError as error:
+            if error.retryable:
+                raise
+            log().warning("the next pod may be put back on its node, and is made again then", error=str(error))
+
+    async def _let_on(self, saga: Saga) -> None:
+        """If that fails, taints.py does it."""
+        with contextlib.suppress(RecoveryError):
+            await self._room.taints.let_on(saga.target.node, saga.failover_id)
+
+    async def _start_of(self, pod: PodView, saga: Saga) -> StartRecord | None:
+        """How it was started, if it was: its node has waited long enough (ResumeRecord.wait_s). What it has done since counts."""
+        await self._room.starts.ask(pod.container_id)
+        start = self._room.starts.of(pod.uid, saga.target.container)
+        return start if start and start.outcome != "refused" else None
+
     async def _create(self, saga: Saga, body: str, node: str) -> None:
         if not body:
             return  # NATS has lost the record: a StatefulSet makes it by itself
@@ -107,6 +131,7 @@ class SameName(Shadow):
             log().warning("the next pod is not accepted, trying again", failover=saga.failover_id, error=str(error))
 
     async def _made(self, saga: Saga, pod: PodView) -> Saga:
+        await self._let_on(saga)
         if saga.planned:
             await self._room.last.forget(saga)  # its node ends what stands still: its pod is gone, and the fence is ours
         made = Target(node=pod.node, pod=pod.name, pod_uid=pod.uid, container=saga.target.container)
@@ -263,6 +288,7 @@ class SameName(Shadow):
 
     async def _forget(self, saga: Saga) -> None:
         """Of this failover only: the next pod may have one of its own by now."""
+        await self._let_on(saga)
         entry = await self._room.resumes.get(_name(saga))
         if entry and entry.value.failover_id == saga.failover_id:
             await self._room.resumes.remove(entry.key, entry.revision)
