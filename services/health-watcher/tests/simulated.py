@@ -603,7 +603,8 @@ async def restorer(world: World) -> None:
             starts = Starts(bus)
             following = asyncio.ensure_future(again(starts.run))
             timeouts = Timeouts(verify_s=5, adopt_s=5, stage_s=0.3)
-            task = asyncio.ensure_future(SagaRunner(Room(bus, world.cluster, world.store, starts, timeouts)).run(saga))
+            room = Room(bus, world.cluster, world.cluster, world.store, starts, timeouts)
+            task = asyncio.ensure_future(SagaRunner(room).run(saga))
             while not task.done() and "restorer-dead" not in world.active():
                 await asyncio.wait({task}, timeout=0.05)
             following.cancel()

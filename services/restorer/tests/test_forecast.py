@@ -35,7 +35,7 @@ class Setting:
         store = MemoryStore(tuple(Good(f"ck{n}", Need()) for n in (3, 2) if good))
         cluster = MemoryCluster(store, nodes, self.server)
         cluster.add(VIEW, "n1")
-        self.sagas = SagaRunner(Room(self.bus, cluster, store, Starts(self.bus), Timeouts(0.1, 1, 0.05)))
+        self.sagas = SagaRunner(Room(self.bus, cluster, cluster, store, Starts(self.bus), Timeouts(0.1, 1, 0.05)))
         self.pods = {"u1": POD}
 
     async def told(self) -> Planned:

@@ -869,6 +869,25 @@ async def test_same_name_a_next_pod_that_runs_already_is_left_alone_wherever_it_
     assert world.cluster.deleted == ["u1 on n1"]
 
 
+@pytest.mark.parametrize(("revision", "step", "serving"), [("r2", "abandoned", []), ("r1", "complete", ["ck3"])])
+@pytest.mark.looptime
+async def test_same_name_a_rollout_of_its_statefulset_wins(revision: str, step: str, serving: list[str]) -> None:
+    """Its controller is faster, and has another template by now: the old memory would be that of the old one."""
+    world = World("stateful")
+    world.cluster.change("counter-1", revision="r1")
+    world.cluster.scheduled = ["n2"]
+    plain = world.cluster._next
+
+    async def of_its_template(before: PodView, node: str, annotations: dict[str, str]) -> None:
+        await plain(before if annotations else replace(before, revision=revision), node, annotations)
+
+    world.cluster._next = of_its_template  # type: ignore[method-assign]
+    end = await end_of(world, await world.run())
+    assert (end.saga.step, end.serving, end.resumes) == (step, serving, [])
+    stop = end.saga.attempt.stop
+    assert (stop.reason if stop else "") == ("RolledOut" if step == "abandoned" else "")
+
+
 @pytest.mark.looptime
 async def test_same_name_an_owner_that_goes_meanwhile_wins() -> None:
     world = World("stateful")

@@ -18,6 +18,7 @@ from reprise.contracts.events import (
 from reprise.restorer.adapters.budgets import KubernetesBudgets
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
+from reprise.restorer.adapters.taints import KubernetesTaints
 from reprise.restorer.cordons import Cordons
 from reprise.restorer.forecast import Forecast
 from reprise.restorer.handlers import Handlers
@@ -29,6 +30,7 @@ from reprise.restorer.saga import SagaRunner
 from reprise.restorer.settings import Settings
 from reprise.restorer.standby import Standbys
 from reprise.restorer.starts import Starts
+from reprise.restorer.taints import LeftTaints
 from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -47,8 +49,9 @@ async def main(settings: Settings) -> None:
     checkpoints = StoredCheckpoints(Repository(s3_store(StoreSettings())))
     cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
     starts = Starts(service.bus)
+    taints = KubernetesTaints(api)
     timeouts = Timeouts(settings.verify_timeout_s, settings.adopt_timeout_s, settings.stage_timeout_s)
-    sagas = SagaRunner(Room(service.bus, cluster, checkpoints, starts, timeouts))
+    sagas = SagaRunner(Room(service.bus, cluster, taints, checkpoints, starts, timeouts))
     standbys = Standbys(service.bus, cluster, checkpoints)
     recorder = kube.EventRecorder(api, "restorer")
     handlers = Handlers(service.bus, pods, sagas, standbys, recorder)
@@ -57,6 +60,7 @@ async def main(settings: Settings) -> None:
     service.app.get("/plans/{node}")(forecast.of)
     election = Election(service.bus, "leftovers", settings.pod_name)
     leftovers = LeftOvers(service.bus, cluster, lambda: election.leading)
+    left_taints = LeftTaints(service.bus, taints, lambda: election.leading)
     cordons = Cordons(
         service.bus, pods, cluster, KubernetesBudgets(api), requests, recorder, lambda: election.leading
     )  # fmt: skip
@@ -66,6 +70,7 @@ async def main(settings: Settings) -> None:
     service.part("requests", requests.run)
     service.part("cordons", cordons.run)
     service.part("leftovers", leftovers.run)
+    service.part("taints", left_taints.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-staged", CheckpointStaged, handlers.on_staged)
     service.bus.subscribe("restorer-damages", CheckpointFailed, handlers.on_failed)

@@ -48,6 +48,18 @@ class Budgets(Protocol):
     async def remove(self, workload: Workload) -> None: ...
 
 
+class Taints(Protocol):
+    """What keeps the scheduler from putting new pods on a node; each failover has its own. Raises RecoveryError."""
+
+    async def keep_off(self, node: str, failover_id: str) -> None: ...
+
+    async def let_on(self, node: str, failover_id: str) -> None: ...
+
+    async def kept_off(self) -> list[tuple[str, str]]:
+        """Each node, and the failover that keeps pods off it."""
+        ...
+
+
 class Cluster(Protocol):
     """The API server. Raises RecoveryError (retryable where it is)."""
 

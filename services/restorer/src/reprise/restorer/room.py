@@ -9,7 +9,7 @@ from reprise.restorer import decide
 from reprise.restorer.fences import Fences
 from reprise.restorer.model import Recovery, Saga, Standby, Stop
 from reprise.restorer.moving import LastCheckpoint
-from reprise.restorer.ports import Checkpoints, Cluster
+from reprise.restorer.ports import Checkpoints, Cluster, Taints
 from reprise.restorer.starts import Starts
 from reprise.restorer.tell import Tell
 from reprise.runtime.bus import Bus
@@ -43,8 +43,10 @@ class Timeouts:
 class Room:
     """One for each replica."""
 
-    def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints, starts: Starts, timeouts: Timeouts) -> None:
-        self.bus, self.cluster, self.checkpoints, self.starts = bus, cluster, checkpoints, starts
+    def __init__(
+        self, bus: Bus, cluster: Cluster, taints: Taints, checkpoints: Checkpoints, starts: Starts, timeouts: Timeouts
+    ) -> None:
+        self.bus, self.cluster, self.taints, self.checkpoints, self.starts = bus, cluster, taints, checkpoints, starts
         self.timeouts = timeouts
         self.tell, self.fences, self.last = Tell(bus), Fences(bus), LastCheckpoint(bus, checkpoints)
         self.standbys = Bucket(bus, "standby", Standby)

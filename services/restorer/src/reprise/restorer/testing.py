@@ -94,6 +94,8 @@ class MemoryCluster:
         """Why the API server does not take the next pod of a name."""
         self.made = 0
         self.deleted: list[str] = []
+        self.off: set[tuple[str, str]] = set()
+        """Nodes that the scheduler puts nothing on, and for which failover."""
 
     def add(self, view: PodView, node: str, *, owned: bool = True) -> Pod:
         self.pods[view.name] = Pod(view, node, owned=owned)
@@ -208,11 +210,27 @@ class MemoryCluster:
     async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
         await self._call("before", "read spec")
         found = self.pods.get(name)
-        return json.dumps({"name": name, "annotations": annotations}) if found and found.view.uid == uid else None
+        if found is None or found.view.uid != uid:
+            return None
+        labels = {"controller-revision-hash": found.view.revision} if found.view.revision else {}
+        return json.dumps({"name": name, "annotations": annotations, "metadata": {"labels": labels}})
 
     async def unacceptable(self, namespace: str, body: str, node: str) -> str:
         await self._call("before", "try next")
         return self.refuses
+
+    async def keep_off(self, node: str, failover_id: str) -> None:
+        await self._call("before", "keep off")
+        self.off.add((node, failover_id))
+        await self._call("after", "keep off")
+
+    async def let_on(self, node: str, failover_id: str) -> None:
+        await self._call("before", "let on")
+        self.off.discard((node, failover_id))
+        await self._call("after", "let on")
+
+    async def kept_off(self) -> list[tuple[str, str]]:
+        return sorted(self.off)
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
         await self._call("before", "delete for good")

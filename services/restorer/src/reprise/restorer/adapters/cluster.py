@@ -12,7 +12,7 @@ from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
-from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
+from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL, shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.probe import check
@@ -77,6 +77,7 @@ class KubernetesCluster:
             protected=len(known.containers) if (known := self._pods.pods.get(found.metadata.uid)) else 1,
             asks=await self._asks(found, container),
             node=found.spec.node_name or "",
+            revision=(found.metadata.labels or {}).get(REVISION_LABEL, ""),
         )
 
     async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:

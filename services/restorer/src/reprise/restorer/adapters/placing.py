@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
+from reprise.restorer.adapters.taints import PREFIX
 from reprise.restorer.placement import (
     Labels,
     Neighbours,
@@ -60,7 +61,7 @@ def site_of(node: Any, residents: tuple[Resident, ...]) -> Site:
     return Site(
         name=node.metadata.name,
         labels=labels_of(node.metadata.labels),
-        taints=tuple(Taint(t.key, t.value or "", t.effect) for t in node.spec.taints or []),
+        taints=tuple(Taint(t.key, t.value or "", t.effect) for t in node.spec.taints or [] if not t.key.startswith(PREFIX)),
         free=tuple(sorted(free.items())),
         images=frozenset(name for image in node.status.images or [] for name in image.names or []),
         residents=residents,
