@@ -8,6 +8,8 @@ from reprise.restorer.placement import Placement
 
 FAILOVER_ANNOTATION = "reprise.dev/failover"
 """On a pod that a failover made: its name."""
+REVISION_LABEL = "controller-revision-hash"
+"""On a StatefulSet's pod: the revision of the template that it was made of."""
 
 
 class Checkpoints(Protocol):

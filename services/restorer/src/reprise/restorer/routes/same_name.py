@@ -10,6 +10,7 @@ a shadow is from its birth.
 """
 
 import asyncio
+import json
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,7 +22,7 @@ from reprise.contracts.model import Target
 from reprise.contracts.records import ResumeRecord, StartRecord
 from reprise.restorer import choosing, decide, outcomes
 from reprise.restorer.model import Life, PodView, Saga, Stop
-from reprise.restorer.ports import FAILOVER_ANNOTATION
+from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.restorer.routes.shadow import RELEASE_AGAIN_S, Shadow, made_by
@@ -33,6 +34,8 @@ MISPLACED = 10
 REPLACED = 3
 """So often one that its node's kubelet did not take is."""
 UNWANTED = Stop("ScaledToZero", "its owner does not want it any more", "nothing: a scale-down wins", "step-aside")
+ROLLED_OUT = Stop("RolledOut", "its StatefulSet has another template by now: it starts without its memory",
+                  "nothing: a rollout wins over a failover", "step-aside")  # fmt: skip
 GONE = Stop("PodGone", "the pod that was to go on from the checkpoint was deleted", "nothing: a deletion wins", "step-aside")
 
 
@@ -85,7 +88,7 @@ class SameName(Shadow):
                 return await self._ended(saga, UNWANTED)
             wrong = pod is not None and decide.misplaced(pod, saga) and not (saga.planned and misplaced >= MISPLACED)
             if pod and not wrong and _may_come_back(pod, saga):
-                return await self._made(saga, pod)
+                return await (self._ended(saga, ROLLED_OUT) if _is_newer(pod, body) else self._made(saga, pod))
             if pod and wrong and pod.uid != saga.target.pod_uid and (start := await self._start_of(pod, saga)):
                 return await self._ended(saga, outcomes.came_back_cold(saga, start))
             if pod is None or wrong or pod.uid == saga.target.pod_uid or pod.evicted:
@@ -307,6 +310,12 @@ def _annotations(saga: Saga) -> dict[str, str]:
         CHECKPOINT_IMAGE: image_reference(saga.workload, saga.target.container, saga.checkpoint_id),
         FAILOVER_ANNOTATION: saga.name,
     }
+
+
+def _is_newer(pod: PodView, body: str) -> bool:
+    """Whether its owner made it of another template than the pod before it: what was checkpointed is of that one's."""
+    before = json.loads(body).get("metadata", {}).get("labels", {}).get(REVISION_LABEL, "") if body else ""
+    return bool(before and pod.revision) and pod.revision != before
 
 
 def _may_come_back(pod: PodView, saga: Saga) -> bool:
