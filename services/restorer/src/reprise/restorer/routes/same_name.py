@@ -10,8 +10,8 @@ a shadow is from its birth.
 """
 
 import asyncio
-import json
 import contextlib
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
