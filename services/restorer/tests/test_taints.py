@@ -74,7 +74,7 @@ async def test_whoever_changed_the_node_meanwhile_is_not_undone() -> None:
     assert (node.taints, node.patches) == ([OURS], 3)
 
 
-@pytest.mark.parametrize(("status", "retryable"), [(403, False), (500, True)])
+@pytest.mark.parametrize(("status", "retryable"), [(400, False), (403, False), (422, False), (429, True), (500, True)])
 async def test_what_may_not_be_changed_is_told(status: int, retryable: bool) -> None:
     with pytest.raises(RecoveryError) as raised:
         await taints_of(Node(status=status)).keep_off("n1", "fo-1")

@@ -52,8 +52,9 @@ class KubernetesTaints:
             except client.ApiException as error:
                 if error.status == 404:
                     return
-                if error.status != 409:
+                if error.status != 409:  # whatever is not the server's trouble (a webhook's no is 400) stays so
+                    later = (error.status or 500) >= 500 or error.status == 429
                     raise RecoveryError(
-                        f"its taints cannot be changed: {error.reason}", subject=f"node {node}", retryable=error.status != 403
+                        f"its taints cannot be changed: {error.reason}", subject=f"node {node}", retryable=later
                     ) from error
         log().warning("taints change too often, left as they are", of_node=node, failover=failover_id)
