@@ -923,6 +923,45 @@ async def test_same_name_what_its_node_does_not_take_is_made_anew_where_the_sche
 
 
 @pytest.mark.looptime
+async def test_same_name_a_bare_pod_that_was_deleted_is_made_however_long_nobody_accepts_it() -> None:
+    """Its quota was taken by another, say: nobody else makes it."""
+    world = World("bare")
+    plain, takes = world.cluster.recreate, False
+
+    async def recreate(namespace: str, body: str, node: str) -> None:
+        if not takes:
+            raise RecoveryError("exceeded quota", subject="pod default/counter-1", retryable=False)
+        await plain(namespace, body, node)
+
+    world.cluster.recreate = recreate  # type: ignore[method-assign]
+    for _ in range(2):
+        with pytest.raises(RecoveryError, match="trying again"):
+            await world.run()
+    assert (world.cluster.pods, world.cluster.deleted) == ({}, ["u1 on n1"])
+    takes = True
+    end = await end_of(world, await world.run())
+    assert (end.saga.step, end.serving, end.resumes) == ("complete", ["ck3"], [])
+
+
+@pytest.mark.looptime
+async def test_same_name_one_that_a_finalizer_keeps_is_waited_for() -> None:
+    world = World("stateful")
+    plain, kept = world.cluster.end_for_good, True
+
+    async def end_for_good(target: Target, namespace: str) -> None:
+        if kept:
+            world.cluster.change("counter-1", deleting=True)
+        else:
+            await plain(target, namespace)
+
+    world.cluster.end_for_good = end_for_good  # type: ignore[method-assign]
+    with pytest.raises(RecoveryError, match="finalizer"):
+        await world.run()
+    kept = False
+    assert (await world.run()).step == "complete"
+
+
+@pytest.mark.looptime
 async def test_same_name_the_next_pod_is_made_on_the_planned_node_and_says_what_it_starts_from() -> None:
     world, made = World("stateful"), []
     plain = world.cluster.recreate

@@ -88,6 +88,9 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     route = ROUTES[pod.owner_kind]
     if route == "same-name" and (held := tied(pod.asks, lost, alone=True)):
         return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY, "step-aside")
+    if route == "same-name" and pod.finalizer:
+        return Stop("NotMovable", f"its finalizer {pod.finalizer} keeps it once it is deleted, and the next pod needs its name",
+                    "take the finalizer away", "step-aside")  # fmt: skip
     if now.to == lost:
         return Stop("AlreadyThere", f"it runs on {lost}", "nothing", "step-aside")
     nodes = tuple(node for node in now.nodes if now.to in ("", node.name))

@@ -248,6 +248,8 @@ class PodView:
     """Of the node that it is to run on."""
     node: str = ""
     """That it is bound to; empty: none yet."""
+    finalizer: str = ""
+    """What keeps it once it is deleted; empty: nothing."""
     revision: str = ""
     """Of its StatefulSet's template; empty if it has no such owner."""
 

@@ -77,6 +77,7 @@ class KubernetesCluster:
             protected=len(known.containers) if (known := self._pods.pods.get(found.metadata.uid)) else 1,
             asks=await self._asks(found, container),
             node=found.spec.node_name or "",
+            finalizer=next(iter(found.metadata.finalizers or ()), ""),
             revision=(found.metadata.labels or {}).get(REVISION_LABEL, ""),
         )
 

@@ -142,7 +142,16 @@ class SameName(Shadow):
         return saga.at("fetch", attempt=replace(saga.attempt, plan=plan, restored=made))
 
     async def _not_made(self, saga: Saga, pod: PodView | None) -> Saga:
+        """Nobody else makes a bare pod: quota that another took, or a webhook that is down, are waited for without end. So is
+        what keeps the old pod.
+        """
         why = "no pod of its name was made" if pod is None else f"pod {pod.name} {pod.evicted or 'is not on a node yet'}"
+        is_old = pod is not None and pod.uid == saga.target.pod_uid
+        if is_old or (pod is None and not saga.plan.owner):
+            why = "a finalizer keeps the old one" if is_old else why
+            raise RecoveryError(
+                f"{why}, trying again", subject=f"pod {saga.workload.namespace}/{saga.target.pod}", retryable=True
+            )
         return await self._ended(
             saga, Stop("NotPlaced", f"{why}: it starts cold", "see `kubectl describe` of it and of its owner")
         )
