@@ -169,6 +169,17 @@ def test_the_whole_cluster_runs_the_kubernetes_that_was_chosen(of: Kind, monkeyp
     assert {str(path).rpartition("/")[0] for path in (*hosts, shell.kubectl_command()[0])} == {str(HOME / below)}
 
 
+@pytest.mark.parametrize(("kubernetes", "named"), [(Kubernetes.V1_34, True), (Kubernetes.V1_37, False)])
+def test_no_controller_is_named_that_a_controller_manager_lacks(
+    kubernetes: Kubernetes, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end at once: the cloud's controllers are gone from 1.37."""
+    monkeypatch.setattr(kind, "recorded", lambda: Kind(kubernetes=kubernetes))
+    words = [str(word) for word in control_plane.command("kube-controller-manager")]
+    [controllers] = [word for word in words if word.startswith("--controllers=*")]
+    assert ("-node-route-controller" in controllers) is named
+
+
 def test_crio_has_no_signature_policy() -> None:
     """With one it refuses to restore."""
     assert "signature_policy =" not in configs.files("n1", NODES["n1"], Kind(Runtime.CRIO))["etc/crio/crio.conf"]

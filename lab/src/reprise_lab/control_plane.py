@@ -3,10 +3,17 @@
 import signal
 
 from reprise_lab import kind
+from reprise_lab.kind import Kubernetes
 from reprise_lab.paths import API_IP, NETNS, PKI, ROOTFS, RUN, SERVICE_CIDR
 from reprise_lab.shell import daemon, kubectl, poll, stop
 
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+CONTROLLERS = {
+    Kubernetes.V1_34: "*,-service-lb-controller,-cloud-node-lifecycle-controller,-node-route-controller",
+    Kubernetes.V1_37: "*",
+}
+"""Those of a cloud have left the newer controller manager, which does not start if one is named."""
 
 
 def command(name: str) -> list[object]:
@@ -40,7 +47,7 @@ def command(name: str) -> list[object]:
             f"--service-account-private-key-file={PKI}/sa.key", f"--root-ca-file={PKI}/ca.crt",
             f"--cluster-signing-cert-file={PKI}/ca.crt", f"--cluster-signing-key-file={PKI}/ca.key",
             "--leader-elect=false",
-            "--controllers=*,-service-lb-controller,-cloud-node-lifecycle-controller,-node-route-controller", "--v=1",
+            f"--controllers={CONTROLLERS[kind.current().kubernetes]}", "--v=1",
         ],
         "kube-scheduler": [
             programs / "kube-scheduler", f"--kubeconfig={PKI}/kube-scheduler.kubeconfig", "--leader-elect=false", "--v=1",
