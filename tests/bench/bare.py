@@ -23,12 +23,14 @@ from reprise.runtime.cri import Cri, CriError
 from reprise_lab import counter, kind
 from reprise_lab.node import Node
 from reprise_lab.paths import CHECKOUT, NODES, PKI
+from reprise_lab.shell import LabError
 from reprise_lab.witness import Witness
 
 POLL_S = 0.02
 WRAPPER = "/usr/local/bin/bare-runc"
 CONFIGURATION = "etc/reprise/engine.json"
 SLOTS = "var/lib/reprise-bare"
+CRIU = "etc/criu/runc.conf"
 
 
 @contextlib.contextmanager
@@ -40,14 +42,27 @@ def by_hand(namespace: str, env: dict[str, str] | None = None) -> Iterator[Witne
     slot = Node(node).root / SLOTS / uid
     reaper = threading.Thread(target=lambda: asyncio.run(reap(node, uid, stop)), daemon=True)
     try:
-        checkpoint(namespace, pod, slot / "counter")
-        with wrapper(node), Witness(namespace) as witness:
-            reaper.start()
-            yield witness
+        with configured(node):
+            checkpoint(namespace, pod, slot / "counter")
+            with wrapper(node), Witness(namespace) as witness:
+                reaper.start()
+                yield witness
     finally:
         stop.set()
         counter.remove(namespace)
         shutil.rmtree(slot, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def configured(node: str) -> Iterator[None]:
+    """runc alone has CRIU read this at each dump and restore: open connections would fail them."""
+    file = Node(node).root / CRIU
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("tcp-close\nskip-in-flight\nfile-locks\n")
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextlib.contextmanager
@@ -90,7 +105,7 @@ def kubelet_checkpoint(node: str, path: str) -> str:
     answer = connection.getresponse()
     body = answer.read()
     if answer.status != 200:
-        raise RuntimeError(f"{path}: {answer.status} {body[:500]!r}")
+        raise LabError(f"{path}: {answer.status} {body[:500]!r}")
     return str(json.loads(body)["items"][0])
 
 

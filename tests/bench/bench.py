@@ -51,7 +51,8 @@ def console_figures(progress: Progress) -> list[Row]:
 
 
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
-    "pause": pauses.pauses, "recovery.crash detect.crash": recovery.crashes, "recovery.bad_restore": recovery.bad_restores,
+    "pause.small_ms": pauses.small, "pause.gib_s pause.gib_vs_criu": pauses.large,
+    "recovery.crash detect.crash": recovery.crashes, "recovery.bad_restore": recovery.bad_restores,
     "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
     "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
     "overhead": overhead.overhead, "interval_1s": overhead.each_second,

@@ -53,13 +53,13 @@ def told(rows: list[dict[str, Any]]) -> str:
     return f"told {whole:.0f} ms, CRIU's own {criu:.0f} ms"
 
 
-def small(progress: Progress) -> Row:
+def small(progress: Progress) -> list[Row]:
     task = progress.add_task("silence of a small process at a checkpoint", total=CHECKPOINTS)
     with protected("bench-pause", interval="1h") as witness:
         rows = taken("bench-pause", CHECKPOINTS, progress, task)
         silent = [silence_s(witness, row) * 1000 for row in rows]
     how = f"median of {CHECKPOINTS}, asked each 10 ms from outside; {min(silent):.0f}-{max(silent):.0f}"
-    return Row("pause.small_ms", statistics.median(silent), "ms", "<= 100", told(rows), how)
+    return [Row("pause.small_ms", statistics.median(silent), "ms", "<= 100", told(rows), how)]
 
 
 def large(progress: Progress) -> list[Row]:
@@ -86,12 +86,9 @@ def dumped_by_hand(env: dict[str, str]) -> float:
         poll(60, lambda: bool(counter.state("bench-pause-bare")), "it to answer", 0.5)
         pod = counter.pod("bench-pause-bare")
         slot = Node(pod["spec"]["nodeName"]).root / bare.SLOTS / "measured"
-        stats = bare.checkpoint("bench-pause-bare", pod, slot)
+        with bare.configured(pod["spec"]["nodeName"]):
+            stats = bare.checkpoint("bench-pause-bare", pod, slot)
         shutil.rmtree(slot, ignore_errors=True)
         return stats.frozen_time_us / 1e6
     finally:
         counter.remove("bench-pause-bare")
-
-
-def pauses(progress: Progress) -> list[Row]:
-    return [small(progress), *large(progress)]
