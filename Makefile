@@ -39,7 +39,8 @@ unit: setup engine ## the fast loop: no root, no servers, no cluster
 
 component: setup browser ## real NATS, MinIO, SeaweedFS, PostgreSQL and Chromium processes, and long models, explored by SEED=n (builds the servers once)
 	$(LAB) build
-	$(RUN) pytest -q -n 2 --dist loadfile -m "component or long" --hypothesis-seed $(or $(SEED),1)
+	$(RUN) pytest -q -n 2 --dist loadfile -m component --hypothesis-seed $(or $(SEED),1)
+	$(RUN) pytest -q -n 2 --dist worksteal -m long --hypothesis-seed $(or $(SEED),1)
 
 browser:
 	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || \
@@ -63,8 +64,8 @@ crio: setup ## what brings workloads back, on CRI-O with cgroup v2 and v1 too: r
 	@for cgroup in v2 v1; do $(LAB) down && REPRISE_LAB_RUNTIME=crio REPRISE_LAB_CGROUP=$$cgroup $(MAKE) --no-print-directory e2e \
 	  TESTS="$(foreach part,recovery faults moves never_blank,tests/e2e/test_$(part).py)" || exit 1; done
 
-test: lint unit component lab ## everything but bench, ten rows of chaos (SEED=n chooses them), and the lab taken down at the end
-	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),10) && \
+test: lint unit component lab ## everything but bench, six rows of chaos (SEED=n chooses them), and the lab taken down at the end
+	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),6) && \
 	  $(MAKE) --no-print-directory crio; } || code=$$?; \
 	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
 	$(LAB) down || code=$$?; exit $$code
