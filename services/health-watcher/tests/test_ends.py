@@ -316,6 +316,17 @@ async def restored_and_killed_for_its_memory(node: MemoryNode, number: int, live
     return node.verdict()
 
 
+async def ends_a_third_time(node: MemoryNode) -> Agent:
+    """Nothing was checkpointed of it, and its agent has not looked since."""
+    for n in (1, 2):
+        await restored_and_killed_for_its_memory(node, n)
+    agent = node.agent()
+    node.start("c3", outcome="restored", checkpoint_id="ck3", attempt=3)
+    await runs(agent, 1)
+    node.end("c3", 137, lived_s=45.0, reason="OOMKilled")
+    return agent
+
+
 def test_what_is_killed_for_its_memory_again_and_again_starts_cold_once_and_says_so(node: MemoryNode) -> None:
     """Each checkpoint is newer than the one before, and as full: it would be restored for ever."""
 
@@ -343,12 +354,7 @@ def test_what_is_killed_for_its_memory_again_and_again_starts_cold_once_and_says
 def test_a_checkpoint_that_gets_in_place_after_the_end_is_not_restored_either(node: MemoryNode) -> None:
     async def scene() -> None:
         node.slot("ck1")
-        for n in (1, 2):
-            await restored_and_killed_for_its_memory(node, n)
-        agent = node.agent()
-        node.start("c3", outcome="restored", checkpoint_id="ck3", attempt=3)
-        await runs(agent, 1)
-        node.end("c3", 137, lived_s=45.0, reason="OOMKilled")
+        agent = await ends_a_third_time(node)
         await runs(agent, 1)
         node.slot("ck4")
         await runs(agent, 2)
@@ -391,12 +397,7 @@ def test_what_its_kubelet_ends_for_its_probe_is_no_loop_though_it_ends_in_good_o
 def test_if_the_kubelet_was_faster_the_next_end_makes_it_start_cold(node: MemoryNode) -> None:
     async def scene() -> None:
         node.slot("ck1")
-        for n in (1, 2):
-            await restored_and_killed_for_its_memory(node, n)
-        agent = node.agent()
-        node.start("c3", outcome="restored", checkpoint_id="ck3", attempt=3)
-        await runs(agent, 1)
-        node.end("c3", 137, lived_s=45.0, reason="OOMKilled")
+        agent = await ends_a_third_time(node)
         node.start("c4", outcome="restored", checkpoint_id="ck3", attempt=4)
         await runs(agent, 1)
         assert not [line for line in node.told if "ColdStart" in line], "it was restored once more"

@@ -11,6 +11,7 @@ from playing import play, runs
 from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.events import FailoverAbandoned, FailoverReleased, FailoverStarted, NodeIsolated, NodeReturned
 from reprise.contracts.records import Fence
+from reprise.health_watcher.agent import Agent
 from reprise.health_watcher.rules.origin import FAILOVER
 from reprise.health_watcher.testing import WORKLOAD, MemoryNode
 from reprise.health_watcher.verdicts import KEPT_S
@@ -358,6 +359,17 @@ def shadow(node: MemoryNode) -> None:
     )  # fmt: skip
 
 
+async def restored_shadow(node: MemoryNode) -> Agent:
+    """c2 in it stands still, and is not released yet."""
+    shadow(node)
+    node.slot("ck7", live="")
+    agent = node.agent()
+    await runs(agent, 2)
+    node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
+    await runs(agent, 2)
+    return agent
+
+
 def released(uid: str = "u2") -> FailoverReleased:
     target = {"node": "n1", "pod": "counter-mv-1-1", "pod_uid": uid, "container": "counter", "container_id": "c2"}
     return FailoverReleased.model_validate(
@@ -433,12 +445,7 @@ def test_that_a_pod_is_released_is_on_disk_for_the_engine_before_it_runs_and_unt
         thaw(container_id)
 
     async def scene() -> None:
-        shadow(node)
-        node.slot("ck7", live="")
-        agent = node.agent()
-        await runs(agent, 2)
-        node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
-        await runs(agent, 2)
+        agent = await restored_shadow(node)
         assert not mark.exists()
         monkeypatch.setattr(node, "thaw", thawed)
         await agent.handlers.on_released(released())
@@ -465,12 +472,7 @@ def test_a_shadow_of_another_workloads_checkpoint_is_refused(node: MemoryNode) -
 
 def test_a_shadow_that_is_discarded_is_killed_where_it_stands(node: MemoryNode) -> None:
     async def scene() -> None:
-        shadow(node)
-        node.slot("ck7", live="")
-        agent = node.agent()
-        await runs(agent, 2)
-        node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
-        await runs(agent, 2)
+        agent = await restored_shadow(node)
         node.told.clear()
         node.pods.delete("u2")
         await runs(agent, 1)
@@ -481,12 +483,7 @@ def test_a_shadow_that_is_discarded_is_killed_where_it_stands(node: MemoryNode) 
 
 def test_a_shadow_on_a_node_that_is_cut_off_before_its_release_stands_still_for_both_reasons(node: MemoryNode) -> None:
     async def scene() -> None:
-        shadow(node)
-        node.slot("ck7", live="")
-        agent = node.agent()
-        await runs(agent, 2)
-        node.start("c2", "u2", outcome="restored", checkpoint_id="ck7", frozen=True)
-        await runs(agent, 2)
+        agent = await restored_shadow(node)
         node.cut = True
         await runs(agent, 5)
         assert agent.ledger.reasons("c2") == {"isolated", "unreleased"}

@@ -19,6 +19,7 @@ from kubernetes.aio.client import rest
 from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
 from reprise.contracts.model import Target, Workload
 from reprise.runtime.nodefiles import boottime_s
+from reprise.runtime.owners import owner_of
 from reprise.runtime.telemetry import log
 
 
@@ -310,19 +311,6 @@ async def protected_on(api: client.ApiClient, node: str) -> list[ProtectedPod]:
         if policy and policy.protects:
             found.append(protected(pod, workload, policy))
     return found
-
-
-def owner_of(pod: Any) -> Workload:
-    """The workload that a pod belongs to; a ReplicaSet's Deployment by the pod-template-hash in its name."""
-    meta = pod.metadata
-    owner = next((o for o in meta.owner_references or [] if o.controller), None)
-    kind, name = "Pod", meta.name
-    if owner and owner.kind == "ReplicaSet":
-        hash_label = (meta.labels or {}).get("pod-template-hash", "")
-        kind, name = "Deployment", owner.name.removesuffix(f"-{hash_label}")
-    elif owner and owner.kind == "StatefulSet":
-        kind, name = "StatefulSet", owner.name
-    return Workload.model_construct(namespace=meta.namespace, kind=kind, name=name)
 
 
 def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:

@@ -241,7 +241,6 @@ class Verdicts:
 
     def _snapshot(self, pod: Known, name: str, container: RunningContainer | None) -> Snapshot:
         standing, slots = self._fences.of(pod.uid), f"{pod.namespace}/{pod.uid}"
-        start = self._starts.of(container.id) if container else None
         holds = [held for held in self._ledger.held.values() if held.pod_uid == pod.uid]
         rejected = self._history.rejected((pod.uid, name))
         return Snapshot(
@@ -253,7 +252,7 @@ class Verdicts:
             next=self._resumes.of(pod.uid),
             origin=self._origin(pod, name),
             released=pod.uid in self._ledger.released,
-            restored_frozen=bool(start and start.frozen),
+            restored_frozen=container is not None and self.was_restored_frozen(container.id),
             cold=self._announced((pod.uid, name), container),
             rejected=rejected,
             kept=self._slots.kept(slots, name) if rejected else (),

@@ -45,7 +45,7 @@ class Keeping:
                     remedy="did something else clean /var/lib/reprise/slots? the next one is not affected",
                 )  # fmt: skip
             await asyncio.to_thread(verify, self._slots.path(home, checkpoint_id), event.target.container_id)
-            if await self._is_given_up(event):
+            if checkpoint_id > live and await self._is_given_up(event):
                 log().info("not live: an older one is gone back to", checkpoint=checkpoint_id, pod=event.target.pod, live=live)
             elif await asyncio.to_thread(self._slots.promote, home, checkpoint_id):
                 log().info("live", checkpoint=checkpoint_id, pod=event.target.pod, before=live)

@@ -7,6 +7,7 @@ from kubernetes import client
 from reprise.cli.ports import Hosted, Told
 from reprise.contracts.annotations import parse
 from reprise.contracts.model import Workload
+from reprise.runtime.owners import owner_of
 
 TIMEOUT_S = (5, 20)  # connect, read
 ENDED = ("Succeeded", "Failed")
@@ -44,7 +45,7 @@ class KubeMover:
         living = [pod for pod in pods.items if pod.metadata.deletion_timestamp is None and pod.status.phase not in ENDED]
         return [
             Hosted(workload, pod.metadata.name, node)
-            for pod, workload in [(pod, _owner(pod)) for pod in living]
+            for pod, workload in [(pod, owner_of(pod)) for pod in living]
             if workload in protected or (workload.kind == "Pod" and parse(pod.metadata.annotations or {}).policy.protects)
         ]
 
@@ -60,16 +61,3 @@ class KubeMover:
             for each in page.items
             if parse(each.metadata.annotations or {}).policy.protects
         }
-
-
-def _owner(pod: Any) -> Workload:
-    """As the services see it (runtime.kube): what neither a Deployment nor a StatefulSet owns is annotated itself."""
-    meta = pod.metadata
-    owner = next((each for each in meta.owner_references or [] if each.controller), None)
-    kind, name = "Pod", meta.name
-    if owner and owner.kind == "ReplicaSet":
-        label = (meta.labels or {}).get("pod-template-hash", "")
-        kind, name = "Deployment", str(owner.name).removesuffix(f"-{label}")
-    elif owner and owner.kind == "StatefulSet":
-        kind, name = "StatefulSet", owner.name
-    return Workload.model_validate({"namespace": meta.namespace, "kind": kind, "name": name})

@@ -13,8 +13,9 @@ from reprise.restorer.adapters.placing import claimed, placement_of, resident_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL, shadow_name
-from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, owner_of, protected, set_condition
+from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, protected, set_condition
 from reprise.runtime.kv import Bucket, key
+from reprise.runtime.owners import owner_of
 from reprise.runtime.probe import check
 from reprise.runtime.telemetry import log
 
@@ -313,9 +314,10 @@ class KubernetesCluster:
         await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
 
     async def end(self, target: Target, namespace: str) -> None:
-        options = client.V1DeleteOptions(
-            grace_period_seconds=DISCARD_GRACE_S, preconditions=client.V1Preconditions(uid=target.pod_uid)
-        )
+        await self._delete(target, namespace, grace_s=DISCARD_GRACE_S)
+
+    async def _delete(self, target: Target, namespace: str, *, grace_s: int) -> None:
+        options = client.V1DeleteOptions(grace_period_seconds=grace_s, preconditions=client.V1Preconditions(uid=target.pod_uid))
         try:
             await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
@@ -345,12 +347,7 @@ class KubernetesCluster:
         return ""
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
-        options = client.V1DeleteOptions(grace_period_seconds=0, preconditions=client.V1Preconditions(uid=target.pod_uid))
-        try:
-            await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
-        except client.ApiException as error:
-            if error.status not in (404, 409):  # gone, or another pod has its name
-                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
+        await self._delete(target, namespace, grace_s=0)
 
     async def recreate(self, namespace: str, body: str, node: str) -> None:
         made = json.loads(body)

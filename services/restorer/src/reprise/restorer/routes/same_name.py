@@ -25,7 +25,7 @@ from reprise.restorer.model import Life, PodView, Saga, Stop
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
-from reprise.restorer.routes.shadow import RELEASE_AGAIN_S, Shadow, made_by
+from reprise.restorer.routes.shadow import RELEASE_AGAIN_S, Shadow, made_by, restore_from
 from reprise.runtime.kv import key
 from reprise.runtime.telemetry import log
 
@@ -145,10 +145,14 @@ class SameName(Shadow):
         """Nobody else makes a bare pod: quota that another took, or a webhook that is down, are waited for without end. So is
         what keeps the old pod.
         """
-        why = "no pod of its name was made" if pod is None else f"pod {pod.name} {pod.evicted or 'is not on a node yet'}"
         is_old = pod is not None and pod.uid == saga.target.pod_uid
+        if pod is None:
+            why = "no pod of its name was made"
+        elif is_old:
+            why = "a finalizer keeps the old one"
+        else:
+            why = f"pod {pod.name} {pod.evicted or 'is not on a node yet'}"
         if is_old or (pod is None and not saga.plan.owner):
-            why = "a finalizer keeps the old one" if is_old else why
             raise RecoveryError(
                 f"{why}, trying again", subject=f"pod {saga.workload.namespace}/{saga.target.pod}", retryable=True
             )
@@ -238,22 +242,12 @@ class SameName(Shadow):
 
     async def verify(self, saga: Saga) -> Saga:
         """Until it serves. It is left as it is if it does not in time: nothing else has its state any more."""
-        room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
-        end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
-        while True:
-            life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
-            if life.healthy and await room.cluster.opens_gate(saga.workload.namespace, made.pod, saga.checkpoint_id):
-                break
-            if not life.runs and await self._next(saga) is None:
-                return await self._ended(saga, GONE)
-            if loop.time() > end:
-                log().warning("the restored pod does not serve yet", failover=saga.failover_id, pod=made.pod, detail=life.detail)
-                break
-            if loop.time() > tell_at:
-                told, tell_at = told + 1, loop.time() + RELEASE_AGAIN_S
-                await room.tell.released(saga, made, again=told)
-            await asyncio.sleep(LIFE_S)
-        return await self._complete(saga, life)
+
+        async def is_gone(life: Life) -> bool:
+            return not life.runs and await self._next(saga) is None
+
+        outcome, life = await self._until_serves(saga, is_gone)
+        return await (self._ended(saga, GONE) if outcome == "gone" else self._complete(saga, life))
 
     async def _complete(self, saga: Saga, life: Life) -> Saga:
         if life.healthy:
@@ -315,7 +309,7 @@ def _name(saga: Saga) -> str:
 def _annotations(saga: Saga) -> dict[str, str]:
     """As of a shadow."""
     return {
-        RESTORE_FROM: f"{saga.plan.source_uid or saga.target.pod_uid}/{saga.checkpoint_id}",
+        RESTORE_FROM: restore_from(saga),
         CHECKPOINT_IMAGE: image_reference(saga.workload, saga.target.container, saga.checkpoint_id),
         FAILOVER_ANNOTATION: saga.name,
     }

@@ -8,6 +8,7 @@ undone, and no instance has done any work that would be lost by it (I9). From th
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from reprise.archive.images import image_reference
 from reprise.contracts.errors import RecoveryError
@@ -119,9 +120,8 @@ class Shadow:
         """A pod with its own image, from its ReplicaSet's template: what it starts from is an annotation."""
         await self._room.look(saga)
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
-        restore_from = f"{plan.source_uid or saga.target.pod_uid}/{plan.checkpoint_id}"
         uid = await self._room.cluster.create_shadow(
-            saga.workload, saga.name, plan.owner, plan.standby, restore_from, saga.attempt.reference
+            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference
         )
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
         return saga.at("restored", attempt=replace(saga.attempt, restored=made))
@@ -169,19 +169,30 @@ class Shadow:
 
     async def verify(self, saga: Saga) -> Saga:
         """Until it serves. It is adopted all the same if it does not in time: nothing else has its state any more."""
+
+        async def is_gone(_life: Life) -> bool:
+            return await self._room.cluster.adopted(saga.workload, saga.name) is None
+
+        outcome, _ = await self._until_serves(saga, is_gone)
+        if outcome == "serves":
+            await self._room.tell.restored(saga)
+        return saga.at("adopt")
+
+    async def _until_serves(
+        self, saga: Saga, is_gone: Callable[[Life], Awaitable[bool]]
+    ) -> tuple[Literal["serves", "gone", "late"], Life]:
+        """Wait for verify_s at most; its agent is told to let it run again and again. Return what was seen of it last, too."""
         room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
         end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
         while True:
             life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
             if life.healthy and await room.cluster.opens_gate(saga.workload.namespace, made.pod, saga.checkpoint_id):
-                await room.tell.restored(saga)
-                return saga.at("adopt")
-            if await room.cluster.adopted(saga.workload, saga.name) is None:
-                return saga.at("adopt")
+                return "serves", life
+            if await is_gone(life):
+                return "gone", life
             if loop.time() > end:
-                log().warning("the restored pod does not serve yet, it is adopted all the same", failover=saga.failover_id,
-                              pod=made.pod, detail=life.detail)  # fmt: skip
-                return saga.at("adopt")
+                log().warning("the restored pod does not serve yet", failover=saga.failover_id, pod=made.pod, detail=life.detail)
+                return "late", life
             if loop.time() > tell_at:
                 told, tell_at = told + 1, loop.time() + RELEASE_AGAIN_S
                 await room.tell.released(saga, made, again=told)
@@ -231,6 +242,11 @@ class Shadow:
             if loop.time() > end:
                 raise RecoveryError("it is not certain that the restored pod is gone", subject=saga.name, retryable=True)
             await asyncio.sleep(LIFE_S)
+
+
+def restore_from(saga: Saga) -> str:
+    """Return what the next pod's annotation says: of which pod, and which checkpoint."""
+    return f"{saga.plan.source_uid or saga.target.pod_uid}/{saga.checkpoint_id}"
 
 
 def made_by(saga: Saga) -> Target:
