@@ -179,6 +179,19 @@ def test_a_shadow_that_did_not_come_back_is_undone_with_the_engines_own_reason(o
         assert "bad size of /log" in came_back_cold(saga, start).message
 
 
+def test_a_restore_that_failed_has_the_name_and_the_remedy_of_its_cause() -> None:
+    saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="node-loss", declared_at=AT,
+                attempt=Attempt(plan=Plan("shadow", "n2", "", "ck2")))  # fmt: skip
+    why = "File data/wal has bad size 122880 (expect 1355776)"
+    start = StartRecord(container_id="c2", pod_uid="u2", container="counter", outcome="cold", reason=why)
+    for stop in (not_restored(saga, start), came_back_cold(saga, start)):
+        assert stop
+        assert (stop.reason, why in stop.message) == ("FileChanged", True)
+        assert "own file system" in stop.remedy
+    odd = came_back_cold(saga, start.model_copy(update={"reason": "something new"}))
+    assert (odd.reason, "CRIU's log" in odd.remedy) == ("RestoreFailed", True)
+
+
 def test_a_start_that_is_cold_because_of_a_crash_loop_says_so_and_what_to_do() -> None:
     saga = Saga(failover_id="f", workload=WORKLOAD, target=TARGET, cause="crash", declared_at=AT)
     why = f"{CRASH_LOOP}it was restored 3 times and ended each time with OOMKilled; raise its limit"

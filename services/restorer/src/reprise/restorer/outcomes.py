@@ -1,5 +1,6 @@
 """Why an attempt does not go on, pure: what happened, what to do about it, and whether another attempt is worth it."""
 
+from reprise.contracts.causes import of_restore
 from reprise.contracts.events import Outcome
 from reprise.contracts.records import CRASH_LOOP, HoldRecord, StartRecord
 from reprise.restorer.model import Life, Saga, Stop
@@ -39,7 +40,14 @@ def not_restored(saga: Saga, start: StartRecord) -> Stop | None:
         message = (
             f"{saga.checkpoint_id} did not come back on {saga.standby}: {start.outcome}: {start.reason or 'it did not say why'}"
         )
-    return Stop("RestoreFailed", message, LOG_REMEDY, _lost(saga), poisoned=True)
+    reason, remedy = _cause(start.reason)
+    return Stop(reason, message, remedy, _lost(saga), poisoned=True)
+
+
+def _cause(told: str) -> tuple[str, str]:
+    """Reason and remedy of what an engine could not restore: told is why, as it says it."""
+    known = of_restore(told)
+    return (known.reason, known.remedy) if known else ("RestoreFailed", LOG_REMEDY)
 
 
 def still_waits(saga: Saga, start: StartRecord) -> bool:
@@ -72,8 +80,8 @@ def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
     if loop:
         happened, _, remedy = told.partition("; ")
         return Stop("CrashLoop", f"it started without its memory: {happened}", remedy or LOG_REMEDY)
-    reason = "NoCheckpoint" if start.outcome == "blank" else "RestoreFailed"
-    return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", LOG_REMEDY)
+    reason, remedy = ("NoCheckpoint", LOG_REMEDY) if start.outcome == "blank" else _cause(start.reason)
+    return Stop(reason, f"it started without its memory: {start.reason or start.outcome}", remedy)
 
 
 def not_served(saga: Saga, life: Life, start: StartRecord | None, waited_s: float) -> Stop:
