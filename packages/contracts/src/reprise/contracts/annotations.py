@@ -1,6 +1,6 @@
 """What a user writes on a workload, in both families, and the policy that it means.
 
-`reprise.dev/*` is ours. `hitachienergy.com/cr_mode` and `cr_interval` are the research prototype's and work
+`reprise.dev/*` is ours. `hitachienergy.com/cr_*` and `ps_*` are the research prototype's and work
 unchanged; where both are set, ours wins. A bad value is a Problem, and the last valid value stays in force.
 """
 
@@ -10,7 +10,9 @@ from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime
+from reprise.contracts import state
 from reprise.contracts.model import Frozen
+from reprise.contracts.state import StateApi
 
 PREFIX = "reprise.dev/"
 SEED_PREFIX = "hitachienergy.com/"
@@ -32,7 +34,8 @@ MAX_INTERVAL_S = 7 * 86400.0
 ARM = PREFIX + "arm"
 """Of older versions, which restarted a pod to protect it."""
 
-Mode = Literal["criu", "off"]
+Mode = Literal["criu", "http", "off"]
+"""criu: its memory. http: the state that it hands out and takes back itself (state.py)."""
 RESTORED_GATE = "reprise.dev/restored"
 """A pod's readiness gate, for those that list it: True while no protected container of it runs without its memory."""
 Prestaging = Literal["auto", "image", "chunks", "none"]
@@ -53,6 +56,8 @@ class Policy(Frozen):
     """Whether evictions wait until it has been moved off a cordoned node."""
     checkpoint_at: AwareDatetime | None = None
     """When its owner wants a checkpoint besides those of the interval; None: never asked."""
+    state: StateApi | None = None
+    """Of mode http: where it hands out its state, and takes it back."""
 
     @property
     def protects(self) -> bool:
@@ -106,11 +111,24 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
                 return fallback
         return default
 
+    mode = read(
+        ((PREFIX + "mode", _mode), (SEED_PREFIX + "cr_mode", _seed_mode), (SEED_PREFIX + state.SEED_MODE, _seed_state_mode)),
+        "off", base.mode,
+    )  # fmt: skip
+    api, wrong = state.parse(annotations, PREFIX, SEED_PREFIX) if mode == "http" else (None, ())
+    problems += [Problem(annotation=name, value=value[:200], message=message) for name, value, message in wrong]
+    if mode == "http" and api is None:  # nobody knows where its state is: what was so before stays so
+        mode, api = base.mode, base.state
+    elif mode == "criu" and SEED_PREFIX + state.SEED_MODE in annotations:
+        name = SEED_PREFIX + state.SEED_MODE
+        problems.append(Problem(annotation=name, value=annotations[name][:200], message="not used: its memory is checkpointed"))
+    intervals = [(PREFIX + "interval", duration_s), (SEED_PREFIX + "cr_interval", _seed_interval)]
+    if mode == "http":
+        intervals.append((SEED_PREFIX + "ps_interval", _seed_interval))
     policy = Policy(
-        mode=read(((PREFIX + "mode", _mode), (SEED_PREFIX + "cr_mode", _seed_mode)), "off", base.mode),
-        interval_s=read(
-            ((PREFIX + "interval", duration_s), (SEED_PREFIX + "cr_interval", _seed_interval)), 60.0, base.interval_s
-        ),
+        mode=mode,
+        state=api,
+        interval_s=read(tuple(intervals), 60.0, base.interval_s),
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
         guard=read(((PREFIX + "guard", _switch),), True, base.guard),
@@ -136,8 +154,8 @@ def _mode(text: str) -> Mode:
         case "off":
             return "off"
         case "http":
-            raise ValueError("http (state through the app's own API) is not in this version: use criu or off")
-    raise ValueError("not a mode: use criu or off")
+            return "http"
+    raise ValueError("not a mode: use criu, http or off")
 
 
 def _seed_mode(text: str) -> Mode:
@@ -147,6 +165,15 @@ def _seed_mode(text: str) -> Mode:
         case "" | "off" | "none":
             return "off"
     raise ValueError('not a mode: use "cr", or reprise.dev/mode')
+
+
+def _seed_state_mode(text: str) -> Mode:
+    match text.strip():
+        case "http" | "http-sf":
+            return "http"
+        case "" | "off" | "none":
+            return "off"
+    raise ValueError('not a mode: use "http" or "http-sf", or reprise.dev/mode')
 
 
 def _seed_interval(text: str) -> float:

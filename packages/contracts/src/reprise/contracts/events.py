@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt
-from reprise.contracts.model import CriuStats, Frozen, RestoreStats, Target, Workload, now
+from reprise.contracts.model import CriuStats, Frozen, Kind, RestoreStats, Target, Workload, now
 
 VERSION = "v1"
 
@@ -70,7 +70,9 @@ class CheckpointTaken(Event):
     slot: str = ""
     """Where it lies below the node's slots: `<namespace>/<pod uid>/<container>/<checkpoint id>`."""
     pause_s: float | None = None
-    """From the first to the last moment in which the process could not run; null: an older version did not measure it."""
+    """From the first to the last moment in which the process could not run; null: it was not measured."""
+    kind: Kind = "criu"
+    """http: the state that the program handed out itself. kubelet_s then is the time of its answer."""
 
 
 class CheckpointFailed(Event):
@@ -128,6 +130,8 @@ class CheckpointStored(Event):
     uploaded_bytes: int | None = None
     """Sent to the store, after compression."""
     pause_s: float | None = None
+    """As in checkpoint.taken."""
+    kind: Kind = "criu"
     """As in checkpoint.taken."""
 
 
@@ -324,7 +328,7 @@ class ContainerEnded(Event):
 
 
 class ContainerRestored(Event):
-    """CRIU brought a container back to life on this node, whoever asked for it; with CRIU's own statistics."""
+    """A container runs from its checkpoint on this node, whoever asked for it; with CRIU's own statistics if CRIU did it."""
 
     TYPE: ClassVar[str] = "container.restored"
     target: Target
@@ -332,7 +336,9 @@ class ContainerRestored(Event):
     checkpoint_id: str = ""
     """Empty: an older version did not tell."""
     took_s: float | None = None
-    """The engine's whole call; null: an older version did not measure it."""
+    """The engine's whole call; of kind http, until the program had taken its state back. null: it was not measured."""
+    kind: Kind = "criu"
+    """http: its state was posted back to it."""
     frozen: bool = False
     """It does not run yet: its failover has to become final first."""
 

@@ -10,6 +10,10 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 """A Kubernetes object's name."""
 
 
+Kind = Literal["criu", "http"]
+"""Of a checkpoint. criu: a process's memory. http: the state that a program handed out itself."""
+
+
 class Frozen(BaseModel):
     """Immutable; unknown fields are ignored, so that a newer minor version can be read."""
 

@@ -40,6 +40,12 @@ and what to do. Through the engine's files it passes as text (docs/node-files.md
 """
 
 
+HAND_BACK = "it starts plainly; its state is handed back through its own API"
+"""The reason of a verdict `blank`, and so of a start, of a container of mode http. Nobody counts such a start before its node's
+agent has settled what came of that (docs/node-files.md).
+"""
+
+
 class StartRecord(BaseModel):
     """How the engine started a protected container, as its node's agent read it; under the container's id."""
 
