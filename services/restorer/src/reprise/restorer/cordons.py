@@ -92,7 +92,7 @@ class Cordons:
             await self._requests.declare(pod, decide.Asked(request, "", f"its node {pod.node} is cordoned"))
         elif entry.value.step == "abandoned":
             stop = entry.value.attempt.stop
-            never = stop is not None and stop.reason == "OwnerNotSupported"
+            never = stop is not None and stop.reason in ("OwnerNotSupported", "NotMovable")
             attempt.number, attempt.again_at = attempt.number + 1, float("inf") if never else clock + AGAIN_S
             await self._let_go(pod, attempt, entry.value.why)
 

@@ -18,6 +18,8 @@ from reprise.restorer.model import (
     Again,
     Attempt,
     Good,
+    Need,
+    NodeView,
     Plan,
     PodNames,
     PodView,
@@ -26,7 +28,7 @@ from reprise.restorer.model import (
     Snapshot,
     Stop,
 )
-from reprise.restorer.nodes import choose_node
+from reprise.restorer.nodes import Choice, choose_node
 from reprise.restorer.outcomes import LOG_REMEDY
 from reprise.restorer.placement import forgotten, tied
 
@@ -79,59 +81,74 @@ def _back(now: Snapshot) -> Plan | Stop:
 
 def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule reads best
     """A planned move: everything that can be known is refused before anything stands still. Its checkpoint is yet to be taken."""
-    pod, lost = now.pod, now.target.node
+    pod = now.pod
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
-    if pod.owner_kind not in ROUTES:
-        return Stop("OwnerNotSupported", f"a {pod.owner_kind}'s pod cannot be moved", OWNER_REMEDY, "step-aside")
-    route = ROUTES[pod.owner_kind]
-    if route == "same-name" and (held := tied(pod.asks, lost, alone=True)):
-        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY, "step-aside")
-    if route == "same-name" and pod.finalizer:
+    if pod.update_pending:
+        return Stop("UpdatePending", f"{pod.owner_name} has another template by now ({pod.update_pending}), and the next pod may be "
+                    "made of that", "roll the update out, or take it back, and ask again", "step-aside")  # fmt: skip
+    if pod.finalizer and pod.owner_kind != "ReplicaSet":
         return Stop("NotMovable", f"its finalizer {pod.finalizer} keeps it once it is deleted, and the next pod needs its name",
                     "take the finalizer away", "step-aside")  # fmt: skip
-    if now.to == lost:
-        return Stop("AlreadyThere", f"it runs on {lost}", "nothing", "step-aside")
+    if now.to == now.target.node:
+        return Stop("AlreadyThere", f"it runs on {now.to}", "nothing", "step-aside")
     nodes = tuple(node for node in now.nodes if now.to in ("", node.name))
     if not nodes:
         return Stop("NoSuchNode", f"there is no node {now.to}", "`kubectl get nodes` lists them", "step-aside")
-    # A shadow that its node's kubelet refuses is undone; what was deleted is not.
-    asks = pod.asks if route == "same-name" else None
-    chosen = choose_node(nodes, now.need, lost, now.standby, dict(now.refused), asks)
-    if isinstance(chosen, str):
-        return Stop("NoStandby", f"no node can take it: {chosen}", "add a node that can, or make one of these able to, and ask "
-                    "again", "step-aside")  # fmt: skip
+    if stop := _immovable(now, pod):
+        return replace(stop, outcome="step-aside")
+    chosen = _onto(now, pod, nodes, now.need)
+    if isinstance(chosen, Stop):
+        return replace(chosen, outcome="step-aside", later=False)
     why = "it is the node that was asked for" if now.to else chosen.why
     size = now.good[0].size if now.good else 0
-    return Plan(route, chosen.node.name, why, source_uid=now.target.pod_uid, owner=pod.owner_name, size=size)
+    return Plan(ROUTES[pod.owner_kind], chosen.node.name, _and_forgets(why, pod), source_uid=now.target.pod_uid,
+                owner=pod.owner_name, size=size)  # fmt: skip
 
 
-def _elsewhere(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule reads best
+def _elsewhere(now: Snapshot) -> Plan | Stop:
     """Off a lost node."""
     pod = now.pod
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
-    if pod.protected > 1:
-        return Stop("SeveralContainers", f"{pod.protected} containers of its pod are protected, and no checkpoint is of one "
-                    "moment of them all: each starts cold", SEVERAL_REMEDY)  # fmt: skip
+    if stop := _immovable(now, pod):
+        return stop
     found = next((good for good in now.good if good.checkpoint_id not in now.tried), None)
     if found is None:
         return _nothing_left(now)
-    if pod.owner_kind not in ROUTES:
-        return Stop("OwnerNotSupported", f"a {pod.owner_kind}'s pod cannot be moved off a lost node", OWNER_REMEDY)
-    route = ROUTES[pod.owner_kind]
-    if held := tied(pod.asks, now.target.node, alone=route == "same-name"):
-        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
-    chosen = choose_node(now.nodes, found.need, now.target.node, now.standby, dict(now.refused), pod.asks)
-    if isinstance(chosen, str):
-        remedy = "add a node that can, or make one of these able to"
-        return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
+    chosen = _onto(now, pod, now.nodes, found.need)
+    if isinstance(chosen, Stop):
+        return chosen
     why = f"{', '.join(now.tried)} did not come back: one further back, and {chosen.why}" if now.tried else chosen.why
-    if lost := forgotten(pod.asks):
-        why = f"{why}; {lost}"
-    return _from(Plan(route, chosen.node.name, why, owner=pod.owner_name), found, pod.uid)
+    return _from(Plan(ROUTES[pod.owner_kind], chosen.node.name, _and_forgets(why, pod), owner=pod.owner_name), found, pod.uid)
+
+
+def _immovable(now: Snapshot, pod: PodView) -> Stop | None:
+    """What keeps it on its node, whatever other nodes there are: the same for a lost node and for a planned move."""
+    if pod.protected > 1:
+        return Stop("SeveralContainers", f"{pod.protected} containers of its pod are protected, and no checkpoint is of one "
+                    "moment of them all: each would start cold", SEVERAL_REMEDY)  # fmt: skip
+    if pod.owner_kind not in ROUTES:
+        return Stop("OwnerNotSupported", f"a {pod.owner_kind}'s pod cannot be moved to another node", OWNER_REMEDY)
+    if held := tied(pod.asks, now.target.node, alone=ROUTES[pod.owner_kind] == "same-name"):
+        return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
+    return None
+
+
+def _onto(now: Snapshot, pod: PodView, nodes: tuple[NodeView, ...], need: Need) -> Choice | Stop:
+    """The node that takes it: one on which the scheduler would put this very pod, and the checkpoint comes back."""
+    chosen = choose_node(nodes, need, now.target.node, now.standby, dict(now.refused), pod.asks)
+    if isinstance(chosen, Choice):
+        return chosen
+    remedy = "add a node that can, or make one of these able to"
+    return Stop("NoStandby", f"no node can take it: {chosen}", remedy, later=True)
+
+
+def _and_forgets(why: str, pod: PodView) -> str:
+    lost = forgotten(pod.asks)
+    return f"{why}; {lost}" if lost else why
 
 
 def _from(plan: Plan, good: Good, pod_uid: str = "") -> Plan:
@@ -142,7 +159,10 @@ def _from(plan: Plan, good: Good, pod_uid: str = "") -> Plan:
 
 def _nothing_left(now: Snapshot) -> Stop:
     if now.tried:
-        return Stop("RestoreFailed", f"{', '.join(now.tried)} did not come back, and there is no older checkpoint", LOG_REMEDY)
+        message = f"{', '.join(now.tried)} did not come back, and there is no older checkpoint"
+        if now.failed:
+            return Stop(now.failed.reason, f"{message}: {now.failed.message}", now.failed.remedy)
+        return Stop("RestoreFailed", message, LOG_REMEDY)
     if now.unfit:
         return Stop("Incompatible", f"no good checkpoint is of this pod's template: {now.unfit}; it starts cold",
                     "nothing, if its template was changed since: its next checkpoint fits")  # fmt: skip

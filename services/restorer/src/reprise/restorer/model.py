@@ -70,6 +70,8 @@ class Attempt:
     plan: Plan | None = None
     tried: tuple[str, ...] = ()
     """Checkpoints that the attempts before could not bring back."""
+    failed: Stop | None = None
+    """Why the last of them did not come back."""
     reference: str = ""
     """Of the checkpoint's OCI image."""
     restored: Target | None = None
@@ -79,9 +81,11 @@ class Attempt:
     stop: Stop | None = None
     """Why it is being undone."""
 
-    def next(self, *, without: str = "") -> "Attempt":
-        """Another one; without: a checkpoint that is not tried again."""
-        return Attempt(self.number + 1, tried=(*self.tried, without) if without else self.tried)
+    def next(self, *, without: str = "", failed: Stop | None = None) -> "Attempt":
+        """Another one; without: a checkpoint that is not tried again; failed: why."""
+        if not without:
+            return Attempt(self.number + 1, tried=self.tried, failed=self.failed)
+        return Attempt(self.number + 1, tried=(*self.tried, without), failed=failed)
 
 
 class Saga(Frozen):
@@ -242,6 +246,8 @@ class PodView:
     """Replicas that its owner wants; None if it has no owner that says so."""
     outdated: bool = False
     """Its Deployment has a newer ReplicaSet."""
+    update_pending: str = ""
+    """The revision that its StatefulSet's next pod of this name would be of; empty if that is this pod's own."""
     protected: int = 1
     """How many of its containers are."""
     asks: Placement = field(default_factory=Placement)
@@ -349,6 +355,8 @@ class Snapshot:
     """Nodes that said they cannot take it, each with its reason."""
     tried: tuple[str, ...] = ()
     """Checkpoints that this failover could not bring back."""
+    failed: Stop | None = None
+    """Why the last of them did not come back."""
     recovery: Recovery = field(default_factory=Recovery)
     fenced_by: str = ""
     """Another failover that has the pod's fence."""

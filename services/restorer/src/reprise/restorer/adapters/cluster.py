@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kubernetes.aio import client
@@ -62,7 +63,7 @@ class KubernetesCluster:
         spec = next((c for c in found.spec.containers if c.name == container), None)
         status = next((s for s in found.status.container_statuses or [] if s.name == container), None)
         owner = next((o for o in found.metadata.owner_references or [] if o.controller), None)
-        wanted, outdated = await self._owner(namespace, name, owner) if owner else (None, False)
+        owned = await self._owner(namespace, found, owner) if owner else Owned()
         return PodView(
             uid=found.metadata.uid,
             name=name,
@@ -73,8 +74,9 @@ class KubernetesCluster:
             owner_name=owner.name if owner else "",
             restored_from=(found.metadata.annotations or {}).get(RESTORE_FROM, "").partition("/")[0],
             evicted=_evicted(found),
-            wanted=wanted,
-            outdated=outdated,
+            wanted=owned.wanted,
+            outdated=owned.outdated,
+            update_pending=owned.update_pending,
             protected=len(known.containers) if (known := self._pods.pods.get(found.metadata.uid)) else 1,
             asks=await self._asks(found, container),
             node=found.spec.node_name or "",
@@ -113,22 +115,23 @@ class KubernetesCluster:
                 return Volume(volume.name, tied=f"claim {name}, which the restorer may not read (see deploy/base/rbac.yaml)")
             raise RecoveryError(f"{error.reason}", subject=f"claim {namespace}/{name}", retryable=True) from error
 
-    async def _owner(self, namespace: str, pod: str, owner: Any) -> tuple[int | None, bool]:
-        """Replicas that it wants, 0 if not this one; and whether its Deployment has a newer one."""
+    async def _owner(self, namespace: str, pod: Any, owner: Any) -> "Owned":
         read = {"ReplicaSet": self._apps.read_namespaced_replica_set, "StatefulSet": self._apps.read_namespaced_stateful_set}
         if owner.kind not in read:
-            return None, False
+            return Owned()
         try:
             found = await read[owner.kind](owner.name, namespace)
             mine = next((o for o in found.metadata.owner_references or [] if o.controller), None)
             outdated = owner.kind == "ReplicaSet" and mine is not None and await self._newer(namespace, found, mine.uid)
         except client.ApiException as error:
             if error.status == 404:
-                return 0, False  # deleted: nobody wants its pods any more
+                return Owned(wanted=0)  # deleted: nobody wants its pods any more
             raise RecoveryError(f"{error.reason}", subject=f"{owner.kind} {namespace}/{owner.name}", retryable=True) from error
-        if owner.kind == "StatefulSet" and (found.metadata.uid != owner.uid or not _among(found, pod)):
-            return 0, False
-        return found.spec.replicas, outdated
+        if owner.kind == "ReplicaSet":
+            return Owned(found.spec.replicas, outdated)
+        if found.metadata.uid != owner.uid or not _among(found, pod.metadata.name):
+            return Owned(wanted=0)
+        return Owned(found.spec.replicas, update_pending=next_revision(found, pod))
 
     async def _newer(self, namespace: str, replica_set: Any, deployment_uid: str) -> bool:
         """The Deployment controller numbers its ReplicaSets; rolling back makes an old one the newest again."""
@@ -381,6 +384,29 @@ class KubernetesCluster:
                 return True
             raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
         return False
+
+
+@dataclass(frozen=True)
+class Owned:
+    """What a pod's owner says of it: replicas that it wants, 0 if not this one; and as PodView has it."""
+
+    wanted: int | None = None
+    outdated: bool = False
+    update_pending: str = ""
+
+
+def next_revision(stateful_set: Any, pod: Any) -> str:
+    """The revision that the next pod of this name would be of, if that is another than this one's; empty if it is not.
+
+    Source: Kubernetes pkg/controller/statefulset/stateful_set_utils.go, newVersionedStatefulSetPod: only a rolling update's
+    partition keeps an ordinal at the old revision.
+    """
+    new, own = stateful_set.status.update_revision or "", (pod.metadata.labels or {}).get(REVISION_LABEL, "")
+    strategy = stateful_set.spec.update_strategy
+    rolling = strategy.rolling_update if strategy and strategy.type != "OnDelete" else None
+    ordinal = pod.metadata.name.removeprefix(f"{stateful_set.metadata.name}-")
+    held_back = rolling is not None and ordinal.isdigit() and int(ordinal) < (rolling.partition or 0)
+    return new if new and own and new != own and not held_back else ""
 
 
 def _among(stateful_set: Any, pod: str) -> bool:
