@@ -2,8 +2,8 @@
 
 An archive is a plain tar of the container runtime's making. CRI-O's members: checkpoint/ (CRIU's images), config.dump,
 spec.dump, stats-dump, dump.log, bind.mounts, rootfs-diff.tar. containerd's have `status` besides. Those that our engine wrote,
-for either runtime, have `slot.json` (docs/node-files.md). Source: CRI-O internal/lib/checkpoint.go, checkpointctl's
-lib/metadata.go.
+for either runtime, have `slot.json` (docs/node-files.md). One of kind http has `state`, which the program handed out, and `slot.json`.
+Source: CRI-O internal/lib/checkpoint.go, checkpointctl's lib/metadata.go.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel, ConfigDict
 from reprise.archive.criu import read_stats
 from reprise.archive.tarindex import REMEDY, BadArchive, Member
-from reprise.contracts.model import CriuStats
+from reprise.contracts.model import CriuStats, Kind
 
 __all__ = ["REMEDY", "ArchiveFacts", "BadArchive", "facts_of"]
 
@@ -21,6 +21,8 @@ MAX_DOCUMENT = 4 << 20
 LOG_HEAD = 1 << 16
 MOST_TOLD = 256
 REQUIRED = ("config.dump", "spec.dump", "stats-dump", "checkpoint/inventory.img")
+STATE = "state"
+REQUIRED_OF_STATE = (STATE, "slot.json")
 DOCUMENTS = ("config.dump", "spec.dump", "stats-dump")
 EVERYWHERE = frozenset({
     # CRI-O sets these up anew in whatever container it restores into: server/container_restore.go, ignoreMounts.
@@ -35,7 +37,8 @@ class ArchiveFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    runtime: Literal["cri-o", "containerd"]
+    runtime: Literal["cri-o", "containerd", ""]
+    """Empty, of kind http: it comes back with either."""
     container_id: str
     container_name: str
     base_image: str
@@ -49,14 +52,21 @@ class ArchiveFacts(BaseModel):
     """Paths that the container must have a mount at to be restored, besides what each container has."""
     devices: tuple[str, ...] = ()
     """Paths of device nodes that it was given besides what each container has."""
+    kind: Kind = "criu"
+    content_type: str = ""
+    """Of kind http: as the program told it."""
 
 
 def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
     """Read the few documents of an archive, a file that can seek. Raises BadArchive saying what is wrong."""
     by_path = {member.path: member for member in members}
-    missing = [wanted for wanted in REQUIRED if wanted not in by_path or not by_path[wanted].regular]
+    of_state = STATE in by_path
+    required = REQUIRED_OF_STATE if of_state else REQUIRED
+    missing = [wanted for wanted in required if wanted not in by_path or not by_path[wanted].regular]
     if missing:
         raise BadArchive(f"it lacks {', '.join(missing)}", subject=name)
+    if of_state:
+        return _state_facts(_document(file, name, by_path["slot.json"]), name, len(members))
     documents = {wanted: _document(file, name, by_path[wanted]) for wanted in DOCUMENTS}
     if (slot := by_path.get("slot.json")) and slot.regular:
         documents["slot.json"] = _document(file, name, slot)
@@ -101,6 +111,18 @@ def _facts(documents: dict[str, bytes], name: str, count: int, criu_version: str
         mounts=tuple(path for path in _texts(spec.get("mounts"), "destination") if path not in EVERYWHERE),
         devices=_texts((spec.get("linux") or {}).get("devices"), "path") if isinstance(spec.get("linux"), dict) else (),
     )
+
+
+def _state_facts(slot: bytes, name: str, count: int) -> ArchiveFacts:
+    told = json_object(slot, "slot.json", name)
+
+    def text(key: str) -> str:
+        return str(told.get(key) or "")
+
+    return ArchiveFacts(
+        runtime="", container_id=text("container_id"), container_name=text("container"), base_image=text("image"),
+        base_image_id="", oci_runtime="", stats=CriuStats(), members=count, kind="http", content_type=text("content_type"),
+    )  # fmt: skip
 
 
 def _texts(items: Any, key: str) -> tuple[str, ...]:

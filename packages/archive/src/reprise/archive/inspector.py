@@ -26,7 +26,7 @@ from reprise.archive.criu.tasks_pb2 import (
     task_kobj_ids_entry,
     tcp_stream_entry,
 )
-from reprise.archive.facts import facts_of, json_object, read_member
+from reprise.archive.facts import ArchiveFacts, facts_of, json_object, read_member
 from reprise.archive.inspection import Area, FileLock, Inspection, Log, OpenFile, Process, Socket
 from reprise.archive.tarindex import BadArchive, Member, index_file
 
@@ -76,6 +76,8 @@ def _inspect(file: IO[bytes], name: str) -> Inspection:
     members = index_file(file, name)
     facts = facts_of(file, name, members)
     images = Images(file, {member.path: member for member in members})
+    if facts.kind == "http":
+        return _of_state(images, facts, name, members)
     inventory = images.first("inventory", inventory_entry)
     told = Descriptions(
         images.all("files", file_entry), images.all("remap-fpath", remap_file_path_entry), images.all("memfd", memfd_inode_entry)
@@ -98,6 +100,16 @@ def _inspect(file: IO[bytes], name: str) -> Inspection:
         log=_log(images),
         members=tuple(sorted(((m.path, m.size) for m in members if m.regular), key=lambda each: (-each[1], each[0]))),
     )
+
+
+def _of_state(images: "Images", facts: ArchiveFacts, name: str, members: list[Member]) -> Inspection:
+    """There is no process in it."""
+    slot = json_object(images.document("slot.json"), "slot.json", name)
+    return Inspection(
+        archive=name, size=images.file.seek(0, 2), facts=facts, checkpointed_at=str(slot.get("created_at") or ""),
+        pod=f"{slot.get('namespace', '')}/{slot.get('pod', '')}", tcp_closed=False, processes=(), files=(), sockets=(), locks=(),
+        mounts=(), log=Log(0, (), (), ()), members=tuple((m.path, m.size) for m in members if m.regular),
+    )  # fmt: skip
 
 
 class Images:

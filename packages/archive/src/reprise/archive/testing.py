@@ -16,7 +16,10 @@ from reprise.archive.crypto import KeyUnavailable, Wrapped
 from reprise.archive.inspector import MAGICS
 from reprise.archive.memory import MemoryStore
 
-__all__ = ["FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "slot_members", "stats", "tasks", "write_slot"]
+__all__ = [
+    "FixedKeys", "MemoryStore", "build", "image", "members", "pagemap", "slot_members", "state_members", "stats", "tasks",
+    "write_slot",
+]  # fmt: skip
 
 
 def image(magics: tuple[int, ...], *messages: bytes) -> bytes:
@@ -98,6 +101,18 @@ def slot_members(
     told = {"version": 1, "checkpoint_id": checkpoint_id, "container": name, "container_id": container_id, "runtime": runtime}
     left_out = ("bind.mounts", "status")
     return {key: data for key, data in found.items() if key not in left_out} | {"slot.json": json.dumps(told).encode()}
+
+
+def state_members(
+    state: bytes = b'{"count": 7}', container_id: str = "c1", name: str = "counter", *, checkpoint_id: str = "ck1",
+    content_type: str = "application/json",
+) -> dict[str, bytes]:  # fmt: skip
+    """What the checkpointer writes into a slot of kind http."""
+    told = {
+        "version": 1, "kind": "http", "checkpoint_id": checkpoint_id, "namespace": "default", "pod": "counter-1",
+        "container": name, "container_id": container_id, "image": "localhost/counter:1", "content_type": content_type,
+    }  # fmt: skip
+    return {"slot.json": json.dumps(told).encode(), "state": state}
 
 
 def write_slot(path: Path, contents: dict[str, bytes] | None = None, *, runtime: str = "cri-o", reverse: bool = False) -> Path:

@@ -31,11 +31,17 @@ def facts(found: Inspection, manifest: Manifest | None) -> Rows:
         ("taken", manifest.taken_at.isoformat(timespec="milliseconds") if manifest else found.checkpointed_at),
         ("why", manifest.trigger if manifest else ""),
         ("pod", f"{found.pod or '?'}, container {told.container_name or '?'}"),
+        ("kind", f"http: the state that it handed out, {told.content_type or 'of no type'}" if told.kind == "http" else ""),
         ("base image", f"{told.base_image or '?'} ({told.base_image_id[:19] or 'no id'})"),
-        ("runtime", f"{told.runtime}, {told.oci_runtime or '?'}; CRIU {told.criu_version or '?'}"),
+        ("runtime", f"{told.runtime}, {told.oci_runtime or '?'}; CRIU {told.criu_version or '?'}" if told.runtime else ""),
         ("node", f"{manifest.target.node}, {manifest.architecture}, kernel {manifest.kernel}" if manifest else ""),
-        ("pause", f"{stats.frozen_time_us / 1000:.0f} ms frozen, of which {stats.memdump_time_us / 1000:.0f} ms memory"),
-        ("pages", f"{stats.pages_written} written of {stats.pages_scanned} seen"),
+        (
+            "pause",
+            f"{stats.frozen_time_us / 1000:.0f} ms frozen, of which {stats.memdump_time_us / 1000:.0f} ms memory"
+            if told.runtime
+            else "",
+        ),
+        ("pages", f"{stats.pages_written} written of {stats.pages_scanned} seen" if told.runtime else ""),
         ("stored", f"{size(manifest.cost.new)} were new, {size(manifest.cost.uploaded)} uploaded" if manifest else ""),
         ("mounts", ", ".join(found.mounts)),
         ("connections", _connections(len(tcp), closed=found.tcp_closed)),

@@ -9,7 +9,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from kubernetes.aio import client, config, watch
 from kubernetes.aio.client import rest
 from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.state import StateApi
 from reprise.runtime.nodefiles import boottime_s
 from reprise.runtime.owners import owner_of
 from reprise.runtime.telemetry import log
@@ -129,6 +130,7 @@ class AnyPod:
     """A moment (CLOCK_BOOTTIME) at which the API server did not have it here yet; minus infinity: none is known."""
     runtime_uid: str
     """Its UID for the kubelet and the container runtime: of a static pod it is another one than the API server's."""
+    ip: str = ""
 
 
 OnChange = Callable[[ProtectedPod | None, ProtectedPod | None], None]
@@ -288,6 +290,7 @@ def any_pod(pod: Any, absent_at_s: float) -> AnyPod:
         containers=tuple(c.name for c in pod.spec.containers),
         absent_at_s=absent_at_s,
         runtime_uid=annotations.get(MIRROR, meta.uid),
+        ip=pod.status.pod_ip or "",
     )
 
 
@@ -329,7 +332,7 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         host_ip=status.host_ip or "",
         phase=status.phase or "",
         deleting=meta.deletion_timestamp is not None,
-        containers=tuple(_container(c, states.get(c.name)) for c in spec.containers if c.name in names),
+        containers=tuple(_probed(_container(c, states.get(c.name)), policy.state) for c in spec.containers if c.name in names),
         gated=is_gated(pod),
         gate_message=next(
             (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""
@@ -375,6 +378,16 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         ports={p.name: p.container_port for p in spec.ports or [] if p.name},
         interactive=bool(spec.stdin or spec.tty),
     )
+
+
+def _probed(container: ProtectedContainer, api: StateApi | None) -> ProtectedContainer:
+    """With a livenessProbe of ours, if it has none and is to have one (`http-sf`). What its headers are is not known here."""
+    if api is None or not api.probe or container.liveness:
+        return container
+    often = {"period_seconds": 5, "timeout_seconds": 5, "failure_threshold": 3}
+    get = client.V1HTTPGetAction(path=api.path, port=api.port, scheme=api.scheme.upper())
+    ask = {"tcp_socket": client.V1TCPSocketAction(port=api.port)} if api.headers else {"http_get": get}
+    return replace(container, liveness=client.V1Probe(**often, **ask))
 
 
 class EventRecorder:

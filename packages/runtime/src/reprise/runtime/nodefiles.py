@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from reprise.contracts.model import CriuStats, RestoreStats
+from reprise.contracts.model import CriuStats, Kind, RestoreStats
+from reprise.contracts.records import HAND_BACK
 from reprise.runtime.telemetry import log
 
 VERSION = 1
@@ -118,6 +119,13 @@ class StartFile(_File):
     at_s: float = 0.0
     took_s: float = 0.0
     criu: RestoreStats | None = None
+    kind: Kind = "criu"
+    """http: its state was posted back to it, by its node's agent."""
+
+    @property
+    def is_open(self) -> bool:
+        """Its state is not handed back yet: it is no start to anybody. `refused`, if it runs: one was, and another may not be."""
+        return self.outcome in ("blank", "refused") and self.reason.startswith(HAND_BACK)
 
 
 F = TypeVar("F", bound=_File)
@@ -162,6 +170,11 @@ class NodeFiles:
         for path in (self.root / "starts").glob("*.json"):
             if found := self._read(path, StartFile):
                 yield found
+
+    def rewrite_start(self, file: StartFile) -> None:
+        """Of a container of mode http, once it is known what came of handing its state back. Not of one that the engine has deleted."""
+        if self._path("starts", file.container_id).exists():
+            self._write(self._path("starts", file.container_id), file)
 
     def read_start(self, container_id: str) -> StartFile | None:
         return self._read(self._path("starts", container_id), StartFile)

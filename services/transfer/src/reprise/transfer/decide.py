@@ -13,7 +13,7 @@ RESERVED = frozenset({"live", "previous"})
 UNFINISHED = (".partial", ".removed")
 MEMBERS = re.compile(
     r"(?:checkpoint/[A-Za-z0-9][A-Za-z0-9._-]{0,254}|rootfs-diff\.tar|deleted\.files|spec\.dump|config\.dump|stats-dump|dump\.log"
-    r"|slot\.json)"
+    r"|slot\.json|state)"
 )
 """What a slot holds, by docs/node-files.md. What else older archives have is of no use to the engine."""
 PAGES = re.compile(r"checkpoint/pages-\d+\.img")
@@ -107,11 +107,11 @@ class Refusal:
 def staging_limitation(
     archive_runtime: str, node_runtime: str, *, missing_bytes: int, free_bytes: int, spare_bytes: int
 ) -> Refusal | None:
-    """Why this node cannot hold the checkpoint ready; None if it can. Sizes in bytes.
+    """Why this node cannot hold the checkpoint ready; None if it can. Sizes in bytes. archive_runtime: empty: of either.
 
     What was dumped under one runtime does not restore under the other: CRIU says "No mapping for mountpoint".
     """
-    if archive_runtime != node_runtime:
+    if archive_runtime not in ("", node_runtime):
         return Refusal(
             "OtherRuntime", f"the checkpoint is {archive_runtime}'s, this node runs {node_runtime}",
             "restores need nodes with the same container runtime",

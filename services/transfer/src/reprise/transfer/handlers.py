@@ -144,7 +144,7 @@ class Handlers:
             trigger=event.trigger, manifest_key=manifest.key,
             size=manifest.size, sha256=manifest.sha256, transfer_s=transfer_s, kubelet_s=event.kubelet_s,
             stats=manifest.facts.stats, new_bytes=manifest.cost.new, uploaded_bytes=manifest.cost.uploaded,
-            pause_s=event.pause_s,
+            pause_s=event.pause_s, kind=manifest.facts.kind,
         )  # fmt: skip
         await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
         log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))
@@ -222,6 +222,7 @@ def _count(event: CheckpointTaken, manifest: Manifest) -> None:
     BYTES.inc(manifest.size)
     NEW_BYTES.inc(manifest.cost.new)
     UPLOADED_BYTES.inc(manifest.cost.uploaded)
-    CRIU_FROZEN_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)
+    if manifest.facts.kind == "criu":
+        CRIU_FROZEN_SECONDS.observe(manifest.facts.stats.frozen_time_us / 1e6)
     if event.pause_s is not None:
         PAUSE_SECONDS.observe(event.pause_s)

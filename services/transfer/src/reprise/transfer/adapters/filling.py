@@ -62,7 +62,7 @@ class Filler:
                 self._write(part, member)
             if not any(member.path == "slot.json" for member in members):
                 self._save(part / "slot.json", iter([_slot_json(self._archive.manifest)]))
-            for folder in (part / "checkpoint", part):
+            for folder in (*{path.parent for path in part.glob("*/*")}, part):
                 sync(folder)
             part.rename(self._home / name)
             sync(self._home)
@@ -177,7 +177,6 @@ def _make(folder: Path, home: Path) -> None:
     for path in (home.parent.parent, home.parent, home, folder):
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-    (folder / "checkpoint").mkdir(mode=0o700)
 
 
 def _clone(source: int, fd: int) -> bool:
