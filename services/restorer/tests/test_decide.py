@@ -106,6 +106,11 @@ def test_one_further_back_is_the_next_that_was_not_tried() -> None:
     nothing = plan(replace(LOST, tried=("ck2", "ck1")))
     assert isinstance(nothing, Stop)
     assert nothing.reason == "RestoreFailed"
+    why = Stop("FileChanged", "File data/wal has bad size", "keep it elsewhere", poisoned=True)
+    nothing = plan(replace(LOST, tried=("ck2", "ck1"), failed=why))
+    assert isinstance(nothing, Stop)
+    assert (nothing.reason, nothing.remedy, nothing.poisoned) == ("FileChanged", "keep it elsewhere", False)
+    assert "File data/wal has bad size" in nothing.message
 
 
 @pytest.mark.parametrize("cause", ["node-loss", "move"])
@@ -150,7 +155,23 @@ def test_a_replica_never_becomes_another_replica() -> None:
     good, pod = (sibling, before, mine), replace(POD, restored_from="u0", wanted=3)
     assert ours(good, pod) == (mine, before)
     assert ours(good, replace(pod, restored_from="")) == (mine,)
-    assert ours(good, replace(pod, restored_from="", wanted=1)) == (mine, sibling, before), "there is no sibling to live by it"
+    assert ours((sibling,), replace(pod, restored_from="", wanted=1)) == (), "nor one that was there before it"
+
+
+pods = st.sampled_from(["u0", "u1", "u2", "u3"])
+
+
+@given(st.lists(st.tuples(pods, st.integers(0, 99)), max_size=12), st.sampled_from(["", "u0"]), st.sampled_from([None, 1, 2, 3]))
+def test_whatever_is_stored_a_replica_is_restored_from_its_own_newest_checkpoint(
+    stored: list[tuple[str, int]], came_from: str, replicas: int | None
+) -> None:
+    good = tuple(Good(f"ck{n:02d}-{uid}", Need(), pod_uid=uid) for uid, n in sorted(set(stored), key=lambda each: -each[1]))
+    decision = plan(replace(LOST, good=ours(good, replace(POD, restored_from=came_from, wanted=replicas))))
+    mine = [each for each in good if each.pod_uid == "u1"] or [each for each in good if came_from and each.pod_uid == came_from]
+    if isinstance(decision, Plan):
+        assert (decision.checkpoint_id, decision.source_uid) == (mine[0].checkpoint_id, mine[0].pod_uid)
+    else:
+        assert (decision.reason, mine) == ("NoCheckpoint", [])
 
 
 def test_what_was_rejected_or_is_of_a_container_that_was_given_up_is_not_used() -> None:

@@ -162,6 +162,11 @@ class Saga(Frozen):
         return self.attempt.plan.checkpoint_id if self.attempt.plan else ""
 
     @property
+    def source_uid(self) -> str:
+        """Of the pod that the checkpoint is of."""
+        return (self.attempt.plan.source_uid if self.attempt.plan else "") or self.target.pod_uid
+
+    @property
     def standby(self) -> str:
         return self.attempt.plan.standby if self.attempt.plan else ""
 
@@ -209,7 +214,9 @@ class Settled(Frozen):
 
 
 class Standby(Frozen):
-    """Where a container would be moved to, in KV. checkpoint_id: what lies ready there; empty: nothing yet."""
+    """Where one pod's container would be moved to, in KV by the pod that its checkpoints are of: each replica has its own.
+    checkpoint_id: what lies ready there; empty: nothing yet.
+    """
 
     node: str = ""
     checkpoint_id: str = ""

@@ -36,10 +36,12 @@ class Planning:
         # What somebody chose may be what was given up before: that is for them to know.
         usable = stored if saga.wanted else choosing.ours(choosing.usable(stored, before), pod)
         good, unfit = choosing.fitting(usable, pod, await self._others(pod, target.node))
-        standby = await room.standby(saga) if saga.moves else Standby()
+        source = good[0].pod_uid if good and not saga.planned else target.pod_uid
+        standby = await room.standby(source, target.container) if saga.moves else Standby()
         found = replace(
             seen, good=good, unfit=unfit, nodes=await room.cluster.nodes() if saga.moves else (), standby=standby.node,
-            refused=tuple(standby.refused.items()), tried=saga.attempt.tried, to=saga.to, wanted=saga.wanted,
+            refused=tuple(standby.refused.items()), tried=saga.attempt.tried, failed=saga.attempt.failed, to=saga.to,
+            wanted=saga.wanted,
         )  # fmt: skip
         return Looked(found, _newest(stored))
 

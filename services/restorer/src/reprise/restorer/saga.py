@@ -114,7 +114,7 @@ class SagaRunner:
         if saga.planned:
             await self._room.fences.let_go(saga)
         again = decide.after(saga, stop)
-        following = saga.attempt.next(without=saga.checkpoint_id if stop.poisoned else "")
+        following = saga.attempt.next(without=saga.checkpoint_id if stop.poisoned else "", failed=stop)
         if again and not again.later:
             log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
             await asyncio.sleep(AGAIN_S if saga.planned else 0.0)
