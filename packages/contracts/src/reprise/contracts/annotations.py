@@ -39,6 +39,9 @@ Mode = Literal["criu", "http", "off"]
 RESTORED_GATE = "reprise.dev/restored"
 """A pod's readiness gate, for those that list it: True while no protected container of it runs without its memory."""
 Prestaging = Literal["auto", "image", "chunks", "none"]
+OnFailure = Literal["in-place", "move", "cold"]
+"""in-place: its node restores it. move: it goes to another node with its state, once. cold: it starts without its memory."""
+ON_FAILURE: tuple[OnFailure, ...] = ("in-place", "move", "cold")
 
 
 class Policy(Frozen):
@@ -52,6 +55,8 @@ class Policy(Frozen):
     prestage: Prestaging = "auto"
     """What of each checkpoint lies ready on the standby; auto: by its size and interval."""
 
+    on_failure: tuple[OnFailure, ...] = ON_FAILURE
+    """What is tried in turn when it ends, or hangs, and does so again soon after it was brought back."""
     guard: bool = True
     """Whether evictions wait until it has been moved off a cordoned node."""
     checkpoint_at: AwareDatetime | None = None
@@ -132,6 +137,7 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
         containers=read(((PREFIX + "containers", _containers),), (), base.containers),
         keep=read(((PREFIX + "keep", _keep),), 3, base.keep),
         guard=read(((PREFIX + "guard", _switch),), True, base.guard),
+        on_failure=read(((PREFIX + "on-failure", _on_failure),), ON_FAILURE, base.on_failure),
         checkpoint_at=read(((CHECKPOINT_NOW, _moment),), None, base.checkpoint_at),
         prestage=read(((PREFIX + "prestage", _prestage),), "auto", base.prestage),
     )
@@ -187,6 +193,23 @@ def _prestage(text: str) -> Prestaging:
         case "auto" | "image" | "chunks" | "none" as prestage:
             return prestage
     raise ValueError("use auto, image, chunks or none")
+
+
+def _on_failure(text: str) -> tuple[OnFailure, ...]:
+    found: list[OnFailure] = []
+    for word in text.split(","):
+        match word.strip():
+            case "in-place" | "move" | "cold" as step:
+                found.append(step)
+            case "":
+                raise ValueError("a step is missing: list in-place, move and cold in the order in which they are to be tried")
+            case other:
+                raise ValueError(f"{other!r} is none of in-place, move and cold")
+    if len(set(found)) < len(found):
+        raise ValueError("a step is named twice: each is tried once")
+    if "cold" in found[:-1]:
+        raise ValueError("cold comes last: a cold start always succeeds, so what follows it is never tried")
+    return tuple(found)
 
 
 def _switch(text: str) -> bool:

@@ -208,6 +208,8 @@ class FailoverDeclared(Event):
     """The checkpoint that the instance which is gone had been restored from; empty: none."""
     rejected: tuple[str, ...] = ()
     """Checkpoints that its node does not restore any more: what came of them ended soon, each time."""
+    elsewhere: bool = False
+    """Its annotation on-failure says that it is to go to another node now: its own holds it back until that is decided."""
 
 
 class FailoverStarted(Event):

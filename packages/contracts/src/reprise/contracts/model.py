@@ -108,6 +108,15 @@ def failover_id(target: Target, *, node_lost: bool = False) -> str:
     return f"fo-{_digest(target.pod_uid, target.container, 'node' if node_lost else target.container_id)}"
 
 
+ELSEWHERE = "el-"
+"""How a failover's name begins that moves a container because it ended again soon after it was restored in place."""
+
+
+def elsewhere_id(target: Target) -> str:
+    """Name it by the instance that is gone, as failover_id() does. Its pod is told by it: it was moved once."""
+    return ELSEWHERE + failover_id(target).removeprefix("fo-")
+
+
 def move_id(workload: Workload, container: str, request: str) -> str:
     """Name a planned move by what asked for it, not by the pod: what is moved already is not moved again by the same."""
     return f"mv-{_digest(workload.namespace, workload.kind, workload.name, container, request)}"

@@ -21,6 +21,9 @@ class Fence(BaseModel):
 class HoldRecord(BaseModel):
     """The last checkpoint before a move, from which the process goes on elsewhere. Under the checkpoint's id.
 
+    Of a container that has ended, and goes elsewhere with a checkpoint that is there (FailoverDeclared.elsewhere), its node makes
+    the record, as `held` and under the failover's name, and restorer removes it.
+
     restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how it
     went (`held` or `failed`). Whoever writes the pod's fence next decides whether the process may run on; fence_revision is the
     fence's revision while the process already stood still.
