@@ -65,7 +65,7 @@ def handlers(node: Node, server: MemoryServer) -> Handlers:
     container = ProtectedContainer("counter", "localhost/counter:1", "c1", running=True)
     pod = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
                        (container,))  # fmt: skip
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), Dumping(node, node, node, 120.0), Recorder())
+    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), Dumping(node, node, node, 120.0), None, Recorder())
     return Handlers(*parts)
 
 

@@ -45,7 +45,7 @@ async def checkpoint(node: Machine) -> MemoryServer:
     due = CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", due_at=now(), interval_s=10, keep=3
     )
-    handlers = Handlers(bus, Pods(), Dumping(node, node, node, 120.0), Recorder())  # type: ignore[arg-type]
+    handlers = Handlers(bus, Pods(), Dumping(node, node, node, 120.0), None, Recorder())  # type: ignore[arg-type]
     with span("checkpoint.due", root=True, attributes=about(due)):
         await bus.publish(due, dedup_id="due")
     await bus.process("checkpointer-n1", "due", handlers.on_due)

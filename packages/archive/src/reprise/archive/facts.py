@@ -2,8 +2,8 @@
 
 An archive is a plain tar of the container runtime's making. CRI-O's members: checkpoint/ (CRIU's images), config.dump,
 spec.dump, stats-dump, dump.log, bind.mounts, rootfs-diff.tar. containerd's have `status` besides. Those that our engine wrote,
-for either runtime, have `slot.json` (docs/node-files.md). One of kind http has `state`, which the program handed out, and `slot.json`.
-Source: CRI-O internal/lib/checkpoint.go, checkpointctl's lib/metadata.go.
+for either runtime, have `slot.json` (docs/node-files.md). One of kind http has `state`, which the program handed out, and
+`slot.json`. Source: CRI-O internal/lib/checkpoint.go, checkpointctl's lib/metadata.go.
 """
 
 import json

@@ -55,7 +55,8 @@ class StartRecord(BaseModel):
     container_id: str
     pod_uid: str
     container: str
-    outcome: Literal["restored", "blank", "cold", "refused"]
+    outcome: Literal["restored", "blank", "cold", "refused", "starting"]
+    """starting, of mode http: it runs, and has not been given its state back yet; the record is written again."""
     checkpoint_id: str = ""
     frozen: bool = False
     """It does not run one instruction before failover.released."""

@@ -384,10 +384,13 @@ def _probed(container: ProtectedContainer, api: StateApi | None) -> ProtectedCon
     """With a livenessProbe of ours, if it has none and is to have one (`http-sf`). What its headers are is not known here."""
     if api is None or not api.probe or container.liveness:
         return container
-    often = {"period_seconds": 5, "timeout_seconds": 5, "failure_threshold": 3}
     get = client.V1HTTPGetAction(path=api.path, port=api.port, scheme=api.scheme.upper())
-    ask = {"tcp_socket": client.V1TCPSocketAction(port=api.port)} if api.headers else {"http_get": get}
-    return replace(container, liveness=client.V1Probe(**often, **ask))
+    connect = client.V1TCPSocketAction(port=api.port)
+    probe = client.V1Probe(
+        http_get=None if api.headers else get, tcp_socket=connect if api.headers else None,
+        period_seconds=5, timeout_seconds=5, failure_threshold=3,
+    )  # fmt: skip
+    return replace(container, liveness=probe)
 
 
 class EventRecorder:

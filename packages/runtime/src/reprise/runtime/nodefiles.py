@@ -124,8 +124,8 @@ class StartFile(_File):
 
     @property
     def is_open(self) -> bool:
-        """Its state is not handed back yet: it is no start to anybody. `refused`, if it runs: one was, and another may not be."""
-        return self.outcome in ("blank", "refused") and self.reason.startswith(HAND_BACK)
+        """Its state is not handed back yet: it is no start to anybody."""
+        return self.outcome == "blank" and self.reason == HAND_BACK
 
 
 F = TypeVar("F", bound=_File)
@@ -172,7 +172,7 @@ class NodeFiles:
                 yield found
 
     def rewrite_start(self, file: StartFile) -> None:
-        """Of a container of mode http, once it is known what came of handing its state back. Not of one that the engine has deleted."""
+        """Of a container of mode http, once it is known what came of handing its state back. Not of one that is deleted."""
         if self._path("starts", file.container_id).exists():
             self._write(self._path("starts", file.container_id), file)
 

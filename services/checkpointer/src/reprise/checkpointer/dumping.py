@@ -18,11 +18,12 @@ from reprise.runtime.telemetry import log, of_target, span
 
 @dataclass(frozen=True)
 class Dumped:
-    """archive_path: the stub that the container runtime made. held: the process has not run since, and does not."""
+    """archive_path: the stub that the container runtime made; empty: none. held: the process has not run since, and does not."""
 
     archive_path: str
     slot: str
-    pause_s: float
+    pause_s: float | None
+    """None: it was not paused."""
     held: bool = False
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, too_soon
 from reprise.checkpointer.dumping import Dumped, Dumping
+from reprise.checkpointer.states import States
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
@@ -32,8 +33,8 @@ REMEMBERED = 1000
 class Handlers:
     """pods: this node's."""
 
-    def __init__(self, bus: Bus, pods: ProtectedPods, dumping: Dumping, recorder: EventRecorder) -> None:
-        self._bus, self._pods, self._dumping, self._recorder = bus, pods, dumping, recorder
+    def __init__(self, bus: Bus, pods: ProtectedPods, dumping: Dumping, states: States, recorder: EventRecorder) -> None:
+        self._bus, self._pods, self._dumping, self._states, self._recorder = bus, pods, dumping, states, recorder
         self._held: dict[str, float] = {}
         """Containers that were held, and when: what is due of them meanwhile fails for a good reason."""
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -83,12 +84,13 @@ class Handlers:
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
 
-    async def _take(self, event: CheckpointDue) -> CheckpointTaken | Failure:
+    async def _take(self, event: CheckpointDue) -> CheckpointTaken | Skip | Failure:
         found = self._find(event)
         if isinstance(found, Failure):
             return found
         pod, container = found
-        if container.interactive:
+        hands_out = pod.policy.mode == "http"
+        if container.interactive and not hands_out:
             return INTERACTIVE
         with span("probe before"):
             before = await self._healthy(pod, container)
@@ -98,11 +100,14 @@ class Handlers:
         started_at, began = datetime.now(UTC), time.monotonic()
         latency_s = max(0.0, (started_at - event.at).total_seconds())
         DUE_TO_KUBELET.observe(latency_s)
-        dumped = await self._call(event, pod)
+        dumped = await (self._states.take(event, pod, container) if hands_out else self._call(event, pod))
         kubelet_s = time.monotonic() - began
-        if isinstance(dumped, Failure):
+        if not isinstance(dumped, Dumped):
             return dumped
-        KUBELET_SECONDS.observe(kubelet_s)
+        if dumped.held:
+            self._held[event.target.container_id] = time.monotonic()
+        if not hands_out:
+            KUBELET_SECONDS.observe(kubelet_s)
         # What is held answers no probe; nothing can have happened to it since CRIU let go of it.
         failure = None if dumped.held else await self._afterwards(event, pod, container)
         if failure:
@@ -111,7 +116,7 @@ class Handlers:
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             trigger=event.trigger, archive_path=dumped.archive_path, keep=event.keep, kubelet_started_at=started_at,
             kubelet_s=kubelet_s, due_to_kubelet_s=latency_s, held=dumped.held,
-            slot=dumped.slot, pause_s=dumped.pause_s,
+            slot=dumped.slot, pause_s=dumped.pause_s, kind="http" if hands_out else "criu",
         )  # fmt: skip
 
     def _stands_still(self, event: CheckpointDue) -> bool:
@@ -136,8 +141,6 @@ class Handlers:
         if isinstance(outcome, Failure) and outcome.retry and not event.hold:
             await asyncio.sleep(1.0)
             outcome = await self._dumping.take(event, pod.namespace)
-        if isinstance(outcome, Dumped) and outcome.held:
-            self._held[event.target.container_id] = time.monotonic()
         return outcome
 
     def _find(self, event: CheckpointDue) -> tuple[ProtectedPod, ProtectedContainer] | Failure:

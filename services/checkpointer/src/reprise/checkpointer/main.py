@@ -3,14 +3,17 @@
 import asyncio
 
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
+from reprise.checkpointer.adapters.slots import StateSlots
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
 from reprise.checkpointer.settings import Settings
+from reprise.checkpointer.states import States
 from reprise.contracts.events import CheckpointDue
 from reprise.runtime import kube
 from reprise.runtime.freezer import CgroupFreezer
 from reprise.runtime.nodefiles import NodeFiles
 from reprise.runtime.service import Service
+from reprise.runtime.stateapi import Accesses
 
 
 def run() -> None:
@@ -29,8 +32,10 @@ async def main(settings: Settings) -> None:
         settings.token_file,
         settings.kubelet_timeout_s,
     )
-    dumping = Dumping(kubelet, NodeFiles(settings.run_dir), CgroupFreezer(settings.cgroup_root), settings.kubelet_timeout_s)
-    handlers = Handlers(service.bus, pods, dumping, kube.EventRecorder(api, "checkpointer"))
+    files, freezer = NodeFiles(settings.run_dir), CgroupFreezer(settings.cgroup_root)
+    dumping = Dumping(kubelet, files, freezer, settings.kubelet_timeout_s)
+    states = States(Accesses(api, settings.state_timeout_s), StateSlots(settings.slots_dir), files, freezer)
+    handlers = Handlers(service.bus, pods, dumping, states, kube.EventRecorder(api, "checkpointer"))
     service.part("pods", pods.run)
     service.bus.subscribe(
         f"checkpointer-{settings.node_name}", CheckpointDue, handlers.on_due, node=settings.node_name, concurrency=2

@@ -1,10 +1,13 @@
 """What checkpointer needs from outside."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import IO, Any, Protocol
 
 from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
-from reprise.runtime.nodefiles import DumpFile, RequestFile
+from reprise.contracts.state import StateApi
+from reprise.runtime.nodefiles import DumpFile, RequestFile, StartFile
+from reprise.runtime.stateapi import Access
 
 
 class Kubelet(Protocol):
@@ -39,3 +42,29 @@ class Freezer(Protocol):
     def is_frozen(self, container_id: str) -> bool:
         """Itself or by its pod."""
         ...
+
+
+class Accesses(Protocol):
+    """How a program that hands out its state is reached."""
+
+    async def of(self, api: StateApi, namespace: str, ip: str) -> Access:
+        """Raises CheckpointError."""
+        ...
+
+
+class Starts(Protocol):
+    """How the node's engine started a container."""
+
+    def read_start(self, container_id: str) -> StartFile | None: ...
+
+
+class Slots(Protocol):
+    """The node's slots; a home is `<namespace>/<pod uid>/<container>`. Raises OSError."""
+
+    def live(self, home: str) -> str: ...
+
+    def begin(self, home: str, checkpoint_id: str) -> IO[bytes]: ...
+
+    def commit(self, home: str, checkpoint_id: str, state: IO[bytes], told: Mapping[str, Any]) -> None: ...
+
+    def drop(self, home: str, checkpoint_id: str) -> None: ...

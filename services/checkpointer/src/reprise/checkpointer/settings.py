@@ -17,6 +17,10 @@ class Settings(RuntimeSettings):
     token_file: Path = ACCOUNT / "token"
     kubelet_timeout_s: float = 120.0
     run_dir: Path = Path("/run/reprise")
-    """What this node's engine and agents share, of which `requests` is written and `dumps` is read here."""
+    """What this node's engine and agents share, of which `requests` is written, and `dumps` and `starts` are read here."""
+    slots_dir: Path = Path("/var/lib/reprise/slots")
+    """This node's slots: what a program of mode http hands out is written there."""
+    state_timeout_s: float = 30.0
+    """How long such a program may take to answer."""
     cgroup_root: str = "/host/cgroup"
     """The host's /sys/fs/cgroup as mounted here: a planned move's last checkpoint ends with a frozen container."""

@@ -13,13 +13,14 @@ from reprise.health_watcher.containers import Containers
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.gates import Gates
+from reprise.health_watcher.handing import Handing
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.history import History
 from reprise.health_watcher.holds import Holds
 from reprise.health_watcher.lease import Lease
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import NodeLease
-from reprise.health_watcher.ports import Exits, Freezer, Logs, PodLookup, Renewal, Runtime
+from reprise.health_watcher.ports import Accesses, Exits, Freezer, Logs, PodLookup, Renewal, Runtime
 from reprise.health_watcher.reconciler import Reconciler
 from reprise.health_watcher.resumes import Resumes
 from reprise.health_watcher.starts import RECORDS_TTL_S, Starts
@@ -46,6 +47,7 @@ class Outside:
     logs: Logs
     recorder: EventRecorder
     api: client.ApiClient
+    accesses: Accesses
     run_dir: Path
     state_dir: Path
     clock: Callable[[], float] = boottime_s
@@ -80,6 +82,10 @@ class Agent:
         self.containers = Containers(o.runtime, o.exits, (self.reconciler, self.gates, self.ends))
         self.holds = Holds(
             bus, Bucket(bus, "holds", HoldRecord), self.ledger, self.fences, self.verdicts, self.reconciler, self.lease
+        )  # fmt: skip
+        self.handing = Handing(
+            self.verdicts, self.starts, self.slots, o.pods, o.accesses, o.recorder, o.runtime, self.containers.wake,
+            self.ends.expect,
         )  # fmt: skip
         self.handlers = Handlers(o.runtime, self.ledger, self.verdicts, self.reconciler, self.ends)
         o.pods.on_any(self.reconciler.wake)

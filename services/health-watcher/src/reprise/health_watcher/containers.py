@@ -40,6 +40,10 @@ class Containers:
         self._ran: set[str] = set()
         self._streaming = False
 
+    def wake(self) -> None:
+        """Look again: what is known of one of them changed."""
+        self._queue.put_nowait(None)
+
     async def watch(self) -> None:
         """The exit files."""
         while True:

@@ -94,6 +94,9 @@ class Gates:
         found = self._known.get(name)
         if found is None or found.id in self._ended:
             return Instance(container)
+        start = self._starts.of(found.id)
+        waits = start is not None and (start.is_open or start.outcome == "refused")
         return Instance(
-            container, found.id, restored=found.id in self._restored, first=found.attempt == 0, cold=name in self._cold
-        )
+            container, found.id, restored=found.id in self._restored, first=found.attempt == 0 and not waits,
+            cold=name in self._cold,
+        )  # fmt: skip

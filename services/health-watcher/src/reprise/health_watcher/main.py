@@ -30,6 +30,7 @@ from reprise.runtime.election import Election
 from reprise.runtime.freezer import CgroupFreezer
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
+from reprise.runtime.stateapi import Accesses
 
 
 def run() -> None:
@@ -57,6 +58,7 @@ async def main(settings: Settings) -> None:
             logs=LogFiles(settings.logs_dir),
             recorder=kube.EventRecorder(api, "health-watcher"),
             api=api,
+            accesses=Accesses(api),
             run_dir=Path(settings.run_dir),
             state_dir=Path(settings.state_dir),
         )
@@ -84,6 +86,7 @@ async def main(settings: Settings) -> None:
         ("container-events", agent.containers.follow),
         ("container-listing", agent.containers.sweep),
         ("starts", agent.starts.run),
+        ("handing", agent.handing.run),
         ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts).run),
         ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
         ("facts", Facts(service.bus, node).run),

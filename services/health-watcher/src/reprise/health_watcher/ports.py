@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from reprise.contracts.state import StateApi
 from reprise.health_watcher.model import Exit, NodeLease
 from reprise.runtime.cri import ContainerEvent as RuntimeEvent
 from reprise.runtime.cri import RunningContainer, Status
 from reprise.runtime.cri.client import State
+from reprise.runtime.stateapi import Access
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,14 @@ class Logs(Protocol):
 
     def tail(self, log_path: str) -> str:
         """The end of one; empty if it cannot be read."""
+        ...
+
+
+class Accesses(Protocol):
+    """How a program that hands out its state is reached."""
+
+    async def of(self, api: StateApi, namespace: str, ip: str) -> Access:
+        """Raises CheckpointError."""
         ...
 
 

@@ -45,6 +45,11 @@ class Starts:
         """Containers that the runtime does not have any more."""
         self._known = {name: start for name, start in self._known.items() if name in self._seen or there(name)}
 
+    def settle(self, start: StartFile) -> None:
+        """What came of one that was open. Raises OSError."""
+        self._files.rewrite_start(start)
+        self.look()
+
     async def run(self) -> None:
         while True:
             self.look()
@@ -62,6 +67,8 @@ class Starts:
                 continue
             if self._seen.get(path.stem) != found[path.stem] and (start := self._files.read_start(path.stem)):
                 self._known[path.stem] = self._unwritten[path.stem] = start
+                if start.is_open:
+                    continue  # its state is being handed back (handing.py)
                 log().info("container started by the engine", pod=start.pod, container=start.container, outcome=start.outcome,
                            checkpoint=start.checkpoint_id, took_s=start.took_s, reason=start.reason)  # fmt: skip
                 if start.outcome == "restored":
@@ -78,7 +85,8 @@ class Starts:
         """Until NATS has them: whoever waits for a start looks there."""
         for container_id, start in list(self._unwritten.items()):
             record = StartRecord(
-                container_id=container_id, pod_uid=start.pod_uid, container=start.container, outcome=start.outcome,
+                container_id=container_id, pod_uid=start.pod_uid, container=start.container,
+                outcome="starting" if start.is_open else start.outcome,
                 checkpoint_id=start.checkpoint_id, frozen=start.frozen, reason=start.reason,
             )  # fmt: skip
             try:
@@ -107,7 +115,7 @@ class Starts:
         )
         return ContainerRestored(
             at=_moment(start.at), node=self._node, workload=pod.workload, target=target, stats=start.criu or RestoreStats(),
-            checkpoint_id=start.checkpoint_id, took_s=start.took_s, frozen=start.frozen,
+            checkpoint_id=start.checkpoint_id, took_s=start.took_s, frozen=start.frozen, kind=start.kind,
         )  # fmt: skip
 
 

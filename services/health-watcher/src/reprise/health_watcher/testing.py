@@ -13,12 +13,14 @@ from typing import Any, cast
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import Event
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.state import StateApi
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.model import Exit, NodeLease
 from reprise.runtime.cri import ContainerEvent, RunningContainer, Status
 from reprise.runtime.kube import AnyPod, ProtectedContainer, ProtectedPod
 from reprise.runtime.nodefiles import NodeFiles, StartFile
+from reprise.runtime.stateapi import Access
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -100,7 +102,8 @@ class MemoryNode:
         here = cast(Any, self)
         outside = Outside(
             lease=lease, bus=bus, kv=KvLeases(bus), kubernetes=here, lookup=here, pods=here.pods, runtime=here, freezer=here,
-            exits=here, logs=here, recorder=here, api=here, run_dir=self.folder / "run", state_dir=self.folder / "state",
+            exits=here, logs=here, recorder=here, api=here, accesses=here,
+            run_dir=self.folder / "run", state_dir=self.folder / "state",
             clock=clock or (lambda: 1000.0 + asyncio.get_running_loop().time()),
         )  # fmt: skip
         return Agent(outside)
@@ -108,7 +111,7 @@ class MemoryNode:
     # What happens on it.
     def start(
         self, container_id: str = "c1", uid: str = "u1", name: str = "counter", *, outcome: str = "blank",
-        checkpoint_id: str = "", frozen: bool = False, attempt: int = 0,
+        checkpoint_id: str = "", frozen: bool = False, attempt: int = 0, reason: str = "",
     ) -> RunningContainer:  # fmt: skip
         """The engine started a container."""
         pod = self.pods.everything.get(uid)
@@ -121,7 +124,7 @@ class MemoryNode:
             self.frozen.add(container_id)
         file = StartFile(
             container_id=container_id, namespace="default", pod=made.pod, pod_uid=uid, container=name, outcome=cast(Any, outcome),
-            checkpoint_id=checkpoint_id, frozen=frozen, took_s=0.1,
+            checkpoint_id=checkpoint_id, frozen=frozen, took_s=0.1, reason=reason,
         )  # fmt: skip
         self.files._write(self.files.root / "starts" / f"{container_id}.json", file)
         return made
@@ -239,6 +242,10 @@ class MemoryNode:
 
     async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
         self.told.append(f"{type_} {reason}: {message}")
+
+    # The programs' own API.
+    async def of(self, api: StateApi, namespace: str, ip: str) -> Access:
+        return Access(f"{api.scheme}://{ip}:{api.port}{api.path}", max_bytes=api.max_bytes, timeout_s=2)
 
     # Logs.
     def tail(self, log_path: str) -> str:

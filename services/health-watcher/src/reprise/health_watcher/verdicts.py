@@ -258,7 +258,15 @@ class Verdicts:
             kept=self._slots.kept(slots, name) if rejected else (),
             stands=self._ledger.reasons(container.id) if container else frozenset(),
             deleting=pod.deleting,
+            hands_out=self._hands_out(pod, name),
         )
+
+    def _hands_out(self, pod: Known, name: str) -> bool:
+        """By its policy; a shadow, whose workload is not known before it is adopted, by the checkpoint that it starts from."""
+        if protected := self._pods.pods.get(pod.uid):
+            return protected.policy.mode == "http"
+        wanted = origins.wanted(pod.namespace, pod.annotations)
+        return bool(wanted and not wanted.broken and self._slots.of_state(wanted.slots, name, wanted.checkpoint_id))
 
     def _origin(self, pod: Known, name: str) -> Origin | None:
         wanted = origins.wanted(pod.namespace, pod.annotations)

@@ -86,8 +86,8 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     if stop or pod is None:
         return stop or _gone()
     if pod.update_pending:
-        return Stop("UpdatePending", f"{pod.owner_name} has another template by now ({pod.update_pending}), and the next pod may be "
-                    "made of that", "roll the update out, or take it back, and ask again", "step-aside")  # fmt: skip
+        return Stop("UpdatePending", f"{pod.owner_name} has another template by now ({pod.update_pending}), and the next pod may "
+                    "be made of that", "roll the update out, or take it back, and ask again", "step-aside")  # fmt: skip
     if pod.finalizer and pod.owner_kind != "ReplicaSet":
         return Stop("NotMovable", f"its finalizer {pod.finalizer} keeps it once it is deleted, and the next pod needs its name",
                     "take the finalizer away", "step-aside")  # fmt: skip
@@ -104,7 +104,7 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     why = "it is the node that was asked for" if now.to else chosen.why
     size = now.good[0].size if now.good else 0
     return Plan(ROUTES[pod.owner_kind], chosen.node.name, _and_forgets(why, pod), source_uid=now.target.pod_uid,
-                owner=pod.owner_name, size=size)  # fmt: skip
+                owner=pod.owner_name, size=size, kind=now.good[0].kind if now.good else "criu")  # fmt: skip
 
 
 def _elsewhere(now: Snapshot) -> Plan | Stop:
@@ -154,7 +154,7 @@ def _and_forgets(why: str, pod: PodView) -> str:
 def _from(plan: Plan, good: Good, pod_uid: str = "") -> Plan:
     """pod_uid: whose it is if nobody told."""
     return replace(plan, checkpoint_id=good.checkpoint_id, source_uid=good.pod_uid or pod_uid, size=good.size,
-                   trace=good.traceparent)  # fmt: skip
+                   trace=good.traceparent, kind=good.kind)  # fmt: skip
 
 
 def _nothing_left(now: Snapshot) -> Stop:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field, model_validator
 from reprise.contracts.events import Cause, Outcome, Path
-from reprise.contracts.model import Frozen, Target, Workload
+from reprise.contracts.model import Frozen, Kind, Target, Workload
 from reprise.restorer.placement import Placement, Site
 
 Route = Literal["in-place", "rollback", "shadow", "same-name"]
@@ -54,6 +54,8 @@ class Plan:
     """Of the checkpoint; of a planned move, of the one before it."""
     trace: str = ""
     """In which the checkpoint was made, to link to."""
+    kind: Kind = "criu"
+    """Of the checkpoint; of a planned move, of the one before it. http: it runs before it has its state."""
 
     @property
     def path(self) -> Path:
@@ -345,6 +347,7 @@ class Good:
     """Of its pod; empty: unknown."""
     traceparent: str = ""
     """The trace that it was made in; empty if there is none."""
+    kind: Kind = "criu"
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ def still_waits(saga: Saga, start: StartRecord) -> bool:
     """Whether the engine refused because nobody had told it yet what to start from, or told it of another one: the kubelet tries
     again. What could not be restored it names (engine/internal/create).
     """
+    if start.outcome == "starting":
+        return True
     return start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
 
 
@@ -87,8 +89,8 @@ def came_back_cold(saga: Saga, start: StartRecord) -> Stop:
 def not_served(saga: Saga, life: Life, start: StartRecord | None, waited_s: float) -> Stop:
     """In place: nothing is undone, its own kubelet goes on."""
     pod = saga.target.pod
-    if start is None or start.outcome == "refused":
-        told = f"the engine refused it: {start.reason}" if start else life.detail
+    if start is None or start.outcome in ("refused", "starting"):
+        told = f"the engine refused it: {start.reason}" if start and start.reason else life.detail
         return Stop("NotRestarted", f"pod {pod} was not started again within {waited_s:.0f} s: {told}", _describe(saga, pod),
                     "hand-over")  # fmt: skip
     return Stop("NotServing", f"pod {pod} did not serve within {waited_s:.0f} s: {life.detail}; it runs from its checkpoint",

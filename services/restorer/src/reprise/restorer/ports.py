@@ -82,10 +82,11 @@ class Cluster(Protocol):
         ...
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
+        *, gated: bool = False,
+    ) -> str:  # fmt: skip
         """From this ReplicaSet's template, on this node; its UID. Idempotent by its name, the failover attempt's. RecoveryError,
-        not retryable: there is nothing to make it of.
+        not retryable: there is nothing to make it of. gated: it has the readiness gate `reprise.dev/restored`.
         """
         ...
 

@@ -156,8 +156,9 @@ class MemoryCluster:
         return frozenset(node.name for node in self.listed if not node.schedulable)
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
+        *, gated: bool = False,
+    ) -> str:  # fmt: skip
         await self._call("before", "create shadow")
         shadow, checkpoint_id = shadow_name(workload, name), restore_from.partition("/")[2]
         assert reference.endswith(f":{checkpoint_id}"), "its annotations name two checkpoints"

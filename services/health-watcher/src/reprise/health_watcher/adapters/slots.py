@@ -2,8 +2,10 @@
 
 import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -13,6 +15,11 @@ class Slot:
     namespace: str
     pod: str
     container: str
+    kind: str = "criu"
+    content_type: str = ""
+    """Of kind http: of `state`, the bytes that its program handed out."""
+    api: Mapping[str, Any] = field(default_factory=dict)
+    """Of kind http: how that was reached."""
 
 
 class Slots:
@@ -30,6 +37,14 @@ class Slots:
                 found.append((self._root / slots / container / name).readlink().name)
         return tuple(found)
 
+    def of_state(self, slots: str, container: str, checkpoint_id: str) -> Slot | None:
+        """A checkpoint of kind http that lies there."""
+        slot = self.containers(slots, checkpoint_id).get(container)
+        return slot if slot and slot.kind == "http" else None
+
+    def state(self, slots: str, container: str, checkpoint_id: str) -> Path:
+        return self._root / slots / container / checkpoint_id / "state"
+
     def containers(self, slots: str, checkpoint_id: str) -> dict[str, Slot]:
         """The containers of which this checkpoint lies there, and whose each says it is: that never changes."""
         if known := self._known.get((slots, checkpoint_id)):
@@ -38,7 +53,10 @@ class Slots:
         for path in (self._root / slots).glob(f"*/{checkpoint_id}/slot.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 body = json.loads(path.read_text())
-                found[path.parent.parent.name] = Slot(str(body["namespace"]), str(body["pod"]), str(body["container"]))
+                found[path.parent.parent.name] = Slot(
+                    str(body["namespace"]), str(body["pod"]), str(body["container"]), str(body.get("kind", "criu")),
+                    str(body.get("content_type", "")), dict(body.get("api", {})),
+                )  # fmt: skip
         if found:
             self._known[slots, checkpoint_id] = found
         return found

@@ -18,7 +18,7 @@ they are of this boot, and asks the fences as soon as it can.
 from dataclasses import dataclass
 from typing import Literal
 
-from reprise.contracts.records import CRASH_LOOP
+from reprise.contracts.records import CRASH_LOOP, HAND_BACK
 from reprise.health_watcher.model import Reason
 
 Fence = Literal["unknown", "assumed", "ours", "theirs", "gone"]
@@ -67,6 +67,8 @@ class Snapshot:
     """The checkpoints that would be tried: the newest good one and the one before it."""
     stands: frozenset[Reason] = frozenset()
     deleting: bool = False
+    hands_out: bool = False
+    """Its checkpoints are states that it handed out itself: its agent hands them back, to a process that started plainly."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def _pinned(of: Snapshot, origin: Origin) -> Verdict:
     if origin.missing:
         return Verdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
     slots = (of.slots, origin.slots)
+    if of.hands_out:
+        return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, checkpoint_id=origin.checkpoint_id)
     return Verdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True)
 
 
@@ -143,6 +147,8 @@ def _newest(of: Snapshot) -> Verdict:
         why = f"{CRASH_LOOP}its checkpoints did not live; see the end of its log for why"
         return Verdict(verdict="blank", reason=why, rejected=of.rejected)
     slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
+    if of.hands_out:
+        return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, rejected=of.rejected)
     return Verdict(verdict="restore", slots=slots, rejected=of.rejected)
 
 

@@ -21,7 +21,16 @@ class StoredCheckpoints:
         manifests = await asyncio.to_thread(self._repository.list_manifests, workload, container)
         self.criu |= {m.target.node: m.facts.criu_version for m in reversed(manifests) if m.facts.criu_version}
         return tuple(
-            Good(m.checkpoint_id, _need(m), m.size, m.cost.new, m.target.container_id, m.target.pod_uid, m.traceparent)
+            Good(
+                m.checkpoint_id,
+                _need(m),
+                m.size,
+                m.cost.new,
+                m.target.container_id,
+                m.target.pod_uid,
+                m.traceparent,
+                m.facts.kind,
+            )
             for m in manifests
         )
 
@@ -33,6 +42,8 @@ class StoredCheckpoints:
 
 
 def _need(m: Manifest) -> Need:
+    if m.facts.kind == "http":  # its program takes it back anywhere, and says so if it does not
+        return Need()
     return Need(
         m.architecture, m.facts.runtime, m.size, kernel=m.kernel, criu=m.facts.criu_version, cpu_features=m.cpu_features,
         base_image=m.facts.base_image, mounts=m.facts.mounts, devices=m.facts.devices,

@@ -203,13 +203,14 @@ class KubernetesCluster:
             log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
+        *, gated: bool = False,
+    ) -> str:  # fmt: skip
         replica_set = await self._replica_set(workload.namespace, owner)
         if replica_set is None:
             raise RecoveryError("it is gone: somebody deleted it", subject=f"ReplicaSet {workload.namespace}/{owner}")
         annotations = {RESTORE_FROM: restore_from, CHECKPOINT_IMAGE: reference, FAILOVER_ANNOTATION: name}
-        body = shadow_of(replica_set.spec.template, shadow_name(workload, name), standby, annotations)
+        body = shadow_of(replica_set.spec.template, shadow_name(workload, name), standby, annotations, gated=gated)
         try:
             made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
@@ -443,9 +444,15 @@ def next_of(pod: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def shadow_of(template: Any, name: str, standby: str, annotations: dict[str, str]) -> Any:
-    """The ReplicaSet's own template as it is, without the hash that would make the ReplicaSet count it, on the standby."""
+def shadow_of(template: Any, name: str, standby: str, annotations: dict[str, str], *, gated: bool = False) -> Any:
+    """The ReplicaSet's own template as it is, without the hash that would make the ReplicaSet count it, on the standby.
+
+    gated: no Service may send anybody there before it has its state.
+    """
     spec = template.spec
+    gates = spec.readiness_gates or []
+    if gated and all(gate.condition_type != RESTORED_GATE for gate in gates):
+        spec.readiness_gates = [*gates, client.V1PodReadinessGate(condition_type=RESTORED_GATE)]
     spec.node_name = standby
     labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
     return client.V1Pod(
