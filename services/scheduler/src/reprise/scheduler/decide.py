@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from reprise.contracts.causes import LASTING
 from reprise.contracts.events import Trigger
 from reprise.scheduler.model import Harm, Slot
 
@@ -19,6 +20,7 @@ stale."""
 HARMED_AT_MOST = 3
 """In a row: one that crashes by itself while it is checkpointed looks the same."""
 HARMS = ("UnhealthyAfter",)
+BACK_OFF_MOST_S = 3600.0
 HARM_REMEDY = (
     "raise failureThreshold or periodSeconds of its livenessProbe, so that their product outlasts the pause; the next pod is "
     "checkpointed again"
@@ -104,23 +106,43 @@ def remembered(last: Slot | None, due: Due, pod_uid: str, container: str, interv
     )  # fmt: skip
 
 
-def counted(harm: Harm, checkpoint_id: str, reason: str) -> Harm:
+def counted(harm: Harm, checkpoint_id: str, reason: str, now_s: float = 0.0) -> Harm:
     """After an outcome; reason: empty for a good checkpoint.
 
     What failed before the process was paused says nothing about how it stands a pause; nor does a container that was
-    replaced meanwhile.
+    replaced meanwhile. Nor does either say that a cause which lasts is gone: only a checkpoint that CRIU took does.
     """
     if checkpoint_id <= harm.checkpoint_id:
         return harm
+    if reason in LASTING:
+        failures = harm.failures + 1 if reason == harm.lasting else 1
+        told = {"lasting": reason, "failures": failures, "failed_at_s": now_s}
+        return harm.model_copy(update={"checkpoint_id": checkpoint_id} | told)
     harmed = reason in HARMS
     if reason and not harmed:
         return harm
-    return harm.model_copy(update={"checkpoint_id": checkpoint_id, "in_a_row": harm.in_a_row + 1 if harmed else 0})
+    return Harm(
+        pod_uid=harm.pod_uid, container=harm.container, checkpoint_id=checkpoint_id, in_a_row=harm.in_a_row + 1 if harmed else 0
+    )
 
 
 def paused(harm: Harm | None) -> bool:
     """Checkpoints that end its process break I6: none is taken any more of this pod."""
     return harm is not None and harm.in_a_row >= HARMED_AT_MOST
+
+
+def back_off_s(failures: int, interval_s: float) -> float:
+    """How long a checkpoint is not tried again after so many of a reason that lasts: each try is a pause for nothing."""
+    return max(interval_s, min(BACK_OFF_MOST_S, interval_s * 2.0 ** min(failures, 20)))
+
+
+def held_off_s(harm: Harm | None, interval_s: float, trigger: Trigger, now_s: float) -> float:
+    """How long what is due has to wait; 0: not at all. What its owner asks for is tried: that is how a remedy is proved."""
+    if harm is None or not harm.failures or trigger == "demand":
+        return 0.0
+    wait_s = back_off_s(harm.failures, interval_s)
+    # A clock that was set back must not make it longer.
+    return max(0.0, min(wait_s, harm.failed_at_s + wait_s - now_s))
 
 
 def at(seconds: float) -> datetime:

@@ -1,5 +1,8 @@
 """One function per event: what became of a checkpoint decides whether there is a next one."""
 
+import time
+
+from reprise.contracts.causes import LASTING
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStored
 from reprise.contracts.records import Newest
 from reprise.runtime.bus import Bus
@@ -24,6 +27,8 @@ class Handlers:
             await self._note(event)
         reason = event.reason if isinstance(event, CheckpointFailed) else ""
         harm = await self._count(event, reason)
+        if isinstance(event, CheckpointFailed) and reason in LASTING and harm.failures == 1:
+            await self._tell_lasting(event)
         if reason and paused(harm):
             await self._tell(event)
 
@@ -44,12 +49,20 @@ class Handlers:
         for _ in range(ATTEMPTS):
             entry = await self._harms.get(name)
             before = entry.value if entry else Harm(pod_uid=target.pod_uid, container=target.container)
-            after = counted(before, event.checkpoint_id, reason)
-            if after.in_a_row == before.in_a_row == 0 or after == before:
+            after = counted(before, event.checkpoint_id, reason, time.time())
+            if after.model_copy(update={"checkpoint_id": before.checkpoint_id}) == before:
                 return after
             if await (self._harms.update(name, after, entry.revision) if entry else self._harms.create(name, after)):
                 return after
         raise TimeoutError(f"others keep changing {name}")
+
+    async def _tell_lasting(self, event: CheckpointFailed) -> None:
+        """Once, until it fails of something else, or its pod is another one."""
+        message = (
+            f"{event.reason}: {event.message}. Each try is a pause, so the next ones are ever further apart, at most an hour; "
+            f"`reprise checkpoint` tries at once. To do: {event.remedy}"
+        )
+        await self._recorder.record(event.workload, "Warning", "CheckpointsBackOff", message)
 
     async def _tell(self, event: CheckpointFailed | CheckpointStored) -> None:
         message = (

@@ -27,6 +27,12 @@ class Harm(BaseModel):
     container: str
     in_a_row: int = 0
     """Checkpoints after which it was not healthy."""
+    lasting: str = ""
+    """The reason that each checkpoint would meet again, if the last one failed of such a one."""
+    failures: int = 0
+    """Of that reason, in a row."""
+    failed_at_s: float = 0.0
+    """When the last of them was told of, in seconds since the epoch."""
     checkpoint_id: str = ""
     """The newest that is counted: an outcome that is told twice, or late, counts once."""
 

@@ -15,7 +15,7 @@ from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import about, log, span
-from reprise.scheduler.decide import Due, Wait, grid, next_act, paused, remembered
+from reprise.scheduler.decide import Due, Wait, grid, held_off_s, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
@@ -97,8 +97,8 @@ class Timers:
             now_s, of = time.time(), grid(*name, pod.policy.interval_s)
             wanted = pod.policy.checkpoint_at
             act = next_act(of, last, now_s, ready_since, self._settle_s, wanted.timestamp() if wanted else None)
-            if isinstance(act, Due) and await self._paused(name):
-                self._push(name, pod.policy.interval_s)
+            if isinstance(act, Due) and (wait_s := await self._held_off_s(name, act, pod.policy.interval_s, now_s)):
+                self._push(name, max(0.01, wait_s))
             elif isinstance(act, Due):
                 newest = await self._newest.get(container_key(pod.workload, container.name))
                 named = name_of(pod, container, act, last, newest.value if newest else None)
@@ -113,9 +113,11 @@ class Timers:
             self._known.pop(name, None)
             self._push(name, RETRY_S)
 
-    async def _paused(self, name: Key) -> bool:
+    async def _held_off_s(self, name: Key, due: Due, interval_s: float, now_s: float) -> float:
+        """How long it is not to be checkpointed, by what came of its last ones; 0: it may be."""
         entry = await self._harms.get(key(*name))
-        return paused(entry.value if entry else None)
+        harm = entry.value if entry else None
+        return interval_s if paused(harm) else held_off_s(harm, interval_s, due.trigger, now_s)
 
     async def _emit(self, pod: ProtectedPod, container: ProtectedContainer, due: Due, name: str) -> None:
         event = CheckpointDue(
