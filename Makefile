@@ -9,7 +9,7 @@ GO := env CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo chaos bench up down images deploy logs build proto requirements contract contract-release
+.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,11 @@ demo: setup ## a counter survives a crash, a hang and a lost node, live in this 
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
 	$(RUN) python examples/demo/demo.py
+
+demo-pull-state: setup ## the same for a program that hands out its state: a crash and a lost node, without CRIU
+	$(LAB) up
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) python examples/demo/demo.py pull-state
 
 chaos: setup ## faults of every kind on the lab, each cell of the matrix; SEED=n, the bounded form: each row in one of its two ways; ROWS=n of them
 	$(LAB) up

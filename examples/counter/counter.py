@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The test app: a number that lives in memory only, so that a restored process differs from a blank one.
 
-It adds 1 each 100 ms. GET /state, POST /state {"count": N}, GET /health, POST /kill (SIGKILL itself), POST /hang (stop
-answering and counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
+It adds 1 each 100 ms. GET /state, POST /state or /restore {"count": N} (the prototype's body {"counter": N} is taken too), GET
+/restore (the count, and whether it was ever put back), GET /health, POST /kill (SIGKILL itself), POST /hang (stop answering and
+counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
 each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
 LOG_FILE: a file that it keeps open for reading and writing, and writes a line to at each tick, as a database does with its log.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
@@ -33,6 +34,7 @@ class Counter:
         self.run = secrets.token_hex(6)
         self.started = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.count = 0
+        self.restored = False
         self.hanging = threading.Event()
         self.balloon_mib = balloon_mib
         self.dirty_pages = dirty_pages
@@ -79,13 +81,15 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(200, self.counter.state())
             case "/health":
                 self._reply(200, {"status": "ok"})
+            case "/restore":
+                self._reply(200, {"restore": self.counter.restored, "counter": self.counter.count})
             case _:
-                self._reply(404, {"error": "use /state or /health"})
+                self._reply(404, {"error": "use /state, /health or /restore"})
 
     def do_POST(self) -> None:
         self._hold()
         match self.path:
-            case "/state":
+            case "/state" | "/restore":
                 self._set()
             case "/kill":
                 self._reply(202, {"status": "killed"})
@@ -95,15 +99,17 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(202, {"status": "hanging"})
                 self.counter.hanging.set()
             case _:
-                self._reply(404, {"error": "use /state, /kill or /hang"})
+                self._reply(404, {"error": "use /state, /restore, /kill or /hang"})
 
     def _set(self) -> None:
         try:
             size = min(int(self.headers.get("Content-Length", "0")), 1 << 16)
-            self.counter.count = int(json.loads(self.rfile.read(size))["count"])
+            told = json.loads(self.rfile.read(size))
+            self.counter.count = int(told["counter"] if "counter" in told else told["count"])
         except (ValueError, KeyError, TypeError):
             self._reply(400, {"error": 'send {"count": NUMBER}'})
             return
+        self.counter.restored = True
         self._reply(200, self.counter.state())
 
     def _hold(self) -> None:

@@ -70,6 +70,17 @@ def test_its_state_can_be_set_and_nonsense_is_refused(app: App) -> None:
     assert app.ask("GET", "/nowhere")[0] == 404
 
 
+def test_it_can_be_restored_as_the_prototypes_test_app(app: App) -> None:
+    assert app.ask("GET", "/restore")[1]["restore"] is False
+    for body in ('{"count": 5000}', '{"counter": 9000}'):
+        assert app.ask("POST", "/restore", body)[0] == 200
+    told = app.ask("GET", "/restore")[1]
+    assert (told["restore"], told["counter"] >= 9000) == (True, True)
+    for nonsense in ("{", "[]", "7", '{"counter": null}', '{"counter": [1]}', ""):
+        assert app.ask("POST", "/restore", nonsense)[0] == 400
+    assert app.ask("GET", "/restore")[1]["counter"] >= 9000
+
+
 def test_it_can_be_killed(app: App) -> None:
     assert app.ask("POST", "/kill")[0] == 202
     assert app.process.wait(2) == 137

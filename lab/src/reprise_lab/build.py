@@ -74,6 +74,8 @@ def parts() -> tuple[list[Part], list[Part]]:
              (BASES / "python.tar",)),
         Part("postgres-base", f"{versions.BASE_SUITE} {versions.POSTGRES_PACKAGES}",
              lambda: base("postgres", versions.POSTGRES_PACKAGES), (BASES / "postgres.tar",)),
+        Part("nodejs-base", f"{versions.BASE_SUITE} {versions.NODEJS_PACKAGES}", lambda: base("nodejs", versions.NODEJS_PACKAGES),
+             (BASES / "nodejs.tar",)),
     ]  # fmt: skip
     return go, debian
 

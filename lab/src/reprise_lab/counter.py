@@ -15,7 +15,9 @@ from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, kubectl, poll
 from reprise_lab.witness import ask
 
-EXAMPLE = CHECKOUT / "examples/counter"
+EXAMPLES = CHECKOUT / "examples"
+APP = "counter"
+"""The example that is meant if none is named: each has a Deployment, a container and a label of its folder's name."""
 SLOTS = "var/lib/reprise/slots"
 """On a node: where the engine's checkpoints lie (docs/node-files.md)."""
 GROWS = {"LOG_FILE": "/data/log"}
@@ -31,20 +33,21 @@ LINGERS = {"LINGER_S": "2"}
 
 def deploy(
     namespace: str, *, annotations: Mapping[str, str | None] | None = None, env: dict[str, str] | None = None,
-    kind: Kind = "Deployment", container: Mapping[str, Any] | None = None, pod: Mapping[str, Any] | None = None,
+    kind: Kind = "Deployment", container: Mapping[str, Any] | None = None, pod: Mapping[str, Any] | None = None, app: str = APP,
 ) -> None:  # fmt: skip
-    """A fresh counter in a namespace of its own; annotations (None removes one), env, and fields of the container's and the
+    """A fresh example in a namespace of its own; annotations (None removes one), env, and fields of the container's and the
     pod's spec override the example's. Returns when it serves.
     """
     remove(namespace)
     kubectl("create", "namespace", namespace)
-    made = json.loads(kubectl("-n", namespace, "apply", "-k", str(EXAMPLE), "--dry-run=client", "-o", "json"))
+    made = json.loads(kubectl("-n", namespace, "apply", "-k", str(EXAMPLES / app), "--dry-run=client", "-o", "json"))
     deployment = next(item for item in made["items"] if item["kind"] == "Deployment")
     told = deployment["metadata"]["annotations"] | (annotations or {})
     deployment["metadata"]["annotations"] = {name: value for name, value in told.items() if value is not None}
     spec = deployment["spec"]["template"]["spec"]
     [made_container] = spec["containers"]
-    made_container["env"] = [{"name": k, "value": v} for k, v in (env or {}).items()]
+    own = {each["name"]: each.get("value", "") for each in made_container.get("env", [])}
+    made_container["env"] = [{"name": k, "value": v} for k, v in (own | (env or {})).items()]
     if env and "BALLOON_MIB" in env:  # its checkpoint's pause would outlast the kubelet's patience: CHANGELOG, known limits
         made_container["livenessProbe"]["failureThreshold"] = 60
     if env and "LOG_FILE" in env:
@@ -56,20 +59,23 @@ def deploy(
     made["items"] = [item for item in made["items"] if item is not deployment] + [_of_kind(deployment, kind)]
     kubectl("-n", namespace, "apply", "-f", "-", stdin=json.dumps(made))
     if kind == "Pod":
-        kubectl("-n", namespace, "wait", "--for=condition=Ready", "pod/counter", "--timeout=60s")
+        kubectl("-n", namespace, "wait", "--for=condition=Ready", f"pod/{app}", "--timeout=60s")
     else:
-        kubectl("-n", namespace, "rollout", "status", f"{kind.lower()}/counter", "--timeout=60s")
+        kubectl("-n", namespace, "rollout", "status", f"{kind.lower()}/{app}", "--timeout=60s")
 
 
 def _of_kind(deployment: dict[str, Any], kind: Kind) -> dict[str, Any]:
     """The same pod, owned by something else, or by nobody."""
     if kind == "Pod":
         template = deployment["spec"]["template"]
-        meta = template["metadata"] | {"name": "counter", "annotations": deployment["metadata"]["annotations"]}
+        meta = template["metadata"] | {
+            "name": deployment["metadata"]["name"],
+            "annotations": deployment["metadata"]["annotations"],
+        }
         return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": template["spec"]}
     if kind == "StatefulSet":
         spec = {name: deployment["spec"][name] for name in ("replicas", "selector", "template")}
-        return deployment | {"kind": kind, "spec": spec | {"serviceName": "counter"}}
+        return deployment | {"kind": kind, "spec": spec | {"serviceName": deployment["metadata"]["name"]}}
     return deployment
 
 
@@ -77,17 +83,17 @@ def remove(namespace: str, *, wait: bool = True) -> None:
     kubectl("delete", "namespace", namespace, "--ignore-not-found", f"--wait={wait}".lower(), "--timeout=60s", check=False)
 
 
-def pods(namespace: str) -> list[dict[str, Any]]:
+def pods(namespace: str, app: str = APP) -> list[dict[str, Any]]:
     """The app's pods that are not being deleted."""
-    found = listing.pods(namespace, "app=counter")
+    found = listing.pods(namespace, f"app={app}")
     return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
 
-def pod(namespace: str) -> dict[str, Any]:
+def pod(namespace: str, app: str = APP) -> dict[str, Any]:
     """The only one."""
-    found = pods(namespace)
+    found = pods(namespace, app)
     if len(found) != 1:
-        raise LabError(f"{namespace} has {len(found)} counters, not one")
+        raise LabError(f"{namespace} has {len(found)} pods of {app}, not one")
     return found[0]
 
 
@@ -98,9 +104,9 @@ def state(namespace: str) -> dict[str, Any]:
     return said
 
 
-def protected(namespace: str) -> bool:
+def protected(namespace: str, app: str = APP) -> bool:
     """Whether its pod serves, a good checkpoint of that pod is live on its node, and no failover of it is under way."""
-    found = pods(namespace)
+    found = pods(namespace, app)
     if len(found) != 1 or not ask(found[0]["status"].get("podIP", "")):
         return False
     rows = console(f"checkpoints?namespace={namespace}&state=stored&limit=10")
@@ -109,8 +115,8 @@ def protected(namespace: str) -> bool:
     return all(row["state"] in ENDED for row in console(f"failovers?namespace={namespace}"))
 
 
-def wait_protected(namespace: str, seconds: float = 40) -> None:
-    poll(seconds, lambda: protected(namespace), f"the counter in {namespace} to be protected", 0.1)
+def wait_protected(namespace: str, seconds: float = 40, app: str = APP) -> None:
+    poll(seconds, lambda: protected(namespace, app), f"{app} in {namespace} to be protected", 0.1)
 
 
 def slot(namespace: str, name: str = "live") -> Path:

@@ -1,6 +1,6 @@
 """Images, built into one store. Nodes with CRI-O see it read-only: nothing is copied into a node (containerd: see containerd.py).
 
-Third-party servers are one static binary on nothing; services and the counter are built by buildah from their
+Third-party servers are one static binary on nothing; services and the examples are built by buildah from their
 Dockerfiles on a Debian base. What did not change is not built again.
 """
 
@@ -31,7 +31,9 @@ BUD = (
     "buildah", "bud", "--isolation", "chroot", "--ulimit", "nofile=1024:20000", "--ulimit", "nproc=4096:4096",
     "--network", "host", "--layers", "--pull=never",
 )  # fmt: skip
-BASES = ("python", "postgres")
+BASES = ("python", "postgres", "nodejs")
+EXAMPLES = {"counter": "python", "pull-state": "python", "counter-node": "nodejs"}
+"""By folder below examples/: the base that its image is built on."""
 PASSED_ON = ("PIP_INDEX_URL", "UV_DEFAULT_INDEX")
 
 
@@ -55,12 +57,12 @@ def stamp(name: str) -> Path:
 
 def built() -> dict[str, str]:
     """Every image that was built, and the key of what it was built from."""
-    names = (*BINARIES, *(f"base-{name}" for name in BASES), *(f"reprise-{s}" for s in SERVICES + COMPONENTS), "counter")
+    names = (*BINARIES, *(f"base-{name}" for name in BASES), *(f"reprise-{s}" for s in SERVICES + COMPONENTS), *EXAMPLES)
     return {name: stamp(name).read_text() for name in names if stamp(name).exists()}
 
 
 def reference(name: str) -> str:
-    return "localhost/counter:1" if name == "counter" else f"localhost/{name}:lab"
+    return f"localhost/{name}:1" if name in EXAMPLES else f"localhost/{name}:lab"
 
 
 def digest(paths: Iterable[Path], *more: str) -> str:
@@ -140,16 +142,23 @@ buildah commit -q --rm $c localhost/base-{name}:lab"""
 
 def _dockerfiles() -> list[Image]:
     shared = [CHECKOUT / p for p in ("packages", "deploy/requirements.txt", "deploy/Dockerfile")]
-    base = stamp("base-python").read_text() if stamp("base-python").exists() else ""
+    base = _key_of("base-python")
     found: list[Image] = []
     for service in SERVICES + COMPONENTS:
         if (CHECKOUT / "services" / service).is_dir():
             key = digest([*shared, CHECKOUT / "services" / service], base)
             found.append((f"reprise-{service}", partial(_service, service), key))
-    counter = CHECKOUT / "examples/counter"
-    if (counter / "Dockerfile").exists():
-        found.append(("counter", _counter, digest([counter / "Dockerfile", counter / "counter.py"], base)))
+    for name, on in EXAMPLES.items():
+        folder = CHECKOUT / "examples" / name
+        if (folder / "Dockerfile").exists():
+            sources = [path for path in sorted(folder.iterdir()) if path.name == "Dockerfile" or path.suffix in (".py", ".js")]
+            found.append((name, partial(_example, name, on), digest(sources, _key_of(f"base-{on}"))))
     return found
+
+
+def _key_of(name: str) -> str:
+    """What an image was built from; empty: it was not built."""
+    return stamp(name).read_text() if stamp(name).exists() else ""
 
 
 def _service(service: str) -> None:
@@ -159,9 +168,9 @@ def _service(service: str) -> None:
             "-t", f"localhost/reprise-{service}:lab", "-f", "/checkout/deploy/Dockerfile", "/checkout")  # fmt: skip
 
 
-def _counter() -> None:
-    builder(*BUD, "--build-arg", "BASE=localhost/base-python:lab", "-t", "localhost/counter:1",
-            "-f", "/checkout/examples/counter/Dockerfile", "/checkout/examples/counter")  # fmt: skip
+def _example(name: str, base: str) -> None:
+    builder(*BUD, "--build-arg", f"BASE=localhost/base-{base}:lab", "-t", reference(name),
+            "-f", f"/checkout/examples/{name}/Dockerfile", f"/checkout/examples/{name}")  # fmt: skip
 
 
 def layout(out: Path, entrypoint: list[str], files: dict[str, bytes]) -> None:

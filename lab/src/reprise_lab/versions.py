@@ -21,6 +21,7 @@ NODE_PACKAGES = (
 BASE_SUITE = "trixie"
 BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 POSTGRES_PACKAGES = ("postgresql",)
+NODEJS_PACKAGES = ("nodejs",)
 HOST_PACKAGES = {
     "mmdebstrap": "mmdebstrap debian-archive-keyring",
     "ip": "iproute2",

@@ -66,11 +66,14 @@ SCOUT = Scout()
 
 @dataclass
 class Witness:
-    """Use as a context manager; `history` grows while it runs. every_s: between two questions to an address."""
+    """Use as a context manager; `history` grows while it runs. every_s: between two questions to an address. service: the address
+    of a Service, which is asked instead of the pods: what its users see.
+    """
 
     namespace: str
     selector: str = "app=counter"
     every_s: float = ASK_EVERY_S
+    service: str = ""
     history: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -94,8 +97,8 @@ class Witness:
             self._look()
 
     def _look(self) -> None:
-        for pod in SCOUT.pods(self.namespace, self.selector):
-            address = pod["status"].get("podIP")
+        found = SCOUT.pods(self.namespace, self.selector) if not self.service else []
+        for address in [self.service] if self.service else [pod["status"].get("podIP") for pod in found]:
             if address and address not in self._threads:
                 self._threads[address] = threading.Thread(target=self._ask_for_ever, args=(address,), daemon=True)
                 self._threads[address].start()
