@@ -286,7 +286,7 @@ def test_while_a_manifest_cannot_be_read_nothing_is_collected(repository: Reposi
 
 
 def test_each_pods_newest_checkpoint_is_kept_until_the_pod_is_surely_gone(repository: Repository, write: Write) -> None:
-    """Three replicas share what is kept: two that are checkpointed often must not cost the third its only one."""
+    """Two that are checkpointed often must not cost the third its only one."""
     for name, uid in (("ck1", "u1"), ("ck2", "u1"), ("ck3", "u2"), ("ck4", "u3"), ("ck5", "u3")):
         write(name, target=TARGET.model_copy(update={"pod_uid": uid}))
     assert repository.prune(WORKLOAD, "counter", 1) == ["ck1", "ck4"]

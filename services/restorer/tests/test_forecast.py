@@ -15,7 +15,7 @@ from reprise.restorer.saga import SagaRunner
 from reprise.restorer.starts import Starts
 from reprise.restorer.testing import OWNER, MemoryCluster, MemoryStore
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -32,7 +32,7 @@ class Setting:
     def __init__(self, *, good: bool = True, nodes: tuple[NodeView, ...] = NODES) -> None:
         self.server = MemoryServer()
         self.bus = MemoryBus(self.server)
-        store = MemoryStore(tuple(Good(f"ck{n}", Need()) for n in (3, 2) if good))
+        store = MemoryStore(tuple(Good(f"ck{n}", Need(), pod_uid="u1") for n in (3, 2) if good))
         cluster = MemoryCluster(store, nodes, self.server)
         cluster.add(VIEW, "n1")
         self.sagas = SagaRunner(Room(self.bus, cluster, cluster, store, Starts(self.bus), Timeouts(0.1, 1, 0.05)))
@@ -48,7 +48,7 @@ async def test_what_is_told_is_what_the_failover_then_does(ready_on: str) -> Non
     setting = Setting()
     if ready_on:
         standbys = Bucket(setting.bus, "standby", Standby)
-        await standbys.put(container_key(WORKLOAD, "counter"), Standby(node=ready_on, checkpoint_id="ck3"))
+        await standbys.put(key("u1", "counter"), Standby(node=ready_on, checkpoint_id="ck3"))
     before = {name: dict(rows) for name, rows in setting.server.buckets.items()}
     told = await setting.told()
     assert told.standby == (ready_on or "n2")

@@ -14,7 +14,7 @@ from reprise.restorer import leftovers
 from reprise.restorer.decide import spent, unneeded
 from reprise.restorer.leftovers import LeftOvers
 from reprise.restorer.model import Attempt, PodNames, Recovery, Saga, Standby
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="shop", name="counter")
@@ -148,24 +148,25 @@ async def test_what_is_known_of_a_workload_is_forgotten_when_it_had_no_pod_for_a
     other = Workload(namespace="shop", name="other")
     recoveries = Bucket(world.bus, "recoveries", Recovery)
     for workload in (WORKLOAD, other):
-        await world.standbys.put(container_key(workload, "counter"), Standby(node="n2"))
         await recoveries.put(container_key(workload, "counter"), Recovery(rejected=("ck1",)))
     await world.look(HOUR - 1)
-    assert await world.standbys.get(container_key(other, "counter"))
+    assert await recoveries.get(container_key(other, "counter"))
     await world.look()
-    for bucket in (world.standbys, recoveries):
-        left = [entry.key for entry in await bucket.entries()]
-        assert left == [container_key(WORKLOAD, "counter")], "a pod of it is there"
+    left = [entry.key for entry in await recoveries.entries()]
+    assert left == [container_key(WORKLOAD, "counter")], "a pod of it is there"
 
 
 @pytest.mark.looptime
-async def test_a_standby_whose_record_changes_is_not_forgotten(world: World) -> None:
-    name = container_key(Workload(namespace="shop", name="other"), "counter")
-    await world.standbys.put(name, Standby(node="n2"))
+async def test_the_standby_of_a_pod_that_is_gone_is_forgotten_unless_its_record_changes(world: World) -> None:
+    there, gone = key("u9", "counter"), key("u1", "counter")
+    for name in (there, gone):
+        await world.standbys.put(name, Standby(node="n2"))
     await world.look(5)
-    await world.standbys.put(name, Standby(node="n3"))
+    await world.standbys.put(gone, Standby(node="n3"))
     await world.look(4)
-    assert await world.standbys.get(name)
+    assert await world.standbys.get(gone)
+    await world.look(3)
+    assert [entry.key for entry in await world.standbys.entries()] == [there]
 
 
 @pytest.mark.looptime

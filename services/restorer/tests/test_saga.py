@@ -28,7 +28,7 @@ from reprise.restorer.routes import in_place
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.starts import Starts
 from reprise.restorer.testing import BLANK, OWNER, MemoryCluster, MemoryNodes, MemoryStore
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.testing import MemoryBus, MemoryServer, recorded_spans
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -469,7 +469,7 @@ async def test_a_standby_that_refuses_is_replaced_at_once_and_no_checkpoint_is_g
     async def refuses(when: str, what: str) -> None:
         await plain(when, what)
         standbys = Bucket(MemoryBus(world.server), "standby", Standby)
-        entry = await standbys.get(container_key(WORKLOAD, "counter"))
+        entry = await standbys.get(key("u1", "counter"))
         if entry and entry.value.node == "n2":
             await standbys.put(entry.key, Standby(refused={"n2": "says DiskFull"}))
 
@@ -738,10 +738,10 @@ async def test_a_move_is_of_whatever_instance_runs_by_then_and_its_node_is_the_s
     world = World("move")
     world.cluster.change("counter-1", container_id="c9")  # it was restored since it was asked for
     standbys = Bucket(MemoryBus(world.server), "standby", Standby)
-    await standbys.put(container_key(WORKLOAD, "counter"), Standby(node="n7"))
+    await standbys.put(key("u1", "counter"), Standby(node="n7"))
     ended = await world.run()
     assert (ended.step, ended.target.container_id, world.cluster.serving()) == ("complete", "c9", [LAST])
-    named = await standbys.get(container_key(WORKLOAD, "counter"))
+    named = await standbys.get(key("u1", "counter"))
     assert named
     assert named.value.node == "n2", "what another node stages counts for nothing"
 

@@ -12,7 +12,7 @@ from reprise.restorer.model import Good, Need, NodeView, PodView, Standby
 from reprise.restorer.placement import Placement, Volume
 from reprise.restorer.standby import Standbys
 from reprise.restorer.testing import MemoryCluster, MemoryStore
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
@@ -54,17 +54,18 @@ async def test_one_that_can_be_moved_is_sent_to_a_node_that_the_scheduler_would_
     assert not server.events
 
 
-def staged(checkpoint_id: str, node: str = "n2") -> CheckpointStaged:
+def staged(checkpoint_id: str, node: str = "n2", pod_uid: str = "u1") -> CheckpointStaged:
     return CheckpointStaged(
-        node=node, workload=WORKLOAD, checkpoint_id=checkpoint_id, target=TARGET, reference="slot", pull_s=0, role="standby"
-    )
+        node=node, workload=WORKLOAD, checkpoint_id=checkpoint_id, target=TARGET.model_copy(update={"pod_uid": pod_uid}),
+        reference="slot", pull_s=0, role="standby",
+    )  # fmt: skip
 
 
 @pytest.mark.asyncio
 async def test_what_lies_ready_is_the_newest_on_the_named_node_or_what_a_failover_waits_for() -> None:
     told, server, _ = standbys(Placement())
     bucket = Bucket(MemoryBus(server), "standby", Standby)
-    name = container_key(WORKLOAD, "counter")
+    name = key("u1", "counter")
     await bucket.put(name, Standby(node="n2"))
     for checkpoint_id, node, holds in (("ck2", "n2", "ck2"), ("ck1", "n2", "ck2"), ("ck3", "n3", "ck2"), ("ck3", "n2", "ck3")):
         await told.on_staged(staged(checkpoint_id, node))
@@ -79,6 +80,23 @@ async def test_what_lies_ready_is_the_newest_on_the_named_node_or_what_a_failove
     entry = await bucket.get(name)
     assert entry
     assert entry.value.holds("n2", "ck1"), "what is older is restored from if what is newer did not come back"
+
+
+@pytest.mark.asyncio
+async def test_each_replica_has_a_standby_of_its_own() -> None:
+    """One runs on n1 and the other on n2: what is staged of one says nothing of the other."""
+    told, server, _ = standbys(Placement())
+    bucket = Bucket(MemoryBus(server), "standby", Standby)
+    for uid, node in (("u1", "n2"), ("u2", "n1")):
+        await bucket.put(key(uid, "counter"), Standby(node=node))
+        await told.on_staged(staged(f"ck-{uid}", node, uid))
+    held = {uid: await bucket.get(key(uid, "counter")) for uid in ("u1", "u2")}
+    assert {uid: entry.value.checkpoint_id for uid, entry in held.items() if entry} == {"u1": "ck-u1", "u2": "ck-u2"}
+    refused = StandbyRefused(node="n2", workload=WORKLOAD, target=TARGET, reason="DiskFull", message="full", remedy="-")
+    await told.on_refused(refused)
+    other = await bucket.get(key("u2", "counter"))
+    assert other
+    assert (other.value.holds("n1", "ck-u2"), other.value.refused) == (True, {})
 
 
 @pytest.mark.asyncio

@@ -23,7 +23,7 @@ from reprise.archive.opened import OpenArchive
 from reprise.archive.pack import PackRef, damaged_pack
 from reprise.archive.packer import Clock
 from reprise.archive.reader import Chunks, read_recipe
-from reprise.archive.retention import Ladder, newest_of_each_pod, prune_plan
+from reprise.archive.retention import Ladder, prune_plan
 from reprise.archive.store import Store
 from reprise.archive.writer import Order, Writer
 from reprise.contracts.errors import DamagedObject, NotStored
@@ -141,16 +141,13 @@ class Repository:
         return next((blob for blob in found if blob is not None), None)
 
     def prune(self, workload: Workload, container: str, keep: int, ladder: Ladder = ()) -> list[str]:
-        """Remove all but the newest `keep` good checkpoints and the ladder's; never the last, nor the newest of another pod
-        (each replica's is its own). Returns the ids removed.
+        """Remove all but each pod's newest `keep` good checkpoints and the ladder's; never the last. Returns the ids removed.
 
         The manifest goes first: what is half removed is no checkpoint any more. gc() frees its packs.
         """
         # Only those whose manifest can be read count as good: a damaged newest one must not cost the last good one.
         manifests = {m.checkpoint_id: m for m in self.list_manifests(workload, container)}
-        doomed = prune_plan({name: m.taken_at for name, m in manifests.items()}, keep, ladder)
-        spared = newest_of_each_pod({name: (m.target.pod_uid, m.taken_at) for name, m in manifests.items()})
-        doomed = [checkpoint_id for checkpoint_id in doomed if checkpoint_id not in spared]
+        doomed = prune_plan({name: (m.target.pod_uid, m.taken_at) for name, m in manifests.items()}, keep, ladder)
         for name in doomed:
             collector.remove(self.store, manifests[name])
         return doomed

@@ -1,6 +1,7 @@
 """Which checkpoints are kept. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -24,16 +25,33 @@ def parse_ladder(text: str) -> Ladder:
     return tuple(steps)
 
 
-def prune_plan(taken_at: Mapping[str, datetime], keep: int, ladder: Ladder = ()) -> list[str]:
-    """Which checkpoints to remove, oldest first. taken_at by id; ids sort by time. The newest is never among them."""
-    newest_first = sorted(taken_at, reverse=True)
-    kept = set(newest_first[: max(keep, 1)])
+def prune_plan(taken: Mapping[str, tuple[str, datetime]], keep: int, ladder: Ladder = ()) -> list[str]:
+    """Which checkpoints to remove, oldest first. taken: the pod's UID and the time, by id; ids sort by time.
+
+    Each pod's newest `keep` stay, and of the ladder's last periods each pod's newest: one replica's are of no use to another.
+    Of a pod that another one has outlived by `keep` checkpoints, only the newest stays, and that until POD_GONE_AFTER.
+    """
+    newest_first = sorted(taken, reverse=True)
+    kept = newest_of_each_pod(taken)
+    for pod_uid in {uid for uid, _ in taken.values()}:
+        own = [checkpoint_id for checkpoint_id in newest_first if taken[checkpoint_id][0] == pod_uid]
+        if not _is_outlived(own[0], taken, max(keep, 1)):
+            kept.update(own[: max(keep, 1)])
     for period, count in ladder:
-        seen: dict[int, str] = {}
+        periods = list(dict.fromkeys((taken[checkpoint_id][1] - EPOCH) // period for checkpoint_id in newest_first))[:count]
+        seen: dict[tuple[int, str], str] = {}
         for checkpoint_id in newest_first:
-            seen.setdefault((taken_at[checkpoint_id] - EPOCH) // period, checkpoint_id)
-        kept.update(list(seen.values())[:count])
+            pod_uid, at = taken[checkpoint_id]
+            if (number := (at - EPOCH) // period) in periods:
+                seen.setdefault((number, pod_uid), checkpoint_id)
+        kept.update(seen.values())
     return [checkpoint_id for checkpoint_id in reversed(newest_first) if checkpoint_id not in kept]
+
+
+def _is_outlived(newest: str, taken: Mapping[str, tuple[str, datetime]], keep: int) -> bool:
+    """Whether any one pod has `keep` that are newer. All pods of a workload are checkpointed at the same interval."""
+    newer = Counter(uid for checkpoint_id, (uid, _) in taken.items() if checkpoint_id > newest)
+    return any(number >= keep for number in newer.values())
 
 
 def newest_of_each_pod(taken: Mapping[str, tuple[str, datetime]]) -> set[str]:

@@ -14,15 +14,14 @@ def usable(good: tuple[Good, ...], recovery: Recovery) -> tuple[Good, ...]:
 
 
 def ours(good: tuple[Good, ...], pod: PodView | None) -> tuple[Good, ...]:
-    """The pod's own first, then those of the pod that it was restored from. Of the others, which another replica may still live
-    by, none if there are to be several.
+    """The pod's own first, then those of the pod that it was restored from. None of another one, whatever the number of replicas:
+    that was another instance, and this one is not it.
     """
     if pod is None:
         return good
-    ranks = {pod.uid: 0, pod.restored_from: 1} if pod.restored_from else {pod.uid: 0}
-    alone = (pod.wanted or 1) <= 1
-    found = [each for each in good if each.pod_uid in ranks or not each.pod_uid or alone]
-    return tuple(sorted(found, key=lambda each: ranks.get(each.pod_uid, len(ranks))))
+    ranks = {pod.restored_from: 1, pod.uid: 0}
+    found = [each for each in good if each.pod_uid and each.pod_uid in ranks]
+    return tuple(sorted(found, key=lambda each: ranks[each.pod_uid]))
 
 
 def fitting(good: tuple[Good, ...], pod: PodView | None, others: frozenset[str] = frozenset()) -> tuple[tuple[Good, ...], str]:

@@ -1,6 +1,6 @@
-"""Removes what KV keeps of pods that are gone: their failovers' records, their fences, how they were started, what the next
-pod of their name was to start from; and of workloads without a pod: standbys, newest checkpoints, what is not to be restored,
-what a rollback waited for.
+"""Removes what KV keeps of pods that are gone: their failovers' records, fences and standbys, how they were started, what the next
+pod of their name was to start from; and of workloads without a pod: newest checkpoints, what is not to be restored, what
+a rollback waited for.
 
 Nothing is removed on doubt: one that leads only, everything is read anew, any error ends the look, and what is removed was left
 over for an hour, unchanged. So even a listing that was stale once removes nothing.
@@ -31,10 +31,11 @@ class LeftOvers:
     def __init__(self, bus: Bus, pods: Pods, leads: Callable[[], bool]) -> None:
         self._pods, self._leads = pods, leads
         self._sagas, self._fences = Bucket(bus, "failovers", Saga), Bucket(bus, "fences", Fence)
+        self._standbys = Bucket(bus, "standby", Standby)
         self._starts, self._resumes = Bucket(bus, "starts", StartRecord), Bucket(bus, "resumes", ResumeRecord)
         self._of_workloads: Mapping[str, Bucket[Any]] = {
-            "standby": Bucket(bus, "standby", Standby), "newest": Bucket(bus, "newest", Newest),
-            "recovery": Bucket(bus, "recoveries", Recovery), "wanted": Bucket(bus, "wanted", RollbackRecord),
+            "newest": Bucket(bus, "newest", Newest), "recovery": Bucket(bus, "recoveries", Recovery),
+            "wanted": Bucket(bus, "wanted", RollbackRecord),
         }  # fmt: skip
         self._since: dict[Mark, float] = {}
 
@@ -54,6 +55,7 @@ class LeftOvers:
         """One look. The order counts: records were read before the pods, so a failover that makes a pod is known before it is."""
         shared = {kind: await bucket.entries() for kind, bucket in self._of_workloads.items()}
         starts, resumes = await self._starts.entries(), await self._resumes.entries()
+        standbys = await self._standbys.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
@@ -63,6 +65,7 @@ class LeftOvers:
         }
         old["fence"] = [found for found in fences if spent(found.value, pods, sagas)]
         old["failover"] = [found for found in failovers if spent(found.value, pods, sagas)]
+        old["standby"] = [found for found in standbys if unneeded(found.key.partition(".")[0], pods, sagas)]
         old["start"] = [found for found in starts if unneeded(found.value.pod_uid, pods, sagas)]
         old["resume"] = [found for found in resumes if unneeded(found.value.pod_uid, pods, sagas)]
         now_s = asyncio.get_running_loop().time()
@@ -72,6 +75,7 @@ class LeftOvers:
         buckets: Mapping[str, Bucket[Any]] = {
             "fence": self._fences,
             "failover": self._sagas,
+            "standby": self._standbys,
             "start": self._starts,
             "resume": self._resumes,
             **self._of_workloads,

@@ -13,7 +13,7 @@ from reprise.restorer.ports import Checkpoints, Cluster, Taints
 from reprise.restorer.starts import Starts
 from reprise.restorer.tell import Tell
 from reprise.runtime.bus import Bus
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, container_key, key
 
 POLL_S = 0.02
 """Of what costs nobody anything: a record in memory, or one of NATS."""
@@ -69,8 +69,9 @@ class Room:
         if stop := await self.sight(saga):
             raise Abandon(stop)
 
-    async def standby(self, saga: Saga) -> Standby:
-        entry = await self.standbys.get(container_key(saga.workload, saga.target.container))
+    async def standby(self, pod_uid: str, container: str) -> Standby:
+        """pod_uid: whose checkpoints."""
+        entry = await self.standbys.get(key(pod_uid, container))
         return entry.value if entry else Standby()
 
     async def recovery(self, saga: Saga) -> Recovery:

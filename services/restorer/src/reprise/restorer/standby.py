@@ -1,10 +1,10 @@
-"""Keeps each protected container's standby: which node it would be moved to, and what lies ready there."""
+"""Keeps the standby of each protected pod's container: which node it would be moved to, and what lies ready there."""
 
 from collections.abc import Callable
 
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
-from reprise.contracts.model import Workload
+from reprise.contracts.model import Target
 from reprise.contracts.records import RollbackRecord
 from reprise.restorer.decide import NOT_MOVABLE_REMEDY, prestage
 from reprise.restorer.model import Standby
@@ -13,7 +13,7 @@ from reprise.restorer.placement import tied
 from reprise.restorer.ports import Checkpoints, Cluster
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import ProtectedPod
-from reprise.runtime.kv import Bucket, container_key
+from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import log, span
 
 ATTEMPTS = 10
@@ -38,7 +38,7 @@ class Standbys:
         mode, why = prestage(pod.policy.prestage, newest.size, newest.new_bytes, pod.policy.interval_s)
         if mode == "none":
             return
-        entry = await self._bucket.get(container_key(event.workload, event.target.container))
+        entry = await self._bucket.get(_name(event.target))
         now = entry.value if entry else Standby()
         asks = await self._cluster.placement(pod.namespace, pod.name, pod.uid, event.target.container)
         if held := tied(asks, event.target.node, alone=pod.workload.kind != "Deployment"):
@@ -47,16 +47,13 @@ class Standbys:
         chosen = choose_node(await self._cluster.nodes(), newest.need, event.target.node, now.node, now.refused, asks)
         if isinstance(chosen, str):
             log().info("no standby", workload=str(event.workload), why=chosen)
-            await self._change(event.workload, event.target.container, lambda _: Standby())  # each is asked again next time
+            await self._change(event.target, lambda _: Standby())  # each is asked again next time
             return
         if chosen.node.name != now.node:
             log().info(
                 "standby named", workload=str(event.workload), standby=chosen.node.name, why=chosen.why, stages=mode, because=why
             )
-            await self._change(
-                event.workload, event.target.container,
-                lambda before: Standby(node=chosen.node.name, refused=before.refused),
-            )  # fmt: skip
+            await self._change(event.target, lambda before: Standby(node=chosen.node.name, refused=before.refused))
         try:
             with span("image"):
                 reference, digest = await self._checkpoints.publish(event.workload, event.target.container, event.checkpoint_id)
@@ -92,7 +89,7 @@ class Standbys:
                 previous=before.previous if same else before.checkpoint_id if before.warm else "",
             )  # fmt: skip
 
-        await self._change(event.workload, event.target.container, staged)
+        await self._change(event.target, staged)
 
     async def on_live(self, event: CheckpointStaged) -> None:
         """Its pod's own node holds this checkpoint: a rollback may wait for it."""
@@ -124,10 +121,11 @@ class Standbys:
                 asked=before.asked,
             )
 
-        await self._change(event.workload, event.target.container, refused)
+        await self._change(event.target, refused)
 
-    async def _change(self, workload: Workload, container: str, change: Callable[[Standby], Standby]) -> None:
-        name = container_key(workload, container)
+    async def _change(self, source: Target, change: Callable[[Standby], Standby]) -> None:
+        """source: of whose checkpoints."""
+        name = _name(source)
         for _ in range(ATTEMPTS):
             entry = await self._bucket.get(name)
             before = entry.value if entry else Standby()
@@ -138,3 +136,7 @@ class Standbys:
                 return
             if entry and await self._bucket.update(name, after, entry.revision):
                 return
+
+
+def _name(source: Target) -> str:
+    return key(source.pod_uid, source.container)

@@ -163,7 +163,7 @@ class SameName(Shadow):
     async def fetch(self, saga: Saga) -> Saga:
         """Until the node that it is on has the checkpoint: another one may have been meant. Then its agent may be told."""
         try:
-            if not (await self._room.standby(saga)).holds(saga.standby, saga.checkpoint_id):
+            if not (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id):
                 await self._ask_standby(saga)
                 await self._until_staged(saga, self._room.timeouts.verify_s, self._look_after)
         except NotStored as error:

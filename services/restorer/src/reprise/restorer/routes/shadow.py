@@ -19,7 +19,7 @@ from reprise.restorer.model import Life, Saga, Standby, Stop
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
-from reprise.runtime.kv import container_key
+from reprise.runtime.kv import key
 from reprise.runtime.telemetry import log
 
 RELEASE_AGAIN_S = 2.0
@@ -60,10 +60,10 @@ class Shadow:
 
     async def stage(self, saga: Saga) -> Saga:
         """Until the checkpoint lies ready on the node that is to take it."""
-        room, plan = self._room, saga.plan
+        plan = saga.plan
         placed = saga.at("place", attempt=replace(saga.attempt, reference=image_reference(
             saga.workload, saga.target.container, plan.checkpoint_id)))  # fmt: skip
-        if (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
+        if (await self._standby(saga)).holds(plan.standby, plan.checkpoint_id):
             return placed  # it was published before it was staged
         await self._ask_standby(saga)
         await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
@@ -74,12 +74,15 @@ class Shadow:
         room, plan = self._room, saga.plan
         reference, digest = await room.checkpoints.publish(saga.workload, saga.target.container, plan.checkpoint_id)
         await self._name_standby(saga)
-        source = saga.target.model_copy(update={"pod_uid": plan.source_uid or saga.target.pod_uid})
+        source = saga.target.model_copy(update={"pod_uid": saga.source_uid})
         built = ImageBuilt(
             node=plan.standby, workload=saga.workload, checkpoint_id=plan.checkpoint_id, target=source,
             reference=reference, digest=digest, role="standby", prestage="image", asked_by=saga.name,
         )  # fmt: skip
         await room.bus.publish(built, dedup_id=f"built-{saga.name}-{plan.standby}-{plan.checkpoint_id}")
+
+    async def _standby(self, saga: Saga) -> Standby:
+        return await self._room.standby(saga.source_uid, saga.target.container)
 
     async def _until_staged(self, saga: Saga, stage_s: float, look: Callable[[Saga], Awaitable[None]]) -> None:
         """stage_s: how long it may take, besides what its size takes to fetch. look: raises if it may not go on."""
@@ -87,7 +90,7 @@ class Shadow:
         patience_s = stage_s + decide.fetch_s(saga.plan.size)
         end, look_at = loop.time() + patience_s, loop.time() + LOOK_S
         while True:
-            standby = await room.standby(saga)
+            standby = await self._standby(saga)
             if standby.holds(saga.standby, saga.checkpoint_id):
                 return
             if loop.time() > end or saga.standby in standby.refused:
@@ -101,7 +104,7 @@ class Shadow:
 
     async def _name_standby(self, saga: Saga) -> None:
         """What another node than the one that is named says of its staging counts for nothing (Standbys.on_staged)."""
-        bucket, name = self._room.standbys, container_key(saga.workload, saga.target.container)
+        bucket, name = self._room.standbys, key(saga.source_uid, saga.target.container)
         while True:
             entry = await bucket.get(name)
             before = entry.value if entry else Standby()
@@ -120,8 +123,9 @@ class Shadow:
         """A pod with its own image, from its ReplicaSet's template: what it starts from is an annotation."""
         await self._room.look(saga)
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
+        gate = {"gated": True} if plan.kind == "http" else {}
         uid = await self._room.cluster.create_shadow(
-            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference
+            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference, **gate
         )
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
         return saga.at("restored", attempt=replace(saga.attempt, restored=made))
@@ -133,11 +137,11 @@ class Shadow:
         hold_s = decide.hold_s(saga.plan.size)
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
         end, look_at, ran = loop.time() + patience_s, loop.time() + LOOK_S, 0
-        while (start := room.starts.of(made.pod_uid, made.container)) is None:
+        while (start := room.starts.of(made.pod_uid, made.container)) is None or start.outcome == "starting":
             if loop.time() > look_at:
                 await self._look(saga)
                 life = await self._seen(saga, made)
-                ran, look_at = ran + life.runs, loop.time() + LOOK_S
+                ran, look_at = ran + (life.runs and start is None), loop.time() + LOOK_S
                 if ran > UNTOLD_LOOKS:
                     raise Abandon(outcomes.not_decided(saga, made.pod))
                 if loop.time() > end:
@@ -246,7 +250,7 @@ class Shadow:
 
 def restore_from(saga: Saga) -> str:
     """Return what the next pod's annotation says: of which pod, and which checkpoint."""
-    return f"{saga.plan.source_uid or saga.target.pod_uid}/{saga.checkpoint_id}"
+    return f"{saga.source_uid}/{saga.checkpoint_id}"
 
 
 def made_by(saga: Saga) -> Target:
