@@ -163,7 +163,7 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 	switch {
 	case exactly && len(c.attempts) == 0:
 		return c.refuse("the checkpoint that is to be restored is not on this node: " + orAny(said.CheckpointID))
-	case exactly:
+	case exactly, said.NeverCold && tries > 0: // what was changed since is started all the same
 		last := c.attempts[len(c.attempts)-1]
 		return c.refuse(fmt.Sprintf("checkpoint %s cannot be restored: %s", last.CheckpointID, last.Error))
 	case len(c.attempts) == 0:

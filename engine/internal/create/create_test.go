@@ -213,3 +213,35 @@ func TestASecondCheckpointIsTriedOnlyWhileThereIsTime(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatMayNotStartColdFailsOnceNoCheckpointComesBack(t *testing.T) {
+	n := newNode(t)
+	n.says(`{"verdict": "restore", "slots": ["shop/u1"], "never_cold": true}`)
+	n.meanwhile("exit 1")
+	outcome, start := n.create()
+	if outcome != Failed || start.Outcome != "refused" || len(start.Attempts) != 2 || n.calls("restore") != 2 {
+		t.Errorf("%v %+v", outcome, start)
+	}
+	n.meanwhile("")
+	if outcome, start = n.create(); outcome != Done || start.Outcome != "restored" {
+		t.Errorf("%v %+v", outcome, start)
+	}
+}
+
+func TestWhatMayNotStartColdStartsIfThereIsNothingOfItYet(t *testing.T) {
+	n := newNode(t)
+	n.says(`{"verdict": "restore", "slots": ["shop/another"], "never_cold": true}`)
+	if outcome, start := n.create(); outcome != Runc || start.Outcome != "blank" {
+		t.Errorf("%v %+v", outcome, start)
+	}
+}
+
+func TestWhatMayNotStartColdStartsIfItIsAnotherProgramByNow(t *testing.T) {
+	n := newNode(t)
+	n.says(`{"verdict": "restore", "slots": ["shop/u1"], "never_cold": true}`)
+	other := strings.Replace(config, `"root"`, `"process": {"args": ["another"]}, "root"`, 1)
+	os.WriteFile(n.dir+"/bundle/config.json", []byte(other), 0o600)
+	if outcome, start := n.create(); outcome != Runc || start.Outcome != "cold" || n.calls("restore") != 0 {
+		t.Errorf("%v %+v", outcome, start)
+	}
+}

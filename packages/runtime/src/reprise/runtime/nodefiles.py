@@ -59,6 +59,8 @@ class ContainerVerdict(BaseModel):
     """Checkpoints that are never tried again."""
     frozen: bool = False
     """The restored process must not run one instruction until the agent thaws it."""
+    never_cold: bool = False
+    """If nothing that lies there can be restored it fails, instead of starting cold."""
 
 
 class PodFile(_File):
