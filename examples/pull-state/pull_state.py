@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import signal
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +33,8 @@ class Count:
     def __init__(self) -> None:
         self.run = secrets.token_hex(6)
         self.restored = False
+        self.refuses = int(os.environ.get("REFUSE_FIRST", "0"))
+        """So many states a fresh process does not take, whatever they are: for tests of what happens then."""
         self._count = 0
         self._lock = threading.Lock()
 
@@ -52,6 +53,9 @@ class Count:
 
     def put(self, body: bytes) -> None:
         """Raises BadState, and then nothing is changed."""
+        if self.refuses > 0:
+            self.refuses -= 1
+            raise BadState("REFUSE_FIRST says so")
         try:
             told = json.loads(body)
         except (ValueError, RecursionError) as error:
@@ -161,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -53,6 +53,7 @@ def console_figures(progress: Progress) -> list[Row]:
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "pause.small_ms": pauses.small, "pause.gib_s pause.gib_vs_criu": pauses.large,
     "recovery.crash detect.crash": recovery.crashes, "recovery.bad_restore": recovery.bad_restores,
+    "recovery.http": recovery.pull_state,
     "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
     "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
     "overhead": overhead.overhead, "interval_1s": overhead.each_second,

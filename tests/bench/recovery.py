@@ -41,6 +41,30 @@ def crash(witness: Witness) -> float:
     return witness.after_gap(run, began, 30).at - killed_at
 
 
+def pull_state(progress: Progress) -> list[Row]:
+    """A program that hands out its state: the state's run id answers again only once it was posted back."""
+    task = progress.add_task("crashes of a program that hands out its state", total=CRASHES)
+    took: list[float] = []
+    namespace, app = "bench-http", "pull-state"
+    counter.deploy(namespace, app=app)
+    try:
+        counter.wait_protected(namespace, 120, app=app)
+        with Witness(namespace, selector=f"app={app}") as witness:
+            for _ in range(CRASHES):
+                run, began = witness.last().run, time.monotonic()
+                pod = counter.pod(namespace, app)
+                killed_at = time.monotonic()
+                faults.pod_signal(pod["metadata"]["uid"], signal.SIGKILL)
+                took.append(witness.after_gap(run, began, 30).at - killed_at)
+                time.sleep(GAP_S)
+                progress.advance(task)
+    finally:
+        counter.remove(namespace)
+    told = f"{min(took):.2f}-{max(took):.2f}"
+    return [Row("recovery.http_s", statistics.median(took), "s", "<= 1.5", told,
+                f"median of {CRASHES}: SIGKILL to the first answer with the state that was posted back")]  # fmt: skip
+
+
 def declared_at(namespace: str, since: datetime) -> datetime:
     """Of the first failover that was declared after `since`."""
     found: list[datetime] = []

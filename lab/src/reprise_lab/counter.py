@@ -119,10 +119,10 @@ def wait_protected(namespace: str, seconds: float = 40, app: str = APP) -> None:
     poll(seconds, lambda: protected(namespace, app), f"{app} in {namespace} to be protected", 0.1)
 
 
-def slot(namespace: str, name: str = "live") -> Path:
+def slot(namespace: str, name: str = "live", app: str = APP) -> Path:
     """A checkpoint of its pod as it lies on its node; name: `live`, `previous` or a checkpoint's id."""
-    found = pod(namespace)
-    folder: Path = Node(found["spec"]["nodeName"]).root / SLOTS / namespace / found["metadata"]["uid"] / "counter"
+    found = pod(namespace, app)
+    folder: Path = Node(found["spec"]["nodeName"]).root / SLOTS / namespace / found["metadata"]["uid"] / app
     link = folder / name
     return folder / link.readlink().name if link.is_symlink() else link
 

@@ -196,13 +196,14 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
         case CheckpointTaken():
             return {
                 "state": "taken", "due_to_kubelet_s": event.due_to_kubelet_s,
-                "kubelet_started_at": event.kubelet_started_at, "kubelet_s": event.kubelet_s, **_paused(event),
+                "kubelet_started_at": event.kubelet_started_at, "kubelet_s": event.kubelet_s,
+                "checkpoint_kind": event.kind, **_paused(event),
             }  # fmt: skip
         case CheckpointStored():
             return {
                 "state": "stored", "stored_at": event.at, "size_bytes": event.size, "sha256": event.sha256,
                 "transfer_s": event.transfer_s, "new_bytes": event.new_bytes, "uploaded_bytes": event.uploaded_bytes,
-                **event.stats.model_dump(), **_paused(event),
+                "checkpoint_kind": event.kind, **event.stats.model_dump(), **_paused(event),
             }  # fmt: skip
         case CheckpointFailed():
             return {

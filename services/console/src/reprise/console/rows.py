@@ -54,6 +54,9 @@ class CheckpointRow(BaseModel):
     pause_s: Annotated[
         float | None, Field(description="how long the process could not run; null: told by an older version, or by none yet")
     ]
+    checkpoint_kind: Annotated[
+        str | None, Field(description="criu: a process's memory; http: the state that its program handed out")
+    ]
     freezing_time_us: int | None
     frozen_time_us: Annotated[int | None, Field(description="the part of the pause in which CRIU dumped, by its own account")]
     memdump_time_us: int | None

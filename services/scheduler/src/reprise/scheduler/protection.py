@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointPaused,
+    CheckpointSkipped,
     CheckpointStaged,
     CheckpointStored,
     Event,
@@ -18,7 +19,11 @@ from reprise.contracts.events import (
 from reprise.contracts.model import due_time
 from reprise.scheduler.model import Known, Protection
 
-FOLLOWED: tuple[type[Event], ...] = (CheckpointStored, CheckpointFailed, CheckpointPaused, CheckpointStaged, StandbyRefused)
+FOLLOWED: tuple[type[Event], ...] = (
+    CheckpointStored, CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointSkipped, StandbyRefused,
+)  # fmt: skip
+UNCHANGED = "Unchanged"
+"""Why a checkpoint of kind http was skipped: its program said that the newest one is its state still."""
 STALE_INTERVALS = 3
 """As the console tells it: one late or failed checkpoint is no reason to call anybody."""
 STALE_FLOOR_S = 30.0
@@ -32,6 +37,8 @@ def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per e
             return replace(known, checkpoint_id=event.checkpoint_id, recovery_point=due_time(event.checkpoint_id) or event.at)
         case CheckpointFailed() if event.checkpoint_id > known.failed_id:
             return replace(known, failed_id=event.checkpoint_id, failure=f"{event.reason}: {event.message}. {event.remedy}")
+        case CheckpointSkipped(reason="Unchanged") if known.recovery_point and event.checkpoint_id > known.checkpoint_id:
+            return replace(known, recovery_point=max(known.recovery_point, due_time(event.checkpoint_id) or event.at))
         case CheckpointPaused():
             return replace(known, paused_uid=event.target.pod_uid)
         case CheckpointStaged(role="standby") if event.checkpoint_id >= known.standby_holds:

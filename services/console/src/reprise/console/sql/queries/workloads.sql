@@ -2,7 +2,7 @@
 select
     w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s, w.gone_at,
     newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.pause_s, newest.frozen_time_us, newest.at as checkpoint_at,
-    extract(epoch from now() - newest.at)::float8 as recovery_point_age_s,
+    extract(epoch from now() - greatest(newest.at, unchanged.due_at))::float8 as recovery_point_age_s,
     extract(epoch from now() - newest.stored_at)::float8 as stored_age_s,
     previous.checkpoint_id as previous_id,
     staged.checkpoint_id as staged_id, staged.staged_on, staged.staged_at, staged.staged_warm,
@@ -23,6 +23,13 @@ left join lateral (
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container) and c.state = 'stored'
     order by checkpoint_id desc limit 1
 ) newest on true
+left join lateral (
+    -- Its program said so: the newest one is its state still.
+    select due_at from checkpoints c
+    where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container)
+        and c.state = 'skipped' and c.reason = 'Unchanged' and c.checkpoint_id > newest.checkpoint_id
+    order by checkpoint_id desc limit 1
+) unchanged on true
 left join lateral (
     select checkpoint_id from checkpoints c
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container) and c.state = 'stored'
