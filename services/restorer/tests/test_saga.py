@@ -211,7 +211,7 @@ def the_controller_is_faster(world: World) -> None:
     world.cluster.scheduled = ["n1", "n3"]
 
 
-def its_next_pod_is_not_accepted(world: World) -> None:
+def its_pod_would_not_be_accepted(world: World) -> None:
     world.cluster.refuses = "Forbidden: no such service account"
 
 
@@ -264,8 +264,10 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("stateful move", it_gets_nowhere, "abandoned", ["running"]),
     ("stateful move", its_node_cannot_hold_it, "abandoned", ["running"]),
     ("bare", nothing, "complete", ["ck3"]),
-    ("bare", its_next_pod_is_not_accepted, "abandoned", []),
-    ("bare move", its_next_pod_is_not_accepted, "abandoned", ["running"]),
+    ("shadow", its_pod_would_not_be_accepted, "wait", []),
+    ("move", its_pod_would_not_be_accepted, "abandoned", ["running"]),
+    ("bare", its_pod_would_not_be_accepted, "wait", []),
+    ("bare move", its_pod_would_not_be_accepted, "abandoned", ["running"]),
     ("bare", hopeless, "abandoned", [BLANK]),
     ("bare", deleted, "abandoned", []),
     ("bare move", nothing, "complete", [LAST]),
@@ -360,9 +362,9 @@ async def test_a_shadow_has_its_own_image_and_says_what_it_starts_from() -> None
     world.cluster.change("counter-1", restored_from="u0")
     plain = world.cluster.create_shadow
 
-    async def create_shadow(*arguments: str) -> str:
+    async def create_shadow(*arguments: str, **named: object) -> str:
         asked.append(arguments[2:])
-        return await plain(*arguments)  # type: ignore[arg-type]
+        return await plain(*arguments, **named)  # type: ignore[arg-type]
 
     world.cluster.create_shadow = create_shadow  # type: ignore[method-assign, assignment]
     await world.run()
@@ -508,10 +510,10 @@ async def test_a_shadow_that_runs_without_its_engines_word_is_undone_and_tried_a
     world, plain = World("shadow"), MemoryCluster.create_shadow
     made: list[str] = []
 
-    async def create_shadow(*arguments: str) -> str:
+    async def create_shadow(*arguments: str, **named: object) -> str:
         made.append(arguments[1])
         if len(made) > 1:
-            return await plain(world.cluster, *arguments)  # type: ignore[arg-type]
+            return await plain(world.cluster, *arguments, **named)  # type: ignore[arg-type]
         name = shadow_name(WORKLOAD, arguments[1])
         world.cluster.add(PodView("u2", name, False, "counter:1", "c-unknown", "", ""), "n2", owned=False)
         world.cluster.pods[name].unprotected = True
@@ -612,13 +614,25 @@ async def test_a_container_that_was_ended_to_go_back_is_not_failed_over_as_a_cra
 async def test_a_shadow_that_cannot_even_be_made_leaves_a_moved_process_alone() -> None:
     world = World("move")
 
-    async def forbidden(*_: object) -> str:
+    async def forbidden(*_: object, **_named: object) -> str:
         raise RecoveryError("the restored pod could not be created: Forbidden", subject="default/counter")
 
     world.cluster.create_shadow = forbidden  # type: ignore[method-assign, assignment]
     ended = await world.run()
     assert (ended.step, ended.attempt.stop and ended.attempt.stop.outcome) == ("abandoned", "step-aside")
     assert world.cluster.serving() == ["running"]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("path", ["move", "stateful move", "bare move", "shadow", "stateful", "bare"])
+async def test_what_the_api_server_would_not_take_is_told_before_anything_is_fenced_or_stands_still(path: str) -> None:
+    world = World(path)
+    its_pod_would_not_be_accepted(world)
+    ended = await world.run()
+    assert ended.attempt.stop is None or ended.attempt.stop.reason == "NotAdmitted"
+    assert "no such service account" in ended.why
+    assert not {"failover.holding", "failover.fenced", "failover.started"} & set(world.told())
+    assert await world.fence() is None
 
 
 async def node_claims(world: World) -> int:

@@ -1,5 +1,5 @@
-"""Removes what KV keeps of pods that are gone: their failovers' records, fences and standbys, how they were started, what the next
-pod of their name was to start from; and of workloads without a pod: newest checkpoints, what is not to be restored, what
+"""Removes what KV keeps of pods that are gone: their failovers' records, fences and standbys, how they were started, what the
+next pod of their name was to start from; and of workloads without a pod: newest checkpoints, what is not to be restored, what
 a rollback waited for.
 
 Nothing is removed on doubt: one that leads only, everything is read anew, any error ends the look, and what is removed was left

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from reprise.contracts.model import checkpoint_id, now
-from reprise.restorer import choosing, decide
+from reprise.restorer import admission, choosing, decide
 from reprise.restorer.model import Good, PodView, Saga, Snapshot, Standby, Stop
 from reprise.restorer.room import Abandon, Room
 from reprise.runtime.telemetry import link, log
@@ -63,6 +63,8 @@ class Planning:
         link(plan.trace, reprise_checkpoint_id=plan.checkpoint_id)
         step = "hold" if saga.planned else FIRST[plan.route]
         planned = saga.at(step, attempt=replace(saga.attempt, plan=plan))
+        if saga.moves and (stop := await admission.refusal(self._room, planned)):
+            raise Abandon(stop)
         if plan.route == "in-place":
             await self._room.tell.started(planned)
         return planned

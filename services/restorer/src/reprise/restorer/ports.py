@@ -83,11 +83,16 @@ class Cluster(Protocol):
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, gated: bool = False,
+        *, source: Target, gated: bool = False,
     ) -> str:  # fmt: skip
-        """From this ReplicaSet's template, on this node; its UID. Idempotent by its name, the failover attempt's. RecoveryError,
-        not retryable: there is nothing to make it of. gated: it has the readiness gate `reprise.dev/restored`.
+        """From this ReplicaSet's template, on this node, with the labels that the source has now; its UID. Idempotent by its
+        name, the failover attempt's. RecoveryError, not retryable: there is nothing to make it of. gated: it has the readiness
+        gate `reprise.dev/restored`.
         """
+        ...
+
+    async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
+        """Why the API server would not take such a pod; empty if it would. Makes nothing."""
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:

@@ -91,7 +91,7 @@ class MemoryCluster:
         self.scheduled: list[str] = []
         """Nodes on which a StatefulSet's controller, being faster, makes the next pods."""
         self.refuses = ""
-        """Why the API server does not take the next pod of a name."""
+        """Why the API server does not take the pod that is to go on."""
         self.made = 0
         self.deleted: list[str] = []
         self.off: set[tuple[str, str]] = set()
@@ -157,7 +157,7 @@ class MemoryCluster:
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, gated: bool = False,
+        *, source: Target, gated: bool = False,
     ) -> str:  # fmt: skip
         await self._call("before", "create shadow")
         shadow, checkpoint_id = shadow_name(workload, name), restore_from.partition("/")[2]
@@ -167,6 +167,10 @@ class MemoryCluster:
             await self.start(shadow, "counter", pinned=checkpoint_id)
         await self._call("after", "create shadow")
         return self.pods[shadow].view.uid
+
+    async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
+        await self._call("before", "try shadow")
+        return self.refuses
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         await self._call("before", "look at the instance")

@@ -10,6 +10,7 @@ from kubernetes.aio import client
 from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTORED_GATE, Policy
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
+from reprise.restorer.adapters.admission import objection
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
@@ -204,13 +205,10 @@ class KubernetesCluster:
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, gated: bool = False,
+        *, source: Target, gated: bool = False,
     ) -> str:  # fmt: skip
-        replica_set = await self._replica_set(workload.namespace, owner)
-        if replica_set is None:
-            raise RecoveryError("it is gone: somebody deleted it", subject=f"ReplicaSet {workload.namespace}/{owner}")
         annotations = {RESTORE_FROM: restore_from, CHECKPOINT_IMAGE: reference, FAILOVER_ANNOTATION: name}
-        body = shadow_of(replica_set.spec.template, shadow_name(workload, name), standby, annotations, gated=gated)
+        body = await self._shadow(workload, name, owner, standby, source, annotations, gated=gated)
         try:
             made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
@@ -228,6 +226,22 @@ class KubernetesCluster:
         try:
             return await self._apps.read_namespaced_replica_set(name, namespace)
         except client.ApiException as error:
+    async def _shadow(
+        self, workload: Workload, name: str, owner: str, standby: str, source: Target, annotations: dict[str, str],
+        *, gated: bool = False,
+    ) -> Any:  # fmt: skip
+        replica_set = await self._replica_set(workload.namespace, owner)
+        if replica_set is None:
+            raise RecoveryError("it is gone: somebody deleted it", subject=f"ReplicaSet {workload.namespace}/{owner}")
+        old = await self._read(workload.namespace, source.pod)
+        labels = old.metadata.labels if old is not None and old.metadata.uid == source.pod_uid else None
+        shadow = shadow_name(workload, name)
+        return shadow_of(replica_set.spec.template, shadow, standby, annotations, labels=labels, gated=gated)
+
+    async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
+        pod = await self._shadow(workload, name, owner, standby, source, {FAILOVER_ANNOTATION: name})
+        return await objection(self._core, workload.namespace, pod, replaces=False)
+
             if error.status == 404:
                 return None
             raise RecoveryError(f"{error.reason}", subject=f"ReplicaSet {namespace}/{name}", retryable=True) from error
@@ -335,20 +349,9 @@ class KubernetesCluster:
         return json.dumps(next_of(self._as_json(found), annotations))
 
     async def unacceptable(self, namespace: str, body: str, node: str) -> str:
-        """A name that is taken is found out last. A quota that is used up counts the pod that has it."""
         made = json.loads(body)
         made["spec"]["nodeName"] = node
-        tried = client.V1Pod.from_dict(made)
-        try:
-            await self._core.create_namespaced_pod(namespace, tried, dry_run="All", _request_timeout=WRITE_TIMEOUT_S)
-        except client.ApiException as error:
-            said = f"{error.reason} {str(error.body)[:300]}"
-            if error.status == 409 or "exceeded quota" in said:
-                return ""
-            if (error.status or 0) >= 500:
-                raise RecoveryError(said, subject=f"pod {namespace}/{made['metadata']['name']}", retryable=True) from error
-            return said
-        return ""
+        return await objection(self._core, namespace, client.V1Pod.from_dict(made), replaces=True)
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
         await self._delete(target, namespace, grace_s=0)
@@ -444,20 +447,24 @@ def next_of(pod: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def shadow_of(template: Any, name: str, standby: str, annotations: dict[str, str], *, gated: bool = False) -> Any:
+def shadow_of(
+    template: Any, name: str, standby: str, annotations: dict[str, str], *, labels: dict[str, str] | None = None,
+    gated: bool = False,
+) -> Any:  # fmt: skip
     """The ReplicaSet's own template as it is, without the hash that would make the ReplicaSet count it, on the standby.
 
-    gated: no Service may send anybody there before it has its state.
+    labels: of the pod whose place it takes, as they are now: somebody may have set some since; None if it is gone. gated: no
+    Service may send anybody there before it has its state.
     """
     spec = template.spec
     gates = spec.readiness_gates or []
     if gated and all(gate.condition_type != RESTORED_GATE for gate in gates):
         spec.readiness_gates = [*gates, client.V1PodReadinessGate(condition_type=RESTORED_GATE)]
     spec.node_name = standby
-    labels = {k: v for k, v in (template.metadata.labels or {}).items() if k != HASH_LABEL}
+    kept = {k: v for k, v in ((template.metadata.labels if labels is None else labels) or {}).items() if k != HASH_LABEL}
     return client.V1Pod(
         metadata=client.V1ObjectMeta(
-            name=name, labels=labels, annotations={**(template.metadata.annotations or {}), **annotations}
+            name=name, labels=kept, annotations={**(template.metadata.annotations or {}), **annotations}
         ),
         spec=spec,
     )

@@ -20,7 +20,7 @@ from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM
 from reprise.contracts.errors import NotStored, RecoveryError
 from reprise.contracts.model import Target
 from reprise.contracts.records import ResumeRecord, StartRecord
-from reprise.restorer import choosing, decide, outcomes
+from reprise.restorer import admission, choosing, decide, outcomes
 from reprise.restorer.model import Life, PodView, Saga, Stop
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
@@ -63,10 +63,8 @@ class SameName(Shadow):
         body = await room.cluster.body(saga.workload.namespace, target.pod, target.pod_uid, _annotations(saga))
         if body is None:
             raise Abandon(GONE)
-        if why := await room.cluster.unacceptable(saga.workload.namespace, body, saga.standby):
-            raise Abandon(
-                Stop("NotRecreatable", f"the next pod of its name would not be accepted: {why}", "allow what is refused")
-            )
+        if stop := await admission.refusal(room, saga):  # what was asked before it stood still may be forbidden by now
+            raise Abandon(stop)
         record = ResumeRecord(
             pod_uid=target.pod_uid, checkpoint_id=saga.checkpoint_id, workload=saga.workload, failover_id=saga.failover_id,
             body=body, wait_s=3 * room.timeouts.verify_s + decide.fetch_s(saga.plan.size),

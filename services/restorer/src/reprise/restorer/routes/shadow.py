@@ -123,10 +123,10 @@ class Shadow:
         """A pod with its own image, from its ReplicaSet's template: what it starts from is an annotation."""
         await self._room.look(saga)
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
-        gate = {"gated": True} if plan.kind == "http" else {}
         uid = await self._room.cluster.create_shadow(
-            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference, **gate
-        )
+            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference,
+            source=saga.target, gated=plan.kind == "http",
+        )  # fmt: skip
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
         return saga.at("restored", attempt=replace(saga.attempt, restored=made))
 
