@@ -222,10 +222,6 @@ class KubernetesCluster:
                 raise RecoveryError("it went while it was looked at", subject=body.metadata.name, retryable=True) from error
         return str(made.metadata.uid)
 
-    async def _replica_set(self, namespace: str, name: str) -> Any | None:
-        try:
-            return await self._apps.read_namespaced_replica_set(name, namespace)
-        except client.ApiException as error:
     async def _shadow(
         self, workload: Workload, name: str, owner: str, standby: str, source: Target, annotations: dict[str, str],
         *, gated: bool = False,
@@ -242,6 +238,10 @@ class KubernetesCluster:
         pod = await self._shadow(workload, name, owner, standby, source, {FAILOVER_ANNOTATION: name})
         return await objection(self._core, workload.namespace, pod, replaces=False)
 
+    async def _replica_set(self, namespace: str, name: str) -> Any | None:
+        try:
+            return await self._apps.read_namespaced_replica_set(name, namespace)
+        except client.ApiException as error:
             if error.status == 404:
                 return None
             raise RecoveryError(f"{error.reason}", subject=f"ReplicaSet {namespace}/{name}", retryable=True) from error
