@@ -105,6 +105,7 @@ class FakeObjects:
         self.claims: dict[tuple[str, str], Claimed] = {}
         self.found: list[PodFacts] = []
         self.written: list[tuple[str, dict[str, str | None]]] = []
+        self.set: list[tuple[str, dict[str, dict[str, str]]]] = []
         self.on_annotate: Callable[[], None] = lambda: None
         self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
 
@@ -123,6 +124,9 @@ class FakeObjects:
     def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
         self.written.append((str(workload), dict(annotations)))
         self.on_annotate()
+
+    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
+        self.set.append((str(workload), {name: dict(each) for name, each in env.items()}))
 
     def pods(self, claimed: Claimed) -> list[PodFacts]:
         return self.found
@@ -201,7 +205,7 @@ def session() -> FakeSession:
 @pytest.fixture
 def reprise(session: FakeSession) -> Callable[..., Result]:
     """Run it as a user would, over the fake session."""
-    return lambda *words: CliRunner().invoke(app, words, obj=session)
+    return lambda *words, answer="": CliRunner().invoke(app, words, obj=session, input=answer)
 
 
 @pytest.fixture

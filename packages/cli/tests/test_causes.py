@@ -55,6 +55,7 @@ def test_every_problem_and_warning_says_what_to_do() -> None:
 
 
 NO_ENGINE = {"data": {"reason": "EngineMissing", "message": "no dumps file", "remedy": "install deploy/node"}}
+GONE = {"state": "abandoned", "reason": "FileChanged", "message": "File data/wal has bad size", "remedy": "keep it elsewhere"}
 PEER = Socket(1, 4, "tcp", "ESTABLISHED", "10.0.0.1:80", "10.0.0.2:4000")
 CASES: list[tuple[str, Evidence, str, str]] = [
     ("node", replace(WELL, node=replace(NODE, ready=False)), "problem", "not Ready"),
@@ -105,7 +106,13 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("namespaces", replace(WELL, workload=spec(hostNetwork=True)), "warning", "hostNetwork"),
     ("terminal", replace(WELL, workload=spec(container={"stdin": True})), "problem", "would not be restored"),
     ("io_uring", replace(WELL, good=None), "unknown", "first checkpoint"),
+    ("inotify", replace(WELL, good=None), "unknown", "first checkpoint"),
     ("deleted files", replace(WELL, good=None), "unknown", "first checkpoint"),
+    ("last failover", replace(WELL, failover=GONE | {"state": "completed"}), "ok", "completed"),
+    ("last failover", replace(WELL, failover=GONE), "warning", "FileChanged: File data/wal has bad size"),
+    ("last failover", replace(WELL, failover=GONE | {"reason": "RestoreFailed", "message": None}), "warning", "RestoreFailed"),
+    ("last failover", replace(WELL, failover=GONE | {"reason": "NoStandby"}), "ok", "abandoned"),
+    ("last failover", replace(WELL, failover={}), "ok", "None"),
     ("protection", replace(WELL, policy=Policy()), "warning", "not protected yet"),
     ("protection", replace(WELL, good=None), "warning", "no checkpoint is stored yet"),
 ]  # fmt: skip
@@ -120,7 +127,9 @@ def test_a_cause_is_told_by_what_shows_it(name: str, evidence: Evidence, state: 
 @pytest.mark.parametrize(("name", "reason"), [(cause.name, reason) for cause in CAUSES for reason in cause.reasons])
 def test_a_checkpoint_that_failed_of_it_says_so_with_its_own_remedy(name: str, reason: str) -> None:
     failed = {"reason": reason, "message": "so it was", "remedy": "do this"}
-    assert verdict(name, replace(WELL, failures=(failed,))) == Verdict("problem", f"{reason}: so it was", "do this")
+    found = verdict(name, replace(WELL, failures=(failed,)))
+    offered = "; `reprise protect shop/cart --fix` offers to set it" if reason in ("IoUring", "MptcpSocket", "Inotify") else ""
+    assert found == Verdict("problem", f"{reason}: so it was", f"do this{offered}")
 
 
 def test_what_criu_says_is_told_by_one_cause_each() -> None:

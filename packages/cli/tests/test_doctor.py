@@ -19,6 +19,7 @@ FAILED = {
     "checkpoint_id": "ck2", "state": "failed", "at": "2026-11-24T10:00:10Z", "reason": "MptcpSocket", "message": "it has one",
     "remedy": "set GODEBUG",
 }  # fmt: skip
+RESTORING = "(00.4) Error (criu/cr-restore.c:2324): Restoring FAILED.\n"
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_a_failure_since_the_last_good_checkpoint_is_a_problem_first_of_all(repr
     assert told.exit_code == 3
     first = json.loads(told.stdout)[0]
     assert (first["check"], first["state"], first["seen"], first["remedy"]) == (
-        "MPTCP", "problem", "MptcpSocket: it has one", "set GODEBUG",
+        "MPTCP", "problem", "MptcpSocket: it has one", "set GODEBUG; `reprise protect shop/cart --fix` offers to set it",
     )  # fmt: skip
 
 
@@ -107,9 +108,14 @@ def test_a_workload_that_is_not_there_suggests_near_names(reprise: Run) -> None:
         ("(00.05) Error (criu/cr-dump.c:389): Can't get rlimit 0: Operation not permitted\n", 3, "CAP_SYS_RESOURCE"),
         ("(00.05) Error (criu/new.c:1): something new\n", 3, "something new"),
         ("(00.10) Dumping finished successfully\n", 0, "it succeeded"),
+        (f"(00.3) Error (criu/files-reg.c:2175): File data/wal has bad size 9 (expect 8)\n{RESTORING}", 3, "FileChanged"),
+        (f"(00.3) Error (criu/new.c:1): something new\n{RESTORING}", 3, "something new"),
+        ("(00.1) vdso: Parsing\n(00.10) Restore finished successfully. Tasks resumed.\n", 0, "it succeeded"),
+        ("", 3, "no error is in it"),
+        ("\x00\x1b[31m\ufffd", 3, "no error is in it"),
     ],
-)
-def test_a_dump_log_is_explained(reprise: Run, tmp_path: Path, log: str, code: int, said: str) -> None:
+)  # fmt: skip
+def test_a_log_of_crius_is_explained(reprise: Run, tmp_path: Path, log: str, code: int, said: str) -> None:
     path = tmp_path / "dump.log"
     path.write_text(log)
     told = reprise("doctor", "--log", str(path))

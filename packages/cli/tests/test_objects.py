@@ -78,12 +78,17 @@ ANSWERS: dict[str, Any] = {
 }  # fmt: skip
 
 
+types: list[str] = []
+"""Of what was sent."""
+
+
 class ApiServer(BaseHTTPRequestHandler):
     sent: list[tuple[str, Any]]
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         length = int(self.headers.get("Content-Length") or 0)
+        types.append(self.headers.get("Content-Type") or "")
         self.sent.append((f"{self.command} {self.path}", json.loads(self.rfile.read(length) or "null")))
         found = ANSWERS.get(f"{self.command} {path}")
         body = json.dumps(found or {"kind": "Status", "reason": "NotFound", "message": f"{path} not found"}).encode()
@@ -161,6 +166,16 @@ def test_an_annotation_is_patched_and_nothing_else(objects: Objects, sent: list[
         "PATCH /apis/apps/v1/namespaces/shop/deployments/cart",
         {"metadata": {"annotations": {"reprise.dev/mode": "off", "reprise.dev/keep": None}}},
     )
+
+
+def test_a_variable_is_merged_into_the_pod_template_by_its_name(objects: Objects, sent: list[tuple[str, Any]]) -> None:
+    objects.set_env(CART, {"app": {"UV_USE_IO_URING": "0"}})
+    env = [{"name": "UV_USE_IO_URING", "value": "0"}]
+    assert sent[-1] == (
+        "PATCH /apis/apps/v1/namespaces/shop/deployments/cart",
+        {"spec": {"template": {"spec": {"containers": [{"name": "app", "env": env}]}}}},
+    )
+    assert types[-1] == "application/strategic-merge-patch+json", "else its other containers and variables would be gone"
 
 
 def test_a_node_its_kubelet_and_the_rights_of_a_service_account(objects: Objects, sent: list[tuple[str, Any]]) -> None:

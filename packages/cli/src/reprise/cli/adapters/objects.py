@@ -51,11 +51,21 @@ class KubeObjects:
         )
 
     def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
+        self._patch(workload, {"metadata": {"annotations": dict(annotations)}})
+
+    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
+        """A strategic merge: containers and variables are told by their names."""
+        containers = [
+            {"name": container, "env": [{"name": name, "value": value} for name, value in wanted.items()]}
+            for container, wanted in env.items()
+        ]
+        self._patch(workload, {"spec": {"template": {"spec": {"containers": containers}}}})
+
+    def _patch(self, workload: Workload, body: dict[str, Any]) -> None:
         patch: Any = {
             "Deployment": self._apps.patch_namespaced_deployment, "StatefulSet": self._apps.patch_namespaced_stateful_set,
             "Pod": self._core.patch_namespaced_pod,
         }[workload.kind]  # fmt: skip
-        body = {"metadata": {"annotations": dict(annotations)}}
         self._ask(str(workload), lambda: patch(workload.name, workload.namespace, body, _request_timeout=TIMEOUT_S))
 
     def pods(self, claimed: Claimed) -> list[PodFacts]:

@@ -11,7 +11,7 @@ from reprise.cli.doctor.gather import Gatherer
 from reprise.cli.output import FINDINGS, Format, Output, print_data, say, stdout, table, titled
 from reprise.cli.ports import Session
 from reprise.cli.rendering import Cell
-from reprise.contracts.causes import error_lines, of_log
+from reprise.contracts.causes import error_lines, of_log, of_restore
 
 STYLES: dict[State, str] = {"ok": "green", "problem": "bold red", "warning": "yellow", "unknown": "dim"}
 COLUMNS = ("CHECK", "STATE", "SEEN", "WHAT TO DO")
@@ -23,7 +23,8 @@ Subject = Annotated[
 Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read its newest checkpoint too: sockets, locks, CRIU's version.")]
 Log = Annotated[
-    Path | None, typer.Option("--log", exists=True, dir_okay=False, help="Explain this dump.log of CRIU's, and nothing else.")
+    Path | None,
+    typer.Option("--log", exists=True, dir_okay=False, help="Explain this dump.log or restore.log of CRIU's, and nothing else."),
 ]
 
 
@@ -50,14 +51,17 @@ def doctor(
 
 
 def explained(log: str) -> list[Finding]:
-    """Of a dump.log: its cause if it is known, else what CRIU complained of last."""
-    cause, errors = of_log(log), error_lines(log)
+    """Of a dump.log or a restore.log: its cause if it is known, else what CRIU complained of last."""
+    errors = error_lines(log)
+    restore = "Restoring" in log or "Restore finished" in log
+    cause = of_restore("\n".join(errors)) if restore else of_log(log)
     if cause:
         return [Finding(cause.reason, Verdict("problem", cause.what, cause.remedy))]
-    if "Dumping finished successfully" in log:
-        return [Finding("dump", Verdict("ok", "it succeeded"))]
+    what = "restore" if restore else "dump"
+    if "Dumping finished successfully" in log or "Restore finished successfully" in log:
+        return [Finding(what, Verdict("ok", "it succeeded"))]
     last = "; ".join(errors[-3:]) or "no error is in it"
-    return [Finding("dump", Verdict("problem", last, "see https://criu.org/What_cannot_be_checkpointed"))]
+    return [Finding(what, Verdict("problem", last, "see https://criu.org/What_cannot_be_checkpointed"))]
 
 
 def _title(evidence: Evidence) -> str:

@@ -1,20 +1,24 @@
 """`reprise protect`, `unprotect` and `checkpoint`: what a workload's owner asks of Reprise, written as annotations."""
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from reprise.cli.claims import claimed
+from reprise.cli.doctor.evidence import since_good
 from reprise.cli.output import ERROR, Format, Output, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
 from reprise.cli.progress import waiting
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
+from reprise.cli.remedies import Fix, diff, fixes
 from reprise.cli.rendering import duration, pause, size
 from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
 from reprise.contracts.model import checkpoint_id
 
 POLL_S = 0.5
+CHECKPOINTS = 200
 ENDED = ("skipped", "stored", "failed", "pruned")
 
 Name = Annotated[str, typer.Argument(metavar="WORKLOAD", help="[NAMESPACE/][KIND/]NAME; your context's namespace if not named.")]
@@ -24,13 +28,19 @@ Keep = Annotated[str, typer.Option("--keep", help="How many checkpoints to keep 
 Containers = Annotated[str, typer.Option("--containers", help="Which, by comma; its first one if not given.")]
 Prestage = Annotated[str, typer.Option("--prestage", help="auto, image, chunks or none: what lies ready on the standby.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written and what would happen.")]
+FixIt = Annotated[
+    bool,
+    typer.Option("--fix", help="Set the environment variables that avoid what its checkpoints failed of: shows the diff, asks."),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until it is stored.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")]
 
 
 def protect(
     context: typer.Context, workload: Name, namespace: Namespace = "", interval: Interval = "", keep: Keep = "",
-    containers: Containers = "", prestage: Prestage = "", dry_run: DryRun = False, output: Output = Format.table,
+    containers: Containers = "", prestage: Prestage = "", fix: FixIt = False, yes: Yes = False, dry_run: DryRun = False,
+    output: Output = Format.table,
 ) -> None:  # fmt: skip
     """Protect a workload from now on, and say what will happen. Given again, it changes only what is named."""
     chosen = {"interval": interval, "keep": keep, "containers": containers, "prestage": prestage}
@@ -40,8 +50,51 @@ def protect(
     wrong = warnings(policy, [container["name"] for container in found.containers])
     if wrong:
         raise ClusterError(wrong[0], subject=str(found.workload), remedy="correct --containers; nothing was changed")
+    if fix:
+        _fix(context.obj, found, policy, ask=not yes, dry_run=dry_run)
     _write(context.obj, found, made, dry_run=dry_run)
     _tell(found, made, _consequences(found, policy), output, dry_run=dry_run)
+
+
+def _fix(session: Session, found: Claimed, policy: Policy, *, ask: bool, dry_run: bool) -> None:
+    """Show what would be set, ask, and set it. Raises ClusterError, NotFixable; typer.Abort where nobody answers."""
+    with session.console() as console:
+        filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
+        _, failures = since_good(console.rows("checkpoints", filters, CHECKPOINTS))
+    chosen = [each for each in found.containers if each["name"] in policy.containers] or found.containers[:1]
+    wanted = fixes(chosen, failures)
+    if not wanted:
+        say(f"nothing to fix: {_nothing(failures)}")
+        return
+    if found.workload.kind == "Pod":
+        told = ", ".join(f"{each.name}={each.value}" for each in wanted)
+        raise ClusterError(
+            "a pod's environment cannot be changed", subject=str(found.workload),
+            remedy=f"set {told} in its manifest, and make it anew; nothing was changed",
+        )  # fmt: skip
+    for line in diff(str(found.workload), found.spec, wanted):
+        say(line)
+    say(
+        "its pods are replaced, and what they have in memory is lost once. Set it in its git repository or Helm chart too, if any"
+    )
+    if dry_run or (ask and not typer.confirm("Set this?", err=True)):
+        say("not set")
+        return
+    session.objects().set_env(found.workload, _by_container(wanted))
+    say(f"{found.workload}: set {', '.join(f'{each.name}={each.value}' for each in wanted)}", "green")
+
+
+def _nothing(failures: Sequence[dict[str, Any]]) -> str:
+    if not failures:
+        return "no checkpoint has failed since the last good one"
+    return f"no variable avoids {failures[0].get('reason')}, or it is set: {failures[0].get('remedy') or 'see `reprise doctor`'}"
+
+
+def _by_container(wanted: Sequence[Fix]) -> dict[str, dict[str, str]]:
+    made: dict[str, dict[str, str]] = {}
+    for each in wanted:
+        made.setdefault(each.container, {})[each.name] = each.value
+    return made
 
 
 def unprotect(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reprise.cli.doctor.evidence import Evidence
+from reprise.contracts.causes import RESTORE_CAUSES, variables
 
 State = Literal["ok", "problem", "warning", "unknown"]
 LEAST_CRIU = (4, 1)
@@ -42,7 +43,11 @@ class Cause:
         """A checkpoint that failed of it since the last good one counts more than what is seen now."""
         failed = evidence.failure(*self.reasons)
         if failed:
-            return Verdict("problem", f"{failed['reason']}: {failed['message']}", failed.get("remedy") or "")
+            remedy = failed.get("remedy") or ""
+            if evidence.workload and variables(failed["reason"], ""):
+                workload = evidence.workload.workload
+                remedy = f"{remedy}; `reprise protect {workload.namespace}/{workload.name} --fix` offers to set it".lstrip("; ")
+            return Verdict("problem", f"{failed['reason']}: {failed['message']}", remedy)
         return self.check(evidence)
 
 
@@ -280,6 +285,31 @@ def io_uring(e: Evidence) -> Verdict | None:
     return dumped(e, "not used, or CRIU would have failed", "CRIU cannot dump it: libuv takes UV_USE_IO_URING=0")
 
 
+def inotify(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    return dumped(
+        e, "not used, or dumped with the rest",
+        "a program that watches its own files needs a CRIU newer than 4.2, or polls: DOTNET_USE_POLLING_FILE_WATCHER=1, "
+        "CHOKIDAR_USEPOLLING=1",
+    )  # fmt: skip
+
+
+def last_failover(e: Evidence) -> Verdict | None:
+    """A warning: it is over, and its next failover would end the same way."""
+    if e.workload is None or e.failover is None:
+        return None
+    row = e.failover
+    if row.get("state") == "abandoned" and row.get("reason") in LOST:
+        return Verdict(
+            "warning", f"it started without its memory: {row['reason']}: {row.get('message')}", str(row.get("remedy") or "")
+        )
+    return Verdict("ok", f"{row.get('state')}")
+
+
+LOST = {cause.reason for cause in RESTORE_CAUSES} | {"RestoreFailed"}
+
+
 def file_locks(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
@@ -369,12 +399,14 @@ CAUSES = (
     Cause("base image", base_image),
     Cause("freezer", freezer, ("Frozen",)),
     Cause("standby", standby),
+    Cause("last failover", last_failover),
     Cause("livenessProbe", probe, ("UnhealthyAfter", "UnhealthyBefore")),
     Cause("MPTCP", mptcp, ("MptcpSocket",)),
     Cause("TCP connections", connections),
     Cause("in-flight connection", passing, ("InFlightConnection",)),
     Cause("devices", devices, ("Device",)),
     Cause("io_uring", io_uring, ("IoUring",)),
+    Cause("inotify", inotify, ("Inotify",)),
     Cause("file locks", file_locks, ("FileLocks",)),
     Cause("deleted files", deleted_files, ("GhostFile",)),
     Cause("other files", passing, ("UnsupportedFile", "ExternalUnixSocket")),

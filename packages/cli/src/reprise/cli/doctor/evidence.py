@@ -1,5 +1,6 @@
 """What doctor knows of one workload on one node, or of a node alone. Pure data; None: it could not be seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,9 @@ from reprise.contracts.annotations import Policy
 @dataclass(frozen=True)
 class Evidence:
     """kubelet: its configuration. rights: whether checkpointer may call the kubelet. services: Reprise's on this node, and
-    whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first.
-    engine_missing: the newest checkpoint.failed that says that this node's runtime does not call the engine; None if a checkpoint
-    was taken there since, or nothing is known. hidden: why something could not be seen.
+    whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first. failover:
+    the newest. engine_missing: the newest checkpoint.failed that says that this node's runtime does not call the engine; None if
+    a checkpoint was taken there since, or nothing is known. hidden: why something could not be seen.
     """
 
     node: NodeFacts | None = None
@@ -27,6 +28,7 @@ class Evidence:
     good: dict[str, Any] | None = None
     failures: tuple[dict[str, Any], ...] = ()
     paused: dict[str, Any] | None = None
+    failover: dict[str, Any] | None = None
     inspection: Inspection | None = None
     engine_missing: dict[str, Any] | None = None
     hidden: dict[str, str] = field(default_factory=dict)
@@ -48,3 +50,10 @@ class Evidence:
         if whole_s is not None:
             return float(whole_s)
         return None if frozen_us is None else frozen_us / 1e6
+
+
+def since_good(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, Any] | None, tuple[dict[str, Any], ...]]:
+    """Of a console's rows, the newest first: the newest stored checkpoint, and what failed since."""
+    good = next((at for at, row in enumerate(rows) if row.get("state") == "stored"), None)
+    failures = tuple(row for row in rows[:good] if row.get("state") == "failed")
+    return None if good is None else rows[good], failures

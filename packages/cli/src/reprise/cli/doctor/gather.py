@@ -8,7 +8,7 @@ from reprise.archive.inspection import Inspection
 from reprise.archive.inspector import inspect_file
 from reprise.cli.archives import opened
 from reprise.cli.claims import claimed
-from reprise.cli.doctor.evidence import Evidence
+from reprise.cli.doctor.evidence import Evidence, since_good
 from reprise.cli.ports import Claimed, ClusterError, Console, NodeFacts, PodFacts, Session
 from reprise.contracts.annotations import parse
 from reprise.contracts.errors import RepriseError
@@ -116,15 +116,14 @@ class Gatherer:
 def _history(console: Console, found: Claimed) -> dict[str, Any]:
     workload = found.workload
     filters = {"namespace": workload.namespace, "workload": workload.name, "kind": workload.kind}
-    rows = console.rows("checkpoints", filters, CHECKPOINTS)
-    good = next((at for at, row in enumerate(rows) if row.get("state") == "stored"), None)
-    failures = [row for row in rows[:good] if row.get("state") == "failed"]
-    told: dict[str, Any] = {"good": None if good is None else rows[good], "failures": tuple(failures)}
+    good, failures = since_good(console.rows("checkpoints", filters, CHECKPOINTS))
+    told: dict[str, Any] = {"good": good, "failures": failures}
+    told["failover"] = next(iter(console.rows("failovers", filters, 1)), None)
     with suppress(RepriseError):
         every = console.workloads(workload.namespace)
         whose = (workload.kind, workload.name)
         told["row"] = next((row for row in every if (row.get("kind"), row.get("workload")) == whose), None)
     paused = console.rows("events", {"type": "checkpoint.paused", "namespace": workload.namespace, "workload": workload.name}, 1)
-    newest = rows[good]["at"] if good is not None else ""
+    newest = good["at"] if good else ""
     told["paused"] = next((event for event in paused if str(event.get("at")) > str(newest)), None)
     return told
