@@ -10,6 +10,7 @@ from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.containers import Containers
+from reprise.health_watcher.elsewhere import Elsewhere
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.gates import Gates
@@ -73,16 +74,16 @@ class Agent:
         self.reconciler = Reconciler(
             self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
         )  # fmt: skip
+        holds = Bucket(bus, "holds", HoldRecord)
+        self.elsewhere = Elsewhere(bus, holds, self.ledger, self.fences, self.reconciler, self.lease)
         self.ends = Ends(
             o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
-            self.verdicts.announce_cold, self.reconciler.refresh,
+            self.elsewhere, self.verdicts.announce_cold, self.reconciler.refresh, o.clock,
         )  # fmt: skip
         self.gates = Gates(o.api, o.pods, self.starts)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.
         self.containers = Containers(o.runtime, o.exits, (self.reconciler, self.gates, self.ends))
-        self.holds = Holds(
-            bus, Bucket(bus, "holds", HoldRecord), self.ledger, self.fences, self.verdicts, self.reconciler, self.lease
-        )  # fmt: skip
+        self.holds = Holds(bus, holds, self.ledger, self.fences, self.verdicts, self.reconciler, self.lease)
         self.handing = Handing(
             self.verdicts, self.starts, self.slots, o.pods, o.accesses, o.recorder, o.runtime, self.containers.wake,
             self.ends.expect,

@@ -166,6 +166,9 @@ def may_thaw(fence: Fence | None, *, wanted: bool) -> Thaw:
 
 def holds(held: Held, record: HoldRecord | None, now_s: float) -> bool:
     """Whether a container goes on standing still without being asked about. Afterwards may_thaw() rules: a move that has the
-    fence by then keeps it, one that has not can never take it (its revision is another).
+    fence by then keeps it, one that has not can never take it (its revision is another). What goes elsewhere after it ended
+    is held back before there is a record.
     """
-    return record is not None and now_s < held.until_s and record.state in ("begun", "held")
+    if now_s >= held.until_s:
+        return False
+    return record.state in ("begun", "held") if record else held.goes_elsewhere and not held.standing

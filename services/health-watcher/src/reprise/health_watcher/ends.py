@@ -17,18 +17,20 @@ from typing import Any
 
 from prometheus_client import Counter
 from reprise.contracts.events import Cause, ContainerEnded, FailoverDeclared
-from reprise.contracts.model import failover_id
+from reprise.contracts.model import ELSEWHERE, Target, elsewhere_id, failover_id
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import cause_of_death
+from reprise.health_watcher.elsewhere import Elsewhere
 from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.history import Ends as Known
 from reprise.health_watcher.history import History
 from reprise.health_watcher.model import Failing, Name, Subject
 from reprise.health_watcher.ports import ContainerEvent, Ended, Logs, Runtime
-from reprise.health_watcher.rules import slow_loops
+from reprise.health_watcher.rules import on_failure, slow_loops
 from reprise.health_watcher.rules.early_exits import after_end, early_s, rejecting
 from reprise.health_watcher.rules.on_end import SOON_S, Death, OnEnd, is_final, on_end
+from reprise.health_watcher.rules.origin import FAILOVER
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError, RunningContainer, Status
 from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
@@ -58,16 +60,18 @@ class Ends:
 
     def __init__(
         self, runtime: Runtime, pods: ProtectedPods, announcer: Announcer, recorder: EventRecorder, logs: Logs, starts: Starts,
-        slots: Slots, history: History, fences: Fences, start_cold: Callable[[Name, str, str], None],
-        changed: Callable[[], None],
+        slots: Slots, history: History, fences: Fences, elsewhere: Elsewhere, start_cold: Callable[[Name, str, str], None],
+        changed: Callable[[], None], clock: Callable[[], float],
     ) -> None:  # fmt: skip
         self._runtime, self._pods, self._announcer, self._recorder, self._logs = runtime, pods, announcer, recorder, logs
         self._starts, self._slots, self._history, self._fences = starts, slots, history, fences
-        self._start_cold, self._changed = start_cold, changed
+        self._elsewhere, self._start_cold, self._changed, self._clock = elsewhere, start_cold, changed, clock
         self._later: list[Ended] = []
         """What ended before this node's pods were known."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._expected: set[str] = set()
+        self._leaving: set[str] = set()
+        """Containers that are being ended because they hang, and then go elsewhere."""
         self.hanging: dict[str, str] = {}
         """Containers that are being ended because they hang: id to what was seen."""
         self.failing: dict[str, Failing] = {}
@@ -99,19 +103,86 @@ class Ends:
         news = before.container_id != container.id and (
             not ended.superseded or ended.witnessed or 0 < before.at_s < status.finished_at_ns / 1e9
         )
-        tail = ""
         if news:
             self._remember(end, before)
-            tail = await asyncio.to_thread(self._logs.tail, status.log_path)
         verdict = self._judge(end, before, told=not news)
+        leaves = self._leaves(end, declare=news and verdict.declare and not ended.superseded)
+        tail = await asyncio.to_thread(self._logs.tail, status.log_path) if news else ""
         removal = self._begin(self._remove(container, verdict))
         await asyncio.sleep(0)  # it is asked for now
         if news:
             self._tell(end, tail)
-        if verdict.declare:
+        if leaves:
+            self._begin(self._leave(end))
+        elif verdict.declare:
             self._declare(end)
         self._expected.discard(container.id)
         await removal
+
+    def hangs_and_leaves(self, pod: ProtectedPod, subject: Subject) -> bool:
+        """Whether what hangs goes elsewhere: then it is held back, and declared once it has ended."""
+        target, start = subject.target, self._starts.of(subject.target.container_id)
+        lived_s = max(0.0, self._clock() - start.at_s) if start and start.at_s else None
+        step, _ = self._next_step(pod, target, lived_s, by_itself=True)
+        if step != "move" or not subject.armed:
+            return False
+        self._leaving.add(target.container_id)
+        self._elsewhere.hold_back(target)
+        return True
+
+    def _leaves(self, end: End, *, declare: bool) -> bool:
+        """Whether it goes elsewhere: then nothing is started in its place."""
+        target, leaving = end.subject.target, end.subject.target.container_id in self._leaving
+        self._leaving.discard(target.container_id)
+        step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
+        leaves = declare and (leaving or (step == "move" and bool(failure.by or end.subject.armed)))
+        if leaves and not leaving:
+            self._elsewhere.hold_back(target)
+        elif leaving and not leaves:
+            self._elsewhere.let_go(target)
+        return leaves
+
+    def _by_itself(self, end: End) -> bool:
+        name = end.subject.target.container_id
+        return name not in self._expected and (
+            self._hung(name) or bool(slow_loops.how_it_ended(end.status.exit_code, end.status.reason))
+        )
+
+    def _next_step(
+        self, pod: ProtectedPod, target: Target, lived_s: float | None, *, by_itself: bool
+    ) -> tuple[on_failure.Step, on_failure.Failure]:
+        start, everyone = self._starts.of(target.container_id), self._pods.everything
+        moved = target.pod_uid in everyone and everyone[target.pod_uid].annotations.get(FAILOVER, "").startswith(ELSEWHERE)
+        by = on_failure.brought_back(start.outcome, frozen=start.frozen, moved=moved) if start else ""
+        soon_s = on_failure.soon_s(by, self._early_s(pod, target.container), pod.policy.interval_s)
+        failure = on_failure.Failure(by, by_itself and lived_s is not None and lived_s < soon_s, moved)
+        return on_failure.next_step(pod.policy.on_failure, failure), failure
+
+    async def _leave(self, end: End) -> None:
+        """Declared as one that goes elsewhere; as any other if that cannot be."""
+        subject, order = end.subject, end.pod.policy.on_failure
+        target = subject.target
+        if why := on_failure.why_not_in_place(order):
+            self._start_cold((target.pod_uid, target.container), target.container_id, why)
+        hung = self._hung(target.container_id)
+        failing = self.failing.get(target.container_id)
+        noticed_s = time.monotonic() - failing.since_s if failing and hung else end.ended.noticed_after_s
+        detail = f"it {'hung' if hung else f'ended with {end.status.exit_code}'}: reprise.dev/on-failure is {','.join(order)}"
+
+        def event(revision: int) -> FailoverDeclared:
+            plain = self._event(subject, "hang" if hung else "crash", detail, noticed_s, end.lived_s)
+            changed = {"failover_id": elsewhere_id(target), "elsewhere": True, "fence_revision": revision}
+            return plain.model_copy(update=changed)
+
+        if await self._elsewhere.declare(target, event):
+            self.hanging.pop(target.container_id, None)
+            self.failing.pop(target.container_id, None)
+            DEATHS.labels("true").inc()
+            log().warning("it goes to another node", pod=target.pod, container=target.container, why=detail)
+        elif self.hanging.pop(target.container_id, None) is not None:
+            self.declare(subject, "hang", detail, noticed_s, end.lived_s)
+        else:
+            self._declare(end)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -149,7 +220,7 @@ class Ends:
         expected = target.container_id in self._expected
         soon = end.lived_s is not None and end.lived_s < SOON_S and not expected
         restored_from = start.checkpoint_id if start and start.outcome == "restored" and not expected else ""
-        early = after_end(before.early, restored_from, end.lived_s, self._early_s(end))
+        early = after_end(before.early, restored_from, end.lived_s, self._early_s(end.pod, target.container))
         slow = self._slow(end, before, restored=bool(restored_from))
         if slow_loops.is_loop(slow):
             early = rejecting(early, restored_from, *self._slots.kept(f"{end.pod.namespace}/{end.pod.uid}", target.container))
@@ -162,10 +233,23 @@ class Ends:
             self._start_cold(name, target.container_id, why)
             message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
             self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
+        elif not (end.ended.superseded or end.pod.deleting or expected):
+            self._end_of_list(end, name)
         if early.rejected != before.early.rejected:
             log().warning("checkpoints are rejected: what is restored of them ends", pod=target.pod, restored_from=restored_from,
                           rejected=early.rejected, in_a_row=slow.in_a_row)  # fmt: skip
             self._changed()
+
+    def _end_of_list(self, end: End, name: Name) -> None:
+        """What on-failure does not have restored any more starts cold."""
+        target, order = end.subject.target, end.pod.policy.on_failure
+        step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
+        if (failure.by or end.subject.armed) and on_failure.starts_cold(step, failure, order):
+            why = on_failure.why_cold(failure)
+            self._start_cold(name, target.container_id, why)
+            self._changed()
+            message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
+            self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
 
     def _slow(self, end: End, before: Known, *, restored: bool) -> slow_loops.SlowLoop:
         how = slow_loops.how_it_ended(end.status.exit_code, end.status.reason)
@@ -182,8 +266,8 @@ class Ends:
         )
 
     @staticmethod
-    def _early_s(end: End) -> float:
-        container = next(c for c in end.pod.containers if c.name == end.subject.target.container)
+    def _early_s(pod: ProtectedPod, name: str) -> float:
+        container = next(c for c in pod.containers if c.name == name)
         return early_s(container.liveness, getattr(container, "startup", None))
 
     def _tell(self, end: End, tail: str) -> None:
@@ -263,13 +347,17 @@ class Ends:
 
     def declare(self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float, lived_s: float | None = None) -> None:
         """One failover per container instance, however many notice it. lived_s: None while it still runs."""
-        target, name = subject.target, failover_id(subject.target)
-        start = self._starts.of(target.container_id)
-        event = FailoverDeclared(
-            node=target.node, workload=subject.workload, failover_id=name, target=target,
+        event = self._event(subject, cause, detail, noticed_after_s, lived_s)
+        with span("failover.declared", root=True, ago_s=noticed_after_s, attributes=about(event)):
+            self._announcer.announce(event, f"declared-{event.failover_id}")
+
+    def _event(
+        self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float, lived_s: float | None
+    ) -> FailoverDeclared:
+        target, start = subject.target, self._starts.of(subject.target.container_id)
+        return FailoverDeclared(
+            node=target.node, workload=subject.workload, failover_id=failover_id(target), target=target,
             cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed, lived_s=lived_s,
             restored_from=start.checkpoint_id if start and start.outcome == "restored" else "",
             rejected=self._history.rejected((target.pod_uid, target.container)),
         )  # fmt: skip
-        with span("failover.declared", root=True, ago_s=noticed_after_s, attributes=about(event)):
-            self._announcer.announce(event, f"declared-{name}")

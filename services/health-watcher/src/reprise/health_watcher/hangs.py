@@ -100,7 +100,8 @@ class Hangs:
             return  # it died meanwhile: that is a crash, and is noticed as one
         self._ends.hanging[container.container_id] = detail
         failing = self._ends.failing.get(container.container_id)
-        self._ends.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
+        if not self._ends.hangs_and_leaves(pod, subject):
+            self._ends.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
         log().warning("container hangs", pod=pod.name, container=container.name, armed=subject.armed)
         if not subject.armed:
             return

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import ELSEWHERE, Target, Workload
 
 Reason = Literal["isolated", "fenced", "held", "unreleased"]
 """Why a container stands still: its node has no lease (or has not asked the fences since), its pod is restored elsewhere, it is
@@ -40,7 +40,10 @@ class NodeFacts(BaseModel):
 
 @dataclass(frozen=True)
 class Held:
-    """A container here that stands still, or is about to, for a planned move. until_s: by this node's CLOCK_BOOTTIME."""
+    """A container here that stands still, or is about to, for a planned move; or that has ended, and may go elsewhere.
+
+    checkpoint_id: names the record of it: of the latter it is the failover's. until_s: by this node's CLOCK_BOOTTIME.
+    """
 
     pod_uid: str
     container: str
@@ -48,7 +51,11 @@ class Held:
     checkpoint_id: str
     until_s: float
     standing: bool = False
-    """Its last checkpoint was taken: nothing of it has run since."""
+    """Its last checkpoint was taken, or it has ended: nothing of it has run since."""
+
+    @property
+    def goes_elsewhere(self) -> bool:
+        return self.checkpoint_id.startswith(ELSEWHERE)
 
 
 @dataclass(frozen=True)

@@ -258,6 +258,7 @@ class Verdicts:
             kept=self._slots.kept(slots, name) if rejected else (),
             stands=self._ledger.reasons(container.id) if container else frozenset(),
             deleting=pod.deleting,
+            never_cold=self._never_cold(pod.uid),
             hands_out=self._hands_out(pod, name),
         )
 
@@ -267,6 +268,10 @@ class Verdicts:
             return protected.policy.mode == "http"
         wanted = origins.wanted(pod.namespace, pod.annotations)
         return bool(wanted and not wanted.broken and self._slots.of_state(wanted.slots, name, wanted.checkpoint_id))
+
+    def _never_cold(self, pod_uid: str) -> bool:
+        pod = self._pods.pods.get(pod_uid)
+        return pod is not None and "cold" not in pod.policy.on_failure
 
     def _origin(self, pod: Known, name: str) -> Origin | None:
         wanted = origins.wanted(pod.namespace, pod.annotations)

@@ -20,6 +20,7 @@ from typing import Literal
 
 from reprise.contracts.records import CRASH_LOOP, HAND_BACK
 from reprise.health_watcher.model import Reason
+from reprise.health_watcher.rules.on_failure import NEVER_COLD
 
 Fence = Literal["unknown", "assumed", "ours", "theirs", "gone"]
 """Who has the pod. unknown: it has to be asked before anything of it starts or is thawed. assumed: as the verdict that was found
@@ -70,6 +71,9 @@ class Snapshot:
     hands_out: bool = False
     """Its checkpoints are states that it handed out itself: its agent hands them back, to a process that started plainly."""
 
+    never_cold: bool = False
+    """Its on-failure does not list cold."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -81,6 +85,7 @@ class Verdict:
     checkpoint_id: str = ""
     rejected: tuple[str, ...] = ()
     frozen: bool = False
+    never_cold: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,14 +147,20 @@ def _pinned(of: Snapshot, origin: Origin) -> Verdict:
 
 def _newest(of: Snapshot) -> Verdict:
     if of.cold:
-        return Verdict(verdict="blank", reason=of.cold, rejected=of.rejected)
+        return _cold(of, of.cold)
     if of.kept and set(of.kept) <= set(of.rejected):
         why = f"{CRASH_LOOP}its checkpoints did not live; see the end of its log for why"
-        return Verdict(verdict="blank", reason=why, rejected=of.rejected)
+        return _cold(of, why)
     slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
     if of.hands_out:
         return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, rejected=of.rejected)
-    return Verdict(verdict="restore", slots=slots, rejected=of.rejected)
+    return Verdict(verdict="restore", slots=slots, rejected=of.rejected, never_cold=of.never_cold)
+
+
+def _cold(of: Snapshot, why: str) -> Verdict:
+    if of.never_cold:
+        return Verdict(verdict="refuse", reason=why.removeprefix(CRASH_LOOP) + NEVER_COLD)
+    return Verdict(verdict="blank", reason=why, rejected=of.rejected)
 
 
 def _frozen(of: Snapshot) -> frozenset[Reason]:
