@@ -54,6 +54,11 @@ APPS = {
     ),
     "other-user": App("", "protection", "ok", "newest good checkpoint", {"securityContext": {"runAsUser": 1000}}),
     "engine": App("", "engine", "ok", "it wrote the last checkpoint"),
+    "inotify": App(
+        "import os; os.makedirs('/tmp/app', exist_ok=True); "
+        + SYSCALL + "fd = call(253); assert call(254, fd, b'/tmp/app', 0x3C6) > 0, os.strerror(ctypes.get_errno())",
+        "inotify", "problem", "Inotify",
+    ),
     "unix-socket": App(
         "import socket, time; time.sleep(2); s = socket.socket(socket.AF_UNIX); s.connect('/shared/s')",
         "other files", "problem", "ExternalUnixSocket",
