@@ -51,7 +51,7 @@ def test_a_watch_on_its_own_files_is_one_failure_with_a_name_or_none(namespace: 
     assert {row["reason"] for row in failed} == {"Inotify"}
     assert len(failed) <= WATCHED_S / INTERVAL_S / 2, "it backs off"
     assert "DOTNET_USE_POLLING_FILE_WATCHER=1" in failed[0]["remedy"]
-    [report] = reports(namespace, "CheckpointsBackOff")
+    [report] = reports(namespace, "CheckpointFailed")
     assert "Inotify: it watches files (inotify)" in report
     found = doctor(f"{namespace}/app", "inotify")
     assert (found["state"], "CRIU newer than" in found["remedy"]) == ("problem", True)

@@ -132,7 +132,7 @@ async def test_it_is_tried_less_and_less_and_then_each_hour_and_reported_once(cl
     assert max(gaps) <= BACK_OFF_MOST_S + INTERVAL_S
     assert len(cluster.tries) > 23, "it is not given up"
     [report] = cluster.reports
-    assert "CheckpointsBackOff: Inotify: m" in report
+    assert "CheckpointFailed: Inotify: m" in report
     assert "To do: do this" in report
 
 

@@ -10,6 +10,7 @@ from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, too_soon
 from reprise.checkpointer.dumping import Dumped, Dumping
 from reprise.checkpointer.states import States
+from reprise.contracts.causes import LASTING
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
 from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
@@ -184,5 +185,6 @@ class Handlers:
             hold=event.hold, slot=failure.slot,
         )  # fmt: skip
         await self._bus.publish(failed, dedup_id=f"failed-{event.checkpoint_id}")
-        message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"
-        await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
+        if failure.reason not in LASTING:  # scheduler tells those, once
+            message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"
+            await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)

@@ -62,7 +62,7 @@ class Handlers:
             f"{event.reason}: {event.message}. Each try is a pause, so the next ones are ever further apart, at most an hour; "
             f"`reprise checkpoint` tries at once. To do: {event.remedy}"
         )
-        await self._recorder.record(event.workload, "Warning", "CheckpointsBackOff", message)
+        await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
 
     async def _tell(self, event: CheckpointFailed | CheckpointStored) -> None:
         message = (
