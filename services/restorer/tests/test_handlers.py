@@ -7,7 +7,7 @@ import pytest
 from reprise.contracts.events import CheckpointFailed, CheckpointStored, FailoverAbandoned, FailoverDeclared, ImageBuilt, Trigger
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.restorer.handlers import Handlers
-from reprise.restorer.model import Attempt, Plan, Recovery, Saga
+from reprise.restorer.model import Attempt, Plan, Recovery, Saga, Stop
 from reprise.runtime.kv import Bucket, container_key
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
@@ -103,3 +103,20 @@ async def test_a_declaration_becomes_a_failover_with_what_its_node_rejected() ->
     (ran,) = restorer.ran
     assert (ran.rejected, ran.fence_revision, ran.wanted, ran.keep) == (("ck9",), 7, "ck2", 3)
     assert restorer.told == ["RollbackFailed"], "it goes on from another one than was asked for"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_move_from_an_older_checkpoint_than_its_last_one_is_not_told_as_one_that_lost_nothing(lost: bool) -> None:
+    restorer = Restorer()
+    stop = Stop("RestoreFailed", "ck9 did not come back on n2: bad size of /log", "-", poisoned=True) if lost else None
+    ended = Attempt(plan=Plan("same-name", "n2", "", "ck3"), stop=stop, released=True)
+
+    async def run(saga: Saga) -> Saga:
+        return saga.at("complete", attempt=ended)
+
+    restorer.run = run  # type: ignore[method-assign]
+    await restorer.handlers.on_declared(
+        FailoverDeclared(node="n1", workload=WORKLOAD, failover_id="mv-1", target=TARGET, cause="move", detail="asked for")
+    )
+    assert restorer.told == ["MoveLostWork" if lost else "Moved"]
+    assert ("bad size of /log" in restorer.messages[0] and "lost" in restorer.messages[0]) == lost

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import Event, FailoverReleased, ImageBuilt
-from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
-from reprise.contracts.records import Fence, StartRecord
+from reprise.contracts.model import Target, Workload, checkpoint_id, elsewhere_id, failover_id
+from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer import planning
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.model import Good, Life, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.ports import FAILOVER_ANNOTATION as FAILOVER
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.routes import in_place
@@ -55,6 +56,7 @@ class Killed(BaseException):
 CAUSES = {
     "in-place": "crash", "shadow": "node-loss", "move": "move", "restore": "restore",
     "stateful": "node-loss", "stateful move": "move", "bare": "node-loss", "bare move": "move",
+    "elsewhere": "crash", "stateful elsewhere": "hang",
 }  # fmt: skip
 OWNERS = {"stateful": ("StatefulSet", "counter"), "bare": ("", "")}
 """Of the pod; else it is a ReplicaSet's."""
@@ -73,6 +75,8 @@ class World:
         self.cluster.slots["n1"] = ["ck3", "ck2"]
         self.nodes = MemoryNodes(self.server, self.cluster, "counter-1")
         self.wanted = "ck2" if path == "restore" else ""
+        self.elsewhere = path.endswith("elsewhere")
+        """It was restored from ck3 in place, and ended again."""
         if self.cause in ("move", "restore"):
             old.came_of = "running"
         self.restarts = path == "in-place"
@@ -90,6 +94,9 @@ class World:
         starts = Bucket(MemoryBus(self.server), "starts", StartRecord)
         if await starts.get("c1") is None:
             await starts.put("c1", StartRecord(container_id="c1", pod_uid="u1", container="counter", outcome="blank"))
+        if self.elsewhere and not self.calls:
+            self.nodes.holds_back = name = elsewhere_id(self.target)
+            await Bucket(MemoryBus(self.server), "holds", HoldRecord).put(name, HoldRecord(failover_id=name, state="begun"))
         if self.restarts:
             self.restarts = False
             await self.cluster.start("counter-1", "counter")  # the kubelet's own restart needs none of us
@@ -97,6 +104,8 @@ class World:
     def saga(self, **fields: object) -> Saga:
         name = failover_id(self.target, node_lost=self.cause == "node-loss")
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=int(fields.pop("judged", 0)))  # type: ignore[call-overload]
+        if self.elsewhere:
+            name, fields = elsewhere_id(self.target), fields | {"elsewhere": True, "restored_from": "ck3"}
         asked = {"failover_id": name, "target": self.target, "cause": self.cause, "declared_at": at, "wanted": self.wanted}
         return Saga.model_validate({"workload": WORKLOAD} | asked | fields)
 
@@ -271,6 +280,15 @@ CASES: list[tuple[str, Prepare, str, list[str]]] = [
     ("bare", hopeless, "abandoned", [BLANK]),
     ("bare", deleted, "abandoned", []),
     ("bare move", nothing, "complete", [LAST]),
+    ("elsewhere", nothing, "complete", ["ck2"]),
+    ("elsewhere", hopeless, "abandoned", [BLANK]),
+    ("elsewhere", never_checkpointed, "abandoned", [BLANK]),
+    ("elsewhere", no_standby, "complete", ["ck3"]),
+    ("elsewhere", it_gets_nowhere, "complete", ["ck3"]),
+    ("elsewhere", its_pod_would_not_be_accepted, "complete", ["ck3"]),
+    ("elsewhere", deleted, "abandoned", []),
+    ("stateful elsewhere", nothing, "complete", ["ck2"]),
+    ("stateful elsewhere", no_standby, "complete", ["ck3"]),
 ]
 NAMES = [f"{path}, {prepare.__name__}" for path, prepare, *_ in CASES]
 SLOW = {"move, it_never_serves", "move, hopeless", "move, it_gets_nowhere", "stateful move, it_gets_nowhere",
@@ -617,7 +635,7 @@ async def test_a_shadow_that_cannot_even_be_made_leaves_a_moved_process_alone() 
     async def forbidden(*_: object, **_named: object) -> str:
         raise RecoveryError("the restored pod could not be created: Forbidden", subject="default/counter")
 
-    world.cluster.create_shadow = forbidden  # type: ignore[method-assign, assignment]
+    world.cluster.create_shadow = forbidden  # type: ignore[method-assign]
     ended = await world.run()
     assert (ended.step, ended.attempt.stop and ended.attempt.stop.outcome) == ("abandoned", "step-aside")
     assert world.cluster.serving() == ["running"]
@@ -883,6 +901,89 @@ async def test_same_name_a_next_pod_that_runs_already_is_left_alone_wherever_it_
     assert world.cluster.deleted == ["u1 on n1"]
 
 
+@pytest.mark.looptime
+@pytest.mark.parametrize("path", ["bare", "bare move"])
+async def test_same_name_a_bare_pod_that_its_user_makes_meanwhile_is_theirs_and_gets_no_memory(path: str) -> None:
+    """It has the name, and another environment: what was checkpointed is of the pod before it."""
+    world = World(path)
+    plain = world.cluster.recreate
+
+    async def user_is_faster(namespace: str, body: str, node: str) -> None:
+        if "counter-1" not in world.cluster.pods:
+            other = replace(OLD, uid="u9", owner_kind="", owner_name="", node="n2", container_id="")
+            world.cluster.add(other, "n2").unmarked = True
+        await plain(namespace, body, node)
+
+    world.cluster.recreate = user_is_faster  # type: ignore[method-assign]
+    end = await end_of(world, await world.run())
+    assert end.saga.attempt.stop
+    assert (end.saga.step, end.saga.attempt.stop.reason, end.resumes) == ("abandoned", "Replaced", [])
+    theirs = world.cluster.pods["counter-1"]
+    assert (theirs.view.uid, theirs.pinned, theirs.came_of) == ("u9", "", "")
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("path", ["stateful", "stateful move", "bare move"])
+async def test_same_name_what_started_cold_is_not_restored_from_before_that_ever_again(path: str) -> None:
+    """Its next restart would go back behind the work that it has done since (I7)."""
+    world = World(path)
+    hopeless(world)
+    ended = await world.run()
+    assert (ended.step, world.cluster.serving()) == ("abandoned", [BLANK])
+    assert world.cluster.pods["counter-1"].pinned == "", "its annotation is gone"
+
+
+@pytest.mark.looptime
+async def test_same_name_a_next_pod_that_nobody_noticed_in_time_is_told_of_at_once() -> None:
+    """Its node's agent did not know it when it started: no engine will ever tell of it."""
+    world = World("stateful move")
+    world.cluster.scheduled = ["n2"]
+
+    async def unnoticed(before: PodView, node: str, _annotations: dict[str, str]) -> None:
+        world.cluster.add(replace(before, uid="next-1", container_id="c-unknown", node=node), node).unprotected = True
+
+    world.cluster._next = unnoticed  # type: ignore[method-assign, assignment]
+    world.nodes.away = frozenset()
+    began = asyncio.get_running_loop().time()
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts()
+        ended = await runner.run(world.saga())
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("abandoned", "NotDecided", "cold")
+    assert asyncio.get_running_loop().time() - began < 10
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize("path", ["shadow", "stateful", "bare"])
+async def test_init_containers_take_their_time_on_the_other_node(path: str) -> None:
+    world = World(path)
+    slow_start, plain_life = world.cluster.start, world.cluster.life
+    ready_at = float("inf")
+
+    async def start(name: str, container: str, *, pinned: str = "") -> None:
+        nonlocal ready_at
+        ready_at = asyncio.get_running_loop().time() + 300
+
+        async def later() -> None:
+            await asyncio.sleep(300)
+            await slow_start(name, container, pinned=pinned)
+
+        world.init = asyncio.create_task(later())  # type: ignore[attr-defined]
+
+    async def life(namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
+        if asyncio.get_running_loop().time() < ready_at:
+            return Life(False, False, "its init containers have not ended", preparing=True)
+        return await plain_life(namespace, pod, target, replaced)
+
+    world.cluster.start, world.cluster.life = start, life  # type: ignore[method-assign]
+    await world.begin()
+    async with world.runner() as runner:
+        runner._room.timeouts = Timeouts()
+        ended = await runner.run(world.saga())
+    assert (ended.step, ended.attempt.number, world.cluster.serving()) == ("complete", 1, ["ck3"])
+
+
 @pytest.mark.parametrize(("revision", "step", "serving"), [("r2", "abandoned", []), ("r1", "complete", ["ck3"])])
 @pytest.mark.looptime
 async def test_same_name_a_rollout_of_its_statefulset_wins(revision: str, step: str, serving: list[str]) -> None:
@@ -926,7 +1027,8 @@ async def test_same_name_what_its_node_does_not_take_is_made_anew_where_the_sche
     async def refused_once(before: PodView, node: str, annotations: dict[str, str]) -> None:
         made.append(node)
         if len(made) == 1:
-            world.cluster.add(replace(before, uid="failed", container_id="", node=node, evicted="OutOfcpu"), node).unmarked = True
+            refused = replace(before, uid="failed", container_id="", node=node, evicted="OutOfcpu", failover=annotations[FAILOVER])
+            world.cluster.add(refused, node).unmarked = True
             return
         await plain(before, node, annotations)
 

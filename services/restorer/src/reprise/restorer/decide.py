@@ -245,6 +245,13 @@ def misplaced(pod: PodView, saga: Saga) -> bool:
     return bool(pod.node) and (pod.node == saga.target.node or saga.to not in ("", pod.node))
 
 
+def is_next(pod: PodView, saga: Saga) -> bool:
+    """Whether the pod that has the name now is the one that goes on: this failover made it, or the old one's own controller did.
+    Any other is somebody's own, however alike, and starts as they made it.
+    """
+    return pod.failover == saga.name or bool(saga.plan.owner and pod.owner_name == saga.plan.owner)
+
+
 def changed(target: Target, pod: PodView | None) -> Stop | None:
     """Whether the process that a planned move is about is not the one that runs."""
     if pod and pod.container_id != target.container_id:

@@ -57,7 +57,13 @@ class Handlers:
         ended = await self._sagas.run(saga)
         if ended.step != "complete":
             return
-        if event.cause == "move":
+        if event.cause == "move" and ended.attempt.stop:  # what came after the checkpoint that it runs from is lost
+            message = (
+                f"{ended.failover_id}: pod {event.target.pod} moved from {event.node} to {ended.standby}, but not from its last "
+                f"checkpoint ({ended.attempt.stop.message}): it runs from {ended.checkpoint_id}, and what it did since is lost"
+            )
+            await self._recorder.record(event.workload, "Warning", "MoveLostWork", message)
+        elif event.cause == "move":
             what = f"pod {event.target.pod} moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
             message = f"{ended.failover_id}: {what}"
             await self._recorder.record(event.workload, "Normal", "Moved", message)

@@ -267,6 +267,8 @@ class PodView:
     """What keeps it once it is deleted; empty: nothing."""
     revision: str = ""
     """Of its StatefulSet's template; empty if it has no such owner."""
+    failover: str = ""
+    """The failover's attempt that made it; empty if none did."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,8 @@ class Life:
     runs: bool
     healthy: bool
     detail: str
+    preparing: bool = False
+    """Its init containers are at work, and none of them has failed."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What restorer needs from outside."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
@@ -143,8 +144,8 @@ class Cluster(Protocol):
         """
         ...
 
-    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
-        """Annotate this very pod; nothing if it is gone."""
+    async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
+        """Annotate this very pod, None takes one away; nothing if it is gone."""
         ...
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:

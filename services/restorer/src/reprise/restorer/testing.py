@@ -6,6 +6,7 @@ discarded after it ran (I9).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -17,7 +18,7 @@ from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer.model import Good, Life, NodeView, PodView
 from reprise.restorer.placement import Placement
-from reprise.restorer.ports import shadow_name
+from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.restorer.standby import Standbys
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer, OnCall
@@ -263,25 +264,29 @@ class MemoryCluster:
         self.made += 1
         uid = f"next-{self.made}"
         view = replace(
-            before, uid=uid, container_id="", node=node, wanted=before.wanted if self.owner_is_there else 0, deleting=False
-        )
+            before, uid=uid, container_id="", node=node, wanted=before.wanted if self.owner_is_there else 0, deleting=False,
+            failover=annotations.get(FAILOVER_ANNOTATION, ""),
+        )  # fmt: skip
         pod = self.add(view, node)
         if annotations:
-            await self._told(pod, annotations)
+            await self._told(pod, annotations[RESTORE_FROM])
         elif any(not row.deleted for row in self.server.buckets.get("resumes", {}).values()):
             pod.unmarked = True
         else:
             await self.start(before.name, "counter")
 
-    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
+    async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
         await self._call("before", "mark next")
         pod = self.pods.get(name)
-        if pod and pod.view.uid == uid and pod.pinned != annotations[RESTORE_FROM] and not pod.came_of:
-            await self._told(pod, annotations)
+        restore_from = annotations[RESTORE_FROM]
+        if pod and pod.view.uid == uid and restore_from is None:
+            pod.pinned = ""
+        elif pod and pod.view.uid == uid and restore_from and pod.pinned != restore_from and not (pod.came_of or pod.unprotected):
+            await self._told(pod, restore_from)
         await self._call("after", "mark next")
 
-    async def _told(self, pod: Pod, annotations: dict[str, str]) -> None:
-        pod.unmarked, pod.pinned = False, annotations[RESTORE_FROM]
+    async def _told(self, pod: Pod, restore_from: str) -> None:
+        pod.unmarked, pod.pinned = False, restore_from
         await self.start(pod.view.name, "counter", pinned=pod.pinned.partition("/")[2])
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
@@ -308,15 +313,31 @@ class MemoryNodes:
     away: frozenset[str] = frozenset()
     """Nodes that stage nothing."""
     stands_still: bool = False
+    holds_back: str = ""
+    """What has ended there and may go elsewhere, by its failover; empty: nothing does."""
     _done: set[int] = field(default_factory=set)
 
     async def act(self) -> None:
+        if self.holds_back:
+            await self._start_here()
         for event in list(self.server.events.values()):
             if isinstance(event, FailoverHolding):
                 await self._hold(event)
             elif id(event) not in self._done:
                 self._done.add(id(event))
                 await self._once(event)
+
+    async def _start_here(self) -> None:
+        """What is not held back any more, unless it was given up: its node writes the fence first."""
+        old = self.cluster.pods.get(self.old)
+        if old is None or old.view.deleting or await Bucket(MemoryBus(self.server), "holds", HoldRecord).get(self.holds_back):
+            return
+        fences = Bucket(MemoryBus(self.server), "fences", Fence)
+        entry = await fences.get(old.view.uid)
+        if entry is None or entry.value.holder != "restorer":
+            await fences.put(old.view.uid, Fence(pod_uid=old.view.uid, holder="node"))
+            self.holds_back = ""
+            await self.cluster.start(self.old, "counter")
 
     async def _once(self, event: Event) -> None:
         match event:

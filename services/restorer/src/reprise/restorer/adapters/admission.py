@@ -34,7 +34,8 @@ async def objection(core: Any, namespace: str, pod: Any, *, replaces: bool) -> s
 
 def message_of(error: client.ApiException) -> str:
     try:
-        return f"{error.reason}: {json.loads(error.body or "")['message'][:600]}"
+        message = json.loads(error.body or "")["message"]
+        return f"{error.reason}: {message[:600]}"
     except (TypeError, ValueError, KeyError):
         return f"{error.reason} {str(error.body)[:300]}"
 

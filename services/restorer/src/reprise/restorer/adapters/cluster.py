@@ -32,6 +32,8 @@ MOST_PLACEMENTS = 10_000
 WRITE_TIMEOUT_S = 5
 DISCARD_GRACE_S = 1
 """Not 0: then the API server would forget the pod before its node has ended it, and nobody could say that it is gone."""
+WAITS = ("PodInitializing", "ContainerCreating")
+"""Why a container that nothing is wrong with is not started yet."""
 STRATEGIC = "application/strategic-merge-patch+json"
 
 
@@ -83,6 +85,7 @@ class KubernetesCluster:
             node=found.spec.node_name or "",
             finalizer=next(iter(found.metadata.finalizers or ()), ""),
             revision=(found.metadata.labels or {}).get(REVISION_LABEL, ""),
+            failover=(found.metadata.annotations or {}).get(FAILOVER_ANNOTATION, ""),
         )
 
     async def placement(self, namespace: str, name: str, uid: str, container: str) -> Placement:
@@ -250,6 +253,8 @@ class KubernetesCluster:
         found = await self._read(namespace, pod)
         if found is None:
             return Life(False, False, "the pod does not exist")
+        if is_preparing(found):
+            return Life(False, False, "its init containers have not ended", preparing=True)
         status = next((s for s in found.status.container_statuses or [] if s.name == target.container), None)
         if status is None or not found.status.pod_ip:
             return Life(False, False, f"the pod is {found.status.phase}")
@@ -369,8 +374,8 @@ class KubernetesCluster:
                     subject=f"pod {namespace}/{made['metadata']['name']}", retryable=(error.status or 0) >= 500,
                 ) from error  # fmt: skip
 
-    async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
-        body = {"metadata": {"uid": uid, "annotations": annotations}}
+    async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
+        body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
         try:
             await self._core.patch_namespaced_pod(
                 name, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S
@@ -388,6 +393,14 @@ class KubernetesCluster:
                 return True
             raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
         return False
+
+
+def is_preparing(pod: Any) -> bool:
+    """Whether init containers are at work; not once one of them has failed: that may never end."""
+    initialized = next((c.status for c in pod.status.conditions or [] if c.type == "Initialized"), "True")
+    states = [s.state for s in pod.status.init_container_statuses or [] if s.state]
+    failed = any((s.terminated and s.terminated.exit_code) or (s.waiting and s.waiting.reason not in WAITS) for s in states)
+    return bool(pod.spec.init_containers) and initialized != "True" and not failed
 
 
 @dataclass(frozen=True)

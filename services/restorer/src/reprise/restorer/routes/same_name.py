@@ -25,7 +25,7 @@ from reprise.restorer.model import Life, PodView, Saga, Stop
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
-from reprise.restorer.routes.shadow import RELEASE_AGAIN_S, Shadow, made_by, restore_from
+from reprise.restorer.routes.shadow import INIT_MOST_S, RELEASE_AGAIN_S, UNTOLD_LOOKS, Shadow, made_by, restore_from
 from reprise.runtime.kv import key
 from reprise.runtime.telemetry import log
 
@@ -36,6 +36,8 @@ REPLACED = 3
 UNWANTED = Stop("ScaledToZero", "its owner does not want it any more", "nothing: a scale-down wins", "step-aside")
 ROLLED_OUT = Stop("RolledOut", "its StatefulSet has another template by now: it starts without its memory",
                   "nothing: a rollout wins over a failover", "step-aside")  # fmt: skip
+REPLACED_BY_ANOTHER = Stop("Replaced", "somebody made another pod of its name meanwhile: that starts as they made it",
+                           "nothing: it is theirs", "step-aside")  # fmt: skip
 GONE = Stop("PodGone", "the pod that was to go on from the checkpoint was deleted", "nothing: a deletion wins", "step-aside")
 
 
@@ -84,6 +86,8 @@ class SameName(Shadow):
             pod = await room.cluster.pod(namespace, saga.target.pod, saga.target.container)
             if pod and pod.uid != saga.target.pod_uid and pod.wanted == 0:
                 return await self._ended(saga, UNWANTED)
+            if pod and pod.uid != saga.target.pod_uid and not decide.is_next(pod, saga):
+                return await self._ended(saga, REPLACED_BY_ANOTHER)
             wrong = pod is not None and decide.misplaced(pod, saga) and not (saga.planned and misplaced >= MISPLACED)
             if pod and not wrong and _may_come_back(pod, saga):
                 return await (self._ended(saga, ROLLED_OUT) if _is_newer(pod, body) else self._made(saga, pod))
@@ -206,7 +210,8 @@ class SameName(Shadow):
     async def restored(self, saga: Saga) -> Saga:
         """Until the engine has restored it, frozen."""
         room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
-        end, look_at = loop.time() + room.timeouts.verify_s, loop.time() + LOOK_S
+        end, look_at, ran = loop.time() + room.timeouts.verify_s, loop.time() + LOOK_S, 0
+        most = loop.time() + INIT_MOST_S
         while True:
             start = room.starts.after(made.pod_uid, made.container, made.container_id)
             if start and not outcomes.still_waits(saga, start):
@@ -218,7 +223,13 @@ class SameName(Shadow):
                 if pod is None or pod.deleting:
                     return await self._ended(saga, GONE)
                 await room.starts.ask(pod.container_id)
-                look_at = loop.time() + LOOK_S
+                life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
+                if life.preparing:
+                    end = min(loop.time() + room.timeouts.verify_s, most)
+                # Its node's agent did not know it in time: it was started as if nobody protected it.
+                ran, look_at = ran + (life.runs and start is None), loop.time() + LOOK_S
+                if ran > UNTOLD_LOOKS:
+                    return await self._cold(saga, outcomes.not_decided(saga, made.pod))
             if loop.time() > end:
                 life = await room.cluster.life(saga.workload.namespace, made.pod, made, ())
                 stop = outcomes.not_started(saga, made.pod, life, room.timeouts.verify_s)
@@ -228,7 +239,7 @@ class SameName(Shadow):
     async def _started(self, saga: Saga, start: StartRecord) -> Saga:
         if stop := outcomes.not_restored(saga, start):
             if start.outcome in ("blank", "cold"):
-                return await self._ended(saga, outcomes.came_back_cold(saga, start))
+                return await self._cold(saga, outcomes.came_back_cold(saga, start))
             return await self._back(saga, stop, start.container_id)
         known = made_by(saga).model_copy(update={"container_id": start.container_id})
         return saga.at("release", attempt=replace(saga.attempt, restored=known))
@@ -272,10 +283,20 @@ class SameName(Shadow):
                 known = made.model_copy(update={"container_id": start.container_id})
                 return saga.at("release", attempt=replace(saga.attempt, plan=plan, restored=known))
             if start and start.outcome in ("blank", "cold"):
-                return await self._ended(saga, saga.attempt.stop or outcomes.came_back_cold(saga, start))
+                return await self._cold(saga, saga.attempt.stop or outcomes.came_back_cold(saga, start))
             if loop.time() > end:
                 return await self._ended(saga, replace(saga.attempt.stop or GONE, outcome="hand-over"))
             await asyncio.sleep(POLL_S)
+
+    async def _cold(self, saga: Saga, stop: Stop) -> Saga:
+        """It has begun anew. From here on it is another instance: what it should have started from is none of its business, or
+        its next restart would go back behind that.
+        """
+        made = made_by(saga)
+        await self._room.cluster.mark(
+            saga.workload.namespace, made.pod, made.pod_uid, {RESTORE_FROM: None, CHECKPOINT_IMAGE: None}
+        )
+        return await self._ended(saga, stop)
 
     async def _ended(self, saga: Saga, stop: Stop) -> Saga:
         """The record goes first: what is made next is nobody's business any more. What was told what to start from is let go of:

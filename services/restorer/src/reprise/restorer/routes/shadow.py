@@ -23,6 +23,8 @@ from reprise.runtime.kv import key
 from reprise.runtime.telemetry import log
 
 RELEASE_AGAIN_S = 2.0
+INIT_MOST_S = 1800.0
+"""So long may init containers take on another node: in a failover, while nothing of it runs anyway."""
 UNTOLD_LOOKS = 3
 """So often may an instance be seen running of which no engine has told how it was started."""
 
@@ -137,10 +139,13 @@ class Shadow:
         hold_s = decide.hold_s(saga.plan.size)
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
         end, look_at, ran = loop.time() + patience_s, loop.time() + LOOK_S, 0
+        most = loop.time() + INIT_MOST_S
         while (start := room.starts.of(made.pod_uid, made.container)) is None or start.outcome == "starting":
             if loop.time() > look_at:
                 await self._look(saga)
                 life = await self._seen(saga, made)
+                if life.preparing and not saga.planned:
+                    end = min(loop.time() + patience_s, most)
                 ran, look_at = ran + (life.runs and start is None), loop.time() + LOOK_S
                 if ran > UNTOLD_LOOKS:
                     raise Abandon(outcomes.not_decided(saga, made.pod))
