@@ -289,6 +289,16 @@ async def test_if_both_are_refused_it_is_cold_with_the_reason(node: Node, app: A
     assert any(told.startswith("Warning ColdStart") for told in node.told)
 
 
+async def test_where_it_may_not_start_cold_it_is_ended_instead(node: Node, app: App) -> None:
+    await node.take("ck1")
+    app.refuses.add(app.state)
+    pod = node.pods.pods["u1"]
+    node.pods.pods["u1"] = replace(pod, policy=pod.policy.model_copy(update={"on_failure": ("in-place",)}))
+    node.restarts()
+    assert "checkpoint ck1 cannot be restored" in await node.until(node.agent(), "refused")
+    assert "stop c2" in node.told
+
+
 async def test_a_first_start_has_nothing_to_be_given(node: Node, app: App) -> None:
     node.restarts("c1", attempt=0)
     assert await node.until(node.agent(), "blank", "c1") == "there is no checkpoint"

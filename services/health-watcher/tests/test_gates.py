@@ -70,7 +70,7 @@ class Written:
 
     def of(self, container_id: str) -> Any:
         """How the engine started it."""
-        return SimpleNamespace(outcome="restored" if container_id == "c3" else "blank")
+        return SimpleNamespace(outcome="restored" if container_id == "c3" else "blank", is_open=False)
 
 
 @pytest.fixture

@@ -29,6 +29,10 @@ def test_one_that_a_failover_made_is_given_that_checkpoint_only() -> None:
     assert not verdict.frozen, "a process that stands still takes no state"
 
 
+def test_what_may_never_start_cold_is_told_so() -> None:
+    assert decide(replace(CALM, never_cold=True)).verdict.never_cold
+
+
 def test_it_waits_for_its_state_to_be_on_the_node_and_is_refused_one_of_another_workload() -> None:
     assert decide(replace(CALM, origin=Origin("shop/u0", "ck7", missing=True))).verdict.verdict == "wait"
     assert decide(replace(CALM, origin=Origin("shop/u0", "ck7", distrust="no"))).verdict.verdict == "refuse"

@@ -2,8 +2,8 @@
 
 The engine started it plainly (rules/verdict.py, HAND_BACK). As soon as it answers it is given the newest state that lies here; if
 it says no, the one before. A pod that a failover made gets that one checkpoint and no other: if it says no, it is ended, and the
-failover names another. What came of it is written where the engine writes how a container started; until then such a start is not
-told of, the readiness gate stays closed, and no state of it is taken.
+failover names another. So is one whose `on-failure` has no `cold`. What came of it is written where the engine writes how a
+container started; until then such a start is not told of, the readiness gate stays closed, and no state of it is taken.
 """
 
 import asyncio
@@ -98,9 +98,10 @@ class Handing:
         why = "; ".join(refused) or "there is no checkpoint"
         if verdict.checkpoint_id and not refused:
             why = f"checkpoint {verdict.checkpoint_id} cannot be restored: it is no state that a program handed out"
-        outcome = "refused" if verdict.checkpoint_id else "cold" if refused else "blank"
+        ends = bool(verdict.checkpoint_id or (refused and verdict.never_cold))
+        outcome = "refused" if ends else "cold" if refused else "blank"
         self._settle(start.model_copy(update={"outcome": outcome, "reason": why, "kind": "http"}))
-        if verdict.checkpoint_id:
+        if ends:
             self._expect(container.id)
             await self._runtime.stop_container(container.id)
         elif refused:

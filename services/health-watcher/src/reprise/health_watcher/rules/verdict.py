@@ -153,7 +153,9 @@ def _newest(of: Snapshot) -> Verdict:
         return _cold(of, why)
     slots = (of.slots, of.origin.slots) if of.origin else (of.slots,)
     if of.hands_out:
-        return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, rejected=of.rejected)
+        return Verdict(
+            verdict="blank", reason=HAND_BACK, slots=slots, rejected=of.rejected, never_cold=of.never_cold
+        )  # fmt: skip
     return Verdict(verdict="restore", slots=slots, rejected=of.rejected, never_cold=of.never_cold)
 
 
