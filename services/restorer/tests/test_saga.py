@@ -366,7 +366,9 @@ async def test_a_shadow_has_its_own_image_and_says_what_it_starts_from() -> None
 
     world.cluster.create_shadow = create_shadow  # type: ignore[method-assign, assignment]
     await world.run()
-    assert asked == [(OWNER, "n2", "u0/ck3", "localhost:5797/default/deployment-counter/counter:ck3")]
+    (owner, node, annotations) = asked[0]
+    assert (owner, node, annotations["reprise.dev/restore-from"]) == (OWNER, "n2", "u0/ck3")
+    assert annotations["reprise.dev/checkpoint-image"] == "localhost:5797/default/deployment-counter/counter:ck3"
     built = world.last("image.built")
     assert isinstance(built, ImageBuilt)
     assert (built.target.pod_uid, built.node, built.role) == ("u0", "n2", "standby")
@@ -1006,13 +1008,13 @@ async def test_a_record_of_an_older_version_is_undone_and_says_so(step: str) -> 
     world = World("shadow")
     declared = world.saga()
     old = json.loads(declared.model_dump_json(exclude={"attempt"})) | {
-        "step": step, "attempt": 1, "path": "shadow", "checkpoint_id": "ck3", "standby": "n2", "tried": [], "live_id": "fo-1",
-        "recovery": {"strikes": 0}, "stop": None,
+        "step": step, "attempt": 1, "path": "shadow", "checkpoint_id": "ck3", "standby": "n2", "tried": [],
+        "live_id": "fo-1", "recovery": {"strikes": 0}, "stop": None,
     }  # fmt: skip
     await Bucket(MemoryBus(world.server), "fences", Fence).put("u1", Fence(pod_uid="u1", holder="restorer",
                                                                           failover_id=declared.failover_id))  # fmt: skip
     shadow = shadow_name(WORKLOAD, declared.failover_id)
-    world.cluster.add(PodView("u2", shadow, False, "localhost:5797/x:live", "", "", ""), "n2", owned=False)
+    world.cluster.add(PodView("u2", shadow, False, "counter:1", "", "", ""), "n2", owned=False)
     kv = await MemoryBus(world.server).jetstream.key_value("failovers")
     await kv.put(declared.failover_id, json.dumps(old).encode())
     ended = await world.run()

@@ -70,8 +70,6 @@ class Attempt:
     plan: Plan | None = None
     tried: tuple[str, ...] = ()
     """Checkpoints that the attempts before could not bring back."""
-    reference: str = ""
-    """Of the checkpoint's OCI image."""
     restored: Target | None = None
     """The instance that it made; its container_id is empty until it is known."""
     released: bool = False

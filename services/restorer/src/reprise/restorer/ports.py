@@ -81,9 +81,7 @@ class Cluster(Protocol):
         """Have its kubelet look at the pod now. Never raises: it looks by itself, if later."""
         ...
 
-    async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+    async def create_shadow(self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str]) -> str:
         """From this ReplicaSet's template, on this node; its UID. Idempotent by its name, the failover attempt's. RecoveryError,
         not retryable: there is nothing to make it of.
         """

@@ -155,12 +155,9 @@ class MemoryCluster:
     async def cordoned(self) -> frozenset[str]:
         return frozenset(node.name for node in self.listed if not node.schedulable)
 
-    async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+    async def create_shadow(self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str]) -> str:
         await self._call("before", "create shadow")
-        shadow, checkpoint_id = shadow_name(workload, name), restore_from.partition("/")[2]
-        assert reference.endswith(f":{checkpoint_id}"), "its annotations name two checkpoints"
+        shadow, checkpoint_id = shadow_name(workload, name), annotations[RESTORE_FROM].partition("/")[2]
         if shadow not in self.pods:
             self.add(PodView(f"uid-{name}", shadow, False, "counter:1", "", "", ""), standby, owned=False)
             await self.start(shadow, "counter", pinned=checkpoint_id)

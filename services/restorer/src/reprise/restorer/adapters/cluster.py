@@ -199,22 +199,16 @@ class KubernetesCluster:
         except (client.ApiException, OSError, TimeoutError) as error:
             log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
 
-    async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str
-    ) -> str:
+    async def create_shadow(self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str]) -> str:
         replica_set = await self._replica_set(workload.namespace, owner)
         if replica_set is None:
             raise RecoveryError("it is gone: somebody deleted it", subject=f"ReplicaSet {workload.namespace}/{owner}")
-        annotations = {RESTORE_FROM: restore_from, CHECKPOINT_IMAGE: reference, FAILOVER_ANNOTATION: name}
         body = shadow_of(replica_set.spec.template, shadow_name(workload, name), standby, annotations)
         try:
             made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status != 409:
-                raise RecoveryError(
-                    f"the restored pod could not be created: {error.reason} {str(error.body)[:300]}",
-                    subject=str(workload), retryable=(error.status or 0) >= 500,
-                ) from error  # fmt: skip
+                raise _not_created("the restored pod", str(workload), error) from error
             made = await self._read(workload.namespace, body.metadata.name)
             if made is None:
                 raise RecoveryError("it went while it was looked at", subject=body.metadata.name, retryable=True) from error
@@ -304,14 +298,10 @@ class KubernetesCluster:
                 message = f"fenced by failover {name}: the restored pod takes its place"
                 await set_condition(self._api, namespace, target.pod, "Ready", False, "Fenced", message)
             if (old.metadata.annotations or {}).get(DELETION_COST) != CHEAP:
-                await self._annotate(namespace, target.pod, {DELETION_COST: CHEAP})
+                await self.mark(namespace, target.pod, target.pod_uid, {DELETION_COST: CHEAP})
         except client.ApiException as error:
             if error.status != 404:
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
-
-    async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
-        body = {"metadata": {"annotations": annotations}}
-        await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
 
     async def end(self, target: Target, namespace: str) -> None:
         await self._delete(target, namespace, grace_s=DISCARD_GRACE_S)
@@ -332,17 +322,15 @@ class KubernetesCluster:
 
     async def unacceptable(self, namespace: str, body: str, node: str) -> str:
         """A name that is taken is found out last. A quota that is used up counts the pod that has it."""
-        made = json.loads(body)
-        made["spec"]["nodeName"] = node
-        tried = client.V1Pod.from_dict(made)
+        pod = _pod_on(node, body)
         try:
-            await self._core.create_namespaced_pod(namespace, tried, dry_run="All", _request_timeout=WRITE_TIMEOUT_S)
+            await self._core.create_namespaced_pod(namespace, pod, dry_run="All", _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
-            said = f"{error.reason} {str(error.body)[:300]}"
+            said = _said(error)
             if error.status == 409 or "exceeded quota" in said:
                 return ""
             if (error.status or 0) >= 500:
-                raise RecoveryError(said, subject=f"pod {namespace}/{made['metadata']['name']}", retryable=True) from error
+                raise RecoveryError(said, subject=f"pod {namespace}/{pod.metadata.name}", retryable=True) from error
             return said
         return ""
 
@@ -350,17 +338,12 @@ class KubernetesCluster:
         await self._delete(target, namespace, grace_s=0)
 
     async def recreate(self, namespace: str, body: str, node: str) -> None:
-        made = json.loads(body)
-        if node:
-            made["spec"]["nodeName"] = node
+        pod = _pod_on(node, body)
         try:
-            await self._core.create_namespaced_pod(namespace, client.V1Pod.from_dict(made), _request_timeout=WRITE_TIMEOUT_S)
+            await self._core.create_namespaced_pod(namespace, pod, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status != 409:
-                raise RecoveryError(
-                    f"the next pod could not be created: {error.reason} {str(error.body)[:300]}",
-                    subject=f"pod {namespace}/{made['metadata']['name']}", retryable=(error.status or 0) >= 500,
-                ) from error  # fmt: skip
+                raise _not_created("the next pod", f"pod {namespace}/{pod.metadata.name}", error) from error
 
     async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
         body = {"metadata": {"uid": uid, "annotations": annotations}}
@@ -381,6 +364,22 @@ class KubernetesCluster:
                 return True
             raise RecoveryError(f"{error.reason}", subject=f"pod {workload.namespace}/{shadow}", retryable=True) from error
         return False
+
+
+def _pod_on(node: str, body: str) -> Any:
+    """node: empty for where the scheduler puts it."""
+    made = json.loads(body)
+    if node:
+        made["spec"]["nodeName"] = node
+    return client.V1Pod.from_dict(made)
+
+
+def _said(error: client.ApiException) -> str:
+    return f"{error.reason} {str(error.body)[:300]}"
+
+
+def _not_created(what: str, subject: str, error: client.ApiException) -> RecoveryError:
+    return RecoveryError(f"{what} could not be created: {_said(error)}", subject=subject, retryable=(error.status or 0) >= 500)
 
 
 def _among(stateful_set: Any, pod: str) -> bool:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Literal
 
 from reprise.archive.images import image_reference
+from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import Target
 from reprise.restorer import decide, outcomes
 from reprise.restorer.model import Life, Saga, Standby, Stop
-from reprise.restorer.ports import shadow_name
+from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.runtime.kv import container_key
@@ -61,13 +62,10 @@ class Shadow:
     async def stage(self, saga: Saga) -> Saga:
         """Until the checkpoint lies ready on the node that is to take it."""
         room, plan = self._room, saga.plan
-        placed = saga.at("place", attempt=replace(saga.attempt, reference=image_reference(
-            saga.workload, saga.target.container, plan.checkpoint_id)))  # fmt: skip
-        if (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
-            return placed  # it was published before it was staged
-        await self._ask_standby(saga)
-        await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
-        return placed
+        if not (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
+            await self._ask_standby(saga)
+            await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
+        return saga.at("place")
 
     async def _ask_standby(self, saga: Saga) -> None:
         """To have the checkpoint lie ready, though nothing is decided yet."""
@@ -120,9 +118,7 @@ class Shadow:
         """A pod with its own image, from its ReplicaSet's template: what it starts from is an annotation."""
         await self._room.look(saga)
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
-        uid = await self._room.cluster.create_shadow(
-            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference
-        )
+        uid = await self._room.cluster.create_shadow(saga.workload, saga.name, plan.owner, plan.standby, annotations(saga))
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
         return saga.at("restored", attempt=replace(saga.attempt, restored=made))
 
@@ -244,9 +240,13 @@ class Shadow:
             await asyncio.sleep(LIFE_S)
 
 
-def restore_from(saga: Saga) -> str:
-    """Return what the next pod's annotation says: of which pod, and which checkpoint."""
-    return f"{saga.plan.source_uid or saga.target.pod_uid}/{saga.checkpoint_id}"
+def annotations(saga: Saga) -> dict[str, str]:
+    """Return what the pod says that is made: what it starts from, and of which failover it is."""
+    return {
+        RESTORE_FROM: f"{saga.plan.source_uid or saga.target.pod_uid}/{saga.checkpoint_id}",
+        CHECKPOINT_IMAGE: image_reference(saga.workload, saga.target.container, saga.checkpoint_id),
+        FAILOVER_ANNOTATION: saga.name,
+    }
 
 
 def made_by(saga: Saga) -> Target:
