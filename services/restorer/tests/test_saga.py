@@ -21,7 +21,7 @@ from reprise.contracts.model import Target, Workload, checkpoint_id, failover_id
 from reprise.contracts.records import Fence, StartRecord
 from reprise.restorer import planning
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Good, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.model import Good, Need, NodeView, PodView, Prepared, Recovery, Saga, Standby
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.routes import in_place
@@ -621,6 +621,46 @@ async def test_a_shadow_that_cannot_even_be_made_leaves_a_moved_process_alone() 
     ended = await world.run()
     assert (ended.step, ended.attempt.stop and ended.attempt.stop.outcome) == ("abandoned", "step-aside")
     assert world.cluster.serving() == ["running"]
+
+
+@pytest.mark.looptime
+async def test_a_moved_process_serves_until_the_pod_that_follows_it_is_about_to_start() -> None:
+    world, served = World("move"), []
+
+    async def initializing(_namespace: str, _pod: str) -> Prepared:
+        served.append(world.cluster.serving())
+        return Prepared(len(served) > 600, detail="its init container migrate runs")  # 30 s
+
+    world.cluster.prepared = initializing  # type: ignore[method-assign]
+    ended = await world.run()
+    assert ended.step == "complete"
+    assert served == [["running"]] * 601
+    assert world.cluster.serving() == [LAST]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        (Prepared(False, "OutOfcpu: Node didn't have enough resource: cpu"), "NotTaken"),
+        (Prepared(False, "somebody removed it"), "NotTaken"),
+        (Prepared(False, detail="its init container migrate waits: CrashLoopBackOff: back-off 5m0s"), "NotPrepared"),
+    ],
+)
+async def test_a_pod_that_never_gets_as_far_as_to_start_holds_nothing(pod: Prepared, reason: str) -> None:
+    world = World("move")
+
+    async def prepared(_namespace: str, _pod: str) -> Prepared:
+        return pod
+
+    world.cluster.prepared = prepared  # type: ignore[method-assign]
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("abandoned", reason, "step-aside")
+    assert (pod.rejected or pod.detail) in ended.why
+    assert "failover.holding" not in world.told()
+    assert world.cluster.serving() == ["running"]
+    assert set(world.cluster.pods) == {"counter-1"}
 
 
 async def node_claims(world: World) -> int:

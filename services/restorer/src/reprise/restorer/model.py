@@ -141,6 +141,12 @@ class Saga(Frozen):
         return self.cause == "move"
 
     @property
+    def unfenced(self) -> bool:
+        """Nothing holds its pod's fence for it yet."""
+        early = self.step == "place" and self.planned and self.plan.route == "shadow"
+        return early or self.step in ("prepared", "hold", "fence")
+
+    @property
     def untouched(self) -> bool:
         """What it is about runs as before, so far."""
         return (self.planned and not self.attempt.released) or (self.cause == "restore" and self.step != "verify")
@@ -267,6 +273,16 @@ class Life:
     runs: bool
     healthy: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How far a pod that was made is. ready: its init containers are done, and its own may start."""
+
+    ready: bool
+    rejected: str = ""
+    """Why it never will be: its node's kubelet does not take it, or it is gone."""
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,18 @@ def still_waits(saga: Saga, start: StartRecord) -> bool:
     return start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
 
 
+def not_taken(saga: Saga, pod: str, why: str) -> Stop:
+    """Of a planned move's shadow, before anything stood still."""
+    return Stop("NotTaken", f"{saga.standby} does not take pod {pod}: {why}", "ask for another node, or put right what keeps it "
+                "off this one", "step-aside")  # fmt: skip
+
+
+def not_prepared(saga: Saga, pod: str, why: str, waited_s: float) -> Stop:
+    """Of a planned move's shadow, before anything stood still."""
+    message = f"pod {pod} was not about to start on {saga.standby} within {waited_s:.0f} s: {why}"
+    return Stop("NotPrepared", message, _describe(saga, pod), "step-aside")
+
+
 def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:
     """Of a shadow: no start of it was told of in time."""
     message = f"pod {pod} was not restored on {saga.standby} within {waited_s:.0f} s: {life.detail}"

@@ -9,7 +9,9 @@ from reprise.restorer.room import Abandon, Room
 from reprise.runtime.telemetry import link, log
 
 FIRST = {"in-place": "verify", "rollback": "stage", "shadow": "fence", "same-name": "fence"}
-"""The step after the plan, of each route; a planned move is held before."""
+"""The step after the plan, of each route."""
+PLANNED = {"shadow": "place", "same-name": "hold"}
+"""Of a planned move. A shadow is made while what is moved still serves: its sandbox and its init containers take their time."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Planning:
         log().info("failover planned", failover=saga.failover_id, route=plan.route, checkpoint=plan.checkpoint_id,
                    standby=plan.standby, attempt=saga.attempt.number, why=plan.why)  # fmt: skip
         link(plan.trace, reprise_checkpoint_id=plan.checkpoint_id)
-        step = "hold" if saga.planned else FIRST[plan.route]
+        step = PLANNED[plan.route] if saga.planned else FIRST[plan.route]
         planned = saga.at(step, attempt=replace(saga.attempt, plan=plan))
         if plan.route == "in-place":
             await self._room.tell.started(planned)

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView
+from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView, Prepared
 from reprise.restorer.placement import Placement
 
 FAILOVER_ANNOTATION = "reprise.dev/failover"
@@ -85,6 +85,10 @@ class Cluster(Protocol):
         """From this ReplicaSet's template, on this node; its UID. Idempotent by its name, the failover attempt's. RecoveryError,
         not retryable: there is nothing to make it of.
         """
+        ...
+
+    async def prepared(self, namespace: str, pod: str) -> Prepared:
+        """How far a pod that was made is on its way to start its containers."""
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:

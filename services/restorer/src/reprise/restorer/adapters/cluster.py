@@ -10,7 +10,7 @@ from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTOR
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
-from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
+from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView, Prepared
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL, shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, protected, set_condition
@@ -222,6 +222,19 @@ class KubernetesCluster:
                 return None
             raise RecoveryError(f"{error.reason}", subject=f"ReplicaSet {namespace}/{name}", retryable=True) from error
 
+    async def prepared(self, namespace: str, pod: str) -> Prepared:
+        found = await self._read(namespace, pod)
+        if found is None:
+            return Prepared(False, "somebody removed it")
+        status = found.status
+        if found.metadata.deletion_timestamp is not None:
+            return Prepared(False, "somebody deletes it")
+        if status.phase in ("Failed", "Succeeded"):
+            return Prepared(False, f"{status.reason or status.phase}: {status.message or 'its node did not say why'}")
+        if any(c.type == "Initialized" and c.status == "True" for c in status.conditions or []):
+            return Prepared(True)
+        return Prepared(False, detail=_initializing(status))
+
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         found = await self._read(namespace, pod)
         if found is None:
@@ -387,6 +400,17 @@ def _among(stateful_set: Any, pod: str) -> bool:
     ordinal = pod.removeprefix(f"{stateful_set.metadata.name}-")
     start = (stateful_set.spec.ordinals.start or 0) if stateful_set.spec.ordinals else 0
     return ordinal.isdigit() and start <= int(ordinal) < start + (stateful_set.spec.replicas or 0)
+
+
+def _initializing(status: Any) -> str:
+    """Which init container is not done yet, as far as it is known."""
+    for each in status.init_container_statuses or []:
+        state = each.state
+        if state and state.waiting and state.waiting.reason != "PodInitializing":
+            return f"its init container {each.name} waits: {state.waiting.reason}: {state.waiting.message}"
+        if state and state.running:
+            return f"its init container {each.name} runs"
+    return "its kubelet has not begun"
 
 
 def _evicted(pod: Any) -> str:

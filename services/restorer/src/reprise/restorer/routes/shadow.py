@@ -1,7 +1,9 @@
 """Shadow and adopt: another pod on another node, restored frozen; once the decision is final it is let run, and its ReplicaSet
 adopts it in the place of the old one.
 
-Of a lost node, and of a planned move, which takes a last checkpoint first. Until `release` is recorded everything can be
+Of a lost node, and of a planned move. That makes the pod first, whose engine waits for its checkpoint (`wait` in
+docs/node-files.md), and only then takes the last one: what is moved serves while its successor gets its network and runs its init
+containers. Until `release` is recorded everything can be
 undone, and no instance has done any work that would be lost by it (I9). From then on nothing is undone.
 """
 
@@ -32,10 +34,11 @@ class Shadow:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.steps: Mapping[str, Step] = {
+            "place": self.place,
+            "prepared": self.prepared,
             "hold": self.hold,
             "fence": self.fence,
             "stage": self.stage,
-            "place": self.place,
             "restored": self.restored,
             "release": self.release,
             "verify": self.verify,
@@ -65,7 +68,7 @@ class Shadow:
         if not (await room.standby(saga)).holds(plan.standby, plan.checkpoint_id):
             await self._ask_standby(saga)
             await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
-        return saga.at("place")
+        return saga.at("restored" if saga.attempt.restored else "place")
 
     async def _ask_standby(self, saga: Saga) -> None:
         """To have the checkpoint lie ready, though nothing is decided yet."""
@@ -120,7 +123,24 @@ class Shadow:
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
         uid = await self._room.cluster.create_shadow(saga.workload, saga.name, plan.owner, plan.standby, annotations(saga))
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
-        return saga.at("restored", attempt=replace(saga.attempt, restored=made))
+        return saga.at("prepared" if saga.unfenced else "restored", attempt=replace(saga.attempt, restored=made))
+
+    async def prepared(self, saga: Saga) -> Saga:
+        """Until its init containers are done. A kubelet that does not take the pod has cost nobody anything."""
+        room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
+        end, look_at = loop.time() + room.timeouts.prepare_s, loop.time() + LOOK_S
+        while True:
+            pod = await room.cluster.prepared(saga.workload.namespace, made.pod)
+            if pod.ready:
+                return saga.at("hold")
+            if pod.rejected:
+                raise Abandon(outcomes.not_taken(saga, made.pod, pod.rejected))
+            if loop.time() > end:
+                raise Abandon(outcomes.not_prepared(saga, made.pod, pod.detail, room.timeouts.prepare_s))
+            if loop.time() > look_at:
+                await room.look(saga)
+                look_at = loop.time() + LOOK_S
+            await asyncio.sleep(LIFE_S)
 
     async def restored(self, saga: Saga) -> Saga:
         """Until the engine has restored it, frozen. Recording the step after this one is the decision."""
@@ -129,7 +149,7 @@ class Shadow:
         hold_s = decide.hold_s(saga.plan.size)
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
         end, look_at, ran = loop.time() + patience_s, loop.time() + LOOK_S, 0
-        while (start := room.starts.of(made.pod_uid, made.container)) is None:
+        while (start := room.starts.of(made.pod_uid, made.container)) is None or outcomes.still_waits(saga, start):
             if loop.time() > look_at:
                 await self._look(saga)
                 life = await self._seen(saga, made)
