@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from playing import play, runs
 from reprise.contracts.annotations import RESTORE_FROM
-from reprise.contracts.events import FailoverAbandoned, FailoverReleased, FailoverStarted, NodeIsolated, NodeReturned
+from reprise.contracts.events import (
+    CheckpointStaged,
+    FailoverAbandoned,
+    FailoverReleased,
+    FailoverStarted,
+    NodeIsolated,
+    NodeReturned,
+)
 from reprise.contracts.records import Fence
 from reprise.health_watcher.agent import Agent
 from reprise.health_watcher.rules.origin import FAILOVER
@@ -377,6 +384,14 @@ def released(uid: str = "u2") -> FailoverReleased:
     )
 
 
+def staged() -> CheckpointStaged:
+    source = {"node": "n1", "pod": "counter-1", "pod_uid": "u1", "container": "counter", "container_id": "c1"}
+    return CheckpointStaged.model_validate({
+        "node": "n1", "workload": WORKLOAD, "checkpoint_id": "ck7", "target": source, "reference": "slot", "pull_s": 0.4,
+        "role": "standby",
+    })  # fmt: skip
+
+
 def test_a_shadow_waits_for_its_checkpoint_is_restored_frozen_and_runs_once_it_is_released(node: MemoryNode) -> None:
     async def scene() -> None:
         shadow(node)
@@ -419,6 +434,18 @@ def test_until_its_checkpoint_is_there_no_container_of_a_shadow_starts(node: Mem
         await runs(agent, 2)
         file = node.files.read_pod("u2")
         assert file and {name: each.verdict for name, each in file.containers.items()} == {"counter": "restore"}
+
+    play(scene())
+
+
+def test_an_engine_that_waits_is_told_as_soon_as_its_checkpoint_is_staged(node: MemoryNode) -> None:
+    async def scene() -> None:
+        shadow(node)
+        agent = node.agent()
+        await runs(agent, 2)
+        node.slot("ck7", live="")
+        await agent.handlers.on_staged(staged())
+        assert node.verdict("u2") == "restore"
 
     play(scene())
 
