@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reprise.contracts.events import (
     CheckpointFailed,
+    CheckpointStaged,
     CheckpointTaken,
     FailoverAbandoned,
     FailoverHolding,
