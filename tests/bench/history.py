@@ -60,8 +60,8 @@ insert into workloads (lineage, namespace, kind, workload, container, node, pod,
     from moments group by w;
 insert into failovers (failover_id, namespace, kind, workload, container, node, standby, cause, path, state, checkpoint_id,
         declared_at, noticed_after_s, started_at, restored_at, ended_at, total_s, why)
-    select 'fo-' || w || '-' || n, 'default', 'Deployment', 'w' || w, 'app', 'n1', 'n1', 'crash', 'in-place-armed', 'completed',
-        to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, at, 0.1, at, at, at + interval '1 s', 1, 'armed'
+    select 'fo-' || w || '-' || n, 'default', 'Deployment', 'w' || w, 'app', 'n1', 'n1', 'crash', 'in-place', 'completed',
+        to_char(at, 'YYYYMMDD"t"HH24MISSMS') || '-' || w, at, 0.1, at, at, at + interval '1 s', 1, 'its kubelet restarts it'
     from moments where n %% 1000 = 5;
 """
 

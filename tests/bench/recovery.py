@@ -7,10 +7,9 @@ import time
 from datetime import UTC, datetime
 
 import bare
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, kind
 from reprise_lab.paths import HOME
 from reprise_lab.shell import poll
-from reprise_lab.versions import KUBERNETES
 from reprise_lab.witness import Witness
 from rich.progress import Progress
 from rows import Row, daemons_ready, protected, quantile, unprotected
@@ -220,7 +219,7 @@ def kubernetes_alone(progress: Progress) -> str:
     """Measured once per machine: it takes minutes."""
     if not ALONE.exists():
         task = progress.add_task("Kubernetes alone, once per machine (about 6 minutes)", total=None)
-        ALONE.write_text(json.dumps({"seconds": round(measure_alone(), 1), "version": KUBERNETES}))
+        ALONE.write_text(json.dumps({"seconds": round(measure_alone(), 1), "version": kind.current().kubernetes.version}))
         progress.remove_task(task)
     found = json.loads(ALONE.read_text())
     return f"Kubernetes {found['version']} alone, measured once here: {found['seconds']:.0f} s, its state lost"

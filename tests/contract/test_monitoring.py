@@ -22,8 +22,8 @@ SERIES = {series: metric for metric in METRICS.values() for series in metric.exp
 TARGET_LABELS = {"job", "node", "pod", "instance", "le"}
 """What Prometheus itself adds, by podmonitor.yaml."""
 FEW_VALUES = {
-    "armed", "bucket", "cause", "condition", "consumer", "election", "end", "operation", "outcome", "part", "path", "reason",
-    "role", "reprise_store_circuit", "step", "trigger", "type", "way", "what",
+    "bucket", "cause", "condition", "consumer", "election", "end", "has_checkpoint", "operation", "outcome", "part", "path",
+    "reason", "role", "reprise_store_circuit", "step", "trigger", "type", "way", "what",
     "workload_namespace", "workload_kind", "workload", "workload_container",
 }  # fmt: skip
 """Never a pod, a checkpoint or a failover: those are new each time."""

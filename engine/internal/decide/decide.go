@@ -15,6 +15,7 @@ const (
 	HeartbeatMaxAgeS = 5
 	FileWaitS        = 1
 	VerdictWaitS     = 20
+	MadeWaitS        = 70 // of a pod that a failover made: its checkpoint may not even be taken yet
 	BlankAfterBootS  = 120
 )
 
@@ -144,10 +145,14 @@ func alive(s Situation, said nodefiles.Container) Decision {
 	case "blank":
 		return Decision{Action: Blank, Reason: said.Reason}
 	}
-	if s.WaitedS < VerdictWaitS {
+	wait := VerdictWaitS
+	if s.Made {
+		wait = MadeWaitS
+	}
+	if s.WaitedS < float64(wait) {
 		return Decision{Action: Again, Reason: said.Reason}
 	}
-	return refused(fmt.Sprintf("waited %d s: %s", VerdictWaitS, orUnknown(said.Reason)))
+	return refused(fmt.Sprintf("waited %d s: %s", wait, orUnknown(said.Reason)))
 }
 
 // dead is rule 5.

@@ -61,6 +61,8 @@ func TestTheRulesOfCreate(t *testing.T) {
 		{"5: refuse", Situation{Agent: Dead, Pod: pod("refuse", "")}, Refuse, "no reason"},
 		{"5: wait", Situation{Agent: Dead, Pod: pod("wait", "x"), WaitedS: 19}, Again, "dead"},
 		{"5: wait becomes restore", Situation{Agent: Dead, Pod: pod("wait", "x"), WaitedS: 20}, Restore, "dead"},
+		{"4: a pod that a failover made waits longer", Situation{Agent: Alive, LeaseHeld: true, Made: true, Pod: pod("wait", "x"), WaitedS: 69}, Again, "x"},
+		{"4: and not for ever", Situation{Agent: Alive, LeaseHeld: true, Made: true, Pod: pod("wait", "x"), WaitedS: 70}, Refuse, "waited 70 s: x"},
 		// 6. The agent never ran since this boot.
 		{"6: waits", Situation{Agent: NeverRan, Pod: pod("restore", ""), WaitedS: 19, BootAgeS: 30}, Again, "booted"},
 		{"6: fails", Situation{Agent: NeverRan, Pod: pod("restore", ""), WaitedS: 20, BootAgeS: 119}, Refuse, "booted"},

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 
 	"reprise.dev/engine/internal/bundle"
@@ -26,11 +25,7 @@ func Ours(store nodefiles.Store, call cli.Call) bool {
 	if err != nil {
 		return false
 	}
-	spec, _, err := bundle.Read(filepath.Join(state.Bundle(), "config.json"))
-	if err != nil {
-		return false
-	}
-	who := spec.Identity()
+	who := bundle.Spec{Annotations: state.Annotations()}.Identity()
 	pod := store.Pod(who.PodUID)
 	if !who.Workload || pod == nil {
 		return false

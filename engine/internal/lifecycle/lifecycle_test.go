@@ -51,9 +51,8 @@ func TestOneThatIsProtectedSinceItRunsIsOursToo(t *testing.T) {
 		}
 	}
 	for id, container := range map[string]string{"started": "x", "listed": "app", "unlisted": "sidecar"} {
-		write(id+"/bundle/config.json", `{"annotations": {"io.kubernetes.cri-o.ContainerType": "container",
-			"io.kubernetes.pod.uid": "u1", "io.kubernetes.container.name": "`+container+`"}}`)
-		write("runc/"+id+"/state.json", `{"config": {"labels": ["bundle=`+filepath.Join(dir, id, "bundle")+`"]}}`)
+		write("runc/"+id+"/state.json", `{"config": {"labels": ["io.kubernetes.cri-o.ContainerType=container",
+			"io.kubernetes.pod.uid=u1", "io.kubernetes.container.name=`+container+`", "bundle=/b"]}}`)
 	}
 	write("starts/started.json", "{}")
 	write("pods/u1.json", `{"version": 1, "containers": {"app": {"verdict": "restore"}}}`)

@@ -62,15 +62,20 @@ func ReadState(root, id string) (State, error) {
 	return s, nil
 }
 
-// Bundle returns the bundle's folder, which runc keeps as a label.
-func (s State) Bundle() string {
+// Annotations returns those of the bundle's config.json, which runc keeps as labels. It adds one, "bundle", as the last: whatever a
+// pod's own annotation of that name says comes before (libcontainer/specconv/spec_linux.go, CreateLibcontainerConfig).
+func (s State) Annotations() map[string]string {
+	found := make(map[string]string, len(s.Config.Labels))
 	for _, label := range s.Config.Labels {
-		if path, ok := strings.CutPrefix(label, "bundle="); ok {
-			return path
+		if key, value, ok := strings.Cut(label, "="); ok {
+			found[key] = value
 		}
 	}
-	return ""
+	return found
 }
+
+// Bundle returns the bundle's folder.
+func (s State) Bundle() string { return s.Annotations()["bundle"] }
 
 // Alive reports whether the container's first process runs: the same one, and not a zombie.
 func (s State) Alive() bool {

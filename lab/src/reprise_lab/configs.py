@@ -136,7 +136,6 @@ def files(name: str, ip: str, kind: Kind) -> dict[str, str]:
         "etc/resolv.conf": "",
         "etc/containers/policy.json": '{"default":[{"type":"insecureAcceptAnything"}]}\n',
         "etc/containers/storage.conf": STORAGE,
-        "etc/containers/registries.conf.d/50-reprise.conf": '[[registry]]\nlocation = "localhost:5797"\ninsecure = true\n',
         "etc/cni/net.d/10-lab.conflist": cni(ip),
         "etc/kubernetes/kubelet.yaml": kubelet(name, kind),
         "etc/kubernetes/kube-proxy.yaml": kube_proxy(name),

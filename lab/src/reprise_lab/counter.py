@@ -10,6 +10,7 @@ from reprise.contracts.annotations import CHECKPOINT_NOW
 from reprise.contracts.model import now
 
 from reprise_lab import listing
+from reprise_lab.kind import Cgroup, current
 from reprise_lab.node import Node
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, kubectl, poll
@@ -185,8 +186,9 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 
 
 def deploy_reprise() -> None:
-    """`kubectl apply -k deploy/overlays/lab`, and wait until every service is ready."""
-    kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays/lab"))
+    """`kubectl apply -k` the overlay of this lab, and wait until every service is ready."""
+    overlay = "lab-cgroup-v1" if current().cgroup is Cgroup.V1 else "lab"
+    kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays" / overlay))
     wait_reprise()
 
 

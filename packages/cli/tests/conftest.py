@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from reprise.archive.checker import Copies
+from reprise.archive.crypto import KeyWrapper
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members, tasks
@@ -155,6 +156,7 @@ class FakeObjects:
 class FakeSession:
     def __init__(self) -> None:
         self.store, self.held = MemoryStore(), MemoryCopies()
+        self.keys: KeyWrapper = FixedKeys()
         self.rows: list[dict[str, Any]] = []
         self.asked: list[str | None] = []
         self.moving = MemoryMover()
@@ -170,7 +172,7 @@ class FakeSession:
 
     @contextmanager
     def repository(self, *, keys: bool = False) -> Iterator[Repository]:
-        yield Repository(self.store, FixedKeys() if keys else None)
+        yield Repository(self.store, self.keys if keys else None)
 
     def copies(self) -> Copies:
         return self.held
@@ -215,7 +217,7 @@ def write(session: FakeSession, tmp_path: Path) -> Callable[..., Manifest]:
     def write(checkpoint_id: str, workload: Workload = COUNTER) -> Manifest:
         path = tmp_path / f"checkpoint-{checkpoint_id}.tar"
         path.write_bytes(build(members() | tasks(1)))
-        return Repository(session.store, FixedKeys()).write_archive(
+        return Repository(session.store, session.keys).write_archive(
             path, checkpoint_id=checkpoint_id, workload=workload, trigger="interval",
             target=Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1"),
         )  # fmt: skip

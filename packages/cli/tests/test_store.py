@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
+from reprise.archive.crypto import FetchedKeys
 from reprise.archive.manifest import Manifest
 from typer.testing import Result
 
@@ -98,3 +99,19 @@ def test_gc_says_what_it_left_alone_and_exits_with_3(reprise: Run, write: Write,
     told = reprise("store", "gc")
     assert told.exit_code == 3
     assert "left alone" in told.stderr
+
+
+def test_rewrap_wraps_every_key_under_the_active_one_and_says_when_the_old_one_may_go(
+    reprise: Run, write: Write, session: Any
+) -> None:
+    secret = {"active": b"k1", "k1": b"1" * 32, "k2": b"2" * 32}
+    session.keys = FetchedKeys(secret, "a Secret")
+    write("ck1")
+    secret["active"] = b"k2"
+    keys = sorted(key for key in session.store.objects if key.startswith("keys/"))
+    assert json.loads(reprise("store", "rewrap", "-o", "json").stdout) == {"rewrapped": keys}
+    told = reprise("store", "rewrap")
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert "Every key" in told.stderr
+    del secret["k1"]
+    assert reprise("store", "check", "--read-data").exit_code == 0

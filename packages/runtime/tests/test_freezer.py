@@ -22,11 +22,14 @@ def test_v1_finds_the_container_and_not_its_conmon(tmp_path: Path) -> None:
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     assert not freezer.limitation()
-    assert freezer.freeze_alone("abc")
+    (pod / "crio-abc/freezer.state").write_text("FROZEN")  # as the kernel says it of each below a frozen one
+    (pod / "crio-conmon-abc/freezer.state").write_text("FROZEN")
+    assert freezer.freeze("abc")
     assert freezer.is_frozen("abc")
-    assert (pod / "crio-conmon-abc/freezer.state").read_text() == "THAWED"
+    assert (pod / "freezer.state").read_text() == "FROZEN"
     freezer.thaw("abc")
     assert not freezer.is_frozen("abc")
+    assert ((pod / "freezer.state").read_text(), (pod / "crio-conmon-abc/freezer.state").read_text()) == ("THAWED", "FROZEN")
 
 
 def v2_group(tmp_path: Path) -> Path:
@@ -39,7 +42,7 @@ def v2_group(tmp_path: Path) -> Path:
     return group
 
 
-def test_v2_writes_cgroup_freeze_of_the_pod_or_of_the_container_alone(tmp_path: Path) -> None:
+def test_v2_freezes_the_pod_and_thaws_it_or_the_container_alone(tmp_path: Path) -> None:
     group = v2_group(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
     assert freezer.runs("abc")
@@ -48,8 +51,8 @@ def test_v2_writes_cgroup_freeze_of_the_pod_or_of_the_container_alone(tmp_path: 
     assert freezer.is_frozen("abc")
     freezer.thaw("abc")
     assert not freezer.is_frozen("abc")
-    assert freezer.freeze_alone("abc")
-    assert ((group.parent / "cgroup.freeze").read_text(), (group / "cgroup.freeze").read_text()) == ("0", "1")
+    (group / "cgroup.freeze").write_text("1")  # by the engine, for a checkpoint
+    assert freezer.is_frozen("abc")
     freezer.thaw_alone("abc")
     assert freezer.runs("abc")
 
@@ -102,7 +105,7 @@ def test_v1_each_process_is_killed_before_any_is_thawed(tmp_path: Path, killed: 
 def test_v1_what_cannot_be_seen_is_not_thawed(tmp_path: Path, killed: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     pod = v1_pod(tmp_path)
     freezer = CgroupFreezer(str(tmp_path))
-    freezer.freeze_alone("abc")
+    (pod / "crio-abc/freezer.state").write_text("FROZEN")
     monkeypatch.setattr("os.getpid", lambda: 1)
     assert not freezer.is_gone("abc"), "that is not known"
     with pytest.raises(OSError, match="hostPID"):
@@ -165,8 +168,7 @@ def test_what_has_ended_is_left_alone_else_the_runtime_would_take_it_for_paused(
     (counted / "pids.current").write_text("0\n")
     assert not freezer.runs("abc")
     assert not freezer.freeze("abc")
-    assert not freezer.freeze_alone("abc")
-    assert (pod / "crio-abc/freezer.state").read_text() == "THAWED"
+    assert ((pod / "freezer.state").read_text(), (pod / "crio-abc/freezer.state").read_text()) == ("THAWED", "THAWED")
 
 
 def test_v2_what_sigkill_ended_while_it_was_frozen_is_not_left_frozen(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A checkpoint is asked of the engine by a file that is there exactly while the kubelet is called."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", c
 SLOT = "shop/u1/counter/ck1"
 
 
-async def take(node: Any, *, hold: bool = False, name: str = "ck1") -> Dumped | Failure:
-    due = CheckpointDue(
+def due(name: str = "ck1", *, hold: bool = False) -> CheckpointDue:
+    return CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="move" if hold else "interval", due_at=now(),
         interval_s=10, keep=3, hold=hold,
     )  # fmt: skip
-    return await Dumping(node, node, node, 120.0).take(due, "shop")
+
+
+async def take(node: Any, *, hold: bool = False, name: str = "ck1") -> Dumped | Failure:
+    return await Dumping(node, node, node, 120.0).take(due(name, hold=hold), "shop")
 
 
 async def test_the_engine_is_asked_before_the_kubelet_and_the_request_goes_afterwards() -> None:
@@ -115,6 +119,35 @@ class TestHeld:
         assert node.story == ["request written", "kubelet", "pod frozen", "request removed"]
         assert node.container_frozen
         assert node.pod_frozen
+
+    async def test_it_is_told_while_the_runtime_still_packs_and_the_request_stays_until_it_has(self) -> None:
+        node = Machine()
+        node.packs = asyncio.Event()
+        assert await take(node, hold=True) == Dumped("", SLOT, 0.14, held=True)
+        assert node.story == ["request written", "kubelet", "pod frozen"]
+        node.packs.set()
+        await asyncio.sleep(0.05)
+        assert node.story[3:] == ["request removed"]
+
+    async def test_another_checkpoint_of_it_waits_until_the_kubelet_has_answered(self) -> None:
+        node = Machine()
+        dumping, node.packs = Dumping(node, node, node, 120.0), asyncio.Event()
+        await dumping.take(due(hold=True), "shop")
+        again = asyncio.create_task(dumping.take(due("ck2"), "shop"))
+        await asyncio.sleep(0.05)
+        assert node.requests["c1"].checkpoint_id == "ck1"
+        node.packs.set()
+        assert await again == Dumped(STUB, "shop/u1/counter/ck2", 0.14)
+        assert node.requests == {}
+
+    async def test_a_held_process_is_told_although_the_runtime_fails_to_pack(self) -> None:
+        node = Machine(answer=Refusal(500, "no space left for the stub"))
+        node.packs = asyncio.Event()
+        assert await take(node, hold=True) == Dumped("", SLOT, 0.14, held=True)
+        node.packs.set()
+        await asyncio.sleep(0.05)
+        assert node.requests == {}
+        assert node.container_frozen
 
     async def test_what_the_engine_let_run_on_is_not_held(self) -> None:
         node = Machine(lambda request, container_id: dumps(request, container_id, held=False))

@@ -521,6 +521,7 @@ async def other_node(world: World) -> None:
         bus = world.bus(of_node=False)
         if isinstance(event, ImageBuilt):
             world.cluster.slots["n2"] = [event.checkpoint_id, *world.cluster.slots.get("n2", [])]
+            await world.cluster.engines()
             staged = CheckpointStaged(node="n2", workload=WORKLOAD, checkpoint_id=event.checkpoint_id, target=event.target,
                                       reference="slot", pull_s=0, role="standby")  # fmt: skip
             await Standbys(bus, world.cluster, world.store).on_staged(staged)

@@ -23,7 +23,7 @@ WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
 FIRST = RunningContainer("c1", "s", "default", "counter-1", "u1", "counter", "counter:1", "", 0, "running", 0)
 BLANK = replace(FIRST, id="c2", attempt=1)
-RESTORED = replace(BLANK, id="c3")  # CRI-O shows its base image
+RESTORED = replace(BLANK, id="c3")
 POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
     (ProtectedContainer("counter", "counter:1"),), gated=True,

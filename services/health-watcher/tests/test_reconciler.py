@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from playing import play, runs
 from reprise.contracts.annotations import RESTORE_FROM
-from reprise.contracts.events import FailoverAbandoned, FailoverReleased, FailoverStarted, NodeIsolated, NodeReturned
+from reprise.contracts.events import (
+    CheckpointStaged,
+    FailoverAbandoned,
+    FailoverReleased,
+    FailoverStarted,
+    NodeIsolated,
+    NodeReturned,
+)
 from reprise.contracts.records import Fence
 from reprise.health_watcher.agent import Agent
 from reprise.health_watcher.rules.origin import FAILOVER
@@ -352,9 +359,9 @@ def test_an_agent_that_starts_leaves_a_pod_alone_that_is_ending(node: MemoryNode
     play(scene())
 
 
-def shadow(node: MemoryNode) -> None:
+def shadow(node: MemoryNode, containers: tuple[str, ...] = ("counter",)) -> None:
     node.pods.add(
-        "u2", "counter-mv-1-1", protected=False, annotations={RESTORE_FROM: "u1/ck7", FAILOVER: "mv-1-1"},
+        "u2", "counter-mv-1-1", containers=containers, protected=False, annotations={RESTORE_FROM: "u1/ck7", FAILOVER: "mv-1-1"},
         workload=WORKLOAD.model_copy(update={"kind": "Pod", "name": "counter-mv-1-1"}), absent_at_s=0.0,
     )  # fmt: skip
 
@@ -375,6 +382,14 @@ def released(uid: str = "u2") -> FailoverReleased:
     return FailoverReleased.model_validate(
         {"node": "n1", "workload": WORKLOAD, "failover_id": "mv-1", "target": target, "checkpoint_id": "ck7"}
     )
+
+
+def staged() -> CheckpointStaged:
+    source = {"node": "n1", "pod": "counter-1", "pod_uid": "u1", "container": "counter", "container_id": "c1"}
+    return CheckpointStaged.model_validate({
+        "node": "n1", "workload": WORKLOAD, "checkpoint_id": "ck7", "target": source, "reference": "slot", "pull_s": 0.4,
+        "role": "standby",
+    })  # fmt: skip
 
 
 def test_a_shadow_waits_for_its_checkpoint_is_restored_frozen_and_runs_once_it_is_released(node: MemoryNode) -> None:
@@ -402,6 +417,34 @@ def test_a_shadow_waits_for_its_checkpoint_is_restored_frozen_and_runs_once_it_i
         await agent.handlers.on_released(released())
         await runs(node.agent(), 3)
         assert not node.stands("c2"), "an agent that starts anew knows that it was released"
+        assert node.verdict("u2") == "restore"
+
+    play(scene())
+
+
+def test_until_its_checkpoint_is_there_no_container_of_a_shadow_starts(node: MemoryNode) -> None:
+    """A planned move makes it before it takes the checkpoint: which container that is of is not known yet."""
+
+    async def scene() -> None:
+        shadow(node, containers=("proxy", "counter"))
+        agent = node.agent()
+        await runs(agent, 2)
+        assert (node.verdict("u2", "proxy"), node.verdict("u2")) == ("wait", "wait")
+        node.slot("ck7", live="")
+        await runs(agent, 2)
+        file = node.files.read_pod("u2")
+        assert file and {name: each.verdict for name, each in file.containers.items()} == {"counter": "restore"}
+
+    play(scene())
+
+
+def test_an_engine_that_waits_is_told_as_soon_as_its_checkpoint_is_staged(node: MemoryNode) -> None:
+    async def scene() -> None:
+        shadow(node)
+        agent = node.agent()
+        await runs(agent, 2)
+        node.slot("ck7", live="")
+        await agent.handlers.on_staged(staged())
         assert node.verdict("u2") == "restore"
 
     play(scene())

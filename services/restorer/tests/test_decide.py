@@ -253,9 +253,9 @@ def test_the_standby_stays_the_same_as_long_as_it_can() -> None:
 def test_a_node_that_refused_or_has_no_room_or_another_runtime_is_passed_over_with_its_reason() -> None:
     need = Need(runtime="cri-o", memory_bytes=2 << 30)
     small, other = replace(N2, name="n3", free_bytes=1 << 30), replace(N2, name="n4", runtime="containerd")
-    told = choose_node((N1, N2, small, other), need, "n1", "", {"n2": "says NoBaseImage: it is gone"})
+    told = choose_node((N1, N2, small, other), need, "n1", "", {"n2": "says DiskFull: it is full"})
     assert isinstance(told, str)
-    assert "n2 says NoBaseImage" in told
+    assert "n2 says DiskFull" in told
     assert "n3 has 1024 MiB of memory to give, it needs 2048" in told
     assert "n4 runs containerd, the checkpoint is cri-o's" in told
 

@@ -21,7 +21,7 @@ from reprise.contracts.model import Target, Workload, checkpoint_id, elsewhere_i
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer import planning
 from reprise.restorer.decide import DELAYS, STEPS_BACK
-from reprise.restorer.model import Good, Life, Need, NodeView, PodView, Recovery, Saga, Standby
+from reprise.restorer.model import Good, Life, Need, NodeView, PodView, Prepared, Recovery, Saga, Standby
 from reprise.restorer.ports import FAILOVER_ANNOTATION as FAILOVER
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import Room, Timeouts
@@ -386,7 +386,9 @@ async def test_a_shadow_has_its_own_image_and_says_what_it_starts_from() -> None
 
     world.cluster.create_shadow = create_shadow  # type: ignore[method-assign, assignment]
     await world.run()
-    assert asked == [(OWNER, "n2", "u0/ck3", "localhost:5797/default/deployment-counter/counter:ck3")]
+    (owner, node, annotations) = asked[0]
+    assert (owner, node, annotations["reprise.dev/restore-from"]) == (OWNER, "n2", "u0/ck3")
+    assert annotations["reprise.dev/checkpoint-image"] == "localhost:5797/default/deployment-counter/counter:ck3"
     built = world.last("image.built")
     assert isinstance(built, ImageBuilt)
     assert (built.target.pod_uid, built.node, built.role) == ("u0", "n2", "standby")
@@ -651,6 +653,45 @@ async def test_what_the_api_server_would_not_take_is_told_before_anything_is_fen
     assert "no such service account" in ended.why
     assert not {"failover.holding", "failover.fenced", "failover.started"} & set(world.told())
     assert await world.fence() is None
+
+
+async def test_a_moved_process_serves_until_the_pod_that_follows_it_is_about_to_start() -> None:
+    world, served = World("move"), []
+
+    async def initializing(_namespace: str, _pod: str) -> Prepared:
+        served.append(world.cluster.serving())
+        return Prepared(len(served) > 600, detail="its init container migrate runs")  # 30 s
+
+    world.cluster.prepared = initializing  # type: ignore[method-assign]
+    ended = await world.run()
+    assert ended.step == "complete"
+    assert served == [["running"]] * 601
+    assert world.cluster.serving() == [LAST]
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        (Prepared(False, "OutOfcpu: Node didn't have enough resource: cpu"), "NotTaken"),
+        (Prepared(False, "somebody removed it"), "NotTaken"),
+        (Prepared(False, detail="its init container migrate waits: CrashLoopBackOff: back-off 5m0s"), "NotPrepared"),
+    ],
+)
+async def test_a_pod_that_never_gets_as_far_as_to_start_holds_nothing(pod: Prepared, reason: str) -> None:
+    world = World("move")
+
+    async def prepared(_namespace: str, _pod: str) -> Prepared:
+        return pod
+
+    world.cluster.prepared = prepared  # type: ignore[method-assign]
+    ended = await world.run()
+    assert ended.attempt.stop
+    assert (ended.step, ended.attempt.stop.reason, ended.attempt.stop.outcome) == ("abandoned", reason, "step-aside")
+    assert (pod.rejected or pod.detail) in ended.why
+    assert "failover.holding" not in world.told()
+    assert world.cluster.serving() == ["running"]
+    assert set(world.cluster.pods) == {"counter-1"}
 
 
 async def node_claims(world: World) -> int:
@@ -1027,7 +1068,9 @@ async def test_same_name_what_its_node_does_not_take_is_made_anew_where_the_sche
     async def refused_once(before: PodView, node: str, annotations: dict[str, str]) -> None:
         made.append(node)
         if len(made) == 1:
-            refused = replace(before, uid="failed", container_id="", node=node, evicted="OutOfcpu", failover=annotations[FAILOVER])
+            refused = replace(
+                before, uid="failed", container_id="", node=node, evicted="OutOfcpu", failover=annotations[FAILOVER]
+            )
             world.cluster.add(refused, node).unmarked = True
             return
         await plain(before, node, annotations)
@@ -1122,13 +1165,13 @@ async def test_a_record_of_an_older_version_is_undone_and_says_so(step: str) -> 
     world = World("shadow")
     declared = world.saga()
     old = json.loads(declared.model_dump_json(exclude={"attempt"})) | {
-        "step": step, "attempt": 1, "path": "shadow", "checkpoint_id": "ck3", "standby": "n2", "tried": [], "live_id": "fo-1",
-        "recovery": {"strikes": 0}, "stop": None,
+        "step": step, "attempt": 1, "path": "shadow", "checkpoint_id": "ck3", "standby": "n2", "tried": [],
+        "live_id": "fo-1", "recovery": {"strikes": 0}, "stop": None,
     }  # fmt: skip
     await Bucket(MemoryBus(world.server), "fences", Fence).put("u1", Fence(pod_uid="u1", holder="restorer",
                                                                           failover_id=declared.failover_id))  # fmt: skip
     shadow = shadow_name(WORKLOAD, declared.failover_id)
-    world.cluster.add(PodView("u2", shadow, False, "localhost:5797/x:live", "", "", ""), "n2", owned=False)
+    world.cluster.add(PodView("u2", shadow, False, "counter:1", "", "", ""), "n2", owned=False)
     kv = await MemoryBus(world.server).jetstream.key_value("failovers")
     await kv.put(declared.failover_id, json.dumps(old).encode())
     ended = await world.run()

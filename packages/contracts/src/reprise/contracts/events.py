@@ -49,8 +49,6 @@ class CheckpointDue(Event):
     keep: PositiveInt
     hold: bool = False
     """The process is not to run after it: a planned move's last checkpoint."""
-    live_id: str = ""
-    """Always empty: older versions named the image that the pod was to run."""
 
 
 class CheckpointTaken(Event):
@@ -240,8 +238,6 @@ class FailoverHolding(Event):
     """How long the process may stand still before its node lets it run on, unless it was fenced by then."""
     attempt: int = 1
     cause: Cause = "move"
-    live_id: str = ""
-    """Always empty: older versions named the image that the pod was to run."""
 
 
 class FailoverFenced(Event):

@@ -50,17 +50,9 @@ class CgroupFreezer:
     def freeze(self, container_id: str) -> bool:
         """The container's whole pod."""
         group = self._group(container_id)
-        return group is not None and self._freeze(group, group.parent)
-
-    def freeze_alone(self, container_id: str) -> bool:
-        """The container without its pod: whoever ends it may let it run for a moment."""
-        group = self._group(container_id)
-        return group is not None and self._freeze(group, group)
-
-    def _freeze(self, group: Path, by: Path) -> bool:
-        if self._empty(group):
+        if group is None or self._empty(group):
             return False
-        self._write(by, frozen=True)
+        self._write(group.parent, frozen=True)
         end = time.monotonic() + SETTLE_S
         while not self._read(group):
             if time.monotonic() > end:
@@ -69,7 +61,7 @@ class CgroupFreezer:
         if self._empty(group):
             # Its process ended just then. Left frozen, runc would take it for paused, and CRI-O for running, for ever; and in a
             # frozen pod nothing can be started.
-            self._write(by, frozen=False)
+            self._write(group.parent, frozen=False)
             return False
         return True
 

@@ -1,7 +1,8 @@
 """One checkpoint, as the node's engine takes it: asked for by a file, begun by the kubelet, told in a file.
 
 The request is there before the kubelet is called and gone when its answer is: without one the engine takes a checkpoint for
-somebody else's, and `resume` lets the process run on.
+somebody else's, and `resume` lets the process run on. What is held is told as soon as the engine has told it: the runtime
+still packs its own archive then (containerd 2.4: 1 s), for which a process that is to be moved need not stand still.
 """
 
 import asyncio
@@ -15,10 +16,14 @@ from reprise.contracts.events import CheckpointDue
 from reprise.runtime.nodefiles import DumpFile, RequestFile, boottime_s
 from reprise.runtime.telemetry import log, of_target, span
 
+LOOK_S = 0.02
+
 
 @dataclass(frozen=True)
 class Dumped:
-    """archive_path: the stub that the container runtime made; empty: none. held: the process has not run since, and does not."""
+    """archive_path: the stub that the container runtime made; empty: none, or it was not waited for, and transfer's sweep finds it.
+    held: the process has not run since, and does not.
+    """
 
     archive_path: str
     slot: str
@@ -32,10 +37,14 @@ class Dumping:
 
     def __init__(self, kubelet: Kubelet, files: Files, freezer: Freezer, expires_s: float) -> None:
         self._kubelet, self._files, self._freezer, self._expires_s = kubelet, files, freezer, expires_s
+        self._answering: dict[str, asyncio.Task[None]] = {}
+        """Containers that were held before the kubelet had answered."""
 
     async def take(self, event: CheckpointDue, namespace: str) -> Dumped | Failure:
         """Raises nothing: what goes wrong is a Failure, which names the slot if one was written all the same."""
         target = event.target
+        if answering := self._answering.get(target.container_id):
+            await asyncio.wait([answering])  # the request that it removes is not to be ours
         home = f"{namespace}/{target.pod_uid}"
         request = RequestFile(
             checkpoint_id=event.checkpoint_id, slots=home, hold=event.hold, expires_at_s=boottime_s() + self._expires_s
@@ -46,19 +55,57 @@ class Dumping:
             return Failure("NoRequest", f"the request to the node's engine cannot be written: {error}",
                            "is the node's /run/reprise/requests mounted at REPRISE_RUN_DIR?")  # fmt: skip
         stood_still = self._freezer.is_frozen(target.container_id)
+        asked = asyncio.create_task(self._ask(namespace, event))
         try:
-            answer = await self._ask(namespace, event)
-            dump = self._files.read_dump(target.container_id)
-            if dump and (dump.checkpoint_id, dump.container_id) != (event.checkpoint_id, target.container_id):
-                dump = None  # of the one before
+            if event.hold and (early := await self._held(asked, event)):
+                return await self._hold(event, "", early)
+            answer = await asked
+            dump = self._dump(event)
             held = event.hold and dump is not None and dump.held
             if not (stood_still or held or isinstance(answer, Failure)):
                 await self._let_go(target.container_id)
             outcome = _read_answer(answer, dump, f"{home}/{target.container}/{event.checkpoint_id}")
             return await self._hold(event, outcome, dump)
         finally:
-            with contextlib.suppress(OSError, ValueError):
-                self._files.remove_request(target.container_id)
+            self._forget_when_answered(asked, target.container_id)
+
+    def _dump(self, event: CheckpointDue) -> DumpFile | None:
+        """What the engine has told of this very checkpoint."""
+        dump = self._files.read_dump(event.target.container_id)
+        return (
+            dump if dump and (dump.checkpoint_id, dump.container_id) == (event.checkpoint_id, event.target.container_id) else None
+        )
+
+    async def _held(self, asked: "asyncio.Task[str | Refusal | Failure]", event: CheckpointDue) -> DumpFile | None:
+        """Once the engine has told that it is held; None if the kubelet answered before that."""
+        while not asked.done():
+            dump = self._dump(event)
+            if dump and dump.outcome == "ok" and dump.held:
+                return dump
+            await asyncio.wait([asked], timeout=LOOK_S)
+        return None
+
+    def _forget_when_answered(self, asked: "asyncio.Task[str | Refusal | Failure]", container_id: str) -> None:
+        if asked.done():
+            self._forget(container_id)
+            return
+
+        async def answered() -> None:
+            try:
+                answer = await asked
+                if not isinstance(answer, str):
+                    log().warning(
+                        "the runtime did not pack its archive of what is held; its slot is whole", answer=repr(answer)[:300]
+                    )
+            finally:
+                self._forget(container_id)
+                self._answering.pop(container_id, None)
+
+        self._answering[container_id] = asyncio.create_task(answered())
+
+    def _forget(self, container_id: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._files.remove_request(container_id)
 
     async def _ask(self, namespace: str, event: CheckpointDue) -> str | Refusal | Failure:
         with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:

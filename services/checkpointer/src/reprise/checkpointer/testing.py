@@ -1,5 +1,6 @@
 """A node for checkpointer's tests: its kubelet, which calls an engine, the files between them, and its freezer."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 
@@ -36,6 +37,8 @@ class Machine:
         self.unwritable = False
         self.container_frozen = self.pod_frozen = False
         self.killed_in_the_pause = False
+        self.packs: asyncio.Event | None = None
+        """The runtime packs its archive until this is set."""
 
     async def checkpoint(self, _namespace: str, target: Target) -> str | Refusal | Failure:
         self.story.append("kubelet")
@@ -45,6 +48,8 @@ class Machine:
             self.container_frozen = self.container_frozen or told.held
         if self.killed_in_the_pause:
             self.container_frozen = True
+        if self.packs:
+            await self.packs.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 CRASH_BASE_S = 0.9
-"""A killed 30 MiB process serves again after 0.87 s, as measured before the engine (README, See it)."""
+"""A killed 30 MiB process served again after 0.87 s, as measured before the engine."""
 NODE_LOSS_BASE_S = 6.7
-"""A node without power, its workload staged on the standby: 5.46 s until noticed, 6.72 s until serving (README, See it)."""
+"""A node without power, its workload staged on the standby: 6.72 s until it served, as measured before the engine."""
 RESTORE_BYTES_PER_S = 1_000_000_000
 """CRIU reads pages back at about the speed of memory and page cache; assumed, a slow disk is slower."""
 COLD_BYTES_PER_S = 80_000_000
-"""Download and unpacking of a checkpoint that is not there yet: 12.9 s for 1 GB on two cores (issue on staging)."""
+"""Fetching a checkpoint that is not there yet: 12.9 s for 1 GB on two cores, as measured before the engine."""
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from reprise.runtime.cri import CriError, RunningContainer, Status
 from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
 from reprise.runtime.telemetry import about, log, span
 
-DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["armed"])
+DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["has_checkpoint"])
 KNOWN_S, LOOK_S = 2.0, 0.02
 """For so long the runtime is asked how it ended: an exit file tells before the runtime knows."""
 SIGKILL_CODE = 137
@@ -192,8 +192,8 @@ class Ends:
 
     def subject(self, pod: ProtectedPod, container: str, container_id: str) -> Subject:
         target = pod.target(container).model_copy(update={"container_id": container_id})
-        armed = bool(self._slots.kept(f"{pod.namespace}/{pod.uid}", container))
-        return Subject(pod.workload, target, armed)
+        has_checkpoint = bool(self._slots.kept(f"{pod.namespace}/{pod.uid}", container))
+        return Subject(pod.workload, target, has_checkpoint)
 
     async def _status(self, container_id: str) -> Status:
         """As soon as the runtime knows that it has ended."""
@@ -335,7 +335,7 @@ class Ends:
         subject = end.subject
         if self.hanging.pop(subject.target.container_id, None) is not None:
             return  # declared when the hang was noticed
-        DEATHS.labels(str(subject.armed).lower()).inc()
+        DEATHS.labels(str(subject.has_checkpoint).lower()).inc()
         hung = self._hung(subject.target.container_id)
         failing = self.failing.pop(subject.target.container_id, None)
         if failing and hung:
@@ -357,7 +357,7 @@ class Ends:
         target, start = subject.target, self._starts.of(subject.target.container_id)
         return FailoverDeclared(
             node=target.node, workload=subject.workload, failover_id=failover_id(target), target=target,
-            cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.armed, lived_s=lived_s,
+            cause=cause, detail=detail, noticed_after_s=noticed_after_s, armed=subject.has_checkpoint, lived_s=lived_s,
             restored_from=start.checkpoint_id if start and start.outcome == "restored" else "",
             rejected=self._history.rejected((target.pod_uid, target.container)),
         )  # fmt: skip

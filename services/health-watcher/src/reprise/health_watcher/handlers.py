@@ -1,6 +1,6 @@
 """What the node does when a failover tells it to."""
 
-from reprise.contracts.events import FailoverAbandoned, FailoverReleased, FailoverStarted
+from reprise.contracts.events import CheckpointStaged, FailoverAbandoned, FailoverReleased, FailoverStarted
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.ports import Runtime
@@ -31,6 +31,10 @@ class Handlers:
             await self._reconciler.kill(target.container_id, target.pod_uid)
         except OSError:  # the runtime can, though it may let it run for a moment
             await self._runtime.stop_container(target.container_id, 0)
+
+    async def on_staged(self, _event: CheckpointStaged) -> None:
+        """An engine may wait for it: its pod's file says so from now on, and not only at the next pass."""
+        self._reconciler.refresh()
 
     async def on_released(self, event: FailoverReleased) -> None:
         """The verdict lets go first, then the container is thawed: a restart in between is an ordinary restore."""

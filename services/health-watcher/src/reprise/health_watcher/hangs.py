@@ -102,8 +102,8 @@ class Hangs:
         failing = self._ends.failing.get(container.container_id)
         if not self._ends.hangs_and_leaves(pod, subject):
             self._ends.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
-        log().warning("container hangs", pod=pod.name, container=container.name, armed=subject.armed)
-        if not subject.armed:
+        log().warning("container hangs", pod=pod.name, container=container.name, has_checkpoint=subject.has_checkpoint)
+        if not subject.has_checkpoint:
             return
         try:
             await self._cri.stop_container(container.container_id, 0)

@@ -82,7 +82,7 @@ class Holds:
         self._reconciler.refresh()
         due = CheckpointDue(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=target, trigger="move",
-            due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True, live_id=event.live_id,
+            due_at=now(), interval_s=DUE_INTERVAL_S, keep=event.keep, hold=True,
         )  # fmt: skip
         await self._bus.publish(due, dedup_id=f"due-{event.checkpoint_id}")
 

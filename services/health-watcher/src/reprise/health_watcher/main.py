@@ -5,6 +5,7 @@ from pathlib import Path
 
 from reprise.contracts.events import (
     CheckpointFailed,
+    CheckpointStaged,
     CheckpointTaken,
     FailoverAbandoned,
     FailoverHolding,
@@ -100,6 +101,7 @@ async def main(settings: Settings) -> None:
         service.part(name, part)
     holding = (FailoverHolding, CheckpointTaken, CheckpointFailed)
     service.bus.subscribe(f"watcher-{node}", FailoverStarted, agent.handlers.on_started, node=node)
+    service.bus.subscribe(f"watcher-staged-{node}", CheckpointStaged, agent.handlers.on_staged, node=node)
     service.bus.subscribe(f"watcher-released-{node}", FailoverReleased, agent.handlers.on_released, node=node)
     service.bus.subscribe(f"watcher-cold-{node}", FailoverAbandoned, agent.handlers.on_abandoned, node=node)
     service.bus.subscribe(f"watcher-holds-{node}", holding, agent.holds.on_event, node=node)

@@ -98,7 +98,8 @@ class Subject:
 
     workload: Workload
     target: Target
-    armed: bool
+    has_checkpoint: bool
+    """One lies ready on this node: its next start here restores it."""
 
 
 @dataclass(frozen=True)

@@ -49,10 +49,6 @@ class Freezer(Protocol):
         """
         ...
 
-    def freeze_alone(self, container_id: str) -> bool:
-        """Without its pod: whoever ends it may let it run for a moment. As freeze()."""
-        ...
-
     def thaw(self, container_id: str) -> None:
         """Its pod too."""
         ...

@@ -219,7 +219,7 @@ class Verdicts:
         if wanted := origins.wanted(namespace, annotations):  # a shadow's workload is not known before it is adopted
             here = self._slots.containers(wanted.slots, wanted.checkpoint_id) if not wanted.broken else {}
             known = self._written[uid].containers if uid in self._written else {}
-            names |= dict.fromkeys(here or known or containers[:1])
+            names |= dict.fromkeys(here or known or containers)  # until its checkpoint is there, nobody knows which one is meant
         if self._fences.of(uid).fence in ("theirs", "gone") and uid in self._written:
             names |= dict.fromkeys(self._written[uid].containers)
         return tuple(names)

@@ -58,6 +58,13 @@ class Plan:
     """Of the checkpoint; of a planned move, of the one before it. http: it runs before it has its state."""
 
     @property
+    def placed_first(self) -> bool:
+        """A planned move makes the other pod while what is moved still serves: its engine waits for the checkpoint. Without one
+        it would run.
+        """
+        return self.route == "shadow" and self.kind != "http"
+
+    @property
     def path(self) -> Path:
         """As events tell it."""
         paths: dict[Route, Path] = {"shadow": "shadow", "same-name": "recreate"}
@@ -74,8 +81,6 @@ class Attempt:
     """Checkpoints that the attempts before could not bring back."""
     failed: Stop | None = None
     """Why the last of them did not come back."""
-    reference: str = ""
-    """Of the checkpoint's OCI image."""
     restored: Target | None = None
     """The instance that it made; its container_id is empty until it is known."""
     released: bool = False
@@ -147,6 +152,12 @@ class Saga(Frozen):
     def planned(self) -> bool:
         """What is moved runs and goes on running if the move does not succeed."""
         return self.cause == "move"
+
+    @property
+    def unfenced(self) -> bool:
+        """Nothing holds its pod's fence for it yet."""
+        early = self.step == "place" and self.planned and self.plan.placed_first
+        return early or self.step in ("prepared", "hold", "fence")
 
     @property
     def untouched(self) -> bool:
@@ -288,6 +299,16 @@ class Life:
     detail: str
     preparing: bool = False
     """Its init containers are at work, and none of them has failed."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """How far a pod that was made is. ready: its init containers are done, and its own may start."""
+
+    ready: bool
+    rejected: str = ""
+    """Why it never will be: its node's kubelet does not take it, or it is gone."""
+    detail: str = ""
 
 
 @dataclass(frozen=True)

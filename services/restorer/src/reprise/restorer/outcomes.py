@@ -50,6 +50,13 @@ def _cause(told: str) -> tuple[str, str]:
     return (known.reason, known.remedy) if known else ("RestoreFailed", LOG_REMEDY)
 
 
+def waited(start: StartRecord) -> bool:
+    """Whether the engine waits, or gave up to wait, for a checkpoint that is not there yet (engine/internal/decide): the kubelet
+    tries again.
+    """
+    return start.outcome == "starting" or (start.outcome == "refused" and start.reason.startswith("waited "))
+
+
 def still_waits(saga: Saga, start: StartRecord) -> bool:
     """Whether the engine refused because nobody had told it yet what to start from, or told it of another one: the kubelet tries
     again. What could not be restored it names (engine/internal/create).
@@ -57,6 +64,18 @@ def still_waits(saga: Saga, start: StartRecord) -> bool:
     if start.outcome == "starting":
         return True
     return start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
+
+
+def not_taken(saga: Saga, pod: str, why: str) -> Stop:
+    """Of a planned move's shadow, before anything stood still."""
+    return Stop("NotTaken", f"{saga.standby} does not take pod {pod}: {why}", "ask for another node, or put right what keeps it "
+                "off this one", "step-aside")  # fmt: skip
+
+
+def not_prepared(saga: Saga, pod: str, why: str, waited_s: float) -> Stop:
+    """Of a planned move's shadow, before anything stood still."""
+    message = f"pod {pod} was not about to start on {saga.standby} within {waited_s:.0f} s: {why}"
+    return Stop("NotPrepared", message, _describe(saga, pod), "step-aside")
 
 
 def not_started(saga: Saga, pod: str, life: Life, waited_s: float) -> Stop:

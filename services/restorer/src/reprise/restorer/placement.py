@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 Labels = tuple[tuple[str, str], ...]
 IMAGE_ID = re.compile(r"(sha256:)?[0-9a-f]{64}")
-"""CRI-O restores by the base image's id, and may call the container's image by it from then on."""
+"""A runtime may tell a container's image by its id alone."""
 MOST_LISTED_IMAGES = 50
 """A kubelet tells of so many images only (its nodeStatusMaxImages): from then on it says nothing that one is missing."""
 

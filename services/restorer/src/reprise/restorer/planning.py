@@ -9,7 +9,7 @@ from reprise.restorer.room import Abandon, Room
 from reprise.runtime.telemetry import link, log
 
 FIRST = {"in-place": "verify", "rollback": "stage", "shadow": "fence", "same-name": "fence"}
-"""The step after the plan, of each route; a planned move is held before."""
+"""The step after the plan, of each route; of a planned move another one."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Planning:
         log().info("failover planned", failover=saga.failover_id, route=plan.route, checkpoint=plan.checkpoint_id,
                    standby=plan.standby, attempt=saga.attempt.number, why=plan.why)  # fmt: skip
         link(plan.trace, reprise_checkpoint_id=plan.checkpoint_id)
-        step = "hold" if saga.planned else FIRST[plan.route]
+        first = "place" if plan.placed_first else "hold"
+        step = first if saga.planned else FIRST[plan.route]
         planned = saga.at(step, attempt=replace(saga.attempt, plan=plan))
         if saga.moves and (stop := await admission.refusal(self._room, planned)):
             raise Abandon(stop)

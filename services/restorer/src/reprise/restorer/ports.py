@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from reprise.contracts.model import Target, Workload
-from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView
+from reprise.restorer.model import Good, Life, NodeView, PodNames, PodView, Prepared
 from reprise.restorer.placement import Placement
 
 FAILOVER_ANNOTATION = "reprise.dev/failover"
@@ -83,8 +83,8 @@ class Cluster(Protocol):
         ...
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, source: Target, gated: bool = False,
+        self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
+        gated: bool = False,
     ) -> str:  # fmt: skip
         """From this ReplicaSet's template, on this node, with the labels that the source has now; its UID. Idempotent by its
         name, the failover attempt's. RecoveryError, not retryable: there is nothing to make it of. gated: it has the readiness
@@ -94,6 +94,10 @@ class Cluster(Protocol):
 
     async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
         """Why the API server would not take such a pod; empty if it would. Makes nothing."""
+        ...
+
+    async def prepared(self, namespace: str, pod: str) -> Prepared:
+        """How far a pod that was made is on its way to start its containers."""
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:

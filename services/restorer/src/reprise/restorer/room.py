@@ -38,6 +38,7 @@ class Timeouts:
     verify_s: float = 90.0
     adopt_s: float = 30.0
     stage_s: float = 20.0
+    prepare_s: float = 600.0
 
 
 class Room:
@@ -57,9 +58,9 @@ class Room:
     async def sight(self, saga: Saga) -> Stop | None:
         """Whether what is so now still lets this failover act."""
         pod = await self.cluster.pod(saga.workload.namespace, saga.target.pod, saga.target.container)
-        if saga.planned and saga.step in ("hold", "fence") and (stop := decide.changed(saga.target, pod)):
+        if saga.unfenced and saga.planned and (stop := decide.changed(saga.target, pod)):
             return stop
-        if saga.moves and saga.step not in ("hold", "fence") and (stop := await self.fences.ours(saga)):
+        if saga.moves and not saga.unfenced and (stop := await self.fences.ours(saga)):
             return stop
         acts = saga.cause not in ("crash", "hang")
         return decide.may_go_on(saga.target, pod, acts=acts, fenced_by=await self.fences.others(saga))

@@ -16,7 +16,7 @@ from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
-from reprise.restorer.model import Good, Life, NodeView, PodView
+from reprise.restorer.model import Good, Life, NodeView, PodView, Prepared
 from reprise.restorer.placement import Placement
 from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.restorer.standby import Standbys
@@ -45,6 +45,8 @@ class Pod:
     """Its agent waits to be told what it starts from."""
     pinned: str = ""
     """What it was told."""
+    waits_for: str = ""
+    """The checkpoint that its engine waits for."""
 
 
 @dataclass
@@ -91,6 +93,8 @@ class MemoryCluster:
         """The first pod of each name."""
         self.scheduled: list[str] = []
         """Nodes on which a StatefulSet's controller, being faster, makes the next pods."""
+        self.rejects = ""
+        """Why a shadow's node does not take it."""
         self.refuses = ""
         """Why the API server does not take the pod that is to go on."""
         self.made = 0
@@ -157,21 +161,33 @@ class MemoryCluster:
         return frozenset(node.name for node in self.listed if not node.schedulable)
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, source: Target, gated: bool = False,
+        self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
+        gated: bool = False,
     ) -> str:  # fmt: skip
         await self._call("before", "create shadow")
-        shadow, checkpoint_id = shadow_name(workload, name), restore_from.partition("/")[2]
-        assert reference.endswith(f":{checkpoint_id}"), "its annotations name two checkpoints"
+        shadow, checkpoint_id = shadow_name(workload, name), annotations[RESTORE_FROM].partition("/")[2]
         if shadow not in self.pods:
-            self.add(PodView(f"uid-{name}", shadow, False, "counter:1", "", "", ""), standby, owned=False)
-            await self.start(shadow, "counter", pinned=checkpoint_id)
+            pod = self.add(PodView(f"uid-{name}", shadow, False, "counter:1", "", "", ""), standby, owned=False)
+            pod.waits_for = checkpoint_id
+            await self.engines()
         await self._call("after", "create shadow")
         return self.pods[shadow].view.uid
 
     async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
         await self._call("before", "try shadow")
         return self.refuses
+
+    async def engines(self) -> None:
+        """Those that wait for a checkpoint which is on their node by now go on."""
+        for name, pod in list(self.pods.items()):
+            if pod.waits_for and pod.waits_for in self.slots.get(pod.node, []):
+                pinned, pod.waits_for = pod.waits_for, ""
+                await self.start(name, "counter", pinned=pinned)
+
+    async def prepared(self, namespace: str, pod: str) -> Prepared:
+        await self._call("before", "look at its init containers")
+        found = self.pods.get(pod)
+        return Prepared(found is not None and not self.rejects, self.rejects if found else "somebody removed it")
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         await self._call("before", "look at the instance")
@@ -358,6 +374,7 @@ class MemoryNodes:
     async def _stage(self, event: ImageBuilt) -> None:
         slots = [s for s in self.cluster.slots.get(event.node, []) if s != event.checkpoint_id]
         self.cluster.slots[event.node] = [event.checkpoint_id, *slots][:2]
+        await self.cluster.engines()
         standbys = Standbys(MemoryBus(self.server), self.cluster, self.cluster.store)
         staged = CheckpointStaged(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,

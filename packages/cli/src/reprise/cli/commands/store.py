@@ -110,5 +110,21 @@ def gc(context: typer.Context, dry_run: DryRun = False, output: Output = Format.
         raise typer.Exit(FINDINGS)
 
 
+@app.command()
+def rewrap(context: typer.Context, output: Output = Format.table) -> None:
+    """Wrap every key under the active key-encryption key. Run it until nothing is left: then the old one may go."""
+    session: Session = context.obj
+    with session.repository(keys=True) as repository:
+        changed = repository.rewrap_keys()
+    if output.is_data:
+        print_data({"rewrapped": changed}, output)
+    elif changed:
+        stdout().print(f"{len(changed)} keys wrapped anew; run it again before the old key-encryption key goes.")
+        if output is Format.wide:
+            stdout().print(table(["KIND", "OBJECT"], _objects("key", changed)))
+    else:
+        say("Every key is wrapped under the active key-encryption key.", "green")
+
+
 def _objects(kind: str, names: list[str]) -> list[list[Cell]]:
     return [[Cell(kind), Cell(name)] for name in names]

@@ -1,7 +1,7 @@
 """conmon's exit files: it writes one, named like the container, when the container's process has ended.
 
 CRI-O tells of an end in its event stream only after it has asked the OCI runtime (server/server.go, handleExit): some 100 ms
-later. The kubelet looks each second; whatever it finds ended by then it starts again, too early for an armed one.
+later. The kubelet looks each second: a dead container that would make it back off has to be removed before that.
 """
 
 from collections.abc import AsyncIterator

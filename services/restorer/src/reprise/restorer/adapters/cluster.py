@@ -12,7 +12,7 @@ from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
 from reprise.restorer.adapters.admission import objection
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
-from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView
+from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView, Prepared
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL, shadow_name
 from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, protected, set_condition
@@ -207,19 +207,15 @@ class KubernetesCluster:
             log().info("its kubelet is not told to look at the pod", pod=pod, error=repr(error))
 
     async def create_shadow(
-        self, workload: Workload, name: str, owner: str, standby: str, restore_from: str, reference: str,
-        *, source: Target, gated: bool = False,
+        self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
+        gated: bool = False,
     ) -> str:  # fmt: skip
-        annotations = {RESTORE_FROM: restore_from, CHECKPOINT_IMAGE: reference, FAILOVER_ANNOTATION: name}
         body = await self._shadow(workload, name, owner, standby, source, annotations, gated=gated)
         try:
             made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status != 409:
-                raise RecoveryError(
-                    f"the restored pod could not be created: {error.reason} {str(error.body)[:300]}",
-                    subject=str(workload), retryable=(error.status or 0) >= 500,
-                ) from error  # fmt: skip
+                raise _not_created("the restored pod", str(workload), error) from error
             made = await self._read(workload.namespace, body.metadata.name)
             if made is None:
                 raise RecoveryError("it went while it was looked at", subject=body.metadata.name, retryable=True) from error
@@ -248,6 +244,19 @@ class KubernetesCluster:
             if error.status == 404:
                 return None
             raise RecoveryError(f"{error.reason}", subject=f"ReplicaSet {namespace}/{name}", retryable=True) from error
+
+    async def prepared(self, namespace: str, pod: str) -> Prepared:
+        found = await self._read(namespace, pod)
+        if found is None:
+            return Prepared(False, "somebody removed it")
+        status = found.status
+        if found.metadata.deletion_timestamp is not None:
+            return Prepared(False, "somebody deletes it")
+        if status.phase in ("Failed", "Succeeded"):
+            return Prepared(False, f"{status.reason or status.phase}: {status.message or 'its node did not say why'}")
+        if any(c.type == "Initialized" and c.status == "True" for c in status.conditions or []):
+            return Prepared(True)
+        return Prepared(False, detail=_initializing(status))
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
         found = await self._read(namespace, pod)
@@ -327,14 +336,10 @@ class KubernetesCluster:
                 message = f"fenced by failover {name}: the restored pod takes its place"
                 await set_condition(self._api, namespace, target.pod, "Ready", False, "Fenced", message)
             if (old.metadata.annotations or {}).get(DELETION_COST) != CHEAP:
-                await self._annotate(namespace, target.pod, {DELETION_COST: CHEAP})
+                await self.mark(namespace, target.pod, target.pod_uid, {DELETION_COST: CHEAP})
         except client.ApiException as error:
             if error.status != 404:
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
-
-    async def _annotate(self, namespace: str, pod: str, annotations: dict[str, str]) -> None:
-        body = {"metadata": {"annotations": annotations}}
-        await self._core.patch_namespaced_pod(pod, namespace, body, _content_type=STRATEGIC)
 
     async def end(self, target: Target, namespace: str) -> None:
         await self._delete(target, namespace, grace_s=DISCARD_GRACE_S)
@@ -354,25 +359,18 @@ class KubernetesCluster:
         return json.dumps(next_of(self._as_json(found), annotations))
 
     async def unacceptable(self, namespace: str, body: str, node: str) -> str:
-        made = json.loads(body)
-        made["spec"]["nodeName"] = node
-        return await objection(self._core, namespace, client.V1Pod.from_dict(made), replaces=True)
+        return await objection(self._core, namespace, _pod_on(node, body), replaces=True)
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
         await self._delete(target, namespace, grace_s=0)
 
     async def recreate(self, namespace: str, body: str, node: str) -> None:
-        made = json.loads(body)
-        if node:
-            made["spec"]["nodeName"] = node
+        pod = _pod_on(node, body)
         try:
-            await self._core.create_namespaced_pod(namespace, client.V1Pod.from_dict(made), _request_timeout=WRITE_TIMEOUT_S)
+            await self._core.create_namespaced_pod(namespace, pod, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status != 409:
-                raise RecoveryError(
-                    f"the next pod could not be created: {error.reason} {str(error.body)[:300]}",
-                    subject=f"pod {namespace}/{made['metadata']['name']}", retryable=(error.status or 0) >= 500,
-                ) from error  # fmt: skip
+                raise _not_created("the next pod", f"pod {namespace}/{pod.metadata.name}", error) from error
 
     async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
         body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
@@ -426,11 +424,38 @@ def next_revision(stateful_set: Any, pod: Any) -> str:
     return new if new and own and new != own and not held_back else ""
 
 
+def _pod_on(node: str, body: str) -> Any:
+    """node: empty for where the scheduler puts it."""
+    made = json.loads(body)
+    if node:
+        made["spec"]["nodeName"] = node
+    return client.V1Pod.from_dict(made)
+
+
+def _said(error: client.ApiException) -> str:
+    return f"{error.reason} {str(error.body)[:300]}"
+
+
+def _not_created(what: str, subject: str, error: client.ApiException) -> RecoveryError:
+    return RecoveryError(f"{what} could not be created: {_said(error)}", subject=subject, retryable=(error.status or 0) >= 500)
+
+
 def _among(stateful_set: Any, pod: str) -> bool:
     """Whether its replicas are so many that this pod is one of them."""
     ordinal = pod.removeprefix(f"{stateful_set.metadata.name}-")
     start = (stateful_set.spec.ordinals.start or 0) if stateful_set.spec.ordinals else 0
     return ordinal.isdigit() and start <= int(ordinal) < start + (stateful_set.spec.replicas or 0)
+
+
+def _initializing(status: Any) -> str:
+    """Which init container is not done yet, as far as it is known."""
+    for each in status.init_container_statuses or []:
+        state = each.state
+        if state and state.waiting and state.waiting.reason != "PodInitializing":
+            return f"its init container {each.name} waits: {state.waiting.reason}: {state.waiting.message}"
+        if state and state.running:
+            return f"its init container {each.name} runs"
+    return "its kubelet has not begun"
 
 
 def _evicted(pod: Any) -> str:

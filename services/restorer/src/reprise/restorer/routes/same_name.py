@@ -15,17 +15,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reprise.archive.images import image_reference
 from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM
 from reprise.contracts.errors import NotStored, RecoveryError
 from reprise.contracts.model import Target
 from reprise.contracts.records import ResumeRecord, StartRecord
 from reprise.restorer import admission, choosing, decide, outcomes
 from reprise.restorer.model import Life, PodView, Saga, Stop
-from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL
+from reprise.restorer.ports import REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
-from reprise.restorer.routes.shadow import INIT_MOST_S, RELEASE_AGAIN_S, UNTOLD_LOOKS, Shadow, made_by, restore_from
+from reprise.restorer.routes.shadow import INIT_MOST_S, RELEASE_AGAIN_S, UNTOLD_LOOKS, Shadow, annotations, made_by
 from reprise.runtime.kv import key
 from reprise.runtime.telemetry import log
 
@@ -62,7 +61,7 @@ class SameName(Shadow):
     async def place(self, saga: Saga) -> Saga:
         """What the next pod is made of, and from, is written down. Recording the step after this one is the decision."""
         room, target = self._room, saga.target
-        body = await room.cluster.body(saga.workload.namespace, target.pod, target.pod_uid, _annotations(saga))
+        body = await room.cluster.body(saga.workload.namespace, target.pod, target.pod_uid, annotations(saga))
         if body is None:
             raise Abandon(GONE)
         if stop := await admission.refusal(room, saga):  # what was asked before it stood still may be forbidden by now
@@ -194,7 +193,7 @@ class SameName(Shadow):
 
     async def _mark(self, saga: Saga) -> None:
         made = made_by(saga)
-        await self._room.cluster.mark(saga.workload.namespace, made.pod, made.pod_uid, _annotations(saga))
+        await self._room.cluster.mark(saga.workload.namespace, made.pod, made.pod_uid, annotations(saga))
 
     async def _look_after(self, saga: Saga) -> None:
         """Raises Abandon if the next pod is gone too: that is somebody's will."""
@@ -323,15 +322,6 @@ class SameName(Shadow):
 
 def _name(saga: Saga) -> str:
     return key(saga.workload.namespace, saga.target.pod)
-
-
-def _annotations(saga: Saga) -> dict[str, str]:
-    """As of a shadow."""
-    return {
-        RESTORE_FROM: restore_from(saga),
-        CHECKPOINT_IMAGE: image_reference(saga.workload, saga.target.container, saga.checkpoint_id),
-        FAILOVER_ANNOTATION: saga.name,
-    }
 
 
 def _is_newer(pod: PodView, body: str) -> bool:

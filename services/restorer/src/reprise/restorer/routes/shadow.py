@@ -1,7 +1,9 @@
 """Shadow and adopt: another pod on another node, restored frozen; once the decision is final it is let run, and its ReplicaSet
 adopts it in the place of the old one.
 
-Of a lost node, and of a planned move, which takes a last checkpoint first. Until `release` is recorded everything can be
+Of a lost node, and of a planned move. That makes the pod first, whose engine waits for its checkpoint (`wait` in
+docs/node-files.md), and only then takes the last one: what is moved serves while its successor gets its network and runs its init
+containers. Until `release` is recorded everything can be
 undone, and no instance has done any work that would be lost by it (I9). From then on nothing is undone.
 """
 
@@ -11,12 +13,13 @@ from dataclasses import replace
 from typing import Literal
 
 from reprise.archive.images import image_reference
+from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import Target
 from reprise.restorer import decide, outcomes
 from reprise.restorer.model import Life, Saga, Standby, Stop
-from reprise.restorer.ports import shadow_name
+from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.runtime.kv import key
@@ -33,10 +36,11 @@ class Shadow:
     def __init__(self, room: Room) -> None:
         self._room = room
         self.steps: Mapping[str, Step] = {
+            "place": self.place,
+            "prepared": self.prepared,
             "hold": self.hold,
             "fence": self.fence,
             "stage": self.stage,
-            "place": self.place,
             "restored": self.restored,
             "release": self.release,
             "verify": self.verify,
@@ -62,14 +66,10 @@ class Shadow:
 
     async def stage(self, saga: Saga) -> Saga:
         """Until the checkpoint lies ready on the node that is to take it."""
-        plan = saga.plan
-        placed = saga.at("place", attempt=replace(saga.attempt, reference=image_reference(
-            saga.workload, saga.target.container, plan.checkpoint_id)))  # fmt: skip
-        if (await self._standby(saga)).holds(plan.standby, plan.checkpoint_id):
-            return placed  # it was published before it was staged
-        await self._ask_standby(saga)
-        await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
-        return placed
+        if not (await self._standby(saga)).holds(saga.plan.standby, saga.plan.checkpoint_id):
+            await self._ask_standby(saga)
+            await self._until_staged(saga, self._room.timeouts.stage_s, self._room.look)
+        return saga.at("restored" if saga.attempt.restored else "place")
 
     async def _ask_standby(self, saga: Saga) -> None:
         """To have the checkpoint lie ready, though nothing is decided yet."""
@@ -126,11 +126,27 @@ class Shadow:
         await self._room.look(saga)
         plan, name = saga.plan, shadow_name(saga.workload, saga.name)
         uid = await self._room.cluster.create_shadow(
-            saga.workload, saga.name, plan.owner, plan.standby, restore_from(saga), saga.attempt.reference,
-            source=saga.target, gated=plan.kind == "http",
-        )  # fmt: skip
+            saga.workload, saga.name, plan.owner, plan.standby, annotations(saga), source=saga.target, gated=plan.kind == "http"
+        )
         made = Target(node=plan.standby, pod=name, pod_uid=uid, container=saga.target.container)
-        return saga.at("restored", attempt=replace(saga.attempt, restored=made))
+        return saga.at("prepared" if saga.unfenced else "restored", attempt=replace(saga.attempt, restored=made))
+
+    async def prepared(self, saga: Saga) -> Saga:
+        """Until its init containers are done. A kubelet that does not take the pod has cost nobody anything."""
+        room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
+        end, look_at = loop.time() + room.timeouts.prepare_s, loop.time() + LOOK_S
+        while True:
+            pod = await room.cluster.prepared(saga.workload.namespace, made.pod)
+            if pod.ready:
+                return saga.at("hold")
+            if pod.rejected:
+                raise Abandon(outcomes.not_taken(saga, made.pod, pod.rejected))
+            if loop.time() > end:
+                raise Abandon(outcomes.not_prepared(saga, made.pod, pod.detail, room.timeouts.prepare_s))
+            if loop.time() > look_at:
+                await room.look(saga)
+                look_at = loop.time() + LOOK_S
+            await asyncio.sleep(LIFE_S)
 
     async def restored(self, saga: Saga) -> Saga:
         """Until the engine has restored it, frozen. Recording the step after this one is the decision."""
@@ -140,7 +156,7 @@ class Shadow:
         patience_s = min(room.timeouts.verify_s, hold_s) if saga.planned else room.timeouts.verify_s
         end, look_at, ran = loop.time() + patience_s, loop.time() + LOOK_S, 0
         most = loop.time() + INIT_MOST_S
-        while (start := room.starts.of(made.pod_uid, made.container)) is None or start.outcome == "starting":
+        while (start := room.starts.of(made.pod_uid, made.container)) is None or outcomes.waited(start):
             if loop.time() > look_at:
                 await self._look(saga)
                 life = await self._seen(saga, made)
@@ -253,9 +269,13 @@ class Shadow:
             await asyncio.sleep(LIFE_S)
 
 
-def restore_from(saga: Saga) -> str:
-    """Return what the next pod's annotation says: of which pod, and which checkpoint."""
-    return f"{saga.source_uid}/{saga.checkpoint_id}"
+def annotations(saga: Saga) -> dict[str, str]:
+    """Return what the pod says that is made: what it starts from, and of which failover it is."""
+    return {
+        RESTORE_FROM: f"{saga.source_uid}/{saga.checkpoint_id}",
+        CHECKPOINT_IMAGE: image_reference(saga.workload, saga.target.container, saga.checkpoint_id),
+        FAILOVER_ANNOTATION: saga.name,
+    }
 
 
 def made_by(saga: Saga) -> Target:
