@@ -21,7 +21,7 @@ LOOK_S = 0.02
 
 @dataclass(frozen=True)
 class Dumped:
-    """archive_path: the stub that the container runtime made; empty: none, or it was not waited for, and transfer's sweep finds it.
+    """archive_path: the stub that the container runtime made; empty: none, or one that was not waited for (transfer sweeps it).
     held: the process has not run since, and does not.
     """
 

@@ -124,7 +124,7 @@ class Ends:
         target, start = subject.target, self._starts.of(subject.target.container_id)
         lived_s = max(0.0, self._clock() - start.at_s) if start and start.at_s else None
         step, _ = self._next_step(pod, target, lived_s, by_itself=True)
-        if step != "move" or not subject.armed:
+        if step != "move" or not subject.has_checkpoint:
             return False
         self._leaving.add(target.container_id)
         self._elsewhere.hold_back(target)
@@ -135,7 +135,7 @@ class Ends:
         target, leaving = end.subject.target, end.subject.target.container_id in self._leaving
         self._leaving.discard(target.container_id)
         step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
-        leaves = declare and (leaving or (step == "move" and bool(failure.by or end.subject.armed)))
+        leaves = declare and (leaving or (step == "move" and bool(failure.by or end.subject.has_checkpoint)))
         if leaves and not leaving:
             self._elsewhere.hold_back(target)
         elif leaving and not leaves:
@@ -244,7 +244,7 @@ class Ends:
         """What on-failure does not have restored any more starts cold."""
         target, order = end.subject.target, end.pod.policy.on_failure
         step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
-        if (failure.by or end.subject.armed) and on_failure.starts_cold(step, failure, order):
+        if (failure.by or end.subject.has_checkpoint) and on_failure.starts_cold(step, failure, order):
             why = on_failure.why_cold(failure)
             self._start_cold(name, target.container_id, why)
             self._changed()
