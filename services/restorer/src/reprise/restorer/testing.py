@@ -285,7 +285,10 @@ class MemoryCluster:
     async def mark(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> None:
         await self._call("before", "mark next")
         pod = self.pods.get(name)
-        if pod and pod.view.uid == uid and pod.pinned != annotations[RESTORE_FROM] and not pod.came_of:
+        if pod and pod.view.uid == uid and pod.waits_for:
+            pod.waits_for = annotations[RESTORE_FROM].partition("/")[2]
+            await self.engines()
+        elif pod and pod.view.uid == uid and pod.pinned != annotations[RESTORE_FROM] and not (pod.came_of or pod.frozen):
             await self._told(pod, annotations)
         await self._call("after", "mark next")
 
