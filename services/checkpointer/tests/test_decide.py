@@ -1,7 +1,7 @@
 """What a kubelet's answer means: each known cause by its name, with something to do about it."""
 
 import pytest
-from reprise.checkpointer.decide import explain, too_soon
+from reprise.checkpointer.decide import explain, overtaken, too_soon
 
 CRIU_BODY = 'checkpointing of ns/p/c failed (rpc error: failed to checkpoint container 1: running "runc" failed)'
 
@@ -50,6 +50,13 @@ def test_of_what_comes_due_at_once_one_is_taken() -> None:
     assert too_soon(0.1, 60, "interval")
     assert not too_soon(59, 60, "interval")
     assert not too_soon(0.4, 1, "interval"), "a checkpoint takes a part of a short interval"
+
+
+def test_a_last_checkpoint_is_only_taken_under_the_newest_id() -> None:
+    assert overtaken("ck2", "ck3", hold=True)
+    assert overtaken("ck3", "ck3", hold=True)
+    assert not overtaken("ck4", "ck3", hold=True)
+    assert not overtaken("ck2", "ck3", hold=False), "what the scheduler asked for late does no harm"
 
 
 def test_what_a_user_asked_for_is_never_too_soon() -> None:

@@ -84,6 +84,15 @@ async def test_an_event_that_is_delivered_again_is_one_checkpoint(handlers: Hand
     assert list(server.events) == ["taken-ck1"]
 
 
+async def test_a_moves_last_checkpoint_that_was_overtaken_freezes_nothing(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    await handlers.on_due(due("ck2"))
+    await handlers.on_due(due("ck1").model_copy(update={"hold": True, "trigger": "move"}))
+    assert (node.taken, list(server.events)) == (1, ["taken-ck2", "failed-ck1"])
+    assert server.events["failed-ck1"].reason == "Overtaken"  # type: ignore[attr-defined]
+
+
 async def test_what_could_not_be_told_is_told_when_it_is_delivered_again(
     handlers: Handlers, node: Node, server: MemoryServer
 ) -> None:

@@ -665,8 +665,26 @@ async def test_a_moved_process_serves_until_the_pod_that_follows_it_is_about_to_
     world.cluster.prepared = initializing  # type: ignore[method-assign]
     ended = await world.run()
     assert ended.step == "complete"
+    assert ended.checkpoint_id == world.cluster.pods[ended.attempt.restored.pod].frozen  # type: ignore[union-attr]
     assert served == [["running"]] * 601
     assert world.cluster.serving() == [LAST]
+
+
+@pytest.mark.looptime
+async def test_the_last_checkpoint_is_named_when_it_is_taken_and_the_waiting_pod_told() -> None:
+    """Interval checkpoints go on while its init containers run: theirs would be the newer ids."""
+    world = World("move")
+    meanwhile = checkpoint_id("u1", "counter", AT + timedelta(seconds=20))
+    world.store.good_ones = (Good(LAST, Need(), container_id="c0", pod_uid="u1"),)
+
+    async def prepared(_namespace: str, _pod: str) -> Prepared:
+        world.store.good_ones = (Good(meanwhile, Need(), container_id="c1", pod_uid="u1"), *world.store.good_ones)
+        return Prepared(True)
+
+    world.cluster.prepared = prepared  # type: ignore[method-assign]
+    ended = await world.run()
+    assert (ended.step, ended.checkpoint_id > meanwhile) == ("complete", True)
+    assert world.cluster.serving() == [ended.checkpoint_id]
 
 
 @pytest.mark.looptime

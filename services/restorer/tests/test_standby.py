@@ -100,6 +100,18 @@ async def test_each_replica_has_a_standby_of_its_own() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_is_staged_meanwhile_does_not_make_it_forget_what_a_failover_waits_for() -> None:
+    """An interval's checkpoint, whose id is newer, was on its way when the last one before a move was asked for."""
+    told, server, _ = standbys(Placement())
+    bucket, name = Bucket(MemoryBus(server), "standby", Standby), key("u1", "counter")
+    await bucket.put(name, Standby(node="n2", checkpoint_id="ck1", warm=True, asked="ck2"))
+    for checkpoint_id in ("ck3", "ck2"):
+        await told.on_staged(staged(checkpoint_id))
+    entry = await bucket.get(name)
+    assert entry and entry.value.holds("n2", "ck2")
+
+
+@pytest.mark.asyncio
 async def test_a_rollback_waits_for_its_own_checkpoint_on_its_pods_own_node() -> None:
     told, server, _ = standbys(Placement())
     bucket = Bucket(MemoryBus(server), "wanted", RollbackRecord)

@@ -78,6 +78,16 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     return Skip("TooSoon", f"the one before ended {since_last_s:.1f} s earlier, and one is due each {interval_s:g} s")
 
 
+def overtaken(checkpoint_id: str, newest: str, *, hold: bool) -> Failure | None:
+    """Why a move's last checkpoint is not taken under its id: it would sort before one that is older than it.
+
+    newest: the newest id that a checkpoint of this container was taken under.
+    """
+    if not hold or checkpoint_id > newest:
+        return None
+    return Failure("Overtaken", f"{newest} was taken meanwhile, and its id is newer", "nothing: the move tries again")
+
+
 def explain(status: int, body: str, engine_error: str | None = None) -> Failure:  # noqa: PLR0911
     """The kubelet's HTTP status and body; engine_error: why the node's engine could not take it, if it told."""
     text = " ".join(body.split())[:800]

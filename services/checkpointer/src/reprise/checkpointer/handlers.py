@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
-from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, too_soon
+from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, overtaken, too_soon
 from reprise.checkpointer.dumping import Dumped, Dumping
 from reprise.checkpointer.states import States
 from reprise.contracts.causes import LASTING
@@ -43,6 +43,8 @@ class Handlers:
         """By container, the second that its last archive is named by."""
         self._ended: dict[tuple[str, str], float] = {}
         """By container, when its last checkpoint ended, monotonic."""
+        self._newest: dict[tuple[str, str], str] = {}
+        """By container, the newest id that a checkpoint of it was taken under."""
         self._done: OrderedDict[str, CheckpointTaken | Skip | Failure] = OrderedDict()
         """What became of the last due events."""
 
@@ -54,7 +56,11 @@ class Handlers:
         async with self._locks[key]:
             outcome = self._done.get(event.checkpoint_id)
             if outcome is None:
-                outcome = too_soon(self._since_last_s(key), event.interval_s, event.trigger) or await self._take_named(event, key)
+                outcome = (
+                    too_soon(self._since_last_s(key), event.interval_s, event.trigger)
+                    or overtaken(event.checkpoint_id, self._newest.get(key, ""), hold=event.hold)
+                    or await self._take_named(event, key)
+                )
                 self._remember(event.checkpoint_id, outcome)
         match outcome:
             case Failure():
@@ -72,6 +78,8 @@ class Handlers:
         self._named[key] = int(time.time())
         outcome = await self._take(event)
         self._ended[key] = time.monotonic()
+        if isinstance(outcome, CheckpointTaken):
+            self._newest[key] = max(event.checkpoint_id, self._newest.get(key, ""))
         if isinstance(outcome, Failure) and outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
             return Skip("StandsStill", "its process stands still, its last checkpoint before a move is taken")
         return outcome

@@ -10,7 +10,7 @@ LOG_REMEDY = "see the workload's events, and CRIU's log in the container's bundl
 
 def not_held(record: HoldRecord) -> Stop:
     """Why the last checkpoint left nothing standing still."""
-    lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer")
+    lucky = record.reason in ("NotHeld", "HoldEnded", "Frozen", "InFlightConnection", "OtherContainer", "Overtaken")
     return Stop(record.reason, record.message, record.remedy, "step-aside", again=lucky)
 
 

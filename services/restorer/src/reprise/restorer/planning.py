@@ -56,8 +56,7 @@ class Planning:
         if isinstance(plan, Stop):
             raise Abandon(plan)
         if saga.planned:
-            last = checkpoint_id(saga.target.pod_uid, saga.target.container, decide.later(now(), looked.newest))
-            plan = replace(plan, checkpoint_id=last)
+            plan = replace(plan, checkpoint_id=name_last(saga, looked.newest))
         log().info("failover planned", failover=saga.failover_id, route=plan.route, checkpoint=plan.checkpoint_id,
                    standby=plan.standby, attempt=saga.attempt.number, why=plan.why)  # fmt: skip
         link(plan.trace, reprise_checkpoint_id=plan.checkpoint_id)
@@ -80,6 +79,11 @@ class Planning:
 
     async def _others(self, pod: PodView | None, node: str) -> frozenset[str]:
         return await self._room.cluster.other_images(node, pod.image) if pod and pod.image else frozenset()
+
+
+def name_last(saga: Saga, newest: str) -> str:
+    """Return the id of a checkpoint that is taken now. newest: of those before it, by whatever clock."""
+    return checkpoint_id(saga.target.pod_uid, saga.target.container, decide.later(now(), newest))
 
 
 def _newest(stored: tuple[Good, ...]) -> str:

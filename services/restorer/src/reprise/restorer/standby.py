@@ -87,6 +87,7 @@ class Standbys:
             return Standby(
                 node=before.node, refused=before.refused, checkpoint_id=event.checkpoint_id, warm=event.warm,
                 previous=before.previous if same else before.checkpoint_id if before.warm else "",
+                asked="" if before.asked == event.checkpoint_id else before.asked,
             )  # fmt: skip
 
         await self._change(event.target, staged)

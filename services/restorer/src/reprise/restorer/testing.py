@@ -295,9 +295,13 @@ class MemoryCluster:
         await self._call("before", "mark next")
         pod = self.pods.get(name)
         restore_from = annotations[RESTORE_FROM]
-        if pod and pod.view.uid == uid and restore_from is None:
+        known = pod is not None and pod.view.uid == uid
+        if pod and known and restore_from is None:
             pod.pinned = ""
-        elif pod and pod.view.uid == uid and restore_from and pod.pinned != restore_from and not (pod.came_of or pod.unprotected):
+        elif pod and known and restore_from and pod.waits_for:
+            pod.waits_for = restore_from.partition("/")[2]
+            await self.engines()
+        elif pod and known and restore_from and pod.pinned != restore_from and not (pod.came_of or pod.frozen or pod.unprotected):
             await self._told(pod, restore_from)
         await self._call("after", "mark next")
 

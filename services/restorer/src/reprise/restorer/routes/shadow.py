@@ -18,7 +18,8 @@ from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import ImageBuilt
 from reprise.contracts.model import Target
 from reprise.restorer import decide, outcomes
-from reprise.restorer.model import Life, Saga, Standby, Stop
+from reprise.restorer.model import Attempt, Life, Saga, Standby, Stop
+from reprise.restorer.planning import name_last
 from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
@@ -49,6 +50,9 @@ class Shadow:
 
     async def hold(self, saga: Saga) -> Saga:
         """Of a planned move: its process stands still from its last checkpoint on."""
+        if saga.attempt.restored:
+            made = made_by(saga)
+            await self._room.cluster.mark(saga.workload.namespace, made.pod, made.pod_uid, annotations(saga))
         done = await self._room.last.take(saga, lambda: self._room.look(saga))
         if isinstance(done, Stop):
             raise Abandon(done)
@@ -138,7 +142,7 @@ class Shadow:
         while True:
             pod = await room.cluster.prepared(saga.workload.namespace, made.pod)
             if pod.ready:
-                return saga.at("hold")
+                return saga.at("hold", attempt=await self._named_anew(saga))
             if pod.rejected:
                 raise Abandon(outcomes.not_taken(saga, made.pod, pod.rejected))
             if loop.time() > end:
@@ -147,6 +151,12 @@ class Shadow:
                 await room.look(saga)
                 look_at = loop.time() + LOOK_S
             await asyncio.sleep(LIFE_S)
+
+    async def _named_anew(self, saga: Saga) -> Attempt:
+        """Checkpoints were taken while it got ready: the last one's id must be the newest, whatever becomes of the pod later."""
+        stored = await self._room.checkpoints.good(saga.workload, saga.target.container)
+        newest = max((*(each.checkpoint_id for each in stored), saga.checkpoint_id))
+        return replace(saga.attempt, plan=replace(saga.plan, checkpoint_id=name_last(saga, newest)))
 
     async def restored(self, saga: Saga) -> Saga:
         """Until the engine has restored it, frozen. Recording the step after this one is the decision."""
