@@ -216,10 +216,9 @@ class Shadow:
             if loop.time() > end:
                 raise RecoveryError("its ReplicaSet does not adopt the restored pod", subject=str(saga.workload), retryable=True)
             await asyncio.sleep(LIFE_S)
-        if saga.planned or owned is None:
+        if saga.held_as or owned is None:
             await room.cluster.end(saga.target, saga.workload.namespace)
-        if saga.planned:
-            await room.last.forget(saga)
+        await room.last.forget(saga)
         if owned is None:
             return await self._ended(saga, Stop("ShadowGone", "somebody removed the restored pod after it was let run",
                                                 "nothing: its owner replaces it", "step-aside"))  # fmt: skip
@@ -229,8 +228,7 @@ class Shadow:
     async def _unwanted(self, saga: Saga) -> Saga:
         """Its owner was deleted after the restored pod was let run: a user's will wins. The fence stays."""
         await self._discard(saga)
-        if saga.planned:
-            await self._room.last.forget(saga)
+        await self._room.last.forget(saga)
         return await self._ended(saga, Stop("OwnerGone", f"its owner {saga.plan.owner} was deleted", "nothing: a deletion wins",
                                             "step-aside"))  # fmt: skip
 
@@ -241,8 +239,7 @@ class Shadow:
     async def undo(self, saga: Saga) -> None:
         """Nothing restored is left before the process may run on where it stands."""
         await self._discard(saga)
-        if saga.planned:
-            await self._room.last.forget(saga)
+        await self._room.last.forget(saga)
 
     async def _discard(self, saga: Saga) -> None:
         loop = asyncio.get_running_loop()
