@@ -12,6 +12,7 @@ from reprise.cli.ports import Claimed, NodeFacts, PodFacts
 from reprise.contracts.annotations import Policy
 from reprise.contracts.causes import CRIU_CAUSES
 from reprise.contracts.model import CriuStats, Workload
+from reprise.contracts.state import StateApi
 
 NODE = NodeFacts("n1", True, "v1.34.1", "cri-o://1.34.0", "6.18.0", "amd64", "linux")
 CONTAINER: dict[str, Any] = {"name": "app", "image": "registry/app:1", "livenessProbe": {"httpGet": {"path": "/"}}}
@@ -105,6 +106,7 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("mounts", replace(WELL, workload=spec(volumes=[{"name": "d", "hostPath": {"path": "/data"}}])), "warning", "own disk: d"),
     ("namespaces", replace(WELL, workload=spec(hostNetwork=True)), "warning", "hostNetwork"),
     ("terminal", replace(WELL, workload=spec(container={"stdin": True})), "problem", "would not be restored"),
+    ("postStart hook", replace(WELL, workload=spec(container={"lifecycle": {"postStart": {"exec": {}}}})), "warning", "again"),
     ("io_uring", replace(WELL, good=None), "unknown", "first checkpoint"),
     ("inotify", replace(WELL, good=None), "unknown", "first checkpoint"),
     ("deleted files", replace(WELL, good=None), "unknown", "first checkpoint"),
@@ -136,6 +138,16 @@ def test_what_criu_says_is_told_by_one_cause_each() -> None:
     told = [reason for cause in CAUSES for reason in cause.reasons]
     assert len(told) == len(set(told))
     assert {cause.reason for cause in CRIU_CAUSES} <= set(told)
+
+
+def test_of_a_program_that_hands_out_its_state_nothing_of_crius_is_asked() -> None:
+    policy = Policy(mode="http", state=StateApi(path="/state", port=8080))
+    hands_out = replace(WELL, policy=policy, workload=spec(container={"stdin": True}))
+    found = {finding.check: finding.verdict.state for finding in diagnose(hands_out)}
+    assert not found.keys() & {"CRIU", "criu check", "io_uring", "terminal", "kubelet feature"}
+    assert found["state API"] == "ok"
+    assert verdict("state API", replace(hands_out, good=None)).state == "unknown"
+    assert "state API" not in {finding.check for finding in diagnose(WELL)}
 
 
 def test_a_failure_of_no_known_cause_is_not_lost() -> None:
