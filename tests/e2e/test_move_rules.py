@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -52,12 +53,16 @@ def protect(namespace: str, kind: counter.Kind = "Deployment", **told: Any) -> d
     return counter.pod(namespace)
 
 
-def is_refused(namespace: str, reason: str, text: str) -> None:
+def move(namespace: str, kind: counter.Kind = "Deployment") -> subprocess.CompletedProcess[str]:
+    return reprise("move", f"{namespace}/{kind.lower()}/counter", limit_s=180)
+
+
+def is_refused(namespace: str, reason: str, text: str, kind: counter.Kind = "Deployment") -> None:
     """A move of its pod, at once; nothing stands still, and it is the same pod that runs on."""
     before = counter.pod(namespace)["metadata"]["uid"]
     with Witness(namespace) as witness:
         run, asked_at = witness.last().run, time.monotonic()
-        done = reprise("move", f"{namespace}/counter")
+        done = move(namespace, kind)
         assert (done.returncode, reason in done.stderr, text in done.stderr) == (1, True, True), done.stderr
         time.sleep(3)
         assert witness.longest_silence_s(asked_at) < STANDS_S
@@ -132,7 +137,7 @@ def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) ->
     protect(namespace, pod={"initContainers": [SLOW]})
     with Witness(namespace) as witness:
         before, asked_at = witness.last(), time.monotonic()
-        done = reprise("move", f"{namespace}/counter", limit_s=180)
+        done = move(namespace)
         assert done.returncode == 0, done.stderr
         witness.wait(before.run, time.monotonic(), 10)
         print(f"away for {witness.longest_silence_s(asked_at):.1f} s")
@@ -155,7 +160,7 @@ def test_init_containers_take_their_time_once_a_node_is_lost(namespace: str, nod
 def test_labels_that_were_set_at_run_time_come_along(namespace: str, kind: counter.Kind) -> None:
     old = protect(namespace, kind)
     kubectl("-n", namespace, "label", "pod", old["metadata"]["name"], "role=leader")
-    done = reprise("move", f"{namespace}/counter")
+    done = move(namespace, kind)
     assert done.returncode == 0, done.stderr
     poll(20, lambda: len(counter.pods(namespace)) == 1, "the old pod to be gone")
     moved = counter.pod(namespace)["metadata"]
@@ -175,7 +180,7 @@ def test_a_quota_that_only_the_pod_itself_fills_lets_the_next_one_of_its_name_in
     poll(10, lambda: "1" in kubectl("-n", namespace, "get", "quota", "full", "-o", "jsonpath={.status.used.pods}"), "the quota")
     with Witness(namespace) as witness:
         run = witness.last().run
-        done = reprise("move", f"{namespace}/counter")
+        done = move(namespace, "StatefulSet")
         assert done.returncode == 0, done.stderr
         witness.wait(run, time.monotonic(), 10)
 
@@ -191,7 +196,7 @@ def test_an_update_that_the_next_pod_would_have_refuses_the_move(namespace: str)
     kubectl("-n", namespace, "patch", "statefulset", "counter", "-p", '{"spec": {"updateStrategy": {"type": "OnDelete"}}}')
     marked = {"spec": {"template": {"metadata": {"annotations": {"test": secrets.token_hex(4)}}}}}
     kubectl("-n", namespace, "patch", "statefulset", "counter", "-p", json.dumps(marked))
-    is_refused(namespace, "UpdatePending", "another template")
+    is_refused(namespace, "UpdatePending", "another template", "StatefulSet")
 
 
 def test_a_post_start_hook_that_will_run_again_is_told_when_protection_begins(namespace: str) -> None:

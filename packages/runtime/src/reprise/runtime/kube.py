@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config, watch
 from kubernetes.aio.client import rest
-from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
+from reprise.contracts import spelling
+from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse, unread
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.state import StateApi
 from reprise.runtime.nodefiles import boottime_s
@@ -77,6 +78,8 @@ class ProtectedContainer:
     ports: dict[str, int] = field(default_factory=dict)
     interactive: bool = False
     """Whether somebody may type into it: `stdin: true` or `tty: true`."""
+    post_start: bool = False
+    """It has a postStart hook, which its kubelet runs after each start, a restore too."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,9 @@ class ProtectedPods:
         else:
             self.annotations[workload] = dict(item.metadata.annotations or {})
             self._policies[workload] = self._parse(workload, item.metadata.annotations)
+            template = item.spec.template.metadata.annotations if item.spec.template.metadata else None
+            if found := unread(spelling.misplaced(template or {}, spelling.on_template(kind))):
+                self.problems[workload] = (*self.problems.get(workload, ()), *found)
         if before != self._policies.get(workload):
             for uid, pod in list(self._raw_pods.items()):
                 if owner_of(pod) == workload:
@@ -377,6 +383,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         startup=spec.startup_probe,
         ports={p.name: p.container_port for p in spec.ports or [] if p.name},
         interactive=bool(spec.stdin or spec.tty),
+        post_start=bool(spec.lifecycle and spec.lifecycle.post_start),
     )
 
 

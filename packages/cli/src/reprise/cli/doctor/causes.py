@@ -440,5 +440,5 @@ CAUSES = (
     Cause("mounts", mounts, ("Mount",)),
     Cause("namespaces", shared_namespaces, memory=True),
     Cause("terminal", terminal, ("Terminal",), memory=True),
-    Cause("postStart hook", hooks),
+    Cause("postStart hook", hooks, memory=True),
 )
