@@ -9,7 +9,7 @@ from reprise.archive.inspection import FileLock, Inspection, Log, Socket
 from reprise.cli.doctor.causes import CAUSES, Verdict, diagnose, version
 from reprise.cli.doctor.evidence import Evidence
 from reprise.cli.ports import Claimed, NodeFacts, PodFacts
-from reprise.contracts.annotations import Policy
+from reprise.contracts.annotations import Policy, parse
 from reprise.contracts.causes import CRIU_CAUSES
 from reprise.contracts.model import CriuStats, Workload
 from reprise.contracts.state import StateApi
@@ -60,6 +60,8 @@ GONE = {"state": "abandoned", "reason": "FileChanged", "message": "File data/wal
 PEER = Socket(1, 4, "tcp", "ESTABLISHED", "10.0.0.1:80", "10.0.0.2:4000")
 CASES: list[tuple[str, Evidence, str, str]] = [
     ("node", replace(WELL, node=replace(NODE, ready=False)), "problem", "not Ready"),
+    ("annotations", replace(WELL, problems=parse({"reprise.dev/intervall": "5s"}).problems), "warning", "did you mean"),
+    ("annotations", replace(WELL, problems=parse({"reprise.dev/on-failure": "fly"}).problems), "warning", "'fly' is none of"),
     ("Reprise on the node", replace(WELL, services={"transfer": True}), "problem", "checkpointer, health-watcher"),
     ("kubelet feature", replace(WELL, kubelet={"featureGates": {"ContainerCheckpoint": False}}), "problem", "is off"),
     ("kubelet feature", replace(WELL, good=None, node=replace(NODE, kubelet="v1.29.0")), "problem", "off unless"),

@@ -83,6 +83,16 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
 
 
+def annotated(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if not e.problems:
+        return Verdict("ok", "each that looks like one of ours is read")
+    seen = "; ".join(str(problem) for problem in e.problems)
+    unread = any(problem.unread for problem in e.problems)
+    return Verdict("warning", seen, "correct it, or remove it" if unread else "correct it: the last valid value counts")
+
+
 def node_ready(e: Evidence) -> Verdict | None:
     if e.node is None:
         return None
@@ -413,6 +423,7 @@ def passing(e: Evidence) -> Verdict | None:
 
 CAUSES = (
     Cause("protection", protected),
+    Cause("annotations", annotated),
     Cause("checkpoints paused", checkpoints_paused, ("PauseOutlastsProbe",)),
     Cause("node", node_ready, ("KubeletUnreachable", "KubeletTimeout", "KubeletError")),
     Cause("Reprise on the node", reprise_services),
