@@ -70,6 +70,8 @@ class ProtectedContainer:
     container_id: str = ""
     running: bool = False
     ready: bool = False
+    started: bool = False
+    """Its kubelet has seen its startupProbe pass; it has none, and runs."""
     restart_count: int = 0
     started_at: datetime | None = None
     liveness: Any = None
@@ -167,6 +169,17 @@ class ProtectedPods:
     def protected(self) -> dict[Workload, tuple[str, ...]]:
         """Every workload whose policy protects it, with or without a pod; and the containers that the policy names."""
         return {workload: policy.containers for workload, policy in self._policies.items() if policy.protects}
+
+    def with_container(self, uid: str, container: str) -> ProtectedPod | None:
+        """This pod with this container, also if nobody protects it: a pod that a failover made is its workload's only once that
+        has adopted it.
+        """
+        pod, raw = self.pods.get(uid), self._raw_pods.get(uid)
+        if pod and any(c.name == container for c in pod.containers):
+            return pod
+        if raw is None or all(c.name != container for c in raw.spec.containers):
+            return None
+        return protected(raw, owner_of(raw), Policy(mode="criu", containers=(container,)))
 
     def on_change(self, callback: OnChange) -> None:
         """callback(before, after): None before means new, None after means gone or no longer protected."""
@@ -376,6 +389,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         container_id=(status.container_id or "").rpartition("/")[2] if status else "",
         running=running is not None,
         ready=bool(status and status.ready),
+        started=bool(status and status.started),
         restart_count=status.restart_count if status else 0,
         started_at=running.started_at if running else None,
         liveness=spec.liveness_probe,

@@ -297,13 +297,16 @@ class PodNames:
 
 @dataclass(frozen=True)
 class Life:
-    """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe."""
+    """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe. grace_s: for so long its
+    own spec lets it be unhealthy.
+    """
 
     runs: bool
     healthy: bool
     detail: str
     preparing: bool = False
     """Its init containers are at work, and none of them has failed."""
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -396,13 +399,13 @@ class Snapshot:
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
-
-    @property
-    def need(self) -> Need:
     elsewhere: bool = False
     """Of what has ended: it is to go to another node."""
     restored_from: str = ""
     """Which checkpoint the instance that is gone had come of; empty: none."""
+
+    @property
+    def need(self) -> Need:
         return self.good[0].need if self.good else Need()
 
 

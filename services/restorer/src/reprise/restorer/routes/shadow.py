@@ -190,7 +190,9 @@ class Shadow:
     async def _until_serves(
         self, saga: Saga, is_gone: Callable[[Life], Awaitable[bool]]
     ) -> tuple[Literal["serves", "gone", "late"], Life]:
-        """Wait for verify_s at most; its agent is told to let it run again and again. Return what was seen of it last, too."""
+        """Wait for verify_s at most, or as long as its spec lets it start up; its agent is told to let it run again and again.
+        Return what was seen of it last, too.
+        """
         room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
         end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
         while True:
@@ -199,7 +201,7 @@ class Shadow:
                 return "serves", life
             if await is_gone(life):
                 return "gone", life
-            if loop.time() > end:
+            if loop.time() > end and not life.grace_s:
                 log().warning("the restored pod does not serve yet", failover=saga.failover_id, pod=made.pod, detail=life.detail)
                 return "late", life
             if loop.time() > tell_at:
