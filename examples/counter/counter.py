@@ -3,7 +3,8 @@
 
 It adds 1 each 100 ms. GET /state, POST /state or /restore {"count": N} (the prototype's body {"counter": N} is taken too), GET
 /restore (the count, and whether it was ever put back), GET /health, POST /kill (SIGKILL itself), POST /hang (stop answering and
-counting), POST /hang/N (do so N ticks later, which is in its memory). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
+counting), POST /hang/N (do so N ticks later: that is in its memory).
+BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
 each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
 LOG_FILE: a file that it keeps open for reading and writing, and writes a line to at each tick, as a database does with its log.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
