@@ -87,6 +87,10 @@ def told(namespace: str, reason: str) -> list[str]:
     return [item["message"] for item in items if item["reason"] == reason]
 
 
+def wait_told(namespace: str, text: str) -> None:
+    poll(60, lambda: any(text in each for each in told(namespace, "BadAnnotation")), f"an Event with {text!r}", 0.5)
+
+
 DAEMON_SET = """
 apiVersion: apps/v1
 kind: DaemonSet
@@ -107,4 +111,4 @@ def test_an_annotation_that_nobody_reads_is_told_by_kubectl_and_by_an_event(name
     with pytest.raises(LabError, match=r"hitachienergy\.com/cr_mode on daemonsets"):
         kubectl("-n", namespace, "apply", "-f", "-", "--warnings-as-errors", stdin=DAEMON_SET)
     for text in ("did you mean reprise.dev/interval?", "it is on the pod template", "a DaemonSet is no workload of ours"):
-        poll(60, lambda text=text: any(text in each for each in told(namespace, "BadAnnotation")), f"an Event with {text!r}", 0.5)
+        wait_told(namespace, text)
