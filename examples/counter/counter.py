@@ -3,7 +3,8 @@
 
 It adds 1 each 100 ms. GET /state, POST /state or /restore {"count": N} (the prototype's body {"counter": N} is taken too), GET
 /restore (the count, and whether it was ever put back), GET /health, POST /kill (SIGKILL itself), POST /hang (stop answering and
-counting). BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
+counting), POST /hang/N (do so N ticks later: that is in its memory).
+BALLOON_MIB fills memory with random bytes and dirties DIRTY_PAGES of it (1) at each tick, far from
 each other. LINGER_S: how long it goes on as before after SIGTERM, as a program does that puts its things in order.
 LOG_FILE: a file that it keeps open for reading and writing, and writes a line to at each tick, as a database does with its log.
 At its start, and never after a restore, it prints a line with its run id. Standard library only.
@@ -36,6 +37,8 @@ class Counter:
         self.count = 0
         self.restored = False
         self.hanging = threading.Event()
+        self.hangs_at: int | None = None
+        """A count: part of its state, so that it hangs there after a restore too."""
         self.balloon_mib = balloon_mib
         self.dirty_pages = dirty_pages
         self._log = log
@@ -52,6 +55,8 @@ class Counter:
             if self.hanging.is_set():
                 threading.Event().wait()
             self.count += 1
+            if self.hangs_at is not None and self.count >= self.hangs_at:
+                self.hanging.set()
             if self._balloon:
                 self._dirty()
             if self._log:
@@ -95,6 +100,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(202, {"status": "killed"})
                 # SIGKILL to oneself is ignored by pid 1 of a pid namespace: leave without any clean-up instead.
                 threading.Timer(0.02, os._exit, [137]).start()
+            case path if path.startswith("/hang/") and path[6:].isdecimal():
+                self.counter.hangs_at = self.counter.count + int(path[6:])
+                self._reply(202, {"status": "will hang", "at": self.counter.hangs_at})
             case "/hang":
                 self._reply(202, {"status": "hanging"})
                 self.counter.hanging.set()

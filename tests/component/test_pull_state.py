@@ -18,7 +18,7 @@ from reprise.checkpointer.decide import Failure, Skip
 from reprise.checkpointer.dumping import Dumped
 from reprise.checkpointer.states import States
 from reprise.contracts.annotations import RESTORE_FROM, Policy
-from reprise.contracts.events import CheckpointDue, ContainerRestored
+from reprise.contracts.events import CheckpointDue, ContainerRestored, Trigger
 from reprise.contracts.model import Target
 from reprise.contracts.records import HAND_BACK
 from reprise.contracts.state import StateApi
@@ -95,7 +95,7 @@ class Node(MemoryNode):
 
     def __init__(self, folder: Path, app: App, max_bytes: int = 1 << 20) -> None:
         super().__init__(folder)
-        self.app, self.kept = app, Slots(folder / "state/slots")
+        self.app, self.kept, self.timeout_s = app, Slots(folder / "state/slots"), 20.0
         self.api = StateApi(path="/state", port=app.port, max_bytes=max_bytes)
         self.kept.root.mkdir(parents=True)
         self.pods.add()
@@ -107,10 +107,10 @@ class Node(MemoryNode):
         self.states = States(*parts)
 
     async def of(self, api: StateApi, namespace: str, ip: str) -> Access:
-        return replace(await super().of(api, namespace, ip), timeout_s=1)
+        return replace(await super().of(api, namespace, ip), timeout_s=self.timeout_s)
 
-    async def take(self, name: str, *, hold: bool = False) -> Dumped | Failure | Skip:
-        due = CheckpointDue(node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger="interval",
+    async def take(self, name: str, *, hold: bool = False, trigger: Trigger = "interval") -> Dumped | Failure | Skip:
+        due = CheckpointDue(node="n1", workload=WORKLOAD, checkpoint_id=name, target=TARGET, trigger=trigger,
                             due_at=datetime.now(UTC), interval_s=10, keep=3, hold=hold)  # fmt: skip
         pod: ProtectedPod = self.pods.pods["u1"]
         found = await self.states.take(due, pod, pod.containers[0])
@@ -122,7 +122,7 @@ class Node(MemoryNode):
         """The kubelet, and the engine as its verdict says."""
         self.start(container_id, uid, attempt=attempt, reason=HAND_BACK)
 
-    async def until(self, agent: Agent, outcome: str, container_id: str = "c2", within_s: float = 5.0) -> str:
+    async def until(self, agent: Agent, outcome: str, container_id: str = "c2", within_s: float = 30.0) -> str:
         """Run its agent until it has settled that start; return the reason."""
         agents = (agent.lease.renew_for_ever, agent.lease.write_for_ever, agent.reconciler.run, agent.fences.run,
                   agent.containers.run, agent.containers.sweep, agent.starts.run, agent.handing.run)  # fmt: skip
@@ -199,6 +199,7 @@ async def test_a_bad_answer_has_its_reason_and_nothing_stored_is_lost(
 ) -> None:
     await node.take("ck1")
     app.answer = answer
+    node.timeout_s = 1.0 if answer is never_answers else 20.0
     found = await node.take("ck2")
     assert isinstance(found, Failure)
     assert (found.reason, bool(found.remedy)) == (reason, True)
@@ -223,6 +224,12 @@ async def test_a_state_that_did_not_change_is_not_taken_again(node: Node, app: A
     assert isinstance(await node.take("ck3"), Dumped)
 
 
+async def test_one_that_somebody_asked_for_is_taken_whether_it_changed_or_not(node: Node, app: App) -> None:
+    app.etags = True
+    await node.take("ck1")
+    assert isinstance(await node.take("ck2", trigger="demand"), Dumped)
+
+
 async def test_it_is_taken_again_if_the_one_that_has_it_is_gone(node: Node, app: App) -> None:
     app.etags = True
     await node.take("ck1")
@@ -243,7 +250,9 @@ async def test_after_a_planned_moves_last_state_its_pod_stands_still(node: Node,
     app.etags = True
     node.start("c1")
     await node.take("ck1")
-    found = await node.take("ck2", hold=True)  # also of a state that did not change: the move needs it by its name
+    found = await node.take(
+        "ck2", hold=True, trigger="move"
+    )  # also of a state that did not change: the move needs it by its name
     assert isinstance(found, Dumped)
     assert (found.held, node.stands("c1")) == (True, True)
 

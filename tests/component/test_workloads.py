@@ -18,6 +18,7 @@ from reprise.console.api import router
 from reprise.console.ledger import Ledger
 from reprise.contracts.events import (
     CheckpointDue,
+    CheckpointSkipped,
     CheckpointStaged,
     CheckpointStored,
     CheckpointTaken,
@@ -160,6 +161,21 @@ async def test_a_newer_refusal_is_told_with_its_remedy(ledger: Ledger) -> None:
         await ledger.record(event)
     (told,) = await ask(ledger)
     assert (told["refused"]["node"], told["refused"]["reason"]) == ("n3", "DiskPressure")
+
+
+async def test_a_state_that_its_program_says_is_unchanged_is_as_fresh_as_that_look(ledger: Ledger) -> None:
+    for event in checkpoint(0):
+        await ledger.record(event)
+    (told,) = await ask(ledger)
+    assert told["recovery_point_age_s"] > 19
+    due, skipped = checkpoint(15)[0], {"reason": "Unchanged", "message": ""}
+    assert isinstance(due, CheckpointDue)
+    known = {"node": "n1", "workload": due.workload, "checkpoint_id": due.checkpoint_id, "target": due.target}
+    for event in (due, CheckpointSkipped.model_validate(known | skipped)):
+        await ledger.record(event)
+    (told,) = await ask(ledger)
+    assert told["recovery_point_age_s"] < 19
+    assert told["checkpoint"]["id"] == "counter-000"
 
 
 async def test_a_node_that_cannot_freeze_is_told_with_what_runs_there_until_it_can(ledger: Ledger) -> None:

@@ -93,6 +93,14 @@ def test_it_can_hang_and_then_answers_no_more(app: App) -> None:
     assert app.process.poll() is None
 
 
+def test_it_can_be_told_to_hang_at_a_count(app: App) -> None:
+    status, told = app.ask("POST", "/hang/3")
+    assert (status, told["at"] >= 3) == (202, True)
+    time.sleep(0.8)
+    with pytest.raises(TimeoutError):
+        app.ask("GET", "/health", timeout_s=0.3)
+
+
 def test_it_keeps_a_log_open_that_grows(tmp_path: Path) -> None:
     log = tmp_path / "log"
     running = App(LOG_FILE=str(log))

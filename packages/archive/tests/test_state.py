@@ -4,6 +4,7 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from reprise.archive.facts import BadArchive
@@ -26,7 +27,7 @@ def stored(repository: Repository, slot: Path) -> bytes:
 
 
 def test_it_is_stored_encrypted_and_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    store = MemoryStore()
+    store: Any = MemoryStore()
     state = b"a secret of the program's" * 1000
     slot = write_slot(tmp_path / "1", state_members(state))
     came = stored(Repository(store, FixedKeys()), slot)
@@ -37,7 +38,7 @@ def test_it_is_stored_encrypted_and_comes_back_bit_for_bit(tmp_path: Path) -> No
 
 
 def test_what_did_not_change_is_not_sent_again(tmp_path: Path) -> None:
-    repository, state = Repository(MemoryStore(), FixedKeys()), os.urandom(8 << 20)
+    repository, state = Repository(cast(Any, MemoryStore()), FixedKeys()), os.urandom(8 << 20)
     stored(repository, write_slot(tmp_path / "1", state_members(state)))
     manifest = repository.write_archive(
         write_slot(tmp_path / "2", state_members(state + b"!")), checkpoint_id="2", workload=WORKLOAD, target=TARGET,

@@ -9,9 +9,10 @@ from reprise.archive.inspection import FileLock, Inspection, Log, Socket
 from reprise.cli.doctor.causes import CAUSES, Verdict, diagnose, version
 from reprise.cli.doctor.evidence import Evidence
 from reprise.cli.ports import Claimed, NodeFacts, PodFacts
-from reprise.contracts.annotations import Policy
+from reprise.contracts.annotations import Policy, parse
 from reprise.contracts.causes import CRIU_CAUSES
 from reprise.contracts.model import CriuStats, Workload
+from reprise.contracts.state import StateApi
 
 NODE = NodeFacts("n1", True, "v1.34.1", "cri-o://1.34.0", "6.18.0", "amd64", "linux")
 CONTAINER: dict[str, Any] = {"name": "app", "image": "registry/app:1", "livenessProbe": {"httpGet": {"path": "/"}}}
@@ -59,6 +60,8 @@ GONE = {"state": "abandoned", "reason": "FileChanged", "message": "File data/wal
 PEER = Socket(1, 4, "tcp", "ESTABLISHED", "10.0.0.1:80", "10.0.0.2:4000")
 CASES: list[tuple[str, Evidence, str, str]] = [
     ("node", replace(WELL, node=replace(NODE, ready=False)), "problem", "not Ready"),
+    ("annotations", replace(WELL, problems=parse({"reprise.dev/intervall": "5s"}).problems), "warning", "did you mean"),
+    ("annotations", replace(WELL, problems=parse({"reprise.dev/on-failure": "fly"}).problems), "warning", "'fly' is none of"),
     ("Reprise on the node", replace(WELL, services={"transfer": True}), "problem", "checkpointer, health-watcher"),
     ("kubelet feature", replace(WELL, kubelet={"featureGates": {"ContainerCheckpoint": False}}), "problem", "is off"),
     ("kubelet feature", replace(WELL, good=None, node=replace(NODE, kubelet="v1.29.0")), "problem", "off unless"),
@@ -105,6 +108,7 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("mounts", replace(WELL, workload=spec(volumes=[{"name": "d", "hostPath": {"path": "/data"}}])), "warning", "own disk: d"),
     ("namespaces", replace(WELL, workload=spec(hostNetwork=True)), "warning", "hostNetwork"),
     ("terminal", replace(WELL, workload=spec(container={"stdin": True})), "problem", "would not be restored"),
+    ("postStart hook", replace(WELL, workload=spec(container={"lifecycle": {"postStart": {"exec": {}}}})), "warning", "again"),
     ("io_uring", replace(WELL, good=None), "unknown", "first checkpoint"),
     ("inotify", replace(WELL, good=None), "unknown", "first checkpoint"),
     ("deleted files", replace(WELL, good=None), "unknown", "first checkpoint"),
@@ -136,6 +140,16 @@ def test_what_criu_says_is_told_by_one_cause_each() -> None:
     told = [reason for cause in CAUSES for reason in cause.reasons]
     assert len(told) == len(set(told))
     assert {cause.reason for cause in CRIU_CAUSES} <= set(told)
+
+
+def test_of_a_program_that_hands_out_its_state_nothing_of_crius_is_asked() -> None:
+    policy = Policy(mode="http", state=StateApi(path="/state", port=8080))
+    hands_out = replace(WELL, policy=policy, workload=spec(container={"stdin": True}))
+    found = {finding.check: finding.verdict.state for finding in diagnose(hands_out)}
+    assert not found.keys() & {"CRIU", "criu check", "io_uring", "terminal", "kubelet feature"}
+    assert found["state API"] == "ok"
+    assert verdict("state API", replace(hands_out, good=None)).state == "unknown"
+    assert "state API" not in {finding.check for finding in diagnose(WELL)}
 
 
 def test_a_failure_of_no_known_cause_is_not_lost() -> None:

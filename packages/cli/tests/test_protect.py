@@ -58,6 +58,51 @@ def test_what_reprise_would_not_accept_is_not_written(reprise: Run, session: Any
     assert session.cluster.written == []
 
 
+API = {"reprise.dev/mode": "http", "reprise.dev/state-path": "/state", "reprise.dev/state-port": "8080"}
+
+
+def test_a_program_that_hands_out_its_state_is_asked_for_it(reprise: Run, session: Any) -> None:
+    session.cluster.add("cart")
+    told = reprise("protect", "shop/cart", "--state-path", "/state", "--state-port", "8080")
+    assert told.exit_code == 0, told.output
+    [(_, written)] = session.cluster.written
+    assert written == API
+    assert "is asked for its state every 60 s (GET: http, port 8080, /state)" in told.stderr
+    assert "stands still" not in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--mode", "http", "--state-path", "/state"), "--state-port: '': missing"),
+        (("--state-port", "8080"), "--state-path: '': missing"),
+        (("--state-path", "no path", "--state-port", "8080"), "--state-path: 'no path': not a path"),
+        (("--state-path", "/state", "--state-port", "99999"), "--state-port: '99999': not a port"),
+        (("--mode", "fly"), "--mode: 'fly'"),
+    ],
+)
+def test_a_state_api_that_is_not_whole_is_not_written(reprise: Run, session: Any, words: tuple[str, ...], said: str) -> None:
+    session.cluster.add("cart")
+    told = reprise("protect", "shop/cart", *words)
+    assert told.exit_code == 1
+    assert said in told.stderr
+    assert session.cluster.written == []
+
+
+PROTOTYPES = {"hitachienergy.com/ps_mode": "http-sf", "hitachienergy.com/ps_path": "/s", "hitachienergy.com/ps_port": "80"}
+
+
+@pytest.mark.parametrize("before", [API, PROTOTYPES], ids=["ours", "the prototype's"])
+def test_protect_again_leaves_its_mode(reprise: Run, session: Any, before: dict[str, str]) -> None:
+    session.cluster.add("cart", annotations=before)
+    assert reprise("protect", "shop/cart", "--keep", "9").exit_code == 0
+    [(_, written)] = session.cluster.written
+    assert parse(before | written).policy.state == parse(before).policy.state
+    assert written == {"reprise.dev/keep": "9"}
+    assert reprise("protect", "shop/cart", "--mode", "criu").exit_code == 0
+    assert parse(before | session.cluster.written[-1][1]).policy.mode == "criu"
+
+
 def test_a_missing_probe_and_what_becomes_of_a_name_that_only_one_may_have_are_said(reprise: Run, session: Any) -> None:
     session.cluster.add("db", kind="StatefulSet", containers=[{"name": "db"}])
     told = reprise("protect", "shop/sts/db").stderr

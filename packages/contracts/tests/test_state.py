@@ -87,6 +87,11 @@ def test_of_both_of_the_prototypes_modes_memory_wins_and_the_other_is_reported()
     assert (found.policy.mode, [problem.annotation for problem in found.problems]) == ("criu", ["hitachienergy.com/ps_mode"])
 
 
+def test_only_one_container_hands_out_the_state() -> None:
+    found = parse(OURS | {"reprise.dev/containers": "app,sidecar"})
+    assert (found.policy.containers, [problem.annotation for problem in found.problems]) == (("app",), ["reprise.dev/containers"])
+
+
 def test_a_prototypes_mode_that_is_none_is_reported() -> None:
     found = parse(SEEDS | {"hitachienergy.com/ps_mode": "push"})
     assert (found.policy.mode, [problem.annotation for problem in found.problems]) == ("off", ["hitachienergy.com/ps_mode"])

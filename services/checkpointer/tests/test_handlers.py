@@ -10,10 +10,11 @@ from reprise.checkpointer import handlers as handlers_module
 from reprise.checkpointer.decide import Failure
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
-from reprise.checkpointer.testing import STUB, Machine, fails
+from reprise.checkpointer.testing import STUB, WELL, Machine, agent_says, fails
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Checkup
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.testing import MemoryBus, MemoryServer
 
@@ -57,7 +58,9 @@ def node(monkeypatch: pytest.MonkeyPatch) -> Node:
 
 @pytest.fixture
 def server() -> MemoryServer:
-    return MemoryServer()
+    made = MemoryServer()
+    agent_says(made, WELL)
+    return made
 
 
 @pytest.fixture
@@ -155,20 +158,6 @@ async def test_what_is_told_names_the_slot_and_how_long_the_process_could_not_ru
     assert (event.slot, event.pause_s, event.archive_path, event.held) == ("default/u1/counter/ck1", 0.14, STUB, False)
 
 
-async def test_a_checkpoint_of_a_process_that_is_ill_afterwards_names_the_slot_to_be_removed(
-    handlers: Handlers, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told = iter(["", "connection refused"])
-
-    async def healthy(*_: object) -> str:
-        return next(told)
-
-    monkeypatch.setattr(handlers, "_healthy", healthy)
-    await handlers.on_due(due("ck1"))
-    event: Any = server.events["failed-ck1"]
-    assert (event.reason, event.slot, event.archive_path) == ("UnhealthyAfter", "default/u1/counter/ck1", STUB)
-
-
 async def test_what_passes_by_itself_is_tried_once_more_and_what_is_to_be_held_is_not(
     handlers: Handlers, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,14 +173,10 @@ async def test_what_passes_by_itself_is_tried_once_more_and_what_is_to_be_held_i
 
 
 async def test_while_its_process_stands_still_for_a_move_what_is_due_is_skipped(
-    handlers: Handlers, node: Node, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+    handlers: Handlers, node: Node, server: MemoryServer
 ) -> None:
     await handlers.on_due(due("ck1").model_copy(update={"hold": True, "trigger": "move"}))
     node.passes(60)
-
-    async def ill(*_: object) -> str:
-        return "timeout"
-
-    monkeypatch.setattr(handlers, "_healthy", ill)
+    agent_says(server, Checkup(healthy=False, detail="it stands still"))
     await handlers.on_due(due("ck2"))
     assert list(server.events) == ["taken-ck1", "skipped-ck2"]

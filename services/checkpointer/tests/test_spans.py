@@ -8,7 +8,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from reprise.checkpointer.decide import Failure
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
-from reprise.checkpointer.testing import Machine
+from reprise.checkpointer.testing import WELL, Machine, agent_says
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import Target, Workload, now
@@ -41,6 +41,7 @@ def spans() -> Iterator[Spans]:
 
 async def checkpoint(node: Machine) -> MemoryServer:
     server = MemoryServer()
+    agent_says(server, WELL)
     bus = MemoryBus(server)
     due = CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", due_at=now(), interval_s=10, keep=3

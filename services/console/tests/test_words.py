@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from reprise.console.web.words import event_summary, exited, pause
+from reprise.console.web.words import event_summary, exited, pause, restored
 from reprise.contracts.events import BY_TYPE
 from reprise.contracts.examples import example
 
@@ -41,3 +41,11 @@ def test_an_exit_code_names_its_signal(code: int, reason: str, text: str) -> Non
 def test_every_event_can_be_told_in_a_line() -> None:
     for kind, model in BY_TYPE.items():
         assert "None" not in event_summary(kind, example(model).model_dump(mode="json")), kind
+
+
+def test_a_state_that_was_posted_back_says_nothing_of_criu() -> None:
+    assert restored({"restore_time_us": None, "took_s": 0.42}) == "its state was posted back to it, 0.42 s after its start"
+    told = event_summary(
+        "container.restored", {"kind": "http", "took_s": 0.42, "stats": {"restore_time_us": 0, "pages_restored": 0}}
+    )
+    assert told == "its state was posted back to it, 0.42 s after its start"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.events import Event, FailoverReleased, ImageBuilt
-from reprise.contracts.model import Target, Workload, checkpoint_id, elsewhere_id, failover_id
+from reprise.contracts.model import ELSEWHERE, Target, Workload, checkpoint_id, elsewhere_id, failover_id
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer import planning
 from reprise.restorer.decide import DELAYS, STEPS_BACK
@@ -1232,3 +1232,44 @@ async def test_each_step_is_a_span_and_from_the_plan_on_it_leads_to_the_checkpoi
     assert placed["reprise.checkpoint.id"] == "ck3"
     assert placed["reprise.failover.path"] == "shadow"
     assert placed["k8s.deployment.name"] == "counter"
+
+
+@pytest.mark.looptime
+async def test_what_could_not_go_elsewhere_says_why_and_is_restored_in_place_and_not_tried_again() -> None:
+    world = World("elsewhere")
+    no_standby(world)
+    saga = await world.run()
+    assert (saga.step, saga.elsewhere, saga.plan.route) == ("complete", False, "in-place")
+    started = world.last("failover.started")
+    assert started.why.startswith("not moved: no node can take it")  # type: ignore[attr-defined]
+    assert saga.attempt.failed
+    assert saga.attempt.failed.reason == "NoStandby"
+    assert world.told().count("failover.started") == world.told().count("failover.completed") == 1
+
+
+@pytest.mark.looptime
+async def test_what_its_node_has_started_meanwhile_is_not_moved() -> None:
+    """The declaration names a revision of the fence at which nothing ran there."""
+    world = World("elsewhere")
+    await Bucket(MemoryBus(world.server), "fences", Fence).put("u1", Fence(pod_uid="u1", holder="node"))
+    saga = await world.run()
+    assert (saga.step, saga.plan.route) == ("complete", "in-place")
+    assert saga.attempt.failed
+    assert saga.attempt.failed.reason == "NodeReturned"
+
+
+@pytest.mark.looptime
+async def test_without_an_older_checkpoint_it_goes_with_the_one_that_did_not_live_here() -> None:
+    world = World("elsewhere")
+    world.store.good_ones = GOOD[:1]
+    saga = await world.run()
+    assert (saga.step, world.cluster.serving()) == ("complete", ["ck3"])
+
+
+@pytest.mark.looptime
+async def test_the_name_of_the_pod_that_was_moved_tells_its_node_that_it_was() -> None:
+    world = World("elsewhere")
+    saga = await world.run()
+    assert saga.name.startswith(ELSEWHERE)
+    assert saga.attempt.restored
+    assert saga.attempt.restored.pod == shadow_name(WORKLOAD, saga.name)

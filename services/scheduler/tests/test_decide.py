@@ -1,6 +1,6 @@
 """Due times: one grid per container, whoever computes it, and no slot twice or in a burst."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reprise.scheduler.decide import DEMAND_TTL_S, Due, Grid, Wait, at, grid, next_act
 from reprise.scheduler.decide import remembered as after
@@ -117,6 +117,7 @@ def test_two_replicas_name_a_demanded_checkpoint_alike() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 30), st.booleans()), min_size=1, max_size=60))
+@example([(14.3005004, True)])
 def test_demands_cost_the_interval_no_slot_and_double_none(steps: list[tuple[float, bool]]) -> None:
     of, now_s, last, demand_s, ids = grid("u1", "c", 10), NOW, remembered(grid("u1", "c", 10).slot(NOW)), None, []
     for step, demand in steps:

@@ -75,6 +75,7 @@ async def test_the_third_harm_in_a_row_pauses_it_and_says_what_to_do(good_betwee
     if paused_events:
         assert "failureThreshold" in paused_events[0].remedy
         assert "periodSeconds" in told.messages[0]
+        assert "of the last one: m" in paused_events[0].message, "the reason is what was seen, not what may be guessed of it"
 
 
 async def test_the_newest_stored_checkpoint_is_noted_whatever_the_order_of_messages() -> None:

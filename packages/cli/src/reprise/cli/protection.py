@@ -6,9 +6,15 @@ from reprise.contracts.annotations import PREFIX, Policy, parse
 from reprise.contracts.errors import RepriseError
 
 MODE = PREFIX + "mode"
+STATE = PREFIX + "state-"
 CRASH = (
     "its pod is left as it is: same image, no restart. From its first good checkpoint on its node's kubelet restarts it with its "
     "memory; a crash before that starts it blank, as Kubernetes does"
+)
+
+HANDED_BACK = (
+    "its pod is left as it is: same image, no restart. After a crash the new process is given the newest state by POST; its "
+    "Service sends nobody to it before, if the pod template lists the readiness gate reprise.dev/restored"
 )
 
 
@@ -16,13 +22,20 @@ class BadPolicy(RepriseError):
     """An annotation that Reprise would not accept."""
 
 
-def annotations(chosen: Mapping[str, str]) -> dict[str, str]:
-    """Of a workload that is to be protected; chosen: by their names without the prefix, empty ones left out.
+def annotations(chosen: Mapping[str, str], before: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Of a workload that is to be protected; chosen: by their names without the prefix, empty ones left out. before: what is
+    written on it: one that hands out its state goes on doing so unless a mode is chosen.
 
     Raises BadPolicy, by the rule that Reprise itself reads them with.
     """
-    made = {MODE: "criu"} | {PREFIX + name: value for name, value in chosen.items() if value}
-    problems = parse(made).problems
+    known = before or {}
+    made = {PREFIX + name: value for name, value in chosen.items() if value}
+    if MODE not in made and parse(known).policy.mode != "http":
+        made |= {MODE: "http" if any(name.startswith(STATE) for name in made) else "criu"}
+    # Of what is written already only what belongs to this mode can be wrong by it.
+    problems = [
+        each for each in parse({**known, **made}).problems if each.annotation in made or each.annotation.startswith(STATE)
+    ]
     if problems:
         first = problems[0]
         raise BadPolicy(
@@ -41,12 +54,17 @@ def consequences(policy: Policy, containers: list[str], replicas: int, *, probed
     """What will happen, a sentence each. containers: the pod's; probed: whether its containers have livenessProbes."""
     protected = ", ".join(policy.containers) or (containers[0] if containers else "its first container")
     pods = f"each of its {replicas} pods" if replicas != 1 else "its pod"
+    taken = f"container {protected} of {pods} is checkpointed every {policy.interval_s:g} s; it stands still for each (tens of "
     told = [
-        f"container {protected} of {pods} is checkpointed every "
-        f"{policy.interval_s:g} s; it stands still for each (tens of milliseconds, and more with its memory)",
-        f"the newest {policy.keep} checkpoints are kept, encrypted",
-        CRASH,
-    ]
+        f"{taken}milliseconds, and more with its memory)", f"the newest {policy.keep} checkpoints are kept, encrypted", CRASH
+    ]  # fmt: skip
+    if policy.mode == "http" and policy.state:
+        where = f"{policy.state.scheme}, port {policy.state.port}, {policy.state.path}"
+        told = [
+            f"container {protected} of {pods} is asked for its state every {policy.interval_s:g} s (GET: {where})",
+            f"the newest {policy.keep} states are kept, encrypted",
+            HANDED_BACK,
+        ]
     if kind == "Deployment":
         told.append("when its node is lost it goes on on another one, from its last checkpoint")
     else:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 from pydantic import AwareDatetime
-from reprise.contracts import state
+from reprise.contracts import spelling, state
 from reprise.contracts.model import Frozen
 from reprise.contracts.state import StateApi
 
@@ -75,6 +75,8 @@ class Problem(Frozen):
     annotation: str
     value: str
     message: str
+    unread: bool = False
+    """Nobody reads it, whatever its value: it is misspelt, or where it means nothing."""
 
     def __str__(self) -> str:
         return f"{self.annotation}: {self.value!r}: {self.message}"
@@ -144,7 +146,15 @@ def parse(annotations: Mapping[str, str], last: Policy | None = None) -> Parsed:
     if ARM in annotations:
         told = "no longer needed: the first checkpoint protects a pod, without a restart; remove this annotation"
         problems.append(Problem(annotation=ARM, value=annotations[ARM][:200], message=told))
-    return Parsed(policy=policy, problems=tuple(problems))
+    if policy.mode == "http" and len(policy.containers) > 1:
+        told = f"mode http protects one container, the one at state-port: only {policy.containers[0]} is"
+        problems.append(Problem(annotation=PREFIX + "containers", value=annotations.get(PREFIX + "containers", ""), message=told))
+        policy = policy.model_copy(update={"containers": policy.containers[:1]})
+    return Parsed(policy=policy, problems=(*problems, *unread(spelling.misspelt(annotations))))
+
+
+def unread(found: tuple[spelling.Wrong, ...]) -> tuple[Problem, ...]:
+    return tuple(Problem(annotation=name, value=value[:200], message=message, unread=True) for name, value, message in found)
 
 
 def _interval(seconds: float) -> float:

@@ -96,3 +96,26 @@ class RollbackRecord(BaseModel):
     checkpoint_id: str
     ready: bool = False
     """It is live on the node."""
+
+
+class Question(BaseModel):
+    """Asked of a node's agent over NATS, without the stream: is this container healthy? container_id: the instance that is meant;
+    empty: whichever runs. What is run for it is never in the question: the agent knows the pod's own probes.
+    """
+
+    pod_uid: str
+    container: str
+    container_id: str = ""
+
+
+class Checkup(BaseModel):
+    """What the agent answers. told: False if it did not."""
+
+    healthy: bool
+    detail: str
+    runs: bool = True
+    grace_s: float = 0.0
+    """For so long its livenessProbe does not count yet, by its own spec."""
+    tolerated_s: float = 0.0
+    """For so long its kubelet lets it fail its livenessProbe before it ends it; 0: it has none, so it does not end it."""
+    told: bool = True

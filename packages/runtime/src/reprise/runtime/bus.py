@@ -42,6 +42,7 @@ PENDING = Gauge("reprise_events_pending", "Events in the stream that the consume
 UNSETTLED = Gauge("reprise_events_unsettled", "Events that were given to the consumer and are not settled", ["consumer"])
 OUTCOMES = ("ok", "retry", "dead-letter", "unacknowledged")
 COUNT_EVERY_S = 15.0
+SAME_CLIENT_S = 0.5
 FORGOTTEN_AFTER_S = 60.0
 """An observer's consumer, once nobody fetches from it."""
 
@@ -147,6 +148,14 @@ class Observer:
     see: Callable[[Event], None]
 
 
+@dataclass(frozen=True)
+class Answerer:
+    """Whoever answers the questions on a subject: bytes in, bytes out."""
+
+    subject: str
+    answer: Callable[[bytes], Awaitable[bytes]]
+
+
 class Bus:
     """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
 
@@ -156,6 +165,7 @@ class Bus:
         self._client = Client()
         self._subscriptions: list[Subscription] = []
         self._observers: list[Observer] = []
+        self._answerers: list[Answerer] = []
         self._active: set[asyncio.Task[None]] = set()
 
     @property
@@ -255,6 +265,14 @@ class Bus:
         """
         self._observers.append(Observer(name, events, see))
 
+    def answer(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """Answer what is asked on this subject; run() does it. A question is no event: it is not stored."""
+        self._answerers.append(Answerer(subject, answer))
+
+    async def ask(self, subject: str, question: bytes, timeout_s: float) -> bytes:
+        """Raises nats.errors.Error at once if nobody is there to answer; TimeoutError."""
+        return (await self._client.request(subject, question, timeout=timeout_s)).data
+
     async def rewind(self, consumer: str) -> None:
         """Have this durable consumer read the stream again from its oldest event. Raises nats.errors.Error."""
         name = subjects.token(consumer)
@@ -270,6 +288,8 @@ class Bus:
                 group.create_task(self._serve(subscription), name=subscription.consumer)
             for observer in self._observers:
                 group.create_task(self._watch(observer), name=observer.name)
+            for answerer in self._answerers:
+                group.create_task(self._answer_for_ever(answerer), name=answerer.subject)
             group.create_task(self._count_for_ever())
 
     async def serve(self, relay: Relay) -> None:
@@ -292,6 +312,28 @@ class Bus:
                     PENDING.labels(subscription.consumer).set(info.num_pending or 0)
                     UNSETTLED.labels(subscription.consumer).set(info.num_ack_pending or 0)
             await asyncio.sleep(COUNT_EVERY_S)
+
+    async def _answer_for_ever(self, answerer: Answerer) -> None:
+        """Until connect() has made another client: one that only reconnects subscribes by itself."""
+
+        async def handle(message: Msg) -> None:
+            task = asyncio.create_task(_respond(answerer, message))  # a probe that takes long keeps nobody else waiting
+            self._active.add(task)
+            task.add_done_callback(self._active.discard)
+
+        while True:
+            client = self._client
+            try:
+                subscription = await client.subscribe(answerer.subject, cb=handle)
+                try:
+                    while self._client is client:
+                        await asyncio.sleep(SAME_CLIENT_S)
+                finally:
+                    with contextlib.suppress(Exception):
+                        await subscription.unsubscribe()
+            except (NatsError, OSError, TimeoutError) as error:
+                log().debug("cannot answer questions", subject=answerer.subject, error=repr(error))
+                await asyncio.sleep(0.5)
 
     async def _watch(self, observer: Observer) -> None:
         while True:
@@ -420,6 +462,14 @@ def _show(observer: Observer, message: Msg) -> None:
         return  # the dead-letter stream has it
     except Exception:
         log().exception("observer failed", observer=observer.name, subject=message.subject)
+
+
+async def _respond(answerer: Answerer, message: Msg) -> None:
+    try:
+        answer = await answerer.answer(message.data)
+        await message.respond(answer)
+    except Exception:  # whoever asked waits in vain, and asks again
+        log().exception("a question was not answered", subject=answerer.subject)
 
 
 def processing(consumer: str, opened: Opened, subject: str) -> AbstractContextManager[Span]:

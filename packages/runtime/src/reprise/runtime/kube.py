@@ -16,7 +16,8 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config, watch
 from kubernetes.aio.client import rest
-from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse
+from reprise.contracts import spelling
+from reprise.contracts.annotations import RESTORED_GATE, Policy, Problem, parse, unread
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.state import StateApi
 from reprise.runtime.nodefiles import boottime_s
@@ -69,6 +70,8 @@ class ProtectedContainer:
     container_id: str = ""
     running: bool = False
     ready: bool = False
+    started: bool = False
+    """Its kubelet has seen its startupProbe pass; it has none, and runs."""
     restart_count: int = 0
     started_at: datetime | None = None
     liveness: Any = None
@@ -77,6 +80,8 @@ class ProtectedContainer:
     ports: dict[str, int] = field(default_factory=dict)
     interactive: bool = False
     """Whether somebody may type into it: `stdin: true` or `tty: true`."""
+    post_start: bool = False
+    """It has a postStart hook, which its kubelet runs after each start, a restore too."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,17 @@ class ProtectedPods:
         """Every workload whose policy protects it, with or without a pod; and the containers that the policy names."""
         return {workload: policy.containers for workload, policy in self._policies.items() if policy.protects}
 
+    def with_container(self, uid: str, container: str) -> ProtectedPod | None:
+        """This pod with this container, also if nobody protects it: a pod that a failover made is its workload's only once that
+        has adopted it.
+        """
+        pod, raw = self.pods.get(uid), self._raw_pods.get(uid)
+        if pod and any(c.name == container for c in pod.containers):
+            return pod
+        if raw is None or all(c.name != container for c in raw.spec.containers):
+            return None
+        return protected(raw, owner_of(raw), Policy(mode="criu", containers=(container,)))
+
     def on_change(self, callback: OnChange) -> None:
         """callback(before, after): None before means new, None after means gone or no longer protected."""
         self._callbacks.append(callback)
@@ -244,6 +260,9 @@ class ProtectedPods:
         else:
             self.annotations[workload] = dict(item.metadata.annotations or {})
             self._policies[workload] = self._parse(workload, item.metadata.annotations)
+            template = item.spec.template.metadata.annotations if item.spec.template.metadata else None
+            if found := unread(spelling.misplaced(template or {}, spelling.on_template(kind))):
+                self.problems[workload] = (*self.problems.get(workload, ()), *found)
         if before != self._policies.get(workload):
             for uid, pod in list(self._raw_pods.items()):
                 if owner_of(pod) == workload:
@@ -370,6 +389,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         container_id=(status.container_id or "").rpartition("/")[2] if status else "",
         running=running is not None,
         ready=bool(status and status.ready),
+        started=bool(status and status.started),
         restart_count=status.restart_count if status else 0,
         started_at=running.started_at if running else None,
         liveness=spec.liveness_probe,
@@ -377,6 +397,7 @@ def _container(spec: Any, status: Any) -> ProtectedContainer:
         startup=spec.startup_probe,
         ports={p.name: p.container_port for p in spec.ports or [] if p.name},
         interactive=bool(spec.stdin or spec.tty),
+        post_start=bool(spec.lifecycle and spec.lifecycle.post_start),
     )
 
 

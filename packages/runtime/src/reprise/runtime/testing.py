@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
+from nats.errors import NoRespondersError
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError
 from opentelemetry import trace
@@ -47,6 +48,7 @@ class MemoryServer:
         self.buckets: dict[str, dict[str, _Row]] = {}
         self.revisions: dict[str, int] = {}
         self.watchers: dict[str, list[_Watcher]] = {}
+        self.answerers: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
 
 
 class MemoryBus(Bus):
@@ -69,6 +71,16 @@ class MemoryBus(Bus):
         name = headers["Nats-Msg-Id"]
         self._server.events.setdefault(name, envelope.decode(payload)[1])
         self._server.payloads.setdefault(name, payload)
+
+    def answer(self, subject: str, answer: Callable[[bytes], Awaitable[bytes]]) -> None:
+        """At once, not from run() on."""
+        self._server.answerers[subject] = answer
+
+    async def ask(self, subject: str, question: bytes, timeout_s: float) -> bytes:
+        if subject not in self._server.answerers:
+            raise NoRespondersError
+        async with asyncio.timeout(timeout_s):
+            return await self._server.answerers[subject](question)
 
     async def process(self, consumer: str, dedup_id: str, handler: Handler) -> None:
         """What is stored under this id, in a handler, as a consumer of this name would have it."""

@@ -4,8 +4,13 @@ from dataclasses import dataclass
 
 from reprise.contracts.causes import error_lines, of_log
 from reprise.contracts.events import Trigger
+from reprise.contracts.records import Checkup
 
 LEAST_OF_INTERVAL = 0.25
+MOST_WAIT_S = 60.0
+PATIENCE_S = 5.0
+"""For an agent that is being updated, or a program whose kubelet would never end it."""
+HARM_REMEDY = "if it repeats, raise failureThreshold or periodSeconds of its livenessProbe: their product must outlast the pause"
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,50 @@ def overtaken(checkpoint_id: str, newest: str, *, hold: bool) -> Failure | None:
     if not hold or checkpoint_id > newest:
         return None
     return Failure("Overtaken", f"{newest} was taken meanwhile, and its id is newer", "nothing: the move tries again")
+
+
+def agent_away(found: Checkup) -> Failure:
+    """What cannot be told to be healthy is not checkpointed over a good state."""
+    return Failure("AgentAway", f"whether it is healthy is not known: {found.detail}",
+                   "see health-watcher's pod on its node: `kubectl -n reprise-system get pods -o wide`")  # fmt: skip
+
+
+def unhealthy_before(found: Checkup, *, hold: bool) -> Failure | Skip | None:
+    """Why it is not checkpointed now. hold: whoever waits for it must be told that there is none."""
+    if not found.told:
+        return agent_away(found)
+    if found.healthy:
+        return None
+    if found.grace_s and not hold:
+        return Skip("StartingUp", f"it is not healthy yet, and its own spec gives it {found.grace_s:.0f} s more: {found.detail}")
+    return Failure("UnhealthyBefore", f"its probe failed before the checkpoint: {found.detail}",
+                   "nothing is checkpointed over a good state until it is healthy again")  # fmt: skip
+
+
+def unhealthy_after(found: Checkup, waited_s: float, counted_s: float) -> Failure | None:
+    """Of a container that was checkpointed and still runs; None: it is asked again. counted_s: since its livenessProbe counts.
+
+    UnhealthyAfter counts as harm (scheduler), so it is said only of what its kubelet does not tolerate. Nobody is waited for
+    longer than MOST_WAIT_S: the next one decides.
+    """
+    if not found.told:
+        return agent_away(found) if waited_s >= PATIENCE_S else None
+    if found.tolerated_s and counted_s >= found.tolerated_s:
+        message = (
+            f"its livenessProbe failed for {counted_s:.0f} s after the checkpoint, which is not used, and its kubelet tolerates "
+            f"{found.tolerated_s:g} s: {found.detail}"
+        )
+        return Failure("UnhealthyAfter", message, HARM_REMEDY)
+    if waited_s >= (MOST_WAIT_S if found.tolerated_s else PATIENCE_S):
+        return Failure("UnhealthyStill", f"its probe still failed {waited_s:.0f} s after the checkpoint, which is not used: "
+                       f"{found.detail}", "nothing, if the next one is good; see its probe otherwise")  # fmt: skip
+    return None
+
+
+def ended_after(ill: Checkup) -> Failure:
+    """Its probe failed after the checkpoint, and then it was ended."""
+    message = f"its livenessProbe failed after the checkpoint, which is not used, and the container was ended: {ill.detail}"
+    return Failure("UnhealthyAfter", message, HARM_REMEDY)
 
 
 def explain(status: int, body: str, engine_error: str | None = None) -> Failure:  # noqa: PLR0911

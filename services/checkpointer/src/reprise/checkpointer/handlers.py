@@ -7,14 +7,25 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
-from reprise.checkpointer.decide import INTERACTIVE, Failure, Skip, overtaken, too_soon
+from reprise.checkpointer.decide import (
+    INTERACTIVE,
+    PATIENCE_S,
+    Failure,
+    Skip,
+    ended_after,
+    overtaken,
+    too_soon,
+    unhealthy_after,
+    unhealthy_before,
+)
 from reprise.checkpointer.dumping import Dumped, Dumping
 from reprise.checkpointer.states import States
 from reprise.contracts.causes import LASTING
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
+from reprise.contracts.records import Checkup, Question
 from reprise.runtime.bus import Bus
+from reprise.runtime.checkup import ask
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
-from reprise.runtime.probe import check
 from reprise.runtime.telemetry import log, span
 
 DUE_TO_KUBELET = Histogram(
@@ -29,6 +40,9 @@ SKIPPED = Counter("reprise_checkpoints_skipped_total", "Due checkpoints that wer
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
+AGAIN_S = 0.5
+AT_ONCE = 2
+"""Checkpoints of a node; more are waited for that were taken, and whose programs do not answer yet."""
 
 
 class Handlers:
@@ -36,6 +50,7 @@ class Handlers:
 
     def __init__(self, bus: Bus, pods: ProtectedPods, dumping: Dumping, states: States, recorder: EventRecorder) -> None:
         self._bus, self._pods, self._dumping, self._states, self._recorder = bus, pods, dumping, states, recorder
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         self._held: dict[str, float] = {}
         """Containers that were held, and when: what is due of them meanwhile fails for a good reason."""
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -102,15 +117,15 @@ class Handlers:
         if container.interactive and not hands_out:
             return INTERACTIVE
         with span("probe before"):
-            before = await self._healthy(pod, container)
+            before = unhealthy_before(await self._before(event, pod, container), hold=event.hold)
         if before:
-            return Failure("UnhealthyBefore", f"its probe failed before the checkpoint: {before}",
-                           "nothing is checkpointed over a good state until it is healthy again")  # fmt: skip
-        started_at, began = datetime.now(UTC), time.monotonic()
-        latency_s = max(0.0, (started_at - event.at).total_seconds())
-        DUE_TO_KUBELET.observe(latency_s)
-        dumped = await (self._states.take(event, pod, container) if hands_out else self._call(event, pod))
-        kubelet_s = time.monotonic() - began
+            return before
+        async with self._at_once:
+            started_at, began = datetime.now(UTC), time.monotonic()
+            latency_s = max(0.0, (started_at - event.at).total_seconds())
+            DUE_TO_KUBELET.observe(latency_s)
+            dumped = await (self._states.take(event, pod, container) if hands_out else self._call(event, pod))
+            kubelet_s = time.monotonic() - began
         if not isinstance(dumped, Dumped):
             return dumped
         if dumped.held:
@@ -132,17 +147,35 @@ class Handlers:
         self._held = {c: at for c, at in self._held.items() if time.monotonic() - at < HELD_AT_MOST_S}
         return event.target.container_id in self._held
 
+    async def _before(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Checkup:
+        """What is due each interval may fail once. What is moved is asked again: it may feel its last checkpoint's pause."""
+        end_s = asyncio.get_running_loop().time() + (PATIENCE_S if event.hold else 0.0)
+        while True:
+            found = await self._check(pod, container)
+            if found.healthy or not found.runs or asyncio.get_running_loop().time() >= end_s:
+                return found
+            await asyncio.sleep(AGAIN_S)
+
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
-        """Why the checkpoint that was just taken is not used."""
+        """Why the checkpoint that was just taken is not used. A pause may make a program say for a while that it is ill: what its
+        kubelet tolerates is no harm, so it is asked again for so long.
+        """
         with span("probe after"):
-            unhealthy = await self._healthy(pod, container)
-        found = self._find(event)
-        if not unhealthy:
-            return found if isinstance(found, Failure) else None
-        if isinstance(found, Failure) and found.reason == "PodGone":
-            return found
-        return Failure("UnhealthyAfter", f"its probe failed after the checkpoint, which is not used: {unhealthy}",
-                       "if it repeats, the checkpoint's pause is longer than the probe's time-out")  # fmt: skip
+            loop = asyncio.get_running_loop()
+            began_s = counts_s = loop.time()
+            ill: Checkup | None = None
+            while True:
+                found, after = self._find(event), await self._check(pod, container)
+                if isinstance(found, Failure) or not after.runs:
+                    return _replaced(found, after, ill)
+                if after.healthy:
+                    return None
+                if after.grace_s:
+                    counts_s = loop.time()
+                ill = after if after.told else ill
+                if failure := unhealthy_after(after, loop.time() - began_s, loop.time() - counts_s):
+                    return failure
+                await asyncio.sleep(AGAIN_S)
 
     async def _call(self, event: CheckpointDue, pod: ProtectedPod) -> Dumped | Failure:
         """What is to be held is tried once: whoever asked for it tries again."""
@@ -165,13 +198,9 @@ class Handlers:
             return Failure("OtherContainer", "the container was replaced or is not running", "nothing: the next one will do")
         return pod, container
 
-    async def _healthy(self, pod: ProtectedPod, container: ProtectedContainer) -> str:
-        """Why it is not healthy; empty if it is. Without a probe, running is all that can be known."""
-        probe = container.liveness or container.readiness
-        if probe is None or getattr(probe, "_exec", None):
-            return ""
-        verdict = await check(probe, pod.ip, container.ports)
-        return "" if verdict.healthy else verdict.detail
+    async def _check(self, pod: ProtectedPod, container: ProtectedContainer) -> Checkup:
+        asked = Question(pod_uid=pod.uid, container=container.name, container_id=container.container_id)
+        return await ask(self._bus, pod.node, asked, container.liveness, container.readiness)
 
     async def _skipped(self, event: CheckpointDue, skip: Skip) -> None:
         SKIPPED.labels(skip.reason).inc()
@@ -196,3 +225,9 @@ class Handlers:
         if failure.reason not in LASTING:  # scheduler tells those, once
             message = f"{failure.reason}: {failure.message}. To do: {failure.remedy}"
             await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
+
+
+def _replaced(found: object, after: Checkup, ill: Checkup | None) -> Failure:
+    """Of a container that is not there any more. ill: what its probe said after the checkpoint, if it failed."""
+    gone = found if isinstance(found, Failure) else Failure("OtherContainer", after.detail, "nothing: the next one will do")
+    return ended_after(ill) if ill and ill.tolerated_s and gone.reason == "OtherContainer" else gone

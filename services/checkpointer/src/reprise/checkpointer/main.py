@@ -38,7 +38,7 @@ async def main(settings: Settings) -> None:
     handlers = Handlers(service.bus, pods, dumping, states, kube.EventRecorder(api, "checkpointer"))
     service.part("pods", pods.run)
     service.bus.subscribe(
-        f"checkpointer-{settings.node_name}", CheckpointDue, handlers.on_due, node=settings.node_name, concurrency=2
+        f"checkpointer-{settings.node_name}", CheckpointDue, handlers.on_due, node=settings.node_name, concurrency=32
     )
     service.health.ready_when("pods", lambda: pods.synced)
     await service.run_async()

@@ -56,7 +56,8 @@ class States:
     async def _fetch(
         self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer, api: StateApi, home: str
     ) -> Dumped | Failure | Skip:
-        etag = "" if event.hold else self._etag(home, container.container_id)
+        # Whoever asks for one waits for it by its name.
+        etag = self._etag(home, container.container_id) if event.trigger == "interval" else ""
         access = await self._accesses.of(api, pod.namespace, pod.ip)
         with self._slots.begin(home, event.checkpoint_id) as file:
             with span("state", kind=SpanKind.CLIENT, attributes=of_target(event.target)):

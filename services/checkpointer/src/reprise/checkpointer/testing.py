@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
+from reprise.contracts.records import Checkup, Question
+from reprise.runtime.checkup import subject
 from reprise.runtime.nodefiles import DumpFile, RequestFile
+from reprise.runtime.testing import MemoryBus, MemoryServer
 
 STUB = "/var/lib/kubelet/checkpoints/checkpoint-1.tar"
 Engine = Callable[[RequestFile, str], DumpFile | None]
@@ -23,6 +26,23 @@ def dumps(request: RequestFile, of: str, /, **changed: object) -> DumpFile:
 
 def fails(error: str) -> Engine:
     return lambda request, container_id: dumps(request, container_id, outcome="failed", slot="", held=False, error=error)
+
+
+WELL = Checkup(healthy=True, detail="HTTP 200", tolerated_s=3.0)
+
+
+def agent_says(server: MemoryServer, *told: Checkup) -> list[Question]:
+    """The node's agent answers these, one after the other, and the last one ever after. Returns what is asked, as it comes."""
+    asked: list[Question] = []
+    answers: Iterable[Checkup] = iter(told)
+    last = told[-1]
+
+    async def answer(payload: bytes) -> bytes:
+        asked.append(Question.model_validate_json(payload))
+        return next(answers, last).model_dump_json().encode()
+
+    MemoryBus(server).answer(subject("n1"), answer)
+    return asked
 
 
 class Machine:

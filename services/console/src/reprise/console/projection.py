@@ -113,7 +113,8 @@ def _restore_row(event: Event) -> Row | None:
         return None
     place = _place(event) | {"container_id": event.target.container_id, "at": event.at}
     told = {"checkpoint_id": event.checkpoint_id or None, "took_s": event.took_s, "frozen": event.frozen}
-    return Row("restores", "container_id", place | event.stats.model_dump() | told)
+    stats = event.stats.model_dump() if event.kind == "criu" else {}  # of http: CRIU had no part in it
+    return Row("restores", "container_id", place | stats | told)
 
 
 def _exit_row(event: Event) -> Row | None:
@@ -203,7 +204,7 @@ def _checkpoint(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
             return {
                 "state": "stored", "stored_at": event.at, "size_bytes": event.size, "sha256": event.sha256,
                 "transfer_s": event.transfer_s, "new_bytes": event.new_bytes, "uploaded_bytes": event.uploaded_bytes,
-                "checkpoint_kind": event.kind, **event.stats.model_dump(), **_paused(event),
+                "checkpoint_kind": event.kind, **(event.stats.model_dump() if event.kind == "criu" else {}), **_paused(event),
             }  # fmt: skip
         case CheckpointFailed():
             return {

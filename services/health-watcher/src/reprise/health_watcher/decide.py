@@ -53,7 +53,7 @@ def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
 
 
 def first_count(*, restored: bool) -> ProbeCount:
-    """Of a container that is new. A restored process was healthy when it was checkpointed: it need not start first."""
+    """Of a container that is new. A restored process was healthy when it was checkpointed: once its grace is over, it counts."""
     return ProbeCount(was_healthy=restored)
 
 

@@ -77,6 +77,9 @@ class Handing:
                 if not task.cancelled() and (error := task.exception()) and not isinstance(error, Over):
                     log().error("a state could not be handed back, trying again", id=container_id[:12], error=repr(error))
         for container in self._verdicts.protected():
+            pod = self._pods.pods.get(container.pod_uid)
+            if pod and pod.policy.mode != "http":
+                continue
             start = self._starts.of(container.id)
             if start and start.is_open and container.id not in self._tasks and self._verdict(container):
                 self._tasks[container.id] = asyncio.create_task(self.hand_back(container, start))

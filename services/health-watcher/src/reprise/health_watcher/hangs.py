@@ -2,19 +2,21 @@
 
 Ours runs beside the kubelet's: at the threshold the kubelet sends SIGTERM and waits the grace period, which a hung
 process sits out; this kills at once. Either way the kubelet's restart restores the newest state; one that has no checkpoint is
-left to the kubelet.
+left to the kubelet. Never before the kubelet would: within the grace of its own spec nobody is asked (rules/grace.py).
 """
 
 import asyncio
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol
 
 from reprise.health_watcher.decide import count_probe, first_count, hangs
 from reprise.health_watcher.ends import Ends
+from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.model import Failing, ProbeCount
-from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.ports import Freezer, Runtime
 from reprise.health_watcher.starts import Starts
-from reprise.runtime.cri import Cri, CriError
+from reprise.runtime.cri import CriError
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.probe import check
 from reprise.runtime.telemetry import log
@@ -22,11 +24,20 @@ from reprise.runtime.telemetry import log
 Key = tuple[str, str]
 
 
+class ExecRuntime(Runtime, Protocol):
+    """One that also runs commands in containers."""
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]: ...
+
+
 class Hangs:
     """One task per protected container that has a livenessProbe."""
 
-    def __init__(self, cri: Cri, pods: ProtectedPods, freezer: Freezer, ends: Ends, starts: Starts) -> None:
+    def __init__(
+        self, cri: ExecRuntime, pods: ProtectedPods, freezer: Freezer, ends: Ends, starts: Starts, graces: Graces
+    ) -> None:
         self._cri, self._pods, self._freezer, self._ends, self._starts = cri, pods, freezer, ends, starts
+        self._graces = graces
         self._tasks: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -64,7 +75,10 @@ class Hangs:
             if container.container_id != judged_id:
                 judged_id, start = container.container_id, self._starts.of(container.container_id)
                 count = first_count(restored=start is not None and start.outcome == "restored")
-            if container.running and judged_id and pod.ip:
+            if not self._graces.is_asked(container):
+                count = replace(count, failures=0)
+                self._ends.failing.pop(container.container_id, None)
+            elif container.running and judged_id and pod.ip:
                 count = await self._probe_once(pod, container, count)
                 if hangs(count, probe.failure_threshold or 3):
                     await self._end(pod, container)
@@ -77,9 +91,10 @@ class Hangs:
             return await self._cri.exec_sync(container.container_id, command, timeout_s)
 
         began_s = time.monotonic()
-        frozen_before = self._freezer.is_frozen(container.container_id)
+        if self._freezer.is_frozen(container.container_id):  # what is run in it would stand still too, and stay
+            return count
         verdict = await check(container.liveness, pod.ip, container.ports, exec_)
-        frozen = frozen_before or self._freezer.is_frozen(container.container_id)
+        frozen = self._freezer.is_frozen(container.container_id)
         after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
         if after.failures and after.was_healthy:
             before = self._ends.failing.get(container.container_id)

@@ -21,11 +21,13 @@ from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.arbiter import Arbiter
+from reprise.health_watcher.checkups import Checkups
 from reprise.health_watcher.dumps import Dumps
+from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.hangs import Hangs
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.settings import Settings
-from reprise.runtime import kube
+from reprise.runtime import checkup, kube
 from reprise.runtime.cri import Cri, find_socket
 from reprise.runtime.election import Election
 from reprise.runtime.freezer import CgroupFreezer
@@ -71,6 +73,9 @@ async def main(settings: Settings) -> None:
     )
     watchdog.arm()
     agent.lease.watchdog_s = lambda: watchdog.armed_s
+    graces = Graces(agent.ledger)
+    checkups = Checkups(cri, pods, freezer, agent.verdicts, graces)
+    service.bus.answer(checkup.subject(node), checkups.answer)
     election = Election(service.bus, "arbiter", settings.pod_name)
     fences = Bucket(service.bus, "fences", Fence)
     arbiter = Arbiter(election, kv, leases, fences, api, agent.announcer, settings.kubelet_port, node)
@@ -88,7 +93,8 @@ async def main(settings: Settings) -> None:
         ("container-listing", agent.containers.sweep),
         ("starts", agent.starts.run),
         ("handing", agent.handing.run),
-        ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts).run),
+        ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts, graces).run),
+        ("graces", graces.run),
         ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
         ("facts", Facts(service.bus, node).run),
         ("gates", agent.gates.run),

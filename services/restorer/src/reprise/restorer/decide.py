@@ -49,7 +49,7 @@ def plan(now: Snapshot) -> Plan | Stop:
     """Decide from one snapshot. The same snapshot gives the same plan."""
     match now.cause:
         case "crash" | "hang":
-            return _in_place(now)
+            return _away(now) if now.elsewhere else _in_place(now)
         case "restore":
             return _back(now)
         case "move":
@@ -85,12 +85,8 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     stop = may_go_on(now.target, pod, acts=True, fenced_by=now.fenced_by)
     if stop or pod is None:
         return stop or _gone()
-    if pod.update_pending:
-        return Stop("UpdatePending", f"{pod.owner_name} has another template by now ({pod.update_pending}), and the next pod may "
-                    "be made of that", "roll the update out, or take it back, and ask again", "step-aside")  # fmt: skip
-    if pod.finalizer and pod.owner_kind != "ReplicaSet":
-        return Stop("NotMovable", f"its finalizer {pod.finalizer} keeps it once it is deleted, and the next pod needs its name",
-                    "take the finalizer away", "step-aside")  # fmt: skip
+    if stop := _no_next(pod):
+        return stop
     if now.to == now.target.node:
         return Stop("AlreadyThere", f"it runs on {now.to}", "nothing", "step-aside")
     nodes = tuple(node for node in now.nodes if now.to in ("", node.name))
@@ -105,6 +101,30 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     size = now.good[0].size if now.good else 0
     return Plan(ROUTES[pod.owner_kind], chosen.node.name, _and_forgets(why, pod), source_uid=now.target.pod_uid,
                 owner=pod.owner_name, size=size, kind=now.good[0].kind if now.good else "criu")  # fmt: skip
+
+
+def _no_next(pod: PodView) -> Stop | None:
+    """Why the next pod of this one's name would not come, or would be another program."""
+    if pod.update_pending:
+        return Stop("UpdatePending", f"{pod.owner_name} has another template by now ({pod.update_pending}), and the next pod may "
+                    "be made of that", "roll the update out, or take it back, and ask again", "step-aside")  # fmt: skip
+    if pod.finalizer and pod.owner_kind != "ReplicaSet":
+        return Stop("NotMovable", f"its finalizer {pod.finalizer} keeps it once it is deleted, and the next pod needs its name",
+                    "take the finalizer away", "step-aside")  # fmt: skip
+    return None
+
+
+def _away(now: Snapshot) -> Plan | Stop:
+    """Off a node that is well, because it ended again soon after it was restored there: its memory may be the cause as well as
+    its node. So it is moved with the checkpoint before the one that did not live, if there is one.
+    """
+    if now.pod and (stop := _no_next(now.pod)):
+        return stop
+    older = tuple(good for good in now.good if good.checkpoint_id < now.restored_from)
+    found = _elsewhere(replace(now, good=(*older, *(good for good in now.good if good not in older))))
+    if isinstance(found, Stop) or not now.restored_from:
+        return found
+    return replace(found, why=f"it ended again soon after it was restored in place; {found.why}")
 
 
 def _elsewhere(now: Snapshot) -> Plan | Stop:
@@ -307,7 +327,7 @@ def after(saga: Saga, stop: Stop) -> Again | None:
         return Again(later=False, why=stop.message)
     if saga.planned:
         return None
-    if stop.later and saga.moves and saga.delays < DELAYS:
+    if stop.later and saga.moves and not saga.elsewhere and saga.delays < DELAYS:
         return Again(later=True, why=stop.message)
     if stop.poisoned and saga.moves and len(attempt.tried) < STEPS_BACK:
         return Again(later=False, why=stop.message)

@@ -52,9 +52,13 @@ class Handlers:
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
             declared_at=event.at, fence_revision=event.fence_revision, rejected=event.rejected,
-            to=event.to, wanted=event.wanted, keep=pod.policy.keep if pod else KEEP_ALL,
+            to=event.to, wanted=event.wanted, elsewhere=event.elsewhere,
+            restored_from=event.restored_from, keep=pod.policy.keep if pod else KEEP_ALL,
         )  # fmt: skip
         ended = await self._sagas.run(saga)
+        if event.elsewhere and not ended.elsewhere and (stop := ended.attempt.failed):
+            message = f"{event.cause} of {event.target.pod}: not moved: {stop.reason}: {stop.message}. {stop.remedy}"
+            await self._recorder.record(event.workload, "Warning", "NotMoved", message)
         if ended.step != "complete":
             return
         if event.cause == "move" and ended.attempt.stop:  # what came after the checkpoint that it runs from is lost

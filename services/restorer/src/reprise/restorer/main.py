@@ -47,7 +47,7 @@ async def main(settings: Settings) -> None:
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
     checkpoints = StoredCheckpoints(Repository(s3_store(StoreSettings())))
-    cluster = KubernetesCluster(api, pods, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
+    cluster = KubernetesCluster(api, pods, service.bus, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
     starts = Starts(service.bus)
     taints = KubernetesTaints(api)
     timeouts = Timeouts(settings.verify_timeout_s, settings.adopt_timeout_s, settings.stage_timeout_s)

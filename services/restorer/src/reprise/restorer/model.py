@@ -121,6 +121,10 @@ class Saga(Frozen):
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
+    elsewhere: bool = False
+    """Of what has ended: it is to go to another node. Its own holds it back, until that is done, or is not to be."""
+    restored_from: str = ""
+    """Which checkpoint the instance that is gone had come of; empty: none."""
     keep: int = KEEP_ALL
     """How many good checkpoints retention leaves when the last one before a hold is stored."""
 
@@ -146,7 +150,7 @@ class Saga(Frozen):
     @property
     def moves(self) -> bool:
         """To another node."""
-        return self.cause in ("node-loss", "move")
+        return self.cause in ("node-loss", "move") or self.elsewhere
 
     @property
     def planned(self) -> bool:
@@ -161,8 +165,20 @@ class Saga(Frozen):
 
     @property
     def untouched(self) -> bool:
-        """What it is about runs as before, so far."""
-        return (self.planned and not self.attempt.released) or (self.cause == "restore" and self.step != "verify")
+        """What it is about runs as before, so far, or is restored in place all the same."""
+        if self.planned or self.elsewhere:
+            return not self.attempt.released
+        return self.cause == "restore" and self.step != "verify"
+
+    @property
+    def held_as(self) -> str:
+        """Under which name its node holds it; empty: it does not."""
+        return self.failover_id if self.elsewhere else self.checkpoint_id if self.planned else ""
+
+    def in_place(self, stop: Stop) -> "Saga":
+        """What could not go elsewhere is left to its own node."""
+        left = self.model_copy(update={"elsewhere": False})
+        return left.at("plan", attempt=Attempt(self.attempt.number + 1, failed=stop), why=f"not moved: {stop.message}")
 
     @property
     def plan(self) -> Plan:
@@ -292,13 +308,16 @@ class PodNames:
 
 @dataclass(frozen=True)
 class Life:
-    """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe."""
+    """What is seen of a restored instance: whether it runs at all, and whether it passes its own probe. grace_s: for so long its
+    own spec lets it be unhealthy.
+    """
 
     runs: bool
     healthy: bool
     detail: str
     preparing: bool = False
     """Its init containers are at work, and none of them has failed."""
+    grace_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -401,6 +420,10 @@ class Snapshot:
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
     """Of a restore that somebody asked for: the checkpoint."""
+    elsewhere: bool = False
+    """Of what has ended: it is to go to another node."""
+    restored_from: str = ""
+    """Which checkpoint the instance that is gone had come of; empty: none."""
 
     @property
     def need(self) -> Need:

@@ -49,8 +49,8 @@ class LastCheckpoint:
 
     async def forget(self, saga: Saga) -> None:
         """It is not wanted any more: the node asks whether it may thaw, and what comes late holds nothing."""
-        if saga.checkpoint_id:
-            await self.records.delete(key(saga.checkpoint_id))
+        if saga.held_as:
+            await self.records.delete(key(saga.held_as))
 
     async def _ask(self, saga: Saga) -> None:
         holding = FailoverHolding(

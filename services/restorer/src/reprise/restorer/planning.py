@@ -30,7 +30,7 @@ class Planning:
         pod = await room.cluster.pod(saga.workload.namespace, target.pod, target.container)
         before = choosing.rejecting(await room.recovery(saga), saga.rejected)
         seen = Snapshot(cause=saga.cause, target=target, pod=pod, recovery=before, fenced_by=await room.fences.others(saga))
-        if saga.cause in ("crash", "hang"):
+        if saga.cause in ("crash", "hang") and not saga.elsewhere:
             return Looked(seen)
         stored = await room.checkpoints.good(saga.workload, target.container)
         # What somebody chose may be what was given up before: that is for them to know.
@@ -41,6 +41,7 @@ class Planning:
         found = replace(
             seen, good=good, unfit=unfit, nodes=await room.cluster.nodes() if saga.moves else (), standby=standby.node,
             refused=tuple(standby.refused.items()), tried=saga.attempt.tried, failed=saga.attempt.failed, to=saga.to,
+            elsewhere=saga.elsewhere, restored_from=saga.restored_from,
             wanted=saga.wanted,
         )  # fmt: skip
         return Looked(found, _newest(stored))
@@ -55,6 +56,8 @@ class Planning:
         plan = decide.plan(looked.snapshot)
         if isinstance(plan, Stop):
             raise Abandon(plan)
+        if plan.route == "in-place" and saga.why:
+            plan = replace(plan, why=f"{saga.why}; {plan.why}")
         if saga.planned:
             plan = replace(plan, checkpoint_id=name_last(saga, looked.newest))
         log().info("failover planned", failover=saga.failover_id, route=plan.route, checkpoint=plan.checkpoint_id,

@@ -101,7 +101,9 @@ class Cluster(Protocol):
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
-        """Of this pod's container: whether another instance than those that are replaced runs and passes its probe."""
+        """Of this pod's container: whether another instance than those that are replaced runs and, as its node's agent says, passes
+        its probe.
+        """
         ...
 
     async def other_images(self, node: str, image: str) -> frozenset[str]:

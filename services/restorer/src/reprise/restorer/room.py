@@ -62,7 +62,7 @@ class Room:
             return stop
         if saga.moves and not saga.unfenced and (stop := await self.fences.ours(saga)):
             return stop
-        acts = saga.cause not in ("crash", "hang")
+        acts = saga.cause not in ("crash", "hang") or saga.elsewhere
         return decide.may_go_on(saga.target, pod, acts=acts, fenced_by=await self.fences.others(saga))
 
     async def look(self, saga: Saga) -> None:

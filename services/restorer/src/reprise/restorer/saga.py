@@ -120,6 +120,10 @@ class SagaRunner:
             await asyncio.sleep(AGAIN_S if saga.planned else 0.0)
             return saga.at("plan", attempt=following)
         revision = await self._room.fences.let_go(saga)
+        if saga.elsewhere:
+            log().warning("not moved, restored in place", failover=saga.failover_id, reason=stop.reason, why=stop.message)
+            await self._room.last.forget(saga)
+            return saga.in_place(stop)
         if again:
             await self._room.tell.delayed(saga, stop)
             waiting = replace(saga.attempt, plan=None, stop=None)

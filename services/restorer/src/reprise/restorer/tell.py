@@ -33,6 +33,8 @@ class Tell:
         how = (
             "its last checkpoint left it frozen, and its node may not thaw it"
             if saga.planned
+            else "it has ended, and its node starts nothing in its place"
+            if saga.elsewhere
             else "the node froze its containers before it was given up, and may not thaw them"
         )
         await self._emit(

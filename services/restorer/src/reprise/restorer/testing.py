@@ -350,7 +350,8 @@ class MemoryNodes:
     async def _start_here(self) -> None:
         """What is not held back any more, unless it was given up: its node writes the fence first."""
         old = self.cluster.pods.get(self.old)
-        if old is None or old.view.deleting or await Bucket(MemoryBus(self.server), "holds", HoldRecord).get(self.holds_back):
+        gone = old is None or old.view.deleting or old.view.uid != self.cluster.was[self.old].uid
+        if old is None or gone or await Bucket(MemoryBus(self.server), "holds", HoldRecord).get(self.holds_back):
             return
         fences = Bucket(MemoryBus(self.server), "fences", Fence)
         entry = await fences.get(old.view.uid)

@@ -1,9 +1,10 @@
 """What a workload's owner must know about its annotations, as Kubernetes Events."""
 
 import asyncio
+from collections.abc import Iterator
 
 from reprise.contracts.annotations import ARM
-from reprise.runtime.kube import EventRecorder, ProtectedPods
+from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.telemetry import log
 
 EVERY_S = 2.0
@@ -25,22 +26,14 @@ class Advice:
         for workload, problems in list(self._pods.problems.items()):
             for problem in problems:
                 if self._new(str(workload), str(problem)):
-                    text = str(problem) if problem.annotation == ARM else f"{problem}. The last valid value stays in force"
+                    plain = problem.annotation == ARM or problem.unread
+                    text = str(problem) if plain else f"{problem}. The last valid value stays in force"
                     log().warning("bad annotation", workload=str(workload), problem=str(problem))
                     await self._recorder.record(workload, "Warning", "BadAnnotation", text)
         for pod in list(self._pods.pods.values()):
-            missing = set(pod.policy.containers) - {c.name for c in pod.containers}
-            for name in sorted(missing):
-                if self._new(pod.uid, f"missing {name}"):
-                    text = f"reprise.dev/containers names {name!r}, which pod {pod.name} does not have: it is not protected"
-                    await self._recorder.record(pod.workload, "Warning", "NoSuchContainer", text)
-            for container in pod.containers:
-                if not (container.liveness or container.readiness) and self._new(pod.uid, f"no probe {container.name}"):
-                    text = (
-                        f"container {container.name} has no livenessProbe: a hang cannot be noticed, and a checkpoint "
-                        "cannot be told to be of a healthy process. Add one to the pod template"
-                    )
-                    await self._recorder.record(pod.workload, "Warning", "NoProbe", text)
+            for reason, text in findings(pod):
+                if self._new(pod.uid, text):
+                    await self._recorder.record(pod.workload, "Warning", reason, text)
 
     def _new(self, subject: str, finding: str) -> bool:
         known = (subject, finding)
@@ -50,3 +43,48 @@ class Advice:
             self._told.clear()
         self._told.add(known)
         return True
+
+
+def findings(pod: ProtectedPod) -> Iterator[tuple[str, str]]:
+    """What its spec says of a restore that is not as its owner may think: told when protection begins, not after a crash."""
+    for name in sorted(set(pod.policy.containers) - {c.name for c in pod.containers}):
+        text = f"reprise.dev/containers names {name!r}, which pod {pod.name} does not have: it is not protected"
+        yield "NoSuchContainer", text
+    if len(pod.containers) > 1 and pod.policy.mode == "criu":
+        yield (
+            "NotMovable",
+            (
+                f"{len(pod.containers)} containers of pod {pod.name} are protected: each is restored where it runs, and none on "
+                "another node, for no checkpoint is of one moment of them all. Name the one that counts in reprise.dev/containers"
+            ),
+        )
+    for container in pod.containers:
+        yield from _of(container, memory=pod.policy.mode == "criu")
+
+
+def _of(container: ProtectedContainer, *, memory: bool) -> Iterator[tuple[str, str]]:
+    """memory: what is restored is a process, and not a state that a fresh one takes back."""
+    if not (container.liveness or container.readiness):
+        yield (
+            "NoProbe",
+            (
+                f"container {container.name} has no livenessProbe: a hang cannot be noticed, and a checkpoint "
+                "cannot be told to be of a healthy process. Add one to the pod template"
+            ),
+        )
+    if container.interactive and memory:
+        yield (
+            "NotRestorable",
+            (
+                f"container {container.name} has `stdin: true` or `tty: true`: what somebody types into is not restored. "
+                "Run it without"
+            ),
+        )
+    if container.post_start and memory:
+        yield (
+            "PostStartRunsAgain",
+            (
+                f"container {container.name} has a postStart hook, and its kubelet runs that after each start, a restore too: the "
+                "hook finds a program that has its memory. See that it may run twice"
+            ),
+        )

@@ -9,6 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from reprise.contracts.causes import LASTING
 from reprise.contracts.events import Trigger
@@ -63,23 +64,31 @@ class Wait:
     until_s: float
 
 
+def alive_since_s(container: Any) -> float | None:
+    """When a ProtectedContainer started, if it runs and is not starting up any more; else None. Whether it is Ready is not asked:
+    one that is not on purpose, a passive replica, is to be protected too. Whether it is well is asked when it is checkpointed.
+    """
+    starts_up = container.startup is not None and not container.started
+    return container.started_at.timestamp() if container.running and container.started_at and not starts_up else None
+
+
 def next_act(
-    of: Grid, last: Slot | None, now_s: float, ready_since_s: float | None, settle_s: float, demand_s: float | None = None
+    of: Grid, last: Slot | None, now_s: float, alive_since_s: float | None, settle_s: float, demand_s: float | None = None
 ) -> Due | Wait:
     """What to do about one running container.
 
-    last: the newest slot emitted of it, if any. ready_since_s: when it started, if it is ready now, else None. demand_s: when
-    its owner wants one besides the grid's, if ever.
+    last: the newest slot emitted of it, if any. alive_since_s: as alive_since_s() has it. demand_s: when its owner wants one
+    besides the grid's, if ever.
     Missed slots are made up for by one checkpoint, not by one each. A clock that was set back starts the grid anew
     instead of waiting for the old time to come.
     """
-    if ready_since_s is None:
+    if alive_since_s is None:
         return Wait(now_s + 1.0)
     current = of.slot(now_s)
-    if demand_s is not None and _unserved(last, now_s, ready_since_s, demand_s):
+    if demand_s is not None and _unserved(last, now_s, alive_since_s, demand_s):
         return Due(current, at(demand_s), "demand") if demand_s <= now_s else Wait(min(demand_s, of.due_s(current + 1)))
     if last is None:
-        settled_s = ready_since_s + settle_s
+        settled_s = alive_since_s + settle_s
         if now_s < settled_s:
             return Wait(settled_s)
         return Due(current, at(now_s), "first")
@@ -90,11 +99,16 @@ def next_act(
     return Wait(of.due_s(newest + 1))
 
 
-def _unserved(last: Slot | None, now_s: float, ready_since_s: float, demand_s: float) -> bool:
+def _unserved(last: Slot | None, now_s: float, alive_since_s: float, demand_s: float) -> bool:
     """A demand is of the containers that ran when it was made: a later pod of the workload finds it written there still."""
-    # In whole milliseconds, as checkpoints are named: a moment does not come back from a float as the same microsecond.
+    # In whole milliseconds, as checkpoints are named: a moment does not come back from a float as the same microsecond. It was
+    # rounded to a microsecond first (remembered()), and what lies half-way between two milliseconds must be so here, too.
     served_ms = round(last.demand_s * 1000) if last else 0
-    return round(demand_s * 1000) > served_ms and demand_s >= math.floor(ready_since_s) and now_s - demand_s <= DEMAND_TTL_S
+    return (
+        round(at(demand_s).timestamp() * 1000) > served_ms
+        and demand_s >= math.floor(alive_since_s)
+        and now_s - demand_s <= DEMAND_TTL_S
+    )
 
 
 def remembered(last: Slot | None, due: Due, pod_uid: str, container: str, interval_s: float, checkpoint_id: str = "") -> Slot:

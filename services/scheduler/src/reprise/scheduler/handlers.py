@@ -29,7 +29,7 @@ class Handlers:
         harm = await self._count(event, reason)
         if isinstance(event, CheckpointFailed) and reason in LASTING and harm.failures == 1:
             await self._tell_lasting(event)
-        if reason and paused(harm):
+        if isinstance(event, CheckpointFailed) and paused(harm):
             await self._tell(event)
 
     async def _note(self, event: CheckpointStored) -> None:
@@ -64,10 +64,10 @@ class Handlers:
         )
         await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
 
-    async def _tell(self, event: CheckpointFailed | CheckpointStored) -> None:
+    async def _tell(self, event: CheckpointFailed) -> None:
         message = (
-            f"container {event.target.container} of pod {event.target.pod} was not healthy after {HARMED_AT_MOST} checkpoints "
-            "in a row: their pause outlasts its probe, and the kubelet ends it"
+            f"container {event.target.container} of pod {event.target.pod} did not stand {HARMED_AT_MOST} checkpoints in a row, "
+            f"so no more are taken; of the last one: {event.message}"
         )
         log().error("checkpoints paused", pod=event.target.pod, container=event.target.container)
         told = CheckpointPaused(

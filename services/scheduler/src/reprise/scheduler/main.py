@@ -9,8 +9,10 @@ from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 from reprise.scheduler.adapters.conditions import KubernetesConditions
+from reprise.scheduler.adapters.things import KubernetesThings
 from reprise.scheduler.advice import Advice
 from reprise.scheduler.handlers import Handlers
+from reprise.scheduler.misplaced import Misplaced
 from reprise.scheduler.model import Harm
 from reprise.scheduler.owners import Owners
 from reprise.scheduler.protection import FOLLOWED
@@ -36,6 +38,7 @@ async def main(settings: Settings) -> None:
     service.part("election", election.run)
     service.part("timers", timers.run)
     service.part("advice", Advice(pods, recorder).run)
+    service.part("misplaced", Misplaced(KubernetesThings(api), lambda: election.leading).run)
     owners = Owners(pods, election, KubernetesConditions(api), recorder)
     service.part("owners", owners.run)
     service.bus.observe("scheduler-owners", FOLLOWED, owners.see)

@@ -15,7 +15,7 @@ from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import about, log, span
-from reprise.scheduler.decide import Due, Wait, grid, held_off_s, next_act, paused, remembered
+from reprise.scheduler.decide import Due, Wait, alive_since_s, grid, held_off_s, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
 
 DUE = Counter("reprise_checkpoints_due_total", "Checkpoints that came due", ["trigger"])
@@ -93,10 +93,9 @@ class Timers:
                 entry = await self._slots.get(key(*name))
                 self._known[name] = (entry.value, entry.revision) if entry else (None, 0)
             last, revision = self._known[name]
-            ready_since = container.started_at.timestamp() if container.ready and container.started_at else None
             now_s, of = time.time(), grid(*name, pod.policy.interval_s)
             wanted = pod.policy.checkpoint_at
-            act = next_act(of, last, now_s, ready_since, self._settle_s, wanted.timestamp() if wanted else None)
+            act = next_act(of, last, now_s, alive_since_s(container), self._settle_s, wanted.timestamp() if wanted else None)
             if isinstance(act, Due) and (wait_s := await self._held_off_s(name, act, pod.policy.interval_s, now_s)):
                 self._push(name, max(0.01, wait_s))
             elif isinstance(act, Due):

@@ -28,6 +28,14 @@ Keep = Annotated[str, typer.Option("--keep", help="How many checkpoints to keep 
 Containers = Annotated[str, typer.Option("--containers", help="Which, by comma; its first one if not given.")]
 Prestage = Annotated[str, typer.Option("--prestage", help="auto, image, chunks or none: what lies ready on the standby.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be written and what would happen.")]
+Mode = Annotated[
+    str,
+    typer.Option("--mode", help="criu: its memory; http: the state that it hands out itself. As it was, or criu, if not given."),
+]
+StatePath = Annotated[
+    str, typer.Option("--state-path", help="Mode http: where it answers GET with its state and takes it by POST.")
+]
+StatePort = Annotated[str, typer.Option("--state-port", help="Mode http: the port of its pod for that.")]
 FixIt = Annotated[
     bool,
     typer.Option("--fix", help="Set the environment variables that avoid what its checkpoints failed of: shows the diff, asks."),
@@ -39,13 +47,17 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")]
 
 def protect(
     context: typer.Context, workload: Name, namespace: Namespace = "", interval: Interval = "", keep: Keep = "",
-    containers: Containers = "", prestage: Prestage = "", fix: FixIt = False, yes: Yes = False, dry_run: DryRun = False,
+    containers: Containers = "", prestage: Prestage = "", mode: Mode = "", state_path: StatePath = "", state_port: StatePort = "",
+    fix: FixIt = False, yes: Yes = False, dry_run: DryRun = False,
     output: Output = Format.table,
 ) -> None:  # fmt: skip
     """Protect a workload from now on, and say what will happen. Given again, it changes only what is named."""
-    chosen = {"interval": interval, "keep": keep, "containers": containers, "prestage": prestage}
-    made = annotations(chosen)
+    chosen = {
+        "mode": mode, "interval": interval, "keep": keep, "containers": containers, "prestage": prestage,
+        "state-path": state_path, "state-port": state_port,
+    }  # fmt: skip
     found = claimed(context.obj, workload, namespace)
+    made = annotations(chosen, found.annotations)
     policy = parse(found.annotations | made).policy
     wrong = warnings(policy, [container["name"] for container in found.containers])
     if wrong:

@@ -33,11 +33,12 @@ Check = Callable[[Evidence], Verdict | None]
 
 @dataclass(frozen=True)
 class Cause:
-    """reasons: of `checkpoint.failed` that mean this cause."""
+    """reasons: of `checkpoint.failed` that mean this cause. memory: not asked where a program hands out its state."""
 
     name: str
     check: Check
     reasons: tuple[str, ...] = ()
+    memory: bool = False
 
     def verdict(self, evidence: Evidence) -> Verdict | None:
         """A checkpoint that failed of it since the last good one counts more than what is seen now."""
@@ -48,7 +49,7 @@ class Cause:
                 workload = evidence.workload.workload
                 remedy = f"{remedy}; `reprise protect {workload.namespace}/{workload.name} --fix` offers to set it".lstrip("; ")
             return Verdict("problem", f"{failed['reason']}: {failed['message']}", remedy)
-        return self.check(evidence)
+        return None if self.memory and evidence.policy.mode == "http" else self.check(evidence)
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,16 @@ def version(text: str) -> tuple[int, ...]:
     """The numbers of `v1.34.0` or `cri-o://1.34.0`; empty if there are none."""
     match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
     return tuple(int(part) for part in match.groups() if part is not None) if match else ()
+
+
+def annotated(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    if not e.problems:
+        return Verdict("ok", "each that looks like one of ours is read")
+    seen = "; ".join(str(problem) for problem in e.problems)
+    unread = any(problem.unread for problem in e.problems)
+    return Verdict("warning", seen, "correct it, or remove it" if unread else "correct it: the last valid value counts")
 
 
 def node_ready(e: Evidence) -> Verdict | None:
@@ -364,6 +375,16 @@ def terminal(e: Evidence) -> Verdict | None:
     return Verdict("ok", "none")
 
 
+def hooks(e: Evidence) -> Verdict | None:
+    if e.workload is None:
+        return None
+    told = [each["name"] for each in e.containers if (each.get("lifecycle") or {}).get("postStart")]
+    if told:
+        seen = f"container {', '.join(told)} has a postStart hook, which runs again after each restore"
+        return Verdict("warning", seen, "see that it may run twice, in a program that has its memory")
+    return Verdict("ok", "none")
+
+
 def protected(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
@@ -380,6 +401,21 @@ def dumped(e: Evidence, well: str, advice: str) -> Verdict:
     return Verdict("ok", well) if e.good else Verdict("unknown", "told by the first checkpoint", advice)
 
 
+def state_api(e: Evidence) -> Verdict | None:
+    if e.workload is None or e.policy.mode != "http":
+        return None
+    asked = f"GET {e.policy.state.path} at port {e.policy.state.port}" if e.policy.state else "GET"
+    if e.good:
+        return Verdict("ok", f"{asked} gave the last state")
+    return Verdict("unknown", f"{asked}: told by the first checkpoint", "docs/pull-state.md has what the program has to do")
+
+
+STATE = (
+    "StateStatus", "StateTimeout", "StateTooLarge", "StateRedirect", "StateEmpty", "StateUnreachable", "StateCertificate",
+    "StateAccess", "StateUnchanged",
+)  # fmt: skip
+
+
 def passing(e: Evidence) -> Verdict | None:
     """Only known by failures."""
     return None
@@ -387,30 +423,33 @@ def passing(e: Evidence) -> Verdict | None:
 
 CAUSES = (
     Cause("protection", protected),
+    Cause("annotations", annotated),
     Cause("checkpoints paused", checkpoints_paused, ("PauseOutlastsProbe",)),
     Cause("node", node_ready, ("KubeletUnreachable", "KubeletTimeout", "KubeletError")),
     Cause("Reprise on the node", reprise_services),
-    Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",)),
-    Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate")),
+    Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",), memory=True),
+    Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate"), memory=True),
     Cause("runtime", runtime, ("RuntimeDisabled",)),
     Cause("engine", engine, ("EngineMissing",)),
-    Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso")),
-    Cause("criu check", criu_check, ("NoSysResource", "DiskFull")),
+    Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso"), memory=True),
+    Cause("criu check", criu_check, ("NoSysResource", "DiskFull"), memory=True),
     Cause("base image", base_image),
     Cause("freezer", freezer, ("Frozen",)),
     Cause("standby", standby),
     Cause("last failover", last_failover),
     Cause("livenessProbe", probe, ("UnhealthyAfter", "UnhealthyBefore")),
-    Cause("MPTCP", mptcp, ("MptcpSocket",)),
-    Cause("TCP connections", connections),
+    Cause("state API", state_api, STATE),
+    Cause("MPTCP", mptcp, ("MptcpSocket",), memory=True),
+    Cause("TCP connections", connections, memory=True),
     Cause("in-flight connection", passing, ("InFlightConnection",)),
-    Cause("devices", devices, ("Device",)),
-    Cause("io_uring", io_uring, ("IoUring",)),
-    Cause("inotify", inotify, ("Inotify",)),
-    Cause("file locks", file_locks, ("FileLocks",)),
-    Cause("deleted files", deleted_files, ("GhostFile",)),
+    Cause("devices", devices, ("Device",), memory=True),
+    Cause("io_uring", io_uring, ("IoUring",), memory=True),
+    Cause("inotify", inotify, ("Inotify",), memory=True),
+    Cause("file locks", file_locks, ("FileLocks",), memory=True),
+    Cause("deleted files", deleted_files, ("GhostFile",), memory=True),
     Cause("other files", passing, ("UnsupportedFile", "ExternalUnixSocket")),
     Cause("mounts", mounts, ("Mount",)),
-    Cause("namespaces", shared_namespaces),
-    Cause("terminal", terminal, ("Terminal",)),
+    Cause("namespaces", shared_namespaces, memory=True),
+    Cause("terminal", terminal, ("Terminal",), memory=True),
+    Cause("postStart hook", hooks, memory=True),
 )

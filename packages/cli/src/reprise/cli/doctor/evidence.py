@@ -6,15 +6,16 @@ from typing import Any
 
 from reprise.archive.inspection import Inspection
 from reprise.cli.ports import Claimed, NodeFacts, PodFacts
-from reprise.contracts.annotations import Policy
+from reprise.contracts.annotations import Policy, Problem
 
 
 @dataclass(frozen=True)
 class Evidence:
     """kubelet: its configuration. rights: whether checkpointer may call the kubelet. services: Reprise's on this node, and
     whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first. failover:
-    the newest. engine_missing: the newest checkpoint.failed that says that this node's runtime does not call the engine; None if
-    a checkpoint was taken there since, or nothing is known. hidden: why something could not be seen.
+    the newest. problems: annotations that could not be used, or that nobody reads. engine_missing: the newest checkpoint.failed
+    that says that this node's runtime does not call the engine; None if a checkpoint was taken there since, or nothing is known.
+    hidden: why something could not be seen.
     """
 
     node: NodeFacts | None = None
@@ -23,6 +24,7 @@ class Evidence:
     services: dict[str, bool] | None = None
     workload: Claimed | None = None
     policy: Policy = field(default_factory=Policy)
+    problems: tuple[Problem, ...] = ()
     pods: tuple[PodFacts, ...] = ()
     row: dict[str, Any] | None = None
     good: dict[str, Any] | None = None

@@ -73,10 +73,12 @@ class Gatherer:
         self, found: Claimed, pods: list[PodFacts], told: dict[str, Any], inspection: Inspection | None, node: NodeFacts | None
     ) -> Evidence:
         of = self._of_node(node) if node else Evidence(hidden=self._hidden)
+        told_by = parse(found.annotations)
         return Evidence(
             node=node, kubelet=of.kubelet, rights=of.rights, services=of.services, workload=found,
             engine_missing=of.engine_missing,
-            policy=parse(found.annotations).policy, pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
+            policy=told_by.policy, problems=told_by.problems,
+            pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
             inspection=inspection, hidden=self._hidden, **told,
         )  # fmt: skip
 

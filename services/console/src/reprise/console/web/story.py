@@ -65,7 +65,8 @@ def tell(
     if row["fenced_how"]:
         facts.append(("Why it cannot run twice", _sentence(row["fenced_how"])))
     if restore:
-        facts.append(("How long CRIU took", _sentence(restored(restore))))
+        how = "How long CRIU took" if restore["restore_time_us"] is not None else "How it came back"
+        facts.append((how, _sentence(restored(restore))))
     if chosen and row["state"] != "abandoned":
         facts.append(("What was lost", _lost(row, chosen)))
     if row["state"] == "abandoned":

@@ -101,7 +101,10 @@ def health(name: str) -> Said:
 
 
 def restored(stats: Mapping[str, Any]) -> str:
-    """What CRIU says of a restore."""
+    """What CRIU says of a restore; CRIU has no part in one of a program's own state."""
+    if stats["restore_time_us"] is None:
+        took_s = stats.get("took_s")
+        return "its state was posted back to it" + (f", {seconds(took_s)} after its start" if took_s else "")
     return f"{microseconds(stats['restore_time_us'])} for {stats['pages_restored'] or 0:,} pages of memory"
 
 
@@ -152,6 +155,8 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
         case "container.restored":
             held = ", frozen until its failover is final" if said.get("frozen") else ""
+            if said.get("kind") == "http":
+                return restored({"restore_time_us": None, "took_s": said.get("took_s")})
             return restored(cast(dict[str, Any], said["stats"])) + held
         case "container.ended":
             again = "; it is not started again" if said.get("final") else ""

@@ -5,6 +5,7 @@ one that never serves again and is ended by its livenessProbe as soon as that ma
 from typing import Any
 
 from pydantic import BaseModel
+from reprise.health_watcher.rules.grace import starting_up_s, tolerated_s
 from reprise.health_watcher.rules.on_end import SOON_S
 
 LIMIT = 2
@@ -25,14 +26,8 @@ def early_s(liveness: Any, startup: Any = None) -> float:
     """Return within which time an end is early, by the container's probes, if it has them."""
     if liveness is None:
         return SOON_S
-    starting_s = _patience_s(startup) if startup else 0.0
-    took_s = float(liveness.initial_delay_seconds or 0) + _patience_s(liveness) + float(liveness.timeout_seconds or 1)
-    return max(SOON_S, starting_s + took_s + TO_END_S)
-
-
-def _patience_s(probe: Any) -> float:
-    """The kubelet's defaults are the API server's too, which fills them in."""
-    return float((probe.failure_threshold or 3) * (probe.period_seconds or 10))
+    took_s = float(liveness.initial_delay_seconds or 0) + tolerated_s(liveness) + float(liveness.timeout_seconds or 1)
+    return max(SOON_S, starting_up_s(startup) + took_s + TO_END_S)
 
 
 def after_end(known: EarlyExits, restored_from: str, lived_s: float | None, within_s: float = SOON_S) -> EarlyExits:

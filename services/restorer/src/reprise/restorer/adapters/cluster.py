@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes.aio import client
-from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTORED_GATE, Policy
+from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTORED_GATE
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
+from reprise.contracts.records import Question
 from reprise.restorer.adapters.admission import objection
 from reprise.restorer.adapters.placing import claimed, placement_of, resident_of, site_of
 from reprise.restorer.model import Life, NodeFacts, NodeView, PodNames, PodView, Prepared
 from reprise.restorer.placement import Placement, Resident, Volume, others_than
 from reprise.restorer.ports import FAILOVER_ANNOTATION, REVISION_LABEL, shadow_name
-from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, protected, set_condition
+from reprise.runtime.bus import Bus
+from reprise.runtime.checkup import ask
+from reprise.runtime.kube import LIST_TIMEOUT_S, ProtectedPods, is_gated, set_condition
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.owners import owner_of
-from reprise.runtime.probe import check
 from reprise.runtime.telemetry import log
 
 HASH_LABEL = "pod-template-hash"
@@ -40,8 +42,10 @@ STRATEGIC = "application/strategic-merge-patch+json"
 class KubernetesCluster:
     """Implements ports.Cluster and ports.Pods. facts: what nodes say of themselves; criu: each node's version, if known."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods, facts: Bucket[NodeFacts], criu: Mapping[str, str]) -> None:
-        self._api, self._facts, self._criu = api, facts, criu
+    def __init__(
+        self, api: client.ApiClient, pods: ProtectedPods, bus: Bus, facts: Bucket[NodeFacts], criu: Mapping[str, str]
+    ) -> None:
+        self._api, self._bus, self._facts, self._criu = api, bus, facts, criu
         self._as_json: Any = api.sanitize_for_serialization
         self._known_features: dict[str, tuple[str, ...]] = {}
         self._core: Any = client.CoreV1Api(api)
@@ -271,15 +275,10 @@ class KubernetesCluster:
         if not (status.state and status.state.running) or current in replaced:
             waiting = status.state.waiting if status.state else None
             return Life(False, False, f"{waiting.reason}: {waiting.message}" if waiting else "the old container is shown")
-        view = protected(
-            found, Workload(namespace=namespace, kind="Pod", name=pod), Policy(mode="criu", containers=(target.container,))
-        )
-        container = view.containers[0]
-        probe = container.liveness or container.readiness
-        if not probe:
-            return Life(True, True, "running; it has no probe")
-        verdict = await check(probe, view.ip, container.ports)
-        return Life(True, verdict.healthy, verdict.detail)
+        spec = next(c for c in found.spec.containers if c.name == target.container)
+        question = Question(pod_uid=found.metadata.uid, container=target.container, container_id=current)
+        told = await ask(self._bus, found.spec.node_name, question, spec.liveness_probe, spec.readiness_probe)
+        return Life(True, told.healthy, told.detail, grace_s=told.grace_s)
 
     async def other_images(self, node: str, image: str) -> frozenset[str]:
         try:

@@ -51,7 +51,7 @@ class InPlace:
                 life = await room.cluster.life(saga.workload.namespace, target.pod, target, (target.container_id,))
                 if life.healthy:
                     return await self._served(saga, start.checkpoint_id)
-            if loop.time() > end:
+            if loop.time() > end and not life.grace_s:
                 raise Abandon(outcomes.not_served(saga, life, start, room.timeouts.verify_s))
             await asyncio.sleep(LIFE_S if start else POLL_S)
 

@@ -136,8 +136,7 @@ class SameName(Shadow):
 
     async def _made(self, saga: Saga, pod: PodView) -> Saga:
         await self._let_on(saga)
-        if saga.planned:
-            await self._room.last.forget(saga)  # its node ends what stands still: its pod is gone, and the fence is ours
+        await self._room.last.forget(saga)  # its node ends what stands still: its pod is gone, and the fence is ours
         made = Target(node=pod.node, pod=pod.name, pod_uid=pod.uid, container=saga.target.container)
         plan = replace(saga.plan, standby=pod.node)
         return saga.at("fetch", attempt=replace(saga.attempt, plan=plan, restored=made))
@@ -316,8 +315,7 @@ class SameName(Shadow):
         entry = await self._room.resumes.get(_name(saga))
         if entry and entry.value.failover_id == saga.failover_id:
             await self._room.resumes.remove(entry.key, entry.revision)
-        if saga.planned:
-            await self._room.last.forget(saga)
+        await self._room.last.forget(saga)
 
 
 def _name(saga: Saga) -> str:

@@ -216,7 +216,9 @@ class Shadow:
     async def _until_serves(
         self, saga: Saga, is_gone: Callable[[Life], Awaitable[bool]]
     ) -> tuple[Literal["serves", "gone", "late"], Life]:
-        """Wait for verify_s at most; its agent is told to let it run again and again. Return what was seen of it last, too."""
+        """Wait for verify_s at most, or as long as its spec lets it start up; its agent is told to let it run again and again.
+        Return what was seen of it last, too.
+        """
         room, loop, made = self._room, asyncio.get_running_loop(), made_by(saga)
         end, tell_at, told = loop.time() + room.timeouts.verify_s, loop.time() + RELEASE_AGAIN_S, 0
         while True:
@@ -225,7 +227,7 @@ class Shadow:
                 return "serves", life
             if await is_gone(life):
                 return "gone", life
-            if loop.time() > end:
+            if loop.time() > end and not life.grace_s:
                 log().warning("the restored pod does not serve yet", failover=saga.failover_id, pod=made.pod, detail=life.detail)
                 return "late", life
             if loop.time() > tell_at:
@@ -242,10 +244,9 @@ class Shadow:
             if loop.time() > end:
                 raise RecoveryError("its ReplicaSet does not adopt the restored pod", subject=str(saga.workload), retryable=True)
             await asyncio.sleep(LIFE_S)
-        if saga.planned or owned is None:
+        if saga.held_as or owned is None:
             await room.cluster.end(saga.target, saga.workload.namespace)
-        if saga.planned:
-            await room.last.forget(saga)
+        await room.last.forget(saga)
         if owned is None:
             return await self._ended(saga, Stop("ShadowGone", "somebody removed the restored pod after it was let run",
                                                 "nothing: its owner replaces it", "step-aside"))  # fmt: skip
@@ -255,8 +256,7 @@ class Shadow:
     async def _unwanted(self, saga: Saga) -> Saga:
         """Its owner was deleted after the restored pod was let run: a user's will wins. The fence stays."""
         await self._discard(saga)
-        if saga.planned:
-            await self._room.last.forget(saga)
+        await self._room.last.forget(saga)
         return await self._ended(saga, Stop("OwnerGone", f"its owner {saga.plan.owner} was deleted", "nothing: a deletion wins",
                                             "step-aside"))  # fmt: skip
 
@@ -267,8 +267,7 @@ class Shadow:
     async def undo(self, saga: Saga) -> None:
         """Nothing restored is left before the process may run on where it stands."""
         await self._discard(saga)
-        if saga.planned:
-            await self._room.last.forget(saga)
+        await self._room.last.forget(saga)
 
     async def _discard(self, saga: Saga) -> None:
         loop = asyncio.get_running_loop()

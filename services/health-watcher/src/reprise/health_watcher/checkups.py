@@ -1,0 +1,55 @@
+"""Answers whether a container of this node is healthy, by its own probes, whatever their kind (reprise.runtime.checkup)."""
+
+from typing import Protocol
+
+from reprise.contracts.records import Checkup, Question
+from reprise.health_watcher.graces import Graces
+from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.rules.grace import tolerated_s
+from reprise.health_watcher.verdicts import Verdicts
+from reprise.runtime.cri import RunningContainer
+from reprise.runtime.kube import ProtectedPods
+from reprise.runtime.probe import check_container
+
+
+class Execs(Protocol):
+    """Who runs a command in a container: its exit code and output. Raises CriError."""
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]: ...
+
+
+class Checkups:
+    """verdicts: what the runtime listed last."""
+
+    def __init__(self, execs: Execs, pods: ProtectedPods, freezer: Freezer, verdicts: Verdicts, graces: Graces) -> None:
+        self._execs, self._pods, self._freezer, self._verdicts, self._graces = execs, pods, freezer, verdicts, graces
+
+    async def answer(self, payload: bytes) -> bytes:
+        """A Question, as JSON; a Checkup. Raises ValueError."""
+        return (await self.check(Question.model_validate_json(payload))).model_dump_json().encode()
+
+    async def check(self, asked: Question) -> Checkup:
+        pod = self._pods.with_container(asked.pod_uid, asked.container)
+        running = self._running(asked)
+        if pod is None or running is None:
+            return Checkup(healthy=False, runs=False, detail="it does not run on this node")
+        if self._freezer.is_frozen(running.id):  # what is run in it would stand still too, and stay
+            return Checkup(healthy=False, detail="it stands still")
+
+        async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:
+            return await self._execs.exec_sync(running.id, command, timeout_s)
+
+        container = next(c for c in pod.containers if c.name == asked.container)
+        found = await check_container(container, pod.ip, exec_)
+        known = container.container_id == running.id  # else what is known of its start is of the one before
+        return Checkup(
+            healthy=found.healthy, detail=found.detail, tolerated_s=tolerated_s(container.liveness),
+            grace_s=self._graces.left_s(container) if known else 0.0,
+        )  # fmt: skip
+
+    def _running(self, asked: Question) -> RunningContainer | None:
+        """The newest one, if it is the one that is meant."""
+        those = [c for c in self._verdicts.look.containers
+                 if (c.pod_uid, c.name, c.state) == (asked.pod_uid, asked.container, "running")]  # fmt: skip
+        newest = max(those, key=lambda c: c.created_at_ns, default=None)
+        return newest if newest and asked.container_id in ("", newest.id) else None
