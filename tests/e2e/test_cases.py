@@ -148,7 +148,7 @@ def test_why_it_ended_is_told_though_it_was_restored(protected: str) -> None:
 @pytest.mark.parametrize("protected", ["12"], indirect=True)
 def test_what_is_not_protected_any_more_starts_blank_after_a_crash(protected: str) -> None:
     run = state(protected)["run"]
-    done = reprise("unprotect", f"{protected}/{APP}", "--yes")
+    done = reprise("unprotect", f"{protected}/{APP}")
     assert done.returncode == 0, done.stdout + done.stderr
     time.sleep(5)
     end(protected, signal.SIGKILL)
