@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
@@ -34,8 +34,7 @@ WELL = Checkup(healthy=True, detail="HTTP 200", tolerated_s=3.0)
 def agent_says(server: MemoryServer, *told: Checkup) -> list[Question]:
     """The node's agent answers these, one after the other, and the last one ever after. Returns what is asked, as it comes."""
     asked: list[Question] = []
-    answers: Iterable[Checkup] = iter(told)
-    last = told[-1]
+    answers, last = iter(told), told[-1]
 
     async def answer(payload: bytes) -> bytes:
         asked.append(Question.model_validate_json(payload))

@@ -101,8 +101,8 @@ class Cluster(Protocol):
         ...
 
     async def life(self, namespace: str, pod: str, target: Target, replaced: tuple[str, ...]) -> Life:
-        """Of this pod's container: whether another instance than those that are replaced runs and, as its node's agent says, passes
-        its probe.
+        """Of this pod's container: whether another instance than those that are replaced runs, and passes its probe as its node's
+        agent says.
         """
         ...
 

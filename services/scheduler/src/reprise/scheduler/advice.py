@@ -84,7 +84,7 @@ def _of(container: ProtectedContainer, *, memory: bool) -> Iterator[tuple[str, s
         yield (
             "PostStartRunsAgain",
             (
-                f"container {container.name} has a postStart hook, and its kubelet runs that after each start, a restore too: the "
-                "hook finds a program that has its memory. See that it may run twice"
+                f"container {container.name} has a postStart hook, and its kubelet runs that after each start, a restore too: "
+                "the hook finds a program that has its memory. See that it may run twice"
             ),
         )
