@@ -98,9 +98,9 @@ def test_damage_names_the_checkpoint_and_the_pack_and_leaves_no_file(reprise: Ru
     assert sorted(to.parent.iterdir()) == before
 
 
-def test_a_key_that_cannot_be_had_is_said(reprise: Run, write: Write, to: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_cannot_be_had_is_said(reprise: Run, write: Write, to: Path, session: Any) -> None:
     write("ck1")
-    monkeypatch.setattr(FixedKeys, "__init__", lambda self, active="k2": setattr(self, "active", "k2"))
+    session.keys = FixedKeys("k2")
     told = reprise("export", "default/counter", "--to", str(to))
     assert told.exit_code == 1
     assert "it was wrapped under another key" in told.stderr

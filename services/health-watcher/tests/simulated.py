@@ -412,6 +412,7 @@ async def agent(world: World) -> None:
                 logs=here,
                 recorder=here,
                 api=here,
+                accesses=here,
                 run_dir=world.folder / "run",
                 state_dir=world.folder / "state",
                 clock=world.clock.now,
