@@ -34,9 +34,10 @@ def apply(namespace: str, number: str, *changes: tuple[str, str]) -> None:
 
 @pytest.fixture
 def protected(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
-    """The namespace of the case that the test's mark names, once it is protected."""
+    """The namespace of the case that the test's mark names, once it is protected, and a checkpoint of it is in the store."""
     apply(namespace, request.param)
     counter.wait_protected(namespace, 120, APP)
+    counter.wait_checkpoint(namespace, seconds=60)
     yield namespace
 
 
@@ -124,7 +125,8 @@ def test_what_reconnects_within_the_grace_of_its_own_spec_keeps_its_memory(names
     run = state(namespace)["run"]
     end(namespace, signal.SIGKILL)
     assert counter.wait_failover(namespace, "crash")["state"] == "completed"
-    assert not wait_run(namespace, run, 10)["link"]
+    wait_run(namespace, run, 10)
+    poll(5, lambda: not state(namespace).get("link", True), "its connection to be found broken")
     poll(20, lambda: bool(state(namespace).get("link")), "it to reconnect")
     time.sleep(40)
     assert state(namespace)["run"] == run

@@ -53,6 +53,10 @@ class End:
     lived_s: float | None
 
 
+LOG_LOOK_S, LOG_SAME, LOG_LOOKS = 0.05, 2, 10
+"""A log's end is read again until it was the same so often; not more often than so."""
+
+
 class Ends:
     """changed: called once rejected checkpoints may have changed, before anything is removed. start_cold: the next instance of a
     container, in place of this one, and why.
@@ -107,7 +111,7 @@ class Ends:
             self._remember(end, before)
         verdict = self._judge(end, before, told=not news)
         leaves = self._leaves(end, declare=news and verdict.declare and not ended.superseded)
-        tail = await asyncio.to_thread(self._logs.tail, status.log_path) if news else ""
+        tail = await self._tail(status.log_path) if news else ""
         removal = self._begin(self._remove(container, verdict))
         await asyncio.sleep(0)  # it is asked for now
         if news:
@@ -118,6 +122,17 @@ class Ends:
             self._declare(end)
         self._expected.discard(container.id)
         await removal
+
+    async def _tail(self, path: str) -> str:
+        """Once it stays as it is: the runtime writes what the process said last a little after it has told of the end."""
+        tail, same = await asyncio.to_thread(self._logs.tail, path), 0
+        for _ in range(LOG_LOOKS):
+            await asyncio.sleep(LOG_LOOK_S)
+            before, tail = tail, await asyncio.to_thread(self._logs.tail, path)
+            same = same + 1 if tail == before else 0
+            if same == LOG_SAME:
+                break
+        return tail
 
     def hangs_and_leaves(self, pod: ProtectedPod, subject: Subject) -> bool:
         """Whether what hangs goes elsewhere: then it is held back, and declared once it has ended."""
