@@ -109,7 +109,7 @@ def test_a_hang_that_only_an_exec_probe_sees_is_not_stored_and_the_state_before_
     assert row["checkpoint_id"] >= good
     served = wait_run(protected, before["run"], 20)["count"]
     assert time.time() - hung_at < 45, "three probes of 5 s, their time-outs, and the restore"
-    assert served >= before["count"]
+    assert served >= before["count"] - 100, "more is lost than one interval's ten a second"
     time.sleep(30)
     assert len(counter.console(f"failovers?namespace={protected}&cause=hang")) == 1, "its restore brought the hang back"
 
@@ -144,7 +144,7 @@ def test_why_it_ended_is_told_though_it_was_restored(protected: str) -> None:
     assert "ended with 3" in told
     assert "FATAL disk quota exceeded" in told
     replayed = reprise("events", "replay", "--type", "container.ended", "--namespace", protected).stdout
-    assert '"exit_code":3' in replayed.replace(" ", "")
+    assert "exit code 3" in replayed
 
 
 @pytest.mark.parametrize("protected", ["12"], indirect=True)

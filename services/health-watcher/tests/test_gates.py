@@ -9,7 +9,7 @@ import looptime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise.contracts.annotations import RESTORED_GATE, Policy
+from reprise.contracts.annotations import RESTORE_FROM, RESTORED_GATE, Policy
 from reprise.contracts.events import FailoverAbandoned
 from reprise.contracts.model import Target, Workload
 from reprise.health_watcher import gates
@@ -17,7 +17,7 @@ from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Instance
 from reprise.health_watcher.ports import Ended, Look
 from reprise.runtime.cri import RunningContainer
-from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from reprise.runtime.kube import AnyPod, ProtectedContainer, ProtectedPod
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -28,6 +28,8 @@ POD = ProtectedPod(
     WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
     (ProtectedContainer("counter", "counter:1"),), gated=True,
 )  # fmt: skip
+
+OF_ITS_NODE = AnyPod("default", "counter-1", "u1", WORKLOAD, False, "Always", {}, ("counter",), 0.0, "u1", gated=True)
 
 
 class TestRule:
@@ -55,7 +57,7 @@ class Written:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.said: list[tuple[bool, str]] = []
-        self.pods = SimpleNamespace(pods={"u1": POD})
+        self.pods = SimpleNamespace(pods={"u1": POD}, everything={"u1": OF_ITS_NODE}, synced=True)
         self.away = False
 
         async def set_condition(api: Any, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str) -> None:
@@ -123,6 +125,23 @@ def test_a_blank_one_serves_once_it_was_announced_that_it_starts_cold(written: W
 def test_a_pod_that_does_not_list_the_gate_is_left_alone(written: Written) -> None:
     written.pods.pods["u1"] = replace(POD, gated=False)
     play(written, [FIRST], TARGET, [BLANK], 5.0)
+    assert written.said == []
+
+
+def test_what_is_not_protected_is_ready_all_the_same(written: Written) -> None:
+    """Its annotation was mistyped, or it was unprotected: its template lists the gate still."""
+    written.pods.pods = {}
+    play(written, [FIRST], 5.0)
+    assert written.said == [(True, "NotProtected")]
+
+
+@pytest.mark.parametrize(
+    "pod", [replace(OF_ITS_NODE, annotations={RESTORE_FROM: "u0/ck1"}), replace(OF_ITS_NODE, gated=False),
+            replace(OF_ITS_NODE, deleting=True)], ids=["made by a failover", "without a gate", "being deleted"],
+)  # fmt: skip
+def test_nobody_elses_gate_is_opened(written: Written, pod: AnyPod) -> None:
+    written.pods.pods, written.pods.everything = {}, {"u1": pod}
+    play(written, [FIRST], 5.0)
     assert written.said == []
 
 

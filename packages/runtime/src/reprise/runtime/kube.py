@@ -136,6 +136,8 @@ class AnyPod:
     runtime_uid: str
     """Its UID for the kubelet and the container runtime: of a static pod it is another one than the API server's."""
     ip: str = ""
+    gated: bool = False
+    """It lists the readiness gate reprise.dev/restored."""
 
 
 OnChange = Callable[[ProtectedPod | None, ProtectedPod | None], None]
@@ -309,6 +311,7 @@ def any_pod(pod: Any, absent_at_s: float) -> AnyPod:
         containers=tuple(c.name for c in pod.spec.containers),
         absent_at_s=absent_at_s,
         runtime_uid=annotations.get(MIRROR, meta.uid),
+        gated=is_gated(pod),
         ip=pod.status.pod_ip or "",
     )
 

@@ -1,23 +1,25 @@
 """The readiness gate `reprise.dev/restored`, for pods that list it: no Service routes to an instance without its memory.
 
 False from a container's end on, before the kubelet can find its successor ready; True once that is restored, or is a first
-instance, or starts cold and that was announced. While the API server is away nothing changes: neither does what Services know.
+instance, or starts cold and that was announced. Of a pod that is not protected (mode off, an annotation that cannot be used) it is
+open: it would never be ready. While the API server is away nothing changes: neither does what Services know.
 """
 
 import asyncio
 
 from kubernetes.aio import client
-from reprise.contracts.annotations import RESTORED_GATE
+from reprise.contracts.annotations import RESTORE_FROM, RESTORED_GATE
 from reprise.contracts.events import FailoverAbandoned
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Gate, Instance, Name
 from reprise.health_watcher.ports import ContainerEvent, Ended, Look
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import RunningContainer
-from reprise.runtime.kube import ProtectedPod, ProtectedPods, set_condition
+from reprise.runtime.kube import AnyPod, ProtectedPod, ProtectedPods, set_condition
 from reprise.runtime.telemetry import log
 
 RETRY_S = 0.5
+UNPROTECTED = Gate(True, "NotProtected", "Reprise does not protect this pod")
 
 
 class Gates:
@@ -69,7 +71,8 @@ class Gates:
         while True:
             self._changed.clear()
             failed = [pod for pod in list(self._pods.pods.values()) if pod.gated and not await self._settle(pod)]
-            self._written = {uid: gate for uid, gate in self._written.items() if uid in self._pods.pods}
+            failed += [pod for pod in self._unprotected() if not await self._write(pod, UNPROTECTED)]
+            self._written = {uid: gate for uid, gate in self._written.items() if uid in self._pods.everything}
             try:
                 async with asyncio.timeout(RETRY_S if failed else 1.0):
                     await self._changed.wait()
@@ -77,7 +80,18 @@ class Gates:
                 pass
 
     async def _settle(self, pod: ProtectedPod) -> bool:
-        gate = gate_of(tuple(self._instance(pod, c.name) for c in pod.containers), pod.gate_message)
+        return await self._write(pod, gate_of(tuple(self._instance(pod, c.name) for c in pod.containers), pod.gate_message))
+
+    def _unprotected(self) -> list[AnyPod]:
+        """Not what a failover made: until that is adopted, nobody knows whose it is."""
+        if not self._pods.synced:
+            return []
+        return [
+            pod for pod in self._pods.everything.values()
+            if pod.gated and not pod.deleting and pod.uid not in self._pods.pods and RESTORE_FROM not in pod.annotations
+        ]  # fmt: skip
+
+    async def _write(self, pod: ProtectedPod | AnyPod, gate: Gate) -> bool:
         if gate == self._written.get(pod.uid):
             return True
         try:
