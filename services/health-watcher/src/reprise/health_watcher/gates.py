@@ -1,8 +1,8 @@
 """The readiness gate `reprise.dev/restored`, for pods that list it: no Service routes to an instance without its memory.
 
 False from a container's end on, before the kubelet can find its successor ready; True once that is restored, or is a first
-instance, or starts cold and that was announced. Of a pod that is not protected (mode off, an annotation that cannot be used) it is
-open: it would never be ready. While the API server is away nothing changes: neither does what Services know.
+instance, or starts cold and that was announced. Of a pod that is not protected (mode off, an annotation that cannot be used) it
+is open: it would never be ready. While the API server is away nothing changes: neither does what Services know.
 """
 
 import asyncio
@@ -70,11 +70,11 @@ class Gates:
         await self._looked.wait()  # an agent that just started knows of nothing that runs
         while True:
             self._changed.clear()
-            failed = [pod for pod in list(self._pods.pods.values()) if pod.gated and not await self._settle(pod)]
-            failed += [pod for pod in self._unprotected() if not await self._write(pod, UNPROTECTED)]
+            written = [await self._settle(pod) for pod in list(self._pods.pods.values()) if pod.gated]
+            written += [await self._write(pod, UNPROTECTED) for pod in self._unprotected()]
             self._written = {uid: gate for uid, gate in self._written.items() if uid in self._pods.everything}
             try:
-                async with asyncio.timeout(RETRY_S if failed else 1.0):
+                async with asyncio.timeout(1.0 if all(written) else RETRY_S):
                     await self._changed.wait()
             except TimeoutError:
                 pass
