@@ -110,7 +110,7 @@ def test_a_hang_that_only_an_exec_probe_sees_is_not_stored_and_the_state_before_
     served = wait_run(protected, before["run"], 20)["count"]
     assert time.time() - hung_at < 45, "three probes of 5 s, their time-outs, and the restore"
     assert served >= before["count"] - 100, "more is lost than one interval's ten a second"
-    time.sleep(30)
+    time.sleep(20)
     assert len(counter.console(f"failovers?namespace={protected}&cause=hang")) == 1, "its restore brought the hang back"
 
 
@@ -128,7 +128,7 @@ def test_what_reconnects_within_the_grace_of_its_own_spec_keeps_its_memory(names
     wait_run(namespace, run, 10)
     poll(5, lambda: not state(namespace).get("link", True), "its connection to be found broken")
     poll(20, lambda: bool(state(namespace).get("link")), "it to reconnect")
-    time.sleep(40)
+    time.sleep(25)
     assert state(namespace)["run"] == run
     assert counter.console(f"failovers?namespace={namespace}&cause=hang") == []
 
@@ -159,7 +159,7 @@ def test_what_is_not_protected_any_more_starts_blank_after_a_crash(protected: st
 
 @pytest.mark.parametrize("protected", ["13"], indirect=True)
 def test_a_program_that_feels_its_checkpoints_pause_for_a_while_is_protected(protected: str) -> None:
-    time.sleep(60)
+    time.sleep(35)
     assert counter.protected(protected, APP)
     assert restarts(protected) == 0
     told = {e["reason"] for e in events(protected)}
