@@ -193,7 +193,8 @@ def test_an_admission_policy_that_would_reject_the_pod_is_asked_first(namespace:
 
 def test_an_update_that_the_next_pod_would_have_refuses_the_move(namespace: str) -> None:
     protect(namespace, "StatefulSet")
-    kubectl("-n", namespace, "patch", "statefulset", "counter", "-p", '{"spec": {"updateStrategy": {"type": "OnDelete"}}}')
+    on_delete = [{"op": "replace", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}}]
+    kubectl("-n", namespace, "patch", "statefulset", "counter", "--type=json", "-p", json.dumps(on_delete))
     marked = {"spec": {"template": {"metadata": {"annotations": {"test": secrets.token_hex(4)}}}}}
     kubectl("-n", namespace, "patch", "statefulset", "counter", "-p", json.dumps(marked))
     is_refused(namespace, "UpdatePending", "another template", "StatefulSet")

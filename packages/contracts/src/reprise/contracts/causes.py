@@ -51,7 +51,8 @@ CRIU_CAUSES = (
     # (net/core/scm.c): criu/pie/parasite.c, EINVAL
     Cause("IoUring", r"io_uring|send_fds failed \(-22\)|Can't retrieve FDs from socket",
           "the process uses io_uring, which CRIU cannot dump",
-          "switch io_uring off in the app (Node and others of libuv: set env UV_USE_IO_URING=0 on the container)",
+          "forbid io_uring by seccompProfile RuntimeDefault, or switch it off in the app (Node and others of libuv: env "
+          "UV_USE_IO_URING=0, which newer ones do not heed, Node 20.19 of Debian 13 among them)",
           variables=(Variable("UV_USE_IO_URING", "0", ("node", "nodejs", "npm", "npx", "yarn", "pnpm")),)),
     # criu/fsnotify.c; cured after 4.2 (checkpoint-restore/criu#3043)
     Cause("Inotify", r"fsnotify: |Can't dump that handle",

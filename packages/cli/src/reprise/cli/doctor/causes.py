@@ -293,7 +293,7 @@ def devices(e: Evidence) -> Verdict | None:
 def io_uring(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
-    return dumped(e, "not used, or CRIU would have failed", "CRIU cannot dump it: libuv takes UV_USE_IO_URING=0")
+    return dumped(e, "not used, or CRIU would have failed", "CRIU cannot dump it: seccompProfile RuntimeDefault forbids it")
 
 
 def inotify(e: Evidence) -> Verdict | None:
