@@ -5,7 +5,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import looptime
+import pytest
 from reprise.health_watcher.agent import Agent
+
+
+def inline_threads(patch: pytest.MonkeyPatch, takes_s: Callable[[], float] | None = None) -> None:
+    """What would run in a thread runs in the scene, and takes so long of its time."""
+
+    async def inline(act: Any, *args: Any) -> Any:
+        if takes_s:
+            await asyncio.sleep(takes_s())
+        return act(*args)
+
+    patch.setattr(asyncio, "to_thread", inline)
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:

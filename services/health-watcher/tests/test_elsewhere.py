@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import play, runs
+from playing import inline_threads, play, runs
 from reprise.contracts.annotations import OnFailure
 from reprise.contracts.events import FailoverDeclared
 from reprise.contracts.model import elsewhere_id, failover_id
@@ -27,10 +27,7 @@ BUG = 3
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    async def inline(act: Any, *args: Any) -> Any:
-        return act(*args)
-
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+    inline_threads(monkeypatch)
     here = MemoryNode(tmp_path)
     here.pods.add()
     here.slot("ck1")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from playing import play, runs
+from playing import inline_threads, play, runs
 from reprise.contracts.events import ContainerEnded, FailoverDeclared
 from reprise.contracts.records import Fence
 from reprise.health_watcher.agent import Agent
@@ -20,10 +20,7 @@ from reprise.runtime.testing import MemoryBus
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    async def inline(act: Any, *args: Any) -> Any:
-        return act(*args)
-
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+    inline_threads(monkeypatch)
     here = MemoryNode(tmp_path)
     here.pods.add()
     return here

@@ -18,6 +18,7 @@ from reprise.health_watcher.model import Instance
 from reprise.health_watcher.ports import Ended, Look
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import AnyPod, ProtectedContainer, ProtectedPod
+from reprise.runtime.nodefiles import StartFile
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
@@ -70,9 +71,12 @@ class Written:
         here: Any = self
         self.gates = gates.Gates(here, here.pods, here)
 
-    def of(self, container_id: str) -> Any:
+    def of(self, container_id: str) -> StartFile:
         """How the engine started it."""
-        return SimpleNamespace(outcome="restored" if container_id == "c3" else "blank", is_open=False)
+        return StartFile(
+            container_id=container_id, namespace="default", pod="counter-1", pod_uid="u1", container="counter",
+            outcome="restored" if container_id == "c3" else "blank",
+        )  # fmt: skip
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """The last checkpoint of what is moved: from then on it stands still, and nothing starts in its place, until its hold ends."""
 
-import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playing import play, runs
+from playing import inline_threads, play, runs
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointTaken, FailoverHolding
 from reprise.contracts.model import now
 from reprise.contracts.records import Fence, HoldRecord
@@ -17,10 +15,7 @@ from reprise.runtime.testing import MemoryBus
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    async def inline(act: Any, *args: Any) -> Any:
-        return act(*args)
-
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+    inline_threads(monkeypatch)
     here = MemoryNode(tmp_path)
     here.pods.add()
     here.start()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import play, runs
+from playing import inline_threads, play, runs
 from reprise.contracts.events import NodeGuarded, NodeUnguarded
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.testing import MemoryNode
@@ -17,12 +17,8 @@ FREEZE = {"s": 0.02}
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    async def inline(act: Any, *args: Any) -> Any:
-        await asyncio.sleep(FREEZE["s"])
-        return act(*args)
-
     FREEZE["s"] = 0.02
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+    inline_threads(monkeypatch, lambda: FREEZE["s"])
     here = MemoryNode(tmp_path)
     here.pods.add()
     here.start()

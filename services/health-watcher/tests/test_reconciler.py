@@ -1,13 +1,12 @@
 """In which order a node acts: verdicts first, then the freezer; a lease counts again last (I1, I6, I9)."""
 
-import asyncio
 import fcntl
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import play, runs
+from playing import inline_threads, play, runs
 from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.events import (
     CheckpointStaged,
@@ -28,11 +27,7 @@ from reprise.runtime.testing import MemoryBus
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    async def inline(act: Any, *args: Any) -> Any:
-        await asyncio.sleep(0.02)
-        return act(*args)
-
-    monkeypatch.setattr(asyncio, "to_thread", inline)
+    inline_threads(monkeypatch, lambda: 0.02)
     here = MemoryNode(tmp_path)
     here.pods.add()
     here.start()
@@ -446,6 +441,20 @@ def test_an_engine_that_waits_is_told_as_soon_as_its_checkpoint_is_staged(node: 
         node.slot("ck7", live="")
         await agent.handlers.on_staged(staged())
         assert node.verdict("u2") == "restore"
+
+    play(scene())
+
+
+def test_what_a_node_took_itself_makes_no_extra_pass(node: MemoryNode) -> None:
+    """It is staged at each checkpoint, and no engine waits for it."""
+
+    async def scene() -> None:
+        shadow(node)
+        agent = node.agent()
+        await runs(agent, 2)
+        node.slot("ck7", live="")
+        await agent.handlers.on_staged(staged().model_copy(update={"role": "own"}))
+        assert node.verdict("u2") == "wait"
 
     play(scene())
 

@@ -417,6 +417,17 @@ def _probed(container: ProtectedContainer, api: StateApi | None) -> ProtectedCon
     return replace(container, liveness=probe)
 
 
+def event_on(subject: client.V1ObjectReference, component: str, type_: str, reason: str, message: str) -> client.CoreV1Event:
+    """An Event of this moment. type_: Normal or Warning; message: at most 1,024 characters are kept."""
+    stamp = datetime.now(UTC)
+    return client.CoreV1Event(
+        metadata=client.V1ObjectMeta(generate_name=f"{subject.name}."), involved_object=subject, type=type_, reason=reason,
+        message=message[:1024], first_timestamp=stamp, last_timestamp=stamp, count=1,
+        source=client.V1EventSource(component=f"reprise-{component}"), reporting_component=f"reprise.dev/{component}",
+        reporting_instance=component,
+    )  # fmt: skip
+
+
 class EventRecorder:
     """Kubernetes Events on a workload: what its owner must know. Never raises; repeats are sent once a minute."""
 
@@ -434,25 +445,9 @@ class EventRecorder:
         self._sent[known] = time.monotonic()
         if len(self._sent) > 10_000:
             self._sent.clear()
-        stamp = datetime.now(UTC)
         with contextlib.suppress(Exception):
-            subject = await self._reference(workload)
-            await self._core.create_namespaced_event(
-                workload.namespace,
-                client.CoreV1Event(
-                    metadata=client.V1ObjectMeta(generate_name=f"{workload.name}."),
-                    involved_object=subject,
-                    type=type_,
-                    reason=reason,
-                    message=message[:1024],
-                    first_timestamp=stamp,
-                    last_timestamp=stamp,
-                    count=1,
-                    source=client.V1EventSource(component=f"reprise-{self._component}"),
-                    reporting_component=f"reprise.dev/{self._component}",
-                    reporting_instance=self._component,
-                ),
-            )
+            body = event_on(await self._reference(workload), self._component, type_, reason, message)
+            await self._core.create_namespaced_event(workload.namespace, body)
 
     async def _reference(self, workload: Workload) -> client.V1ObjectReference:
         read: Any = {

@@ -129,6 +129,11 @@ class StartFile(_File):
         """Its state is not handed back yet: it is no start to anybody."""
         return self.outcome == "blank" and self.reason == HAND_BACK
 
+    @property
+    def lacks_state(self) -> bool:
+        """What runs has not been given its state, or did not take it."""
+        return self.is_open or self.outcome == "refused"
+
 
 F = TypeVar("F", bound=_File)
 

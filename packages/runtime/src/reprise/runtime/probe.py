@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 import httpx
+from reprise.runtime.addresses import bracketed
 
 if TYPE_CHECKING:
     from reprise.runtime.kube import ProtectedContainer
@@ -93,7 +94,7 @@ async def _http(get: Any, pod_ip: str, ports: dict[str, int], timeout_s: float) 
     scheme = (get.scheme or "HTTP").lower()
     path = get.path or "/"
     url = httpx.URL(
-        f"{scheme}://{_bracketed(get.host or pod_ip)}:{_port(get.port, ports)}{path if path.startswith('/') else '/' + path}"
+        f"{scheme}://{bracketed(get.host or pod_ip)}:{_port(get.port, ports)}{path if path.startswith('/') else '/' + path}"
     )
     headers = {"User-Agent": "kube-probe/reprise", "Connection": "close"}
     headers |= {h.name: h.value for h in get.http_headers or []}
@@ -108,15 +109,11 @@ async def _http(get: Any, pod_ip: str, ports: dict[str, int], timeout_s: float) 
     return Verdict(False, f"more than {MOST_REDIRECTS} redirects", answered=True)
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 async def _grpc(pod_ip: str, port: int, service: str, timeout_s: float) -> Verdict:
     # The health protocol's two messages are a string field and an enum: not worth another dependency.
     name = service.encode()
     request = b"\x0a" + bytes([len(name)]) + name if 0 < len(name) < 128 else b""
-    channel = grpc.aio.insecure_channel(f"{_bracketed(pod_ip)}:{port}")
+    channel = grpc.aio.insecure_channel(f"{bracketed(pod_ip)}:{port}")
     try:
         method: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
         answer: bytes = await method(request, timeout=timeout_s)

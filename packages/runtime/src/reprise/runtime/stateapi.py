@@ -18,6 +18,7 @@ import httpx
 from kubernetes.aio import client
 from reprise.contracts.errors import CheckpointError, RecoveryError
 from reprise.contracts.state import StateApi
+from reprise.runtime.addresses import bracketed
 
 TIMEOUT_S = 30.0
 PIECE = 1 << 20
@@ -157,9 +158,8 @@ class Accesses:
         if bad := [name for name in headers if not TOKEN.fullmatch(name)]:
             raise _no_object(namespace, "Secret", api.headers, f"its key {bad[0][:100]!r} is no header's name")
         trust = await self._read(namespace, "ConfigMap", api.ca) if api.ca else {}
-        host = f"[{ip}]" if ":" in ip else ip
         verify = self._context(namespace, api.ca, trust) if api.scheme == "https" else None
-        return Access(f"{api.scheme}://{host}:{api.port}{api.path}", headers, verify, api.max_bytes, self._timeout_s)
+        return Access(f"{api.scheme}://{bracketed(ip)}:{api.port}{api.path}", headers, verify, api.max_bytes, self._timeout_s)
 
     @staticmethod
     def _context(namespace: str, name: str, trust: dict[str, str]) -> ssl.SSLContext:

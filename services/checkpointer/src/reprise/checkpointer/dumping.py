@@ -17,6 +17,8 @@ from reprise.runtime.nodefiles import DumpFile, RequestFile, boottime_s
 from reprise.runtime.telemetry import log, of_target, span
 
 LOOK_S = 0.02
+Answer = str | Refusal | Failure
+"""The kubelet's, as ports.Kubelet has it."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,10 @@ class Dumping:
     def _dump(self, event: CheckpointDue) -> DumpFile | None:
         """What the engine has told of this very checkpoint."""
         dump = self._files.read_dump(event.target.container_id)
-        return (
-            dump if dump and (dump.checkpoint_id, dump.container_id) == (event.checkpoint_id, event.target.container_id) else None
-        )
+        wanted = (event.checkpoint_id, event.target.container_id)
+        return dump if dump and (dump.checkpoint_id, dump.container_id) == wanted else None
 
-    async def _held(self, asked: "asyncio.Task[str | Refusal | Failure]", event: CheckpointDue) -> DumpFile | None:
+    async def _held(self, asked: asyncio.Task[Answer], event: CheckpointDue) -> DumpFile | None:
         """Once the engine has told that it is held; None if the kubelet answered before that."""
         while not asked.done():
             dump = self._dump(event)
@@ -85,7 +86,7 @@ class Dumping:
             await asyncio.wait([asked], timeout=LOOK_S)
         return None
 
-    def _forget_when_answered(self, asked: "asyncio.Task[str | Refusal | Failure]", container_id: str) -> None:
+    def _forget_when_answered(self, asked: asyncio.Task[Answer], container_id: str) -> None:
         if asked.done():
             self._forget(container_id)
             return
@@ -107,7 +108,7 @@ class Dumping:
         with contextlib.suppress(OSError, ValueError):
             self._files.remove_request(container_id)
 
-    async def _ask(self, namespace: str, event: CheckpointDue) -> str | Refusal | Failure:
+    async def _ask(self, namespace: str, event: CheckpointDue) -> Answer:
         with span("kubelet checkpoint", kind=SpanKind.CLIENT, attributes=of_target(event.target)) as current:
             answer = await self._kubelet.checkpoint(namespace, event.target)
             if not isinstance(answer, str):
@@ -154,7 +155,7 @@ class Dumping:
             log().error("a container stays frozen", id=container_id[:12], error=str(error))
 
 
-def _read_answer(answer: str | Refusal | Failure, dump: DumpFile | None, slot: str) -> str | Failure:
+def _read_answer(answer: Answer, dump: DumpFile | None, slot: str) -> str | Failure:
     """The archive's path if the checkpoint was taken. dump: what the engine told of this one; slot: where it belongs."""
     lies_there = slot if dump and dump.outcome == "ok" and dump.slot == slot else ""
     if isinstance(answer, Failure):

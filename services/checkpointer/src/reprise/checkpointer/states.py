@@ -40,7 +40,7 @@ class States:
                 "StateAccess", "it is not known where its state is", "see the workload's annotations reprise.dev/state-*"
             )
         start = self._starts.read_start(container.container_id)
-        if start is not None and (start.is_open or start.outcome == "refused"):
+        if start is not None and start.lacks_state:
             return NOT_YET
         home = f"{pod.namespace}/{pod.uid}/{container.name}"
         try:

@@ -1,21 +1,15 @@
 """Answers whether a container of this node is healthy, by its own probes, whatever their kind (reprise.runtime.checkup)."""
 
-from typing import Protocol
+from functools import partial
 
 from reprise.contracts.records import Checkup, Question
 from reprise.health_watcher.graces import Graces
-from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.ports import Execs, Freezer
 from reprise.health_watcher.rules.grace import tolerated_s
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.probe import check_container
-
-
-class Execs(Protocol):
-    """Who runs a command in a container: its exit code and output. Raises CriError."""
-
-    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]: ...
 
 
 class Checkups:
@@ -35,12 +29,8 @@ class Checkups:
             return Checkup(healthy=False, runs=False, detail="it does not run on this node")
         if self._freezer.is_frozen(running.id):  # what is run in it would stand still too, and stay
             return Checkup(healthy=False, detail="it stands still")
-
-        async def exec_(command: list[str], timeout_s: float) -> tuple[int, str]:
-            return await self._execs.exec_sync(running.id, command, timeout_s)
-
         container = next(c for c in pod.containers if c.name == asked.container)
-        found = await check_container(container, pod.ip, exec_)
+        found = await check_container(container, pod.ip, partial(self._execs.exec_sync, running.id))
         known = container.container_id == running.id  # else what is known of its start is of the one before
         return Checkup(
             healthy=found.healthy, detail=found.detail, tolerated_s=tolerated_s(container.liveness),

@@ -39,6 +39,8 @@ from reprise.runtime.telemetry import about, log, span
 DEATHS = Counter("reprise_container_deaths_total", "Protected containers that ended", ["has_checkpoint"])
 KNOWN_S, LOOK_S = 2.0, 0.02
 """For so long the runtime is asked how it ended: an exit file tells before the runtime knows."""
+LOG_LOOK_S, LOG_SAME, LOG_LOOKS = 0.05, 2, 10
+"""A log's end is read again until it was the same so often; not more often than so."""
 SIGKILL_CODE = 137
 
 
@@ -51,10 +53,6 @@ class End:
     subject: Subject
     status: Status
     lived_s: float | None
-
-
-LOG_LOOK_S, LOG_SAME, LOG_LOOKS = 0.05, 2, 10
-"""A log's end is read again until it was the same so often; not more often than so."""
 
 
 class Ends:
@@ -149,7 +147,7 @@ class Ends:
         """Whether it goes elsewhere: then nothing is started in its place."""
         target, leaving = end.subject.target, end.subject.target.container_id in self._leaving
         self._leaving.discard(target.container_id)
-        step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
+        step, failure = self._step_after(end)
         leaves = declare and (leaving or (step == "move" and bool(failure.by or end.subject.has_checkpoint)))
         if leaves and not leaving:
             self._elsewhere.hold_back(target)
@@ -157,11 +155,12 @@ class Ends:
             self._elsewhere.let_go(target)
         return leaves
 
-    def _by_itself(self, end: End) -> bool:
+    def _step_after(self, end: End) -> tuple[on_failure.Step, on_failure.Failure]:
         name = end.subject.target.container_id
-        return name not in self._expected and (
+        by_itself = name not in self._expected and (
             self._hung(name) or bool(slow_loops.how_it_ended(end.status.exit_code, end.status.reason))
         )
+        return self._next_step(end.pod, end.subject.target, end.lived_s, by_itself=by_itself)
 
     def _next_step(
         self, pod: ProtectedPod, target: Target, lived_s: float | None, *, by_itself: bool
@@ -244,27 +243,26 @@ class Ends:
         name = (target.pod_uid, target.container)
         self._history.write(name, known)
         if slow_loops.is_loop(slow) and not (end.ended.superseded or end.pod.deleting):
-            why = slow_loops.why_cold(slow)
-            self._start_cold(name, target.container_id, why)
-            message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
-            self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
+            self._announce_cold(end, slow_loops.why_cold(slow))
         elif not (end.ended.superseded or end.pod.deleting or expected):
-            self._end_of_list(end, name)
+            self._end_of_list(end)
         if early.rejected != before.early.rejected:
             log().warning("checkpoints are rejected: what is restored of them ends", pod=target.pod, restored_from=restored_from,
                           rejected=early.rejected, in_a_row=slow.in_a_row)  # fmt: skip
             self._changed()
 
-    def _end_of_list(self, end: End, name: Name) -> None:
+    def _end_of_list(self, end: End) -> None:
         """What on-failure does not have restored any more starts cold."""
-        target, order = end.subject.target, end.pod.policy.on_failure
-        step, failure = self._next_step(end.pod, target, end.lived_s, by_itself=self._by_itself(end))
-        if (failure.by or end.subject.has_checkpoint) and on_failure.starts_cold(step, failure, order):
-            why = on_failure.why_cold(failure)
-            self._start_cold(name, target.container_id, why)
+        step, failure = self._step_after(end)
+        if (failure.by or end.subject.has_checkpoint) and on_failure.starts_cold(step, failure, end.pod.policy.on_failure):
+            self._announce_cold(end, on_failure.why_cold(failure))
             self._changed()
-            message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
-            self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
+
+    def _announce_cold(self, end: End, why: str) -> None:
+        target = end.subject.target
+        self._start_cold((target.pod_uid, target.container), target.container_id, why)
+        message = f"container {target.container} of pod {target.pod} starts without its memory: {why}"
+        self._begin(self._recorder.record(end.subject.workload, "Warning", "ColdStart", message))
 
     def _slow(self, end: End, before: Known, *, restored: bool) -> slow_loops.SlowLoop:
         how = slow_loops.how_it_ended(end.status.exit_code, end.status.reason)

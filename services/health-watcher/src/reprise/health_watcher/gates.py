@@ -109,7 +109,7 @@ class Gates:
         if found is None or found.id in self._ended:
             return Instance(container)
         start = self._starts.of(found.id)
-        waits = start is not None and (start.is_open or start.outcome == "refused")
+        waits = start is not None and start.lacks_state
         return Instance(
             container, found.id, restored=found.id in self._restored, first=found.attempt == 0 and not waits,
             cold=name in self._cold,

@@ -32,9 +32,12 @@ class Handlers:
         except OSError:  # the runtime can, though it may let it run for a moment
             await self._runtime.stop_container(target.container_id, 0)
 
-    async def on_staged(self, _event: CheckpointStaged) -> None:
-        """An engine may wait for it: its pod's file says so from now on, and not only at the next pass."""
-        self._reconciler.refresh()
+    async def on_staged(self, event: CheckpointStaged) -> None:
+        """An engine may wait for it: its pod's file says so from now on, and not only at the next pass. Nobody waits for what a
+        node took itself, which is staged at each checkpoint.
+        """
+        if event.role == "standby":
+            self._reconciler.refresh()
 
     async def on_released(self, event: FailoverReleased) -> None:
         """The verdict lets go first, then the container is thawed: a restart in between is an ordinary restore."""

@@ -14,7 +14,7 @@ from reprise.health_watcher.decide import count_probe, first_count, hangs
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.model import Failing, ProbeCount
-from reprise.health_watcher.ports import Freezer, Runtime
+from reprise.health_watcher.ports import Execs, Freezer, Runtime
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
@@ -24,10 +24,8 @@ from reprise.runtime.telemetry import log
 Key = tuple[str, str]
 
 
-class ExecRuntime(Runtime, Protocol):
+class ExecRuntime(Runtime, Execs, Protocol):
     """One that also runs commands in containers."""
-
-    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]: ...
 
 
 class Hangs:

@@ -120,6 +120,12 @@ class Logs(Protocol):
         ...
 
 
+class Execs(Protocol):
+    """Runs a command in a container: its exit code and output. Raises CriError."""
+
+    async def exec_sync(self, container_id: str, command: list[str], timeout_s: float) -> tuple[int, str]: ...
+
+
 class Accesses(Protocol):
     """How a program that hands out its state is reached."""
 

@@ -61,9 +61,9 @@ def still_waits(saga: Saga, start: StartRecord) -> bool:
     """Whether the engine refused because nobody had told it yet what to start from, or told it of another one: the kubelet tries
     again. What could not be restored it names (engine/internal/create).
     """
-    if start.outcome == "starting":
-        return True
-    return start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
+    return waited(start) or (
+        start.outcome == "refused" and f"checkpoint {saga.checkpoint_id} cannot be restored" not in start.reason
+    )
 
 
 def not_taken(saga: Saga, pod: str, why: str) -> Stop:

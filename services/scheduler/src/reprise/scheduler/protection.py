@@ -22,8 +22,6 @@ from reprise.scheduler.model import Known, Protection
 FOLLOWED: tuple[type[Event], ...] = (
     CheckpointStored, CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointSkipped, StandbyRefused,
 )  # fmt: skip
-UNCHANGED = "Unchanged"
-"""Why a checkpoint of kind http was skipped: its program said that the newest one is its state still."""
 STALE_INTERVALS = 3
 """As the console tells it: one late or failed checkpoint is no reason to call anybody."""
 STALE_FLOOR_S = 30.0
@@ -37,6 +35,7 @@ def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per e
             return replace(known, checkpoint_id=event.checkpoint_id, recovery_point=due_time(event.checkpoint_id) or event.at)
         case CheckpointFailed() if event.checkpoint_id > known.failed_id:
             return replace(known, failed_id=event.checkpoint_id, failure=f"{event.reason}: {event.message}. {event.remedy}")
+        # Of kind http: its program said that the newest one is its state still.
         case CheckpointSkipped(reason="Unchanged") if known.recovery_point and event.checkpoint_id > known.checkpoint_id:
             return replace(known, recovery_point=max(known.recovery_point, due_time(event.checkpoint_id) or event.at))
         case CheckpointPaused():

@@ -9,13 +9,14 @@ from pathlib import Path
 import httpx
 from reprise.checkpointer.decide import Failure, Refusal
 from reprise.contracts.model import Target
+from reprise.runtime.addresses import bracketed
 
 
 class HttpsKubelet:
     """Keeps its connection open: a TLS handshake would cost more than all else before the call."""
 
     def __init__(self, host: str, port: int, ca: Path, token_file: Path, timeout_s: float) -> None:
-        self._base = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        self._base = f"https://{bracketed(host)}:{port}"
         self._token_file, self._timeout_s = token_file, timeout_s
         self._http = httpx.AsyncClient(
             verify=ssl.create_default_context(cafile=str(ca)),

@@ -2,11 +2,11 @@
 
 import contextlib
 import json
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from kubernetes.aio import client
+from reprise.runtime.kube import event_on
 from reprise.scheduler.misplaced import Thing
 
 TIMEOUT_S = 10.0
@@ -39,17 +39,11 @@ class KubernetesThings:
         return [thing_of(version, kind, item["metadata"]) for item in json.loads(body).get("items") or []]
 
     async def tell(self, thing: Thing, message: str) -> None:
-        now = datetime.now(UTC)
         subject = client.V1ObjectReference(
             api_version=thing.api_version, kind=thing.kind, name=thing.name, namespace=thing.namespace, uid=thing.uid
         )
-        event = client.CoreV1Event(
-            metadata=client.V1ObjectMeta(generate_name=f"{thing.name}."), involved_object=subject, type="Warning",
-            reason="BadAnnotation", message=message[:1024], first_timestamp=now, last_timestamp=now, count=1,
-            source=client.V1EventSource(component="reprise-scheduler"), reporting_component="reprise.dev/scheduler",
-            reporting_instance="scheduler",
-        )  # fmt: skip
         with contextlib.suppress(Exception):
+            event = event_on(subject, "scheduler", "Warning", "BadAnnotation", message)
             await self._core.create_namespaced_event(thing.namespace, event)
 
 
