@@ -1,7 +1,6 @@
 """What cannot work is told, on the workload and in an event, with its reason and a remedy; and nothing else suffers."""
 
 import asyncio
-import json
 import shutil
 import signal
 import time
@@ -14,7 +13,7 @@ from reprise.checkpointer.decide import Failure, Refusal, explain
 from reprise.contracts import envelope, subjects
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, listing
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES, PKI
 from reprise_lab.shell import kubectl, poll
@@ -26,8 +25,7 @@ CHECKPOINTS = Path("var/lib/kubelet/checkpoints")
 
 
 def told(namespace: str, reason: str, text: str = "") -> list[str]:
-    items = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [i["message"] for i in items if i["reason"] == reason and text in i["message"]]
+    return [message for message in listing.told(namespace, reason) if text in message]
 
 
 def wait_told(namespace: str, reason: str, text: str = "", seconds: float = 30) -> str:

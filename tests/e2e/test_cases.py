@@ -1,6 +1,5 @@
 """Being protected is never worse than not being protected (I6): what users run, each with its right outcome (cases/)."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, listing
 from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import ask
 
@@ -68,10 +67,6 @@ def wait_run(namespace: str, run: object, seconds: float, *, another: bool = Fal
 
 def end(namespace: str, number: int) -> None:
     faults.process_signal(namespace, counter.pod(namespace, APP)["metadata"]["name"], APP, number)
-
-
-def events(namespace: str) -> list[dict[str, Any]]:
-    return list(json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"])
 
 
 def restarts(namespace: str) -> int:
@@ -146,7 +141,7 @@ def test_why_it_ended_is_told_though_it_was_restored(protected: str) -> None:
     counter.wait_failover(protected, "crash")
     wait_run(protected, run, 10)
     poll(20, lambda: restarts(protected) == before + 1, "the restart to be counted")
-    [told] = [e["message"] for e in events(protected) if e["reason"] == "ContainerEnded"]
+    [told] = listing.told(protected, "ContainerEnded")
     assert "ended with 3" in told
     assert "FATAL disk quota exceeded" in told
     replayed = reprise("events", "replay", "--type", "container.ended", "--namespace", protected).stdout
@@ -168,8 +163,7 @@ def test_a_program_that_feels_its_checkpoints_pause_for_a_while_is_protected(pro
     time.sleep(35)
     assert counter.protected(protected, APP)
     assert restarts(protected) == 0
-    told = {e["reason"] for e in events(protected)}
-    assert "CheckpointsPaused" not in told
+    assert not listing.told(protected, "CheckpointsPaused")
 
 
 @pytest.mark.parametrize("policy", ["OnFailure", "Never"])

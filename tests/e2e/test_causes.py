@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from reprise_lab import counter
+from reprise_lab import counter, listing
 from reprise_lab.shell import kubectl, poll, reprise
 
 pytestmark = pytest.mark.e2e
@@ -23,11 +23,6 @@ RUNTIME_DEFAULT: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
 
 def rows(namespace: str, state: str) -> list[dict[str, Any]]:
     return counter.console(f"checkpoints?namespace={namespace}&state={state}&limit=100")
-
-
-def reports(namespace: str, reason: str) -> list[str]:
-    listed = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [str(item["message"]) for item in listed if item["reason"] == reason]
 
 
 def doctor(subject: str, check: str) -> dict[str, str]:
@@ -52,7 +47,7 @@ def test_a_watch_on_its_own_files_is_one_failure_with_a_name_or_none(namespace: 
     assert {row["reason"] for row in failed} == {"Inotify"}
     assert len(failed) <= WATCHED_S / INTERVAL_S / 2, "it backs off"
     assert "DOTNET_USE_POLLING_FILE_WATCHER=1" in failed[0]["remedy"]
-    [report] = reports(namespace, "CheckpointFailed")
+    [report] = listing.told(namespace, "CheckpointFailed")
     assert "Inotify: it watches files (inotify)" in report
     found = doctor(f"{namespace}/app", "inotify")
     assert (found["state"], "CRIU newer than" in found["remedy"]) == ("problem", True)

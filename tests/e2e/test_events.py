@@ -39,14 +39,9 @@ def test_the_console_keeps_each_checkpoint_with_its_real_pause_and_criu_s_statis
     assert row["kubelet_s"] > 0
 
 
-def kubernetes_events(namespace: str, reason: str) -> list[str]:
-    items = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [item["message"] for item in items if item["reason"] == reason]
-
-
 def wait_event(namespace: str, reason: str, seconds: float = 30) -> str:
-    poll(seconds, lambda: bool(kubernetes_events(namespace, reason)), f"a Kubernetes Event {reason} in {namespace}", 0.3)
-    return kubernetes_events(namespace, reason)[0]
+    poll(seconds, lambda: bool(listing.told(namespace, reason)), f"a Kubernetes Event {reason} in {namespace}", 0.3)
+    return listing.told(namespace, reason)[0]
 
 
 def test_a_nonsense_interval_is_told_on_the_workload(namespace: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, listing
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kubectl, poll, reprise
@@ -38,11 +38,6 @@ def nodes_as_before() -> Iterator[None]:
     for node in NODES:
         kubectl("uncordon", node)
         kubectl("taint", "node", node, f"{TAINT}-", check=False)
-
-
-def reports(namespace: str, reason: str) -> list[str]:
-    listed = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [str(item["message"]) for item in listed if item["reason"] == reason]
 
 
 def protect(namespace: str, kind: counter.Kind = "Deployment", **told: Any) -> dict[str, Any]:
@@ -89,8 +84,8 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
     with Witness(namespace) as witness:
         cordoned_at = time.monotonic()
         kubectl("cordon", "n1")
-        poll(60, lambda: bool(reports(namespace, "GuardReleased")), "its guard to be let go of", 0.5)
-        assert "nodeSelector" in reports(namespace, "GuardReleased")[0]
+        poll(60, lambda: bool(listing.told(namespace, "GuardReleased")), "its guard to be let go of", 0.5)
+        assert "nodeSelector" in listing.told(namespace, "GuardReleased")[0]
         assert witness.longest_silence_s(cordoned_at) < STANDS_S
 
 
@@ -202,7 +197,7 @@ def test_an_update_that_the_next_pod_would_have_refuses_the_move(namespace: str)
 
 def test_a_post_start_hook_that_will_run_again_is_told_when_protection_begins(namespace: str) -> None:
     counter.deploy(namespace, container={"lifecycle": {"postStart": {"exec": {"command": ["python3", "-c", "pass"]}}}})
-    poll(30, lambda: bool(reports(namespace, "PostStartRunsAgain")), "the Event PostStartRunsAgain", 0.5)
+    poll(30, lambda: bool(listing.told(namespace, "PostStartRunsAgain")), "the Event PostStartRunsAgain", 0.5)
     assert any(
         each["check"] == "postStart hook" and each["state"] == "warning"
         for each in json.loads(reprise("doctor", f"{namespace}/counter", "-o", "json").stdout)

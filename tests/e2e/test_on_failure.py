@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from reprise_lab import counter
+from reprise_lab import counter, listing
 from reprise_lab.shell import LabError, kubectl, poll
 from reprise_lab.witness import ask
 
@@ -76,19 +76,14 @@ def test_where_it_cannot_be_moved_it_says_so_and_is_restored_in_place(namespace:
     counter.deploy(namespace, annotations={"reprise.dev/interval": "60s"}, container=mounts, pod=held)
     counter.wait_protected(namespace)
     home, _ = on(namespace), hangs_again_and_again(namespace)
-    poll(90, lambda: bool(told(namespace, "NotMoved")), "the Event NotMoved", 0.5)
-    assert "NotMovable" in told(namespace, "NotMoved")[0]
+    poll(90, lambda: bool(listing.told(namespace, "NotMoved")), "the Event NotMoved", 0.5)
+    assert "NotMovable" in listing.told(namespace, "NotMoved")[0]
     poll(30, lambda: bool(answers(namespace)), "it to be restored in place", 0.1)
     assert on(namespace) == home
 
 
-def told(namespace: str, reason: str) -> list[str]:
-    items = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [item["message"] for item in items if item["reason"] == reason]
-
-
 def wait_told(namespace: str, text: str) -> None:
-    poll(60, lambda: any(text in each for each in told(namespace, "BadAnnotation")), f"an Event with {text!r}", 0.5)
+    poll(60, lambda: any(text in each for each in listing.told(namespace, "BadAnnotation")), f"an Event with {text!r}", 0.5)
 
 
 DAEMON_SET = """

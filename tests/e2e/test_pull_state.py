@@ -1,6 +1,5 @@
 """A program that hands out its state gets it back: where it crashed, on another node, and if it does not take the newest one."""
 
-import json
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -51,8 +50,7 @@ def kill(namespace: str, number: int = signal.SIGKILL) -> float:
 
 
 def events(namespace: str) -> list[str]:
-    listed = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    return [f"{item['reason']}: {item['message']}" for item in listed]
+    return [f"{event['reason']}: {event['message']}" for event in listing.events(namespace)]
 
 
 def test_after_a_crash_in_place_the_same_state_is_served(service: Witness) -> None:

@@ -1,13 +1,12 @@
 """What Reprise is for: a counter survives a crash, a hang and a lost node, with its count, exactly once."""
 
-import json
 import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, listing
 from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Answer, Witness
 
@@ -124,8 +123,8 @@ def test_how_it_ended_is_told_before_anything_is_removed(protected_counter: Witn
     assert f"run={protected_counter.last().run}" in row["log_tail"]
     told = reprise("history", f"{namespace}/counter").stdout
     assert "exit code 137 (SIGKILL)" in told
-    listed = json.loads(kubectl("-n", namespace, "get", "events", "-o", "json"))["items"]
-    assert any("137" in item["message"] for item in listed), [item["message"] for item in listed]
+    listed = [event["message"] for event in listing.events(namespace)]
+    assert any("137" in message for message in listed), listed
     assert "started run=" in kubectl("-n", namespace, "logs", pod, "--previous"), "the first end removes nothing"
 
 

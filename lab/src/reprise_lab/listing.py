@@ -41,6 +41,16 @@ def pods(namespace: str, selector: str = "") -> list[dict[str, Any]]:
     return list(get(f"/api/v1/namespaces/{quote(namespace)}/pods", labelSelector=selector)["items"])
 
 
+def events(namespace: str) -> list[dict[str, Any]]:
+    """Every Kubernetes Event of the namespace. Raises LabError."""
+    return list(get(f"/api/v1/namespaces/{quote(namespace)}/events")["items"])
+
+
+def told(namespace: str, reason: str) -> list[str]:
+    """What its Events of this reason say. Raises LabError."""
+    return [str(event["message"]) for event in events(namespace) if event["reason"] == reason]
+
+
 def service_address(name: str, namespace: str = "reprise-system") -> str:
     """A service's cluster IP. Raises LabError."""
     return str(get(f"/api/v1/namespaces/{quote(namespace)}/services/{quote(name)}")["spec"]["clusterIP"])
