@@ -1,42 +1,19 @@
 """The test app, as a process of its own."""
 
-import http.client
-import json
-import os
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from processes import Counter
 
 APP = Path(__file__).parents[1] / "counter.py"
 
 
-class App:
-    """A running counter."""
-
+class App(Counter):
     def __init__(self, **env: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.process = subprocess.Popen(
-            [sys.executable, str(APP)], env=os.environ | {"PORT": str(self.port)} | env, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout
-        self.marker = self.process.stdout.readline().strip()
-
-    def ask(self, method: str, path: str, body: str = "", timeout_s: float = 2) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
-        try:
-            connection.request(method, path, body=body or None)
-            answer = connection.getresponse()
-            return answer.status, json.loads(answer.read())
-        finally:
-            connection.close()
+        super().__init__(sys.executable, str(APP), answer_s=2, **env)
 
 
 @pytest.fixture
@@ -50,8 +27,7 @@ def app() -> Iterator[App]:
         except OSError:
             time.sleep(0.02)
     yield running
-    running.process.kill()
-    running.process.wait()
+    running.end()
 
 
 def test_it_counts_and_its_start_marker_names_its_run(app: App) -> None:
@@ -111,5 +87,4 @@ def test_it_keeps_a_log_open_that_grows(tmp_path: Path) -> None:
             time.sleep(0.02)
         assert str(log) in [str(fd.readlink()) for fd in Path(f"/proc/{running.process.pid}/fd").iterdir() if fd.exists()]
     finally:
-        running.process.kill()
-        running.process.wait()
+        running.end()
