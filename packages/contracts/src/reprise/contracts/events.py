@@ -326,7 +326,7 @@ class ContainerEnded(Event):
 
 
 class ContainerRestored(Event):
-    """A container runs from its checkpoint on this node, whoever asked for it; with CRIU's own statistics if CRIU did it."""
+    """A container was restored from its checkpoint on this node, for whatever reason; with CRIU's statistics if CRIU did it."""
 
     TYPE: ClassVar[str] = "container.restored"
     target: Target
