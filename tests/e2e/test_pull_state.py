@@ -103,7 +103,7 @@ def test_a_planned_move_takes_its_last_state_along(service: Witness) -> None:
 
 def test_if_the_newest_is_refused_the_one_before_is_served(namespace: str) -> None:
     deploy(namespace, annotations={"reprise.dev/interval": "5s"}, env={"REFUSE_FIRST": "1"})
-    with Witness(namespace, selector=f"app={APP}") as witness:
+    with Witness(namespace, service=listing.service_address(APP, namespace)) as witness:
         newest, previous = counter.slot(namespace, "live", app=APP).name, counter.slot(namespace, "previous", app=APP).name
         before = witness.last()
         witness.after_gap(before.run, kill(namespace), 20)
@@ -125,7 +125,7 @@ def test_if_both_are_refused_it_starts_cold_with_the_reason(namespace: str) -> N
 def test_the_prototypes_annotations_work_for_a_pod_without_a_probe(namespace: str) -> None:
     """http-sf: with a probe of ours."""
     deploy(namespace, annotations=PROTOTYPE, container={"livenessProbe": None})
-    with Witness(namespace, selector=f"app={APP}") as witness:
+    with Witness(namespace, service=listing.service_address(APP, namespace)) as witness:
         before = witness.last()
         witness.after_gap(before.run, kill(namespace), 20)
         assert counter.wait_failover(namespace, "crash")["state"] == "completed"

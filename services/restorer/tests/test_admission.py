@@ -7,7 +7,7 @@ import pytest
 from kubernetes.aio import client
 from reprise.contracts.errors import RecoveryError
 from reprise.restorer.adapters.admission import objection
-from reprise.restorer.adapters.cluster import next_of, shadow_of
+from reprise.restorer.adapters.cluster import carried, next_of, shadow_of
 
 POD = client.V1Pod(metadata=client.V1ObjectMeta(name="counter-mv"))
 QUOTA = 'pods "counter-mv" is forbidden: exceeded quota: small, requested: pods=1,{0}, used: pods=2,{1}, limited: pods=2,{2}'
@@ -71,3 +71,21 @@ def test_a_moved_pod_of_any_owner_has_the_labels_that_it_has_now() -> None:
     assert shadow_of(template, "s", "n2", {}).metadata.labels == {"app": "counter", "role": "standby", "gone": "x"}
     pod = {"metadata": {"name": "counter-0", "labels": now, "annotations": {}}, "spec": {}}
     assert next_of(pod, {})["metadata"]["labels"] == now
+
+
+def test_what_a_statefulset_made_meanwhile_is_given_what_was_set_at_run_time() -> None:
+    """Set, changed or taken away. Annotations of the new pod's own stay: its node's network may have written them."""
+    before = {
+        "labels": {"app": "counter", "role": "leader"},
+        "annotations": {"note": "mine", "reprise.dev/restore-from": "u1/ck2"},
+    }
+    made = {"labels": {"app": "counter", "role": "standby", "in-service": "yes"}, "annotations": {"network": "10.1.2.3"}}
+    assert carried({"metadata": before}, {"metadata": made}) == {
+        "labels": {"role": "leader", "in-service": None},
+        "annotations": {"note": "mine"},
+    }
+
+
+def test_a_pod_that_was_made_as_the_one_before_is_left_alone() -> None:
+    meta = {"labels": {"app": "counter"}, "annotations": {"note": "mine"}}
+    assert carried({"metadata": meta}, {"metadata": meta}) == {}

@@ -1043,6 +1043,16 @@ async def test_init_containers_take_their_time_on_the_other_node(path: str) -> N
     assert (ended.step, ended.attempt.number, world.cluster.serving()) == ("complete", 1, ["ck3"])
 
 
+@pytest.mark.parametrize("faster", [True, False])
+@pytest.mark.looptime
+async def test_same_name_what_its_controller_made_is_given_the_labels_of_the_pod_before(faster: bool) -> None:
+    """The controller knows its template only, not what somebody set at run time. What the saga made has them from its birth."""
+    world = World("stateful move")
+    world.cluster.scheduled = ["n2"] if faster else []
+    ended = await world.run()
+    assert (ended.step, world.cluster.carried) == ("complete", ["next-1"] if faster else [])
+
+
 @pytest.mark.parametrize(("revision", "step", "serving"), [("r2", "abandoned", []), ("r1", "complete", ["ck3"])])
 @pytest.mark.looptime
 async def test_same_name_a_rollout_of_its_statefulset_wins(revision: str, step: str, serving: list[str]) -> None:

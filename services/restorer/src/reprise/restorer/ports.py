@@ -150,6 +150,12 @@ class Cluster(Protocol):
         """
         ...
 
+    async def carry(self, namespace: str, name: str, uid: str, body: str) -> None:
+        """Give this very pod, which its owner made, the labels and annotations of body(): somebody may have set some at run time;
+        nothing if it is gone.
+        """
+        ...
+
     async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
         """Annotate this very pod, None takes one away; nothing if it is gone."""
         ...

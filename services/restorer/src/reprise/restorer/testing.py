@@ -86,6 +86,8 @@ class MemoryCluster:
         self.history: list[str] = []
         self.started = 0
         self.nudged: list[str] = []
+        self.carried: list[str] = []
+        """Pods, by UID, that were given the labels of the one before them."""
         self.slots: dict[str, list[str]] = {}
         """On each node, the newest first."""
         self.owner_is_there = True
@@ -290,6 +292,13 @@ class MemoryCluster:
             pod.unmarked = True
         else:
             await self.start(before.name, "counter")
+
+    async def carry(self, namespace: str, name: str, uid: str, body: str) -> None:
+        await self._call("before", "carry labels")
+        pod = self.pods.get(name)
+        if pod and pod.view.uid == uid:
+            self.carried.append(uid)
+        await self._call("after", "carry labels")
 
     async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
         await self._call("before", "mark next")

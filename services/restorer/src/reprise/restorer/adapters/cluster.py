@@ -348,7 +348,7 @@ class KubernetesCluster:
         try:
             await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
-            if error.status not in (404, 409):  # gone, or another pod has its name
+            if error.status not in (404, 409):
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
 
     async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
@@ -371,14 +371,22 @@ class KubernetesCluster:
             if error.status != 409:
                 raise _not_created("the next pod", f"pod {namespace}/{pod.metadata.name}", error) from error
 
+    async def carry(self, namespace: str, name: str, uid: str, body: str) -> None:
+        found = await self._read(namespace, name)
+        if found is not None and found.metadata.uid == uid and (change := carried(json.loads(body), self._as_json(found))):
+            await self._patch(namespace, name, {"metadata": {"uid": uid, **change}})
+
     async def mark(self, namespace: str, name: str, uid: str, annotations: Mapping[str, str | None]) -> None:
-        body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
+        await self._patch(namespace, name, {"metadata": {"uid": uid, "annotations": dict(annotations)}})
+
+    async def _patch(self, namespace: str, name: str, body: dict[str, Any]) -> None:
+        """Nothing if it is gone, or another pod has its name."""
         try:
             await self._core.patch_namespaced_pod(
                 name, namespace, body, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S
             )
         except client.ApiException as error:
-            if error.status not in (404, 409):  # gone, or another pod has its name
+            if error.status not in (404, 409):
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{name}", retryable=True) from error
 
     async def discard_shadow(self, workload: Workload, name: str) -> bool:
@@ -482,6 +490,24 @@ def next_of(pod: dict[str, Any], annotations: dict[str, str]) -> dict[str, Any]:
     owners = [owner | {"blockOwnerDeletion": False} for owner in meta.get("ownerReferences", [])]
     metadata = {**kept, "annotations": said | annotations, **({"ownerReferences": owners} if owners else {})}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+
+
+def carried(body: dict[str, Any], made: dict[str, Any]) -> dict[str, dict[str, str | None]]:
+    """What to change of a pod that its owner made, so that its labels and annotations are those of the pod before it (next_of):
+    a strategic merge patch of its metadata; empty if nothing. A label that was taken off, to keep it out of a Service, is taken
+    off again; annotations of its own are kept: its node's network may have written them.
+    """
+    before, now = body["metadata"], made["metadata"]
+    labels, had = before.get("labels", {}), now.get("labels", {})
+    told, says = before.get("annotations", {}), now.get("annotations", {})
+    change: dict[str, dict[str, str | None]] = {
+        "labels": {
+            **{name: text for name, text in labels.items() if had.get(name) != text},
+            **dict.fromkeys(had.keys() - labels),
+        },
+        "annotations": {name: text for name, text in told.items() if says.get(name) != text and name not in OF_ONE_POD},
+    }
+    return {field: changes for field, changes in change.items() if changes}
 
 
 def shadow_of(

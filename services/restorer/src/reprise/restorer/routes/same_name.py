@@ -89,7 +89,7 @@ class SameName(Shadow):
                 return await self._ended(saga, REPLACED_BY_ANOTHER)
             wrong = pod is not None and decide.misplaced(pod, saga) and not (saga.planned and misplaced >= MISPLACED)
             if pod and not wrong and _may_come_back(pod, saga):
-                return await (self._ended(saga, ROLLED_OUT) if _is_newer(pod, body) else self._made(saga, pod))
+                return await (self._ended(saga, ROLLED_OUT) if _is_newer(pod, body) else self._made(saga, pod, body))
             if pod and wrong and pod.uid != saga.target.pod_uid and (start := await self._start_of(pod, saga)):
                 return await self._ended(saga, outcomes.came_back_cold(saga, start))
             if pod is None or wrong or pod.uid == saga.target.pod_uid or pod.evicted:
@@ -134,8 +134,10 @@ class SameName(Shadow):
                 raise
             log().warning("the next pod is not accepted, trying again", failover=saga.failover_id, error=str(error))
 
-    async def _made(self, saga: Saga, pod: PodView) -> Saga:
+    async def _made(self, saga: Saga, pod: PodView, body: str) -> Saga:
         await self._let_on(saga)
+        if body and not pod.failover:  # its StatefulSet was faster, and knows its template only
+            await self._room.cluster.carry(saga.workload.namespace, pod.name, pod.uid, body)
         await self._room.last.forget(saga)  # its node ends what stands still: its pod is gone, and the fence is ours
         made = Target(node=pod.node, pod=pod.name, pod_uid=pod.uid, container=saga.target.container)
         plan = replace(saga.plan, standby=pod.node)
