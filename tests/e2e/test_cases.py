@@ -91,6 +91,7 @@ def test_after_a_crash_it_is_found_to_serve(protected: str) -> None:
     wait_run(protected, run, 10)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("protected", ["01"], indirect=True)
 def test_after_its_node_is_lost_it_is_kept_where_it_was_restored(protected: str, node_comes_back: None) -> None:
     run = served(protected)["run"]

@@ -40,6 +40,7 @@ def token(protected_counter: Witness) -> Iterator[str]:
     kubectl("delete", "clusterrolebinding", namespace)
 
 
+@pytest.mark.alone
 def test_who_lost_a_node_finds_out_what_happened_why_and_the_trace(
     protected_counter: Witness, node_comes_back: None, page: Page
 ) -> None:
@@ -107,6 +108,7 @@ def spans(trace: str) -> set[str]:
     return {span["operationName"] for one in told["data"] or [] for span in one["spans"]}
 
 
+@pytest.mark.alone
 def test_what_is_asked_for_by_its_buttons_is_done(protected_counter: Witness, token: str, page: Page) -> None:
     """A checkpoint, back to it, a move, a drain and its end: each says what it will do, and by whom it was asked for."""
     namespace, run = protected_counter.namespace, protected_counter.last().run

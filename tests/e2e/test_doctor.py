@@ -121,6 +121,7 @@ def found() -> Iterator[dict[str, list[dict[str, str]]]]:
         counter.remove(namespace, wait=False)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", APPS)
 def test_a_cause_is_found_in_the_app_that_has_it(found: dict[str, list[dict[str, str]]], name: str) -> None:
     app = APPS[name]

@@ -19,6 +19,7 @@ def kill_counter(namespace: str) -> float:
     return time.monotonic()
 
 
+@pytest.mark.alone
 def test_a_killed_restorer_finishes_the_failover_when_it_is_back(protected_counter: Witness) -> None:
     namespace = protected_counter.namespace
     before = protected_counter.last()
@@ -30,6 +31,7 @@ def test_a_killed_restorer_finishes_the_failover_when_it_is_back(protected_count
     assert protected_counter.runs(killed_at) == {before.run}
 
 
+@pytest.mark.alone
 def test_a_crash_comes_back_while_nats_and_the_store_are_away(protected_counter: Witness) -> None:
     """I6: nothing but the node itself is needed."""
     namespace = protected_counter.namespace
@@ -63,6 +65,7 @@ def stopped_services() -> Iterator[None]:
         kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.alone
 def test_a_crash_comes_back_while_every_service_of_ours_on_its_node_is_dead(
     protected_counter: Witness, stopped_services: None
 ) -> None:
@@ -73,11 +76,13 @@ def test_a_crash_comes_back_while_every_service_of_ours_on_its_node_is_dead(
     assert protected_counter.runs(killed_at) == {before.run}
 
 
+@pytest.mark.alone
 def test_a_node_cut_off_freezes_and_is_never_a_second_instance(protected_counter: Witness) -> None:
     """The witness reaches the cut node's pods no more; so the app's own count is what tells, once it is healed."""
     cut_off_and_healed(protected_counter)
 
 
+@pytest.mark.alone
 def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(protected_counter: Witness) -> None:
     """Its livenessProbe fails while it stands still; a kubelet that was ending it for that starts it again once it has ended,
     deleted or not. In a pod that a move made its first container is at work: the name of the next is free, so nothing else is

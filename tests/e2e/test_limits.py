@@ -59,6 +59,7 @@ def no_checkpoints() -> Iterator[None]:
         kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.alone
 def test_a_crash_before_the_first_checkpoint_starts_blank_at_once(namespace: str, beside: str, no_checkpoints: None) -> None:
     counter.deploy(namespace)
     counter.deploy(beside, annotations=counter.PLAIN)

@@ -75,6 +75,7 @@ def test_what_has_its_data_on_its_node_is_not_moved(namespace: str) -> None:
     assert not Node("n2").root.joinpath(path.lstrip("/")).exists()
 
 
+@pytest.mark.alone
 def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_guard(
     namespace: str, nodes_as_before: None
 ) -> None:
@@ -89,6 +90,7 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
         assert witness.longest_silence_s(cordoned_at) < STANDS_S
 
 
+@pytest.mark.alone
 def test_what_does_not_tolerate_the_other_node_is_not_moved(namespace: str, nodes_as_before: None) -> None:
     """Case 04."""
     protect(namespace)
@@ -96,6 +98,7 @@ def test_what_does_not_tolerate_the_other_node_is_not_moved(namespace: str, node
     is_refused(namespace, "NoStandby", f"has the taint {TAINT}")
 
 
+@pytest.mark.alone
 def test_of_two_replicas_the_one_of_the_lost_node_comes_back_with_its_own_memory(namespace: str, node_comes_back: None) -> None:
     """Case 09."""
     counter.deploy(namespace, env=counter.LINGERS, pod=SPREAD)
@@ -141,6 +144,7 @@ def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) ->
         assert witness.runs(asked_at) == {before.run}
 
 
+@pytest.mark.alone
 def test_init_containers_take_their_time_once_a_node_is_lost(namespace: str, node_comes_back: None) -> None:
     protect(namespace, pod={"initContainers": [SLOW]})
     with Witness(namespace) as witness:

@@ -94,6 +94,7 @@ def test_the_cli_moves_and_says_what_became_of_it(protected_counter: Witness) ->
     assert (again.returncode, "AlreadyThere" in again.stderr) == (1, True), again.stderr
 
 
+@pytest.mark.alone
 def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(protected_counter: Witness, uncordoned: None) -> None:
     """The eviction is held, not refused for ever: the drain ends once what it waits for has gone on elsewhere."""
     namespace, before, asked_at = protected_counter.namespace, protected_counter.last(), time.monotonic()
@@ -106,6 +107,7 @@ def test_a_cordoned_node_is_left_by_itself_and_kubectl_drain_waits_for_it(protec
     assert protected_counter.runs(asked_at) == {before.run}
 
 
+@pytest.mark.alone
 def test_reprise_drain_waits_until_what_is_protected_has_left(protected_counter: Witness, uncordoned: None) -> None:
     namespace, before = protected_counter.namespace, protected_counter.last()
     done = reprise("drain", "n1", "--timeout", "90")
@@ -119,6 +121,7 @@ def guard(namespace: str) -> str:
     return kubectl("-n", namespace, "get", "poddisruptionbudgets", "-l", "reprise.dev/guard", "-o", jsonpath)
 
 
+@pytest.mark.alone
 def test_with_no_node_to_go_to_it_runs_on_and_is_let_go_of_with_a_reason(protected_counter: Witness, uncordoned: None) -> None:
     namespace, before, asked_at = protected_counter.namespace, protected_counter.last(), time.monotonic()
     kubectl("cordon", "n2")

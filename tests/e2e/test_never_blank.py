@@ -75,6 +75,7 @@ def nowhere_else() -> Iterator[None]:
     kubectl("uncordon", "n2")
 
 
+@pytest.mark.alone
 def test_a_node_that_reboots_brings_it_back_if_nobody_else_could(
     protected_counter: Witness, nowhere_else: None, node_comes_back: None
 ) -> None:

@@ -73,6 +73,7 @@ def test_a_hang_is_a_crash(service: Witness) -> None:
     assert counter.wait_failover(service.namespace, "hang")["state"] == "completed"
 
 
+@pytest.mark.alone
 def test_a_lost_nodes_state_is_served_on_the_other_node(service: Witness, node_comes_back: object) -> None:
     namespace, before = service.namespace, service.last()
     assert counter.pod(namespace, APP)["spec"]["nodeName"] == "n1"

@@ -163,6 +163,7 @@ def test_a_hang_comes_back_with_its_count_and_right_after_a_restore_on_another_n
         assert 1.5 < first["noticed_after_s"] < 10, "since the first of three probes that failed"
 
 
+@pytest.mark.alone
 def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(protected_counter: Witness, node_comes_back: object) -> None:
     namespace = protected_counter.namespace
     old = counter.pod(namespace)

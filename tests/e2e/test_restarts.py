@@ -56,6 +56,7 @@ def restorers_anew() -> Iterator[None]:
     kubectl("wait", "node", "--all", "--for=condition=Ready", "--timeout=90s")
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("step", ["restored", "release", "adopt"])
 def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
     protected_counter: Witness, restorers_anew: None, step: str
@@ -80,6 +81,7 @@ def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
     assert protected_counter.runs(cut_at) == {before.run}, "a blank instance answered"
 
 
+@pytest.mark.alone
 def test_a_killed_scheduler_neither_misses_nor_doubles_a_checkpoint(namespace: str) -> None:
     """Every replica is killed, later replaced: a slot that came due meanwhile is emitted late, and none twice."""
     interval_s = 8.0
@@ -106,6 +108,7 @@ def restarts() -> dict[str, int]:
     }
 
 
+@pytest.mark.alone
 def test_services_that_start_while_nats_and_the_store_are_absent_wait_and_then_work(protected_counter: Witness) -> None:
     namespace = protected_counter.namespace
     for server in ("nats", "minio"):

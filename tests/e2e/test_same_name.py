@@ -40,6 +40,7 @@ def went_on(namespace: str, old: dict[str, Any], node: str = "n2") -> None:
     assert owners[0] == owners[1]
 
 
+@pytest.mark.alone
 @KINDS
 def test_a_lost_node_gives_it_up_and_the_next_pod_of_its_name_goes_on(
     namespace: str, kind: counter.Kind, node_comes_back: object
@@ -66,6 +67,7 @@ def test_a_lost_node_gives_it_up_and_the_next_pod_of_its_name_goes_on(
         counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
 
 
+@pytest.mark.alone
 def test_a_node_that_is_cut_off_never_runs_the_old_pod_beside_the_next_one(namespace: str) -> None:
     """The API server has forgotten the old pod; its node has not, and may not thaw it."""
     old = protect(namespace, "StatefulSet")
@@ -108,6 +110,7 @@ def test_a_move_loses_no_increment_and_nobody_answers_beside_it(namespace: str, 
         poll(20, lambda: not faults.living_pids(old["metadata"]["uid"]), "the old process to be ended", 0.5)
 
 
+@pytest.mark.alone
 def test_a_cordoned_node_is_left_by_a_statefulsets_pod_too(namespace: str) -> None:
     old = protect(namespace, "StatefulSet")
     with Witness(namespace) as witness:

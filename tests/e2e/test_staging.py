@@ -19,6 +19,7 @@ def staged(namespace: str, role: str) -> list[dict[str, Any]]:
     return [row["data"] for row in reversed(rows) if row["data"]["role"] == role]
 
 
+@pytest.mark.alone
 def test_a_large_process_is_staged_by_what_changed_and_comes_back_on_either_node(namespace: str) -> None:
     counter.deploy(namespace, annotations={"reprise.dev/interval": "6s"}, env={"BALLOON_MIB": str(BALLOON_MIB)})
     counter.wait_protected(namespace, 120)

@@ -150,6 +150,7 @@ def test_a_failover_in_place_is_one_trace_from_the_fault_to_its_end(protected_co
     assert found.tags("saga.plan")["reprise.failover.cause"] == "crash"
 
 
+@pytest.mark.alone
 def test_a_move_off_a_lost_node_is_one_trace_that_leads_to_the_checkpoint_it_restored(
     protected_counter: Witness, node_comes_back: None
 ) -> None:

@@ -1,5 +1,6 @@
 """Real faults: what tests and the demo do to the lab."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Literal
@@ -13,8 +14,15 @@ From = Literal["all", "nats", "api"]
 TABLE = "reprise_lab_cut"
 
 
+def _alone() -> None:
+    """Raises LabError in a test that others may run beside: what strikes a node or a service strikes theirs too."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        raise LabError("this disturbs other tests: mark it with `alone`")
+
+
 def power_off(name: str) -> None:
     """All of the node's processes die at once; its link is gone."""
+    _alone()
     Node(name).off()
 
 
@@ -39,6 +47,7 @@ def cut(name: str, what: From) -> None:
 
     all: everything on the node's link; nats: TCP port 4222; api: the API server, by address and by its service.
     """
+    _alone()
     heal(name)
     rules = cut_rules(what)
     # Before conntrack and destination NAT (-300): a service's address is still its own there.
@@ -139,6 +148,7 @@ def service_pids(service: str, node: str = "") -> list[int]:
 
 def kill_service(service: str) -> int:
     """kill -9 the processes of every pod of one of our services; returns how many."""
+    _alone()
     pids = service_pids(service)
     for pid in pids:
         kill(pid, signal.SIGKILL)
