@@ -1,5 +1,7 @@
 """What the engine did at a start is told: to whoever waits for it in KV, and as an event of restores."""
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -84,5 +86,39 @@ def test_what_nobody_adopts_is_forgotten(node: MemoryNode, monkeypatch: pytest.M
         node.start("c2", "nobodys", outcome="restored", checkpoint_id="ck1")
         await runs(agent, 1)
         assert not agent.starts._untold
+
+    play(scene())
+
+
+def test_a_start_that_is_written_again_at_once_is_read_again(node: MemoryNode) -> None:
+    """Both may fall into one tick of the file system's clock: the folder's time does not tell them apart."""
+
+    async def scene() -> None:
+        agent = node.agent()
+        node.start("c1", outcome="blank")
+        folder = node.files.root / "starts"
+        changed = folder.stat().st_mtime_ns
+        await runs(agent, 1)
+        node.start("c1", outcome="restored", checkpoint_id="ck1")
+        os.utime(folder, ns=(changed, changed))
+        await runs(agent, 1)
+        found = await record(node)
+        assert found and found.outcome == "restored"
+
+    play(scene())
+
+
+def test_what_was_refused_long_ago_and_is_not_there_any_more_leaves_no_file(node: MemoryNode) -> None:
+    """A runtime never deletes what was not created, and the kubelet tries again under another name each few seconds."""
+
+    async def scene() -> None:
+        for name in ("c1", "c-refused", "c-just-refused"):
+            node.start(name, outcome="refused" if name != "c1" else "blank")
+        del node.containers["c-refused"], node.containers["c-just-refused"]
+        for name in ("c1", "c-refused"):
+            file, long_ago = node.files.root / "starts" / f"{name}.json", time.time_ns() - 2 * module.REFUSED_KEPT_NS
+            os.utime(file, ns=(long_ago, long_ago))
+        await runs(node.agent(), 3)
+        assert {start.container_id for start in node.files.starts()} == {"c1", "c-just-refused"}
 
     play(scene())

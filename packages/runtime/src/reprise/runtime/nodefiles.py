@@ -183,6 +183,9 @@ class NodeFiles:
         if self._path("starts", file.container_id).exists():
             self._write(self._path("starts", file.container_id), file)
 
+    def remove_start(self, container_id: str) -> None:
+        self._path("starts", container_id).unlink(missing_ok=True)
+
     def read_start(self, container_id: str) -> StartFile | None:
         return self._read(self._path("starts", container_id), StartFile)
 

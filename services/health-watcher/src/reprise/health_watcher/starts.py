@@ -1,8 +1,10 @@
 """What the engine did at each start on this node: told as records in KV and, of restores, as events."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from reprise.runtime.nodefiles import NodeFiles, StartFile
 from reprise.runtime.telemetry import log
 
 LOOK_S = 0.05
+FRESH_NS = 1_000_000_000
+REFUSED_KEPT_NS = 300 * 1_000_000_000
 KNOWN_S = 120.0
 """For so long its workload is looked for: a shadow is its workload's only once that has adopted it."""
 RECORDS_TTL_S = 86400.0
@@ -30,6 +34,8 @@ class Starts:
     ) -> None:
         self._node, self._files, self._pods, self._records, self._announcer = node, files, pods, records, announcer
         self._seen: dict[str, int] = {}
+        self._folder_changed_ns = 0
+        """As it was when it was read last."""
         self._known: dict[str, StartFile] = {}
         self._untold: dict[str, tuple[StartFile, float]] = {}
         """Restores of which no event was told yet, since when."""
@@ -42,7 +48,13 @@ class Starts:
         return self._known.get(container_id)
 
     def forget(self, there: Callable[[str], bool]) -> None:
-        """Containers that the runtime does not have any more."""
+        """Containers that the runtime does not have any more. One whose start was refused it never deletes, and tries again under
+        another name: without this their files would grow in number for as long as that goes on.
+        """
+        for name, written_ns in list(self._seen.items()):
+            if time.time_ns() - written_ns > REFUSED_KEPT_NS and not there(name):
+                with suppress(OSError):
+                    self._files.remove_start(name)
         self._known = {name: start for name, start in self._known.items() if name in self._seen or there(name)}
 
     def settle(self, start: StartFile) -> None:
@@ -58,28 +70,41 @@ class Starts:
             await asyncio.sleep(LOOK_S)
 
     def look(self) -> None:
-        """Read the files that are new or were written again."""
+        """Read the files that are new or were written again: each is renamed into place, which the folder's own time tells."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except OSError:
+            return
+        # Two changes within one tick of the file system's clock look like one: what is fresh is read once more.
+        if changed_ns == self._folder_changed_ns and time.time_ns() - changed_ns > FRESH_NS:
+            return
+        self._folder_changed_ns = changed_ns
         found: dict[str, int] = {}
-        for path in self._paths():
-            try:
-                found[path.stem] = path.stat().st_mtime_ns
-            except OSError:
-                continue
-            if self._seen.get(path.stem) != found[path.stem] and (start := self._files.read_start(path.stem)):
-                self._known[path.stem] = self._unwritten[path.stem] = start
+        for name, written_ns in self._written().items():
+            found[name] = written_ns
+            if self._seen.get(name) != written_ns and (start := self._files.read_start(name)):
+                self._known[name] = self._unwritten[name] = start
                 if start.is_open:
                     continue  # its state is being handed back (handing.py)
                 log().info("container started by the engine", pod=start.pod, container=start.container, outcome=start.outcome,
                            checkpoint=start.checkpoint_id, took_s=start.took_s, reason=start.reason)  # fmt: skip
                 if start.outcome == "restored":
-                    self._untold[path.stem] = (start, time.monotonic())
+                    self._untold[name] = (start, time.monotonic())
         self._seen = found
 
-    def _paths(self) -> list[Path]:
-        try:
-            return list((self._files.root / "starts").glob("*.json"))
-        except OSError:
-            return []
+    @property
+    def _folder(self) -> Path:
+        return self._files.root / "starts"
+
+    def _written(self) -> dict[str, int]:
+        """When each was, by the name of its container."""
+        found: dict[str, int] = {}
+        with suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".json"):
+                    with suppress(OSError):
+                        found[entry.name.removesuffix(".json")] = entry.stat().st_mtime_ns
+        return found
 
     async def _write_records(self) -> None:
         """Until NATS has them: whoever waits for a start looks there."""

@@ -326,7 +326,8 @@ class Verdicts:
             del self._written[uid]
             self._found.pop(uid, None)
             self._gone_at_s.pop(uid, None)
-        there = {c.id for c in self.look.containers}
-        self._starts.forget(lambda container_id: container_id in there)
+        if self.looked:
+            there = {c.id for c in self.look.containers}
+            self._starts.forget(lambda container_id: container_id in there)
         self._ledger.forget_pods(set(self._known))
         self._cold = {name: cold for name, cold in self._cold.items() if name[0] in self._known}
