@@ -24,7 +24,7 @@ from reprise_lab import counter, kind
 from reprise_lab.node import Node
 from reprise_lab.paths import CHECKOUT, NODES, PKI
 from reprise_lab.shell import LabError
-from reprise_lab.witness import Witness
+from reprise_lab.witness import MEASURES_S, Witness
 
 POLL_S = 0.02
 WRAPPER = "/usr/local/bin/bare-runc"
@@ -44,7 +44,7 @@ def by_hand(namespace: str, env: dict[str, str] | None = None) -> Iterator[Witne
     try:
         with configured(node):
             checkpoint(namespace, pod, slot / "counter")
-            with wrapper(node), Witness(namespace) as witness:
+            with wrapper(node), Witness(namespace, every_s=MEASURES_S) as witness:
                 reaper.start()
                 yield witness
     finally:

@@ -11,7 +11,7 @@ from typing import Any
 
 from reprise_lab import counter, faults
 from reprise_lab.shell import LabError, kubectl, poll
-from reprise_lab.witness import Witness
+from reprise_lab.witness import MEASURES_S, Witness
 from rich.progress import Progress
 from rows import MIB, Row, daemons_ready
 
@@ -101,7 +101,7 @@ def standby(progress: Progress, task: Any) -> list[Row]:
 
 
 def node_lost() -> list[Row]:
-    with Witness(NAMESPACE) as witness:
+    with Witness(NAMESPACE, every_s=MEASURES_S) as witness:
         run, began, clock = witness.last().run, time.monotonic(), time.time() - time.monotonic()
         faults.power_off("n1")
         served_at = witness.after_gap(run, began, 120).at + clock

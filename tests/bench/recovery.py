@@ -10,7 +10,7 @@ import bare
 from reprise_lab import counter, faults, kind
 from reprise_lab.paths import HOME
 from reprise_lab.shell import poll
-from reprise_lab.witness import Witness
+from reprise_lab.witness import MEASURES_S, Witness
 from rich.progress import Progress
 from rows import Row, daemons_ready, protected, quantile, unprotected
 
@@ -48,7 +48,7 @@ def pull_state(progress: Progress) -> list[Row]:
     counter.deploy(namespace, app=app)
     try:
         counter.wait_protected(namespace, 120, app=app)
-        with Witness(namespace, selector=f"app={app}") as witness:
+        with Witness(namespace, selector=f"app={app}", every_s=MEASURES_S) as witness:
             for _ in range(CRASHES):
                 run, began = witness.last().run, time.monotonic()
                 pod = counter.pod(namespace, app)
@@ -229,7 +229,7 @@ def measure_alone() -> float:
     """The same counter unprotected: how long until Kubernetes serves it again, blank."""
     counter.deploy("bench-alone", annotations={"reprise.dev/mode": "off"})
     try:
-        with Witness("bench-alone") as witness:
+        with Witness("bench-alone", every_s=MEASURES_S) as witness:
             run, began = witness.last().run, time.monotonic()
             faults.power_off("n1")
             poll(900, lambda: bool(witness.runs(began) - {run}), "Kubernetes to start it elsewhere", 0.5)

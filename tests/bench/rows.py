@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reprise_lab import counter
 from reprise_lab.shell import kubectl
-from reprise_lab.witness import Witness
+from reprise_lab.witness import MEASURES_S, Witness
 
 MIB = 1 << 20
 
@@ -29,7 +29,7 @@ def protected(namespace: str, env: dict[str, str] | None = None, interval: str =
     try:
         counter.wait_protected(namespace, 120)
         counter.wait_checkpoint(namespace, seconds=60)
-        with Witness(namespace) as witness:
+        with Witness(namespace, every_s=MEASURES_S) as witness:
             yield witness
     finally:
         counter.remove(namespace)
@@ -40,7 +40,7 @@ def unprotected(namespace: str, env: dict[str, str] | None = None) -> Iterator[W
     """The same app without Reprise."""
     counter.deploy(namespace, annotations=counter.PLAIN, env=env)
     try:
-        with Witness(namespace) as witness:
+        with Witness(namespace, every_s=MEASURES_S) as witness:
             yield witness
     finally:
         counter.remove(namespace)

@@ -26,6 +26,8 @@ GROWS = {"LOG_FILE": "/data/log"}
 PLAIN = {"reprise.dev/mode": "off"}
 """The annotations of one that is not protected."""
 Kind = Literal["Deployment", "StatefulSet", "Pod"]
+ASK_S = 0.3
+"""Between two questions to the console: they cost what the machine has little of."""
 ENDED = ("completed", "abandoned", "stepped-aside")
 """How a failover of the console's can end."""
 LINGERS = {"LINGER_S": "2"}
@@ -117,7 +119,7 @@ def protected(namespace: str, app: str = APP) -> bool:
 
 
 def wait_protected(namespace: str, seconds: float = 40, app: str = APP) -> None:
-    poll(seconds, lambda: protected(namespace, app), f"{app} in {namespace} to be protected", 0.1)
+    poll(seconds, lambda: protected(namespace, app), f"{app} in {namespace} to be protected", ASK_S)
 
 
 def slot(namespace: str, name: str = "live", app: str = APP) -> Path:
@@ -162,7 +164,7 @@ def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dic
         found[:] = [row for row in rows if row["checkpoint_id"] > after and row["held_at"] and row["stored_at"]]
         return bool(found)
 
-    poll(seconds, newer, f"a checkpoint of {namespace}", 0.1)
+    poll(seconds, newer, f"a checkpoint of {namespace}", ASK_S)
     return found[0]
 
 
@@ -181,7 +183,7 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
         found[:] = [r for r in rows if r["cause"] == cause and r["state"] in ENDED]
         return len(found) >= count
 
-    poll(seconds, ended, f"the failover ({cause}) of {namespace} to end", 0.1)
+    poll(seconds, ended, f"the failover ({cause}) of {namespace} to end", ASK_S)
     return found[0]
 
 
