@@ -169,8 +169,8 @@ def test_an_annotation_is_patched_and_nothing_else(objects: Objects, sent: list[
 
 
 def test_a_variable_is_merged_into_the_pod_template_by_its_name(objects: Objects, sent: list[tuple[str, Any]]) -> None:
-    objects.set_env(CART, {"app": {"UV_USE_IO_URING": "0"}})
     env = [{"name": "UV_USE_IO_URING", "value": "0"}]
+    objects.merge(CART, {"containers": [{"name": "app", "env": env}]})
     assert sent[-1] == (
         "PATCH /apis/apps/v1/namespaces/shop/deployments/cart",
         {"spec": {"template": {"spec": {"containers": [{"name": "app", "env": env}]}}}},

@@ -140,8 +140,8 @@ class Objects(Protocol):
         """None removes one."""
         ...
 
-    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
-        """By container: variables of its pod template; the others stay. Its pods are replaced."""
+    def merge(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+        """Into its pod template's spec; containers and variables are told by their names. Its pods are replaced."""
         ...
 
     def pods(self, claimed: Claimed) -> list[PodFacts]: ...
