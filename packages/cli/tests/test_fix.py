@@ -12,7 +12,7 @@ from reprise.cli.remedies import fixes as offered
 from typer.testing import Result
 
 Run = Callable[..., Result]
-NODE = {"name": "app", "image": "registry/app:1", "command": ["node", "server.js"]}
+NODE: dict[str, Any] = {"name": "app", "image": "registry/app:1", "command": ["node", "server.js"]}
 CONFINED = {"seccompProfile": {"type": "RuntimeDefault"}}
 UNCONFINED = {"seccompProfile": {"type": "Unconfined"}}
 LOCAL = {"seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"}}

@@ -55,7 +55,8 @@ CRIU_CAUSES = (
           "the process uses io_uring, which CRIU cannot dump",
           "forbid io_uring by seccompProfile RuntimeDefault, or switch it off in the app (Node and others of libuv: env "
           "UV_USE_IO_URING=0, which newer ones do not heed, Node 20.19 of Debian 13 among them)",
-          variables=(Variable("UV_USE_IO_URING", "0", ("node", "nodejs", "npm", "npx", "yarn", "pnpm")),), seccomp="RuntimeDefault"),
+          variables=(Variable("UV_USE_IO_URING", "0", ("node", "nodejs", "npm", "npx", "yarn", "pnpm")),),
+          seccomp="RuntimeDefault"),
     # criu/fsnotify.c; cured after 4.2 (checkpoint-restore/criu#3043)
     Cause("Inotify", r"fsnotify: |Can't dump that handle",
           "it watches files (inotify) on the container's own file system, which this CRIU cannot dump",

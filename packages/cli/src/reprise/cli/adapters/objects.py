@@ -48,6 +48,7 @@ class KubeObjects:
             spec=as_json(found.spec if pod else found.spec.template.spec),
             replicas=1 if pod else found.spec.replicas or 0,
             selector={} if pod else dict(found.spec.selector.match_labels or {}),
+            template={} if pod or not found.spec.template.metadata else dict(found.spec.template.metadata.annotations or {}),
         )
 
     def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
