@@ -9,6 +9,7 @@ from reprise.contracts.records import Fence, HoldRecord, ResumeRecord, StartReco
 from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.containers import Containers
 from reprise.health_watcher.elsewhere import Elsewhere
 from reprise.health_watcher.ends import Ends
@@ -62,14 +63,15 @@ class Agent:
         self.announcer = Announcer(bus)
         self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots")
         self.ledger = Ledger(o.state_dir / "frozen.json", o.state_dir / "released")
-        self.history = History(o.state_dir / "ends.json")
+        self.history, self.cold = History(o.state_dir / "ends.json"), ColdStarts(o.state_dir / "cold.json")
         self.lease = Lease(o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.clock)
         records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
         self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
         self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)
         self.resumes = Resumes(Bucket(bus, "resumes", ResumeRecord), o.clock, self.fences.changed)
         self.verdicts = Verdicts(
-            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences, self.resumes
+            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences, self.resumes,
+            self.cold,
         )  # fmt: skip
         self.reconciler = Reconciler(
             self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
@@ -78,9 +80,9 @@ class Agent:
         self.elsewhere = Elsewhere(bus, holds, self.ledger, self.fences, self.reconciler, self.lease)
         self.ends = Ends(
             o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
-            self.elsewhere, self.verdicts.announce_cold, self.reconciler.refresh, o.clock,
+            self.elsewhere, self.cold.announce, self.reconciler.refresh, o.clock,
         )  # fmt: skip
-        self.gates = Gates(o.api, o.pods, self.starts)
+        self.gates = Gates(o.api, o.pods, self.starts, self.cold)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.
         self.containers = Containers(o.runtime, o.exits, (self.reconciler, self.gates, self.ends))
         self.holds = Holds(bus, holds, self.ledger, self.fences, self.verdicts, self.reconciler, self.lease)
@@ -88,5 +90,5 @@ class Agent:
             self.verdicts, self.starts, self.slots, o.pods, o.accesses, o.recorder, o.runtime, self.containers.wake,
             self.ends.expect,
         )  # fmt: skip
-        self.handlers = Handlers(o.runtime, self.ledger, self.verdicts, self.reconciler, self.ends)
+        self.handlers = Handlers(o.runtime, self.ledger, self.cold, self.reconciler, self.ends, self.gates.look_again)
         o.pods.on_any(self.reconciler.wake)

@@ -111,7 +111,6 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe(f"watcher-released-{node}", FailoverReleased, agent.handlers.on_released, node=node)
     service.bus.subscribe(f"watcher-cold-{node}", FailoverAbandoned, agent.handlers.on_abandoned, node=node)
     service.bus.subscribe(f"watcher-holds-{node}", holding, agent.holds.on_event, node=node)
-    service.bus.subscribe(f"gates-{node}", FailoverAbandoned, agent.gates.on_abandoned, node=node)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: agent.lease.held)
     service.on_stop(election.resign)
