@@ -11,6 +11,7 @@ from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.containers import Containers
+from reprise.health_watcher.declarations import Declarations
 from reprise.health_watcher.elsewhere import Elsewhere
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.fences import Fences
@@ -19,11 +20,17 @@ from reprise.health_watcher.handing import Handing
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.history import History
 from reprise.health_watcher.holds import Holds
+from reprise.health_watcher.how_it_ended import HowItEnded
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.lease import Lease
+from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import NodeLease
+from reprise.health_watcher.next_steps import NextSteps
 from reprise.health_watcher.ports import Accesses, Exits, Freezer, Logs, PodLookup, Renewal, Runtime
 from reprise.health_watcher.reconciler import Reconciler
+from reprise.health_watcher.remembering import Remembering
+from reprise.health_watcher.removals import Removals
 from reprise.health_watcher.resumes import Resumes
 from reprise.health_watcher.starts import RECORDS_TTL_S, Starts
 from reprise.health_watcher.verdicts import Verdicts
@@ -78,9 +85,16 @@ class Agent:
         )  # fmt: skip
         holds = Bucket(bus, "holds", HoldRecord)
         self.elsewhere = Elsewhere(bus, holds, self.ledger, self.fences, self.reconciler, self.lease)
+        self.hung = Hung()
+        self.next_steps = NextSteps(o.pods, self.starts, self.hung, o.clock)
+        self.declarations = Declarations(self.announcer, self.slots, self.starts, self.history, self.hung)
+        self.leaving = Leaving(self.next_steps, self.elsewhere, self.declarations, self.hung, self.cold)
+        remembering = Remembering(
+            self.history, self.cold, self.starts, self.slots, self.next_steps, self.hung, o.recorder, self.reconciler.refresh
+        )  # fmt: skip
         self.ends = Ends(
-            o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
-            self.elsewhere, self.cold.announce, self.reconciler.refresh, o.clock,
+            o.pods, HowItEnded(o.runtime, o.logs), self.history, remembering, Removals(o.runtime), self.leaving,
+            self.declarations, self.fences, self.announcer, o.recorder,
         )  # fmt: skip
         self.gates = Gates(o.api, o.pods, self.starts, self.cold)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.

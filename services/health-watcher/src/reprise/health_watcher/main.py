@@ -93,7 +93,7 @@ async def main(settings: Settings) -> None:
         ("container-listing", agent.containers.sweep),
         ("starts", agent.starts.run),
         ("handing", agent.handing.run),
-        ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts, graces).run),
+        ("liveness", Hangs(cri, pods, freezer, agent.hung, agent.declarations, agent.leaving, agent.starts, graces).run),
         ("graces", graces.run),
         ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
         ("facts", Facts(service.bus, node).run),
