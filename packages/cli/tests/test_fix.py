@@ -48,6 +48,7 @@ def test_it_shows_the_diff_asks_and_sets_variable_and_profile(reprise: Run, sess
     container = {"name": "app", "env": [{"name": "UV_USE_IO_URING", "value": "0"}], "securityContext": CONFINED}
     assert session.cluster.set == [("deployment/cart in shop", {"containers": [container]})]
     assert session.cluster.written, "and it is protected"
+    assert "no restart" not in told.stderr, "its pods are replaced"
 
 
 @pytest.mark.usefixtures("cart")

@@ -67,12 +67,13 @@ def protect(
     if wrong:
         raise ClusterError(wrong[0], subject=str(found.workload), remedy="correct --containers; nothing was changed")
     wanted = _changes(context.obj, found, policy, fix=fix)
+    replaced = False
     if wanted:
         # A script that only protects is asked nothing: nobody would answer.
         may = (fix or yes or answers()) and not dry_run
-        _offer(context.obj, found, wanted, may=may, ask=not yes)
+        replaced = _offer(context.obj, found, wanted, may=may, ask=not yes)
     _write(context.obj, found, made, dry_run=dry_run)
-    _tell(found, made, _consequences(found, policy), output, dry_run=dry_run)
+    _tell(found, made, _consequences(found, policy, replaced=replaced), output, dry_run=dry_run)
 
 
 def _changes(session: Session, found: Claimed, policy: Policy, *, fix: bool) -> tuple[Change, ...]:
@@ -90,12 +91,12 @@ def _changes(session: Session, found: Claimed, policy: Policy, *, fix: bool) -> 
     return wanted
 
 
-def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: bool, ask: bool) -> None:
-    """Show what would be set, ask, and set it. Raises ClusterError; typer.Abort where nobody answers."""
+def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: bool, ask: bool) -> bool:
+    """Show what would be set, ask, and set it; whether it is. Raises ClusterError; typer.Abort where nobody answers."""
     told = ", ".join(map(str, wanted))
     if found.workload.kind == "Pod":
         _refuse(found, wanted, told)
-        return
+        return False
     for line in diff(str(found.workload), found.spec, wanted):
         say(line)
     if any(isinstance(each, Gate) for each in wanted):
@@ -105,9 +106,10 @@ def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: b
     )
     if not may or (ask and not typer.confirm("Set this?", err=True)):
         say("not set" if may else f"not set; `reprise protect {_address(found)} --fix` does")
-        return
+        return False
     session.objects().merge(found.workload, patch(found.spec, wanted))
     say(f"{found.workload}: set {told}", "green")
+    return True
 
 
 def _refuse(found: Claimed, wanted: Sequence[Change], told: str) -> None:
@@ -147,11 +149,11 @@ def _write(session: Session, found: Claimed, made: dict[str, str], *, dry_run: b
         session.objects().annotate(found.workload, made)
 
 
-def _consequences(found: Claimed, policy: Policy) -> list[str]:
+def _consequences(found: Claimed, policy: Policy, *, replaced: bool) -> list[str]:
     names = [container["name"] for container in found.containers]
     chosen = policy.containers or tuple(names[:1])
     probed = all(container.get("livenessProbe") for container in found.containers if container["name"] in chosen)
-    return consequences(policy, names, found.replicas, probed=probed, kind=found.workload.kind)
+    return consequences(policy, names, found.replicas, probed=probed, kind=found.workload.kind, replaced=replaced)
 
 
 def _tell(found: Claimed, made: dict[str, str], told: list[str], output: Format, *, dry_run: bool) -> None:
