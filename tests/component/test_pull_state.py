@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from aiohttp import web
 from reprise.archive.repository import Repository
 from reprise.archive.s3 import S3Store
@@ -25,6 +27,7 @@ from reprise.contracts.state import StateApi
 from reprise.health_watcher.agent import Agent
 from reprise.health_watcher.testing import WORKLOAD, MemoryNode
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from reprise.runtime.nodefiles import boottime_s
 from reprise.runtime.stateapi import Access
 from reprise.transfer.adapters.filling import Filler
 from reprise.transfer.adapters.slots import Slots
@@ -118,9 +121,14 @@ class Node(MemoryNode):
             self.kept.promote(HOME, name)
         return found
 
-    def restarts(self, container_id: str = "c2", uid: str = "u1", attempt: int = 1) -> None:
-        """The kubelet, and the engine as its verdict says."""
-        self.start(container_id, uid, attempt=attempt, reason=HAND_BACK)
+    def restarts(self, container_id: str = "c2", uid: str = "u1", attempt: int = 1, ago_s: float = 0.0) -> None:
+        """The kubelet, and the engine as its verdict says; or, without one, by itself (engine/internal/create)."""
+        at, at_s = datetime.now(UTC) - timedelta(seconds=ago_s), boottime_s() - ago_s
+        self.start(container_id, uid, attempt=attempt, reason=HAND_BACK, at=at, at_s=at_s)
+
+    def gate_closed(self, ago_s: float) -> None:
+        closed_at = datetime.now(UTC) - timedelta(seconds=ago_s)
+        self.pods.pods["u1"] = replace(self.pods.pods["u1"], gated=True, gate_closed_at=closed_at)
 
     async def until(self, agent: Agent, outcome: str, container_id: str = "c2", within_s: float = 30.0) -> str:
         """Run its agent until it has settled that start; return the reason."""
@@ -181,6 +189,11 @@ async def streams_two_gigabytes(request: web.Request) -> web.StreamResponse:
     return answer
 
 
+async def is_a_bomb(_: web.Request) -> web.Response:
+    """2 GiB of zeros, in a few kilobytes."""
+    return web.Response(body=zstandard.ZstdCompressor().compress(bytes(1 << 22)) * 512, headers={"Content-Encoding": "zstd"})
+
+
 async def sends_us_elsewhere(_: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "http://192.0.2.1/secrets"})
 
@@ -192,7 +205,8 @@ async def answers_with_nothing(_: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [(answers_500, "StateStatus"), (never_answers, "StateTimeout"), (answers_with_two_gigabytes, "StateTooLarge"),
-     (streams_two_gigabytes, "StateTooLarge"), (sends_us_elsewhere, "StateRedirect"), (answers_with_nothing, "StateEmpty")],
+     (streams_two_gigabytes, "StateTooLarge"), (is_a_bomb, "StateEncoded"), (sends_us_elsewhere, "StateRedirect"),
+     (answers_with_nothing, "StateEmpty")],
 )  # fmt: skip
 async def test_a_bad_answer_has_its_reason_and_nothing_stored_is_lost(
     node: Node, app: App, answer: Callable[[web.Request], Any], reason: str
@@ -205,6 +219,31 @@ async def test_a_bad_answer_has_its_reason_and_nothing_stored_is_lost(
     assert (found.reason, bool(found.remedy)) == (reason, True)
     assert node.kept.live(HOME) == "ck1"
     assert sorted(path.name for path in node.kept.path(HOME).iterdir()) == ["ck1", "live"]
+    app.answer = None
+    assert isinstance(await node.take("ck3"), Dumped), "it serves on, and its next state is taken"
+
+
+async def test_of_a_state_that_is_too_large_no_more_is_read_or_kept_than_is_allowed(node: Node, app: App) -> None:
+    """Neither in memory nor in the slot: max_bytes here is 1 MiB, and the program would stream 2 GiB."""
+    written: list[int] = []
+
+    async def streams(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for _ in range(2 << 14):
+            await answer.write(bytes(1 << 16))
+            written.append(1 << 16)
+        return answer
+
+    app.answer = streams
+    tracemalloc.start()
+    found = await node.take("ck1")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(found, Failure)
+    assert found.reason == "StateTooLarge"
+    assert sum(written) < 32 << 20, "the rest is what lies in sockets"
+    assert peak < 16 << 20
 
 
 async def test_a_program_that_does_not_listen_is_a_failure(node: Node, app: App) -> None:
@@ -387,3 +426,61 @@ async def test_what_was_taken_here_is_stored_and_handed_back_on_another_node(
     standby.restarts("c9", "u2", attempt=0)
     assert await standby.until(standby.agent(), "restored", "c9") == "ck1"
     assert app.state == b'{"count": 7}'
+
+
+# Started while its node's agent was away: for longer than the engine waits (engine/internal/decide).
+
+AWAY_S = 400.0
+
+
+async def test_what_nobody_was_sent_to_meanwhile_is_given_its_state(node: Node, app: App) -> None:
+    await node.take("ck1")
+    app.state = b"blank"
+    node.gate_closed(AWAY_S + 1)
+    node.restarts("c1", ago_s=AWAY_S)
+    assert isinstance(await node.take("ck2"), Skip), "its blank state takes no good one's place meanwhile"
+    assert await node.until(node.agent(), "restored", "c1") == "ck1"
+    assert app.posted == [b'{"count": 7}']
+
+
+@pytest.mark.parametrize("closed_ago_s", [None, AWAY_S - 1], ids=["no gate", "the agent closed it when it came back"])
+async def test_what_may_have_served_meanwhile_keeps_what_it_has_and_that_is_told(
+    node: Node, app: App, closed_ago_s: float | None
+) -> None:
+    await node.take("ck1")
+    app.state = b"blank, and then in use"
+    if closed_ago_s:
+        node.gate_closed(closed_ago_s)
+    node.restarts(ago_s=AWAY_S)
+    reason = await node.until(node.agent(), "cold")
+    assert "it ran for 400 s while its node's agent was away" in reason
+    assert "kubectl reprise restore default/counter --to ck1" in reason
+    assert any("ColdStart" in told and "may have served" in told for told in node.told)
+    assert (app.posted, app.state) == ([], b"blank, and then in use")
+    node.pods.pods["u1"] = replace(node.pods.pods["u1"], containers=(ProtectedContainer("counter", "counter:1", "c2"),))
+    assert isinstance(await node.take("ck2"), Dumped), "what it does counts from now on"
+
+
+async def test_what_did_not_answer_yet_has_not_served_and_is_given_its_state(node: Node, app: App) -> None:
+    await node.take("ck1")
+    await app.stop()
+    node.restarts(ago_s=AWAY_S)
+    asyncio.get_running_loop().call_later(1, lambda: asyncio.ensure_future(app.start()))
+    assert await node.until(node.agent(), "restored") == "ck1"
+
+
+async def test_what_never_runs_without_its_state_is_given_it_however_long_it_ran(node: Node, app: App) -> None:
+    await node.take("ck1")
+    app.state = b"blank"
+    pod = node.pods.pods["u1"]
+    node.pods.pods["u1"] = replace(pod, policy=pod.policy.model_copy(update={"on_failure": ("in-place",)}))
+    node.restarts(ago_s=AWAY_S)
+    assert await node.until(node.agent(), "restored") == "ck1"
+
+
+async def test_one_whose_mode_is_another_by_now_waits_for_no_state(node: Node, app: App) -> None:
+    await node.take("ck1")
+    node.restarts()
+    node.pods.pods["u1"] = replace(node.pods.pods["u1"], policy=Policy(mode="criu"))
+    assert await node.until(node.agent(), "cold") == "its mode is not http any more"
+    assert app.posted == []

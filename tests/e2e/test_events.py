@@ -65,7 +65,12 @@ def test_a_workload_without_a_probe_is_told_what_it_misses_and_is_checkpointed(n
 
 
 def test_the_prototypes_annotations_work_unchanged(namespace: str) -> None:
-    ours = {"reprise.dev/mode": None, "reprise.dev/interval": None}
-    theirs = {"hitachienergy.com/cr_mode": "cr", "hitachienergy.com/cr_interval": "5"}
+    ours: dict[str, str | None] = {"reprise.dev/mode": None, "reprise.dev/interval": None}
+    theirs = {
+        "hitachienergy.com/cr_mode": "cr", "hitachienergy.com/cr_interval": "5",
+        "hitachienergy.com/ps_mode": "http-sf", "hitachienergy.com/ps_interval": "10", "hitachienergy.com/ps_path": "/state",
+        "hitachienergy.com/ps_port": "8080",
+    }  # fmt: skip
     counter.deploy(namespace, annotations=ours | theirs)
-    counter.wait_checkpoint(namespace)
+    assert counter.wait_checkpoint(namespace)["checkpoint_kind"] == "criu", "of both modes the memory's"
+    assert "ps_mode" in wait_event(namespace, "BadAnnotation")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from reprise_lab import counter, listing
-from reprise_lab.shell import LabError, kubectl, poll
+from reprise_lab.shell import LabError, kubectl, poll, reprise
 from reprise_lab.witness import ask
 
 pytestmark = pytest.mark.e2e
@@ -98,7 +98,7 @@ spec:
 """
 
 
-def test_an_annotation_that_nobody_reads_is_told_by_kubectl_and_by_an_event(namespace: str) -> None:
+def test_an_annotation_that_nobody_reads_is_told_by_kubectl_an_event_the_console_and_doctor(namespace: str) -> None:
     counter.deploy(namespace, annotations={"reprise.dev/intervall": "5s"})
     template = {"spec": {"template": {"metadata": {"annotations": {"reprise.dev/keep": "2"}}}}}
     with pytest.raises(LabError, match=r"reprise\.dev/keep on a pod template"):
@@ -107,3 +107,18 @@ def test_an_annotation_that_nobody_reads_is_told_by_kubectl_and_by_an_event(name
         kubectl("-n", namespace, "apply", "-f", "-", "--warnings-as-errors", stdin=DAEMON_SET)
     for text in ("did you mean reprise.dev/interval?", "it is on the pod template", "a DaemonSet is no workload of ours"):
         wait_told(namespace, text)
+    wrong = {
+        ("Deployment", "reprise.dev/intervall"),
+        ("Deployment", "reprise.dev/keep"),
+        ("DaemonSet", "hitachienergy.com/cr_mode"),
+    }
+
+    def listed() -> set[tuple[str, str]]:
+        return {(row["kind"], row["annotation"]) for row in counter.console(f"annotations?namespace={namespace}")}
+
+    poll(30, lambda: listed() == wrong, f"the console to list {wrong}", 0.5)
+    every = [row["seen"] for row in json.loads(reprise("doctor", "-o", "json").stdout) if namespace in row["check"]]
+    assert len(every) == len(wrong), every
+    own = json.loads(reprise("doctor", f"{namespace}/counter", "-o", "json").stdout)
+    [seen] = {row["seen"] for row in own if row["check"] == "annotations"}
+    assert "did you mean reprise.dev/interval?" in seen and "it is on the pod template" in seen

@@ -124,6 +124,9 @@ func (c *Creation) places() []string {
 }
 
 func (c *Creation) act(decision decide.Decision) Outcome {
+	if c.waitsForItsState(decision) {
+		return c.blank("blank", handBack)
+	}
 	switch decision.Action {
 	case decide.Blank:
 		return c.blank("blank", decision.Reason)
@@ -131,6 +134,22 @@ func (c *Creation) act(decision decide.Decision) Outcome {
 		return c.restore(decision.Said)
 	}
 	return c.refuse(decision.Reason)
+}
+
+// handBack is the reason of a start that its agent completes: it hands the program's state back (docs/node-files.md).
+const handBack = "it starts plainly; its state is handed back through its own API"
+
+// waitsForItsState reports whether the engine starts, without the agent's word, a program that hands out its state. Its agent
+// must learn later that this process lacks its state.
+func (c *Creation) waitsForItsState(decision decide.Decision) bool {
+	starts := decision.Action == decide.Blank || decision.Action == decide.Restore
+	said := decision.Said
+	if !starts || (said.Reason == decision.Reason && (said.Verdict == "restore" || said.Verdict == "blank")) {
+		return false
+	}
+	return slices.ContainsFunc(c.places(), func(place string) bool {
+		return slots.HandedOut(c.Store.Slots(), place, c.who.Container)
+	})
 }
 
 // restore tries the checkpoints in their order, and says how the container starts if none can be restored.

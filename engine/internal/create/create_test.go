@@ -245,3 +245,62 @@ func TestWhatMayNotStartColdStartsIfItIsAnotherProgramByNow(t *testing.T) {
 		t.Errorf("%v %+v", outcome, start)
 	}
 }
+
+// handsOut: its checkpoints are states that it handed out.
+func (n *node) handsOut() {
+	for _, id := range []string{"k1", "k2"} {
+		slot := n.store.Slots() + "/shop/u1/app/" + id
+		os.RemoveAll(slot)
+		os.MkdirAll(slot, 0o700)
+		os.WriteFile(slot+"/slot.json", fmt.Appendf(nil, `{"version": 1, "kind": "http", "checkpoint_id": %q}`, id), 0o600)
+	}
+}
+
+// act performs what a call does that has waited for as long as any does.
+func (n *node) act(decision decide.Decision) nodefiles.Start {
+	call := cli.Parse([]string{"--root", n.dir + "/runc", "create", "--bundle", n.dir + "/bundle", "c1"})
+	c := &Creation{Store: n.store, Call: call, Log: report.Log{Path: n.dir + "/log"}, bundle: n.dir + "/bundle"}
+	c.spec, c.config, _ = bundle.Read(c.bundle + "/config.json")
+	c.who = c.spec.Identity()
+	c.act(decision)
+	var start nodefiles.Start
+	raw, _ := os.ReadFile(n.store.Path("starts", "c1.json"))
+	json.Unmarshal(raw, &start)
+	return start
+}
+
+func TestAProgramThatHandsOutItsStateWaitsForItWhenTheEngineStartedItWithoutTheAgentsWord(t *testing.T) {
+	for name, c := range map[string]decide.Situation{
+		"no agent since the boot":      {Agent: decide.NeverRan, LiveSlot: true, BootAgeS: decide.BlankAfterBootS},
+		"no agent, and no verdict":     {Agent: decide.Dead, LiveSlot: true},
+		"its last word was to wait":    {Agent: decide.Dead, Pod: said("wait", "asks first"), WaitedS: decide.VerdictWaitS},
+		"a word of before the boot":    {Agent: decide.NeverRan, Pod: said("restore", ""), BootAgeS: decide.BlankAfterBootS},
+		"a start of before the reboot": {Agent: decide.NeverRan, Pod: said("blank", "new"), BootAgeS: decide.BlankAfterBootS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.handsOut()
+			c.Container = "app"
+			if start := n.act(decide.Create(c)); start.Outcome != "blank" || start.Reason != handBack {
+				t.Errorf("%+v", start)
+			}
+		})
+	}
+}
+
+func TestTheAgentsWordHoldsForAProgramThatHandsOutItsState(t *testing.T) {
+	n := newNode(t)
+	n.handsOut()
+	n.says(`{"verdict": "blank", "reason": "an announced cold start"}`)
+	if _, start := n.create(); start.Outcome != "blank" || start.Reason != "an announced cold start" {
+		t.Errorf("%+v", start)
+	}
+	n.says(`{"verdict": "refuse", "reason": "restored on n2"}`)
+	if _, start := n.create(); start.Outcome != "refused" {
+		t.Errorf("%+v", start)
+	}
+}
+
+func said(verdict, reason string) *nodefiles.Pod {
+	return &nodefiles.Pod{Containers: map[string]nodefiles.Container{"app": {Verdict: verdict, Reason: reason}}}
+}

@@ -24,6 +24,7 @@ type Slot struct {
 // Meta is slot.json.
 type Meta struct {
 	Version      int                 `json:"version"`
+	Kind         string              `json:"kind"`
 	CheckpointID string              `json:"checkpoint_id"`
 	Namespace    string              `json:"namespace"`
 	Pod          string              `json:"pod"`
@@ -78,6 +79,19 @@ func HasLive(root, place, container string) bool {
 	id, err := target(root, place, container, "live")
 	return err == nil && id != ""
 }
+
+// HandedOut reports whether a container's live checkpoint at <namespace>/<pod uid> is a state that its program handed out.
+func HandedOut(root, place, container string) bool {
+	id, err := target(root, place, container, "live")
+	if err != nil {
+		return false
+	}
+	_, err = open(root, place, container, id)
+	return errors.Is(err, errHandedOut)
+}
+
+// errHandedOut: CRIU has no part in such a checkpoint. The node's agent posts it back to the process that runs.
+var errHandedOut = errors.New("it is a state that the program handed out, which only the node's agent gives back")
 
 // pointed returns the ids that live and previous name, or the pinned one.
 func pointed(root, place, container, pinned string) []string {
@@ -151,10 +165,8 @@ func open(root, place, container, id string) (Slot, error) {
 		return slot, fmt.Errorf("unsafe checkpoint id %q", id)
 	}
 	slot.Path = filepath.Join(dir, id)
-	for _, path := range []string{slot.Path, slot.Images()} {
-		if err := ownFolder(path); err != nil {
-			return slot, err
-		}
+	if err := ownFolder(slot.Path); err != nil {
+		return slot, err
 	}
 	raw, err := os.ReadFile(filepath.Join(slot.Path, "slot.json"))
 	if err != nil {
@@ -166,5 +178,8 @@ func open(root, place, container, id string) (Slot, error) {
 	if slot.Meta.Version != nodefiles.Version || slot.Meta.CheckpointID != id {
 		return slot, fmt.Errorf("slot.json is of checkpoint %q, version %d", slot.Meta.CheckpointID, slot.Meta.Version)
 	}
-	return slot, nil
+	if slot.Meta.Kind == "http" {
+		return slot, errHandedOut
+	}
+	return slot, ownFolder(slot.Images())
 }

@@ -119,3 +119,21 @@ func TestNoNameLeavesTheSlotsFolder(t *testing.T) {
 		t.Error("live")
 	}
 }
+
+func TestAStateThatAProgramHandedOutIsToldFromCriusCheckpointsAndNeverRestored(t *testing.T) {
+	r := root(t)
+	dir := put(t, r, "ns/u", "a")
+	point(t, r, "ns/u", "live", "a")
+	if HandedOut(r, "ns/u", "app") || HandedOut(r, "ns/none", "app") {
+		t.Error("CRIU's, and none at all")
+	}
+	os.Remove(filepath.Join(dir, "checkpoint"))
+	os.WriteFile(filepath.Join(dir, "slot.json"), []byte(`{"version": 1, "kind": "http", "checkpoint_id": "a"}`), 0o600)
+	if !HandedOut(r, "ns/u", "app") {
+		t.Error("not seen")
+	}
+	found, unfit := Candidates(r, "app", nodefiles.Container{Slots: []string{"ns/u"}})
+	if len(found) != 0 || len(unfit) != 1 || unfit[0].Error != errHandedOut.Error() {
+		t.Errorf("%v %v", found, unfit)
+	}
+}

@@ -106,7 +106,7 @@ class FakeObjects:
         self.claims: dict[tuple[str, str], Claimed] = {}
         self.found: list[PodFacts] = []
         self.written: list[tuple[str, dict[str, str | None]]] = []
-        self.set: list[tuple[str, dict[str, dict[str, str]]]] = []
+        self.set: list[tuple[str, dict[str, Any]]] = []
         self.on_annotate: Callable[[], None] = lambda: None
         self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
 
@@ -126,8 +126,8 @@ class FakeObjects:
         self.written.append((str(workload), dict(annotations)))
         self.on_annotate()
 
-    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
-        self.set.append((str(workload), {name: dict(each) for name, each in env.items()}))
+    def merge(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+        self.set.append((str(workload), dict(spec)))
 
     def pods(self, claimed: Claimed) -> list[PodFacts]:
         return self.found

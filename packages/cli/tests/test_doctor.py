@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,46 @@ def test_a_node_alone_and_all_nodes(reprise: Run) -> None:
     one, every = reprise("doctor", "n1", "-o", "json"), reprise("doctor", "-o", "json")
     assert checks(one) == checks(every)
     assert "livenessProbe" not in checks(one)
+
+
+WRONG = {
+    "namespace": "shop", "kind": "DaemonSet", "name": "agent", "annotation": "reprise.dev/mode", "value": "criu",
+    "message": "nobody reads it there: a DaemonSet is no workload of ours",
+}  # fmt: skip
+
+
+def test_annotations_without_effect_are_listed_for_the_cluster_on_whatever_kind(reprise: Run, session: Any) -> None:
+    session.tables["annotations"] = [WRONG]
+    told = reprise("doctor", "-o", "json")
+    found = checks(told)["daemonset/agent in shop"]
+    assert (told.exit_code, found["state"], found["subject"]) == (0, "warning", "annotations without effect")
+    assert "reprise.dev/mode: 'criu': nobody reads it there" in found["seen"]
+    assert "daemonset/agent in shop" not in checks(reprise("doctor", "n1", "-o", "json"))
+
+
+def test_a_console_that_does_not_know_of_annotations_hides_nothing_else(reprise: Run, session: Any) -> None:
+    session.failures = [None, None, ConsoleError("it does not know what is asked for", subject="console")]
+    told = reprise("doctor")
+    assert told.exit_code == 0, told.output
+    assert "not seen: annotations: it does not know what is asked for" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("own", "template", "says"),
+    [
+        ({"reprise.dev/intervall": "5s"}, {}, "did you mean reprise.dev/interval?"),
+        ({}, {"reprise.dev/mode": "criu"}, "it is on the pod template; move it to the Deployment's own metadata.annotations"),
+        ({}, {"reprise.dev/mod": "criu"}, "did you mean reprise.dev/mode?"),
+    ],
+    ids=["misspelt", "on the template", "misspelt on the template"],
+)
+def test_an_annotation_of_its_own_that_nobody_reads_is_a_warning(
+    reprise: Run, session: Any, own: dict[str, str], template: dict[str, str], says: str
+) -> None:
+    claim = session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"} | own)
+    session.cluster.claims["Deployment", "cart"] = replace(claim, template=template)
+    found = checks(reprise("doctor", "shop/cart", "-o", "json"))["annotations"]
+    assert (found["state"], says in found["seen"]) == ("warning", True), found
 
 
 def test_what_may_not_be_seen_is_said_and_is_no_error(reprise: Run, session: Any) -> None:

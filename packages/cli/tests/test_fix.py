@@ -7,16 +7,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.cli.ports import ConsoleError
-from reprise.cli.remedies import NotFixable, applied, diff, fixes
+from reprise.cli.remedies import Change, Confine, Fix, Gate, NotFixable, applied, diff, patch
+from reprise.cli.remedies import fixes as offered
 from typer.testing import Result
 
 Run = Callable[..., Result]
-NODE = {"name": "app", "image": "registry/app:1", "command": ["node", "server.js"]}
+NODE: dict[str, Any] = {"name": "app", "image": "registry/app:1", "command": ["node", "server.js"]}
+CONFINED = {"seccompProfile": {"type": "RuntimeDefault"}}
+UNCONFINED = {"seccompProfile": {"type": "Unconfined"}}
+LOCAL = {"seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"}}
 STORED = {"checkpoint_id": "ck1", "state": "stored", "at": "2026-11-24T10:00:00Z"}
 
 
 def failed(reason: str, **told: Any) -> dict[str, Any]:
     return {"checkpoint_id": "ck2", "state": "failed", "reason": reason, "message": "m", "remedy": "do this"} | told
+
+
+def fixes(containers: list[dict[str, Any]], rows: list[dict[str, Any]], **spec: Any) -> tuple[Change, ...]:
+    """Of a pod all of whose containers are protected."""
+    return offered({"containers": containers} | spec, [each["name"] for each in containers], rows)
 
 
 @pytest.fixture
@@ -26,16 +35,20 @@ def cart(session: Any) -> None:
 
 
 @pytest.mark.usefixtures("cart")
-def test_it_shows_the_diff_asks_and_sets_the_variable(reprise: Run, session: Any) -> None:
+def test_it_shows_the_diff_asks_and_sets_variable_and_profile(reprise: Run, session: Any) -> None:
     told = reprise("protect", "shop/cart", "--fix", answer="y\n")
     assert told.exit_code == 0, told.output
     lines = told.stderr.splitlines()
     assert "--- deployment/cart in shop (now)" in lines
-    assert [line.strip("+ ") for line in lines if line.startswith("+ ")] == ["- name: UV_USE_IO_URING", "value: '0'"]
+    assert [line.strip("+ ") for line in lines if line.startswith("+ ")] == [
+        "- name: UV_USE_IO_URING", "value: '0'", "securityContext:", "seccompProfile:", "type: RuntimeDefault",
+    ]  # fmt: skip
     assert "Set this?" in told.stderr
     assert "in memory is lost once" in told.stderr
-    assert session.cluster.set == [("deployment/cart in shop", {"app": {"UV_USE_IO_URING": "0"}})]
+    container = {"name": "app", "env": [{"name": "UV_USE_IO_URING", "value": "0"}], "securityContext": CONFINED}
+    assert session.cluster.set == [("deployment/cart in shop", {"containers": [container]})]
     assert session.cluster.written, "and it is protected"
+    assert "no restart" not in told.stderr, "its pods are replaced"
 
 
 @pytest.mark.usefixtures("cart")
@@ -67,11 +80,11 @@ def test_where_nobody_can_answer_nothing_is_changed(reprise: Run, session: Any) 
     [
         ([], "no checkpoint has failed since the last good one"),
         ([STORED, failed("IoUring")], "no checkpoint has failed since the last good one"),
-        ([failed("GhostFile")], "no variable avoids GhostFile, or it is set: do this"),
-        ([{"state": "failed"}], "no variable avoids None, or it is set: see `reprise doctor`"),
+        ([failed("GhostFile")], "no setting avoids GhostFile, or it is set: do this"),
+        ([{"state": "failed"}], "no setting avoids None, or it is set: see `reprise doctor`"),
     ],
 )
-def test_where_no_variable_helps_it_is_said_and_it_is_protected(
+def test_where_no_setting_helps_it_is_said_and_it_is_protected(
     reprise: Run, session: Any, rows: list[dict[str, Any]], said: str
 ) -> None:
     session.tables = {"checkpoints": rows}
@@ -95,7 +108,7 @@ def test_a_bare_pod_is_to_be_made_anew(reprise: Run, session: Any) -> None:
     session.tables = {"checkpoints": [failed("IoUring")]}
     told = reprise("protect", "shop/cart", "--fix", "--yes")
     assert told.exit_code == 1
-    assert "UV_USE_IO_URING=0 in its manifest" in told.stderr
+    assert "UV_USE_IO_URING=0, seccompProfile RuntimeDefault in its manifest" in told.stderr
     assert (session.cluster.set, session.cluster.written) == ([], [])
 
 
@@ -111,13 +124,46 @@ def test_a_bare_pod_is_to_be_made_anew(reprise: Run, session: Any) -> None:
 def test_other_settings_of_a_variable_stay(before: str | None, value: str) -> None:
     env = [] if before is None else [{"name": "GODEBUG", "value": before}]
     [fix] = fixes([{"name": "app", "env": env}], [failed("MptcpSocket")])
+    assert isinstance(fix, Fix)
     assert (fix.value, fix.before) == (value, before)
 
 
 def test_what_is_set_already_is_not_offered_again() -> None:
     env = [{"name": "UV_USE_IO_URING", "value": "0"}]
-    assert fixes([NODE | {"env": env}], [failed("IoUring")]) == ()
+    assert fixes([NODE | {"env": env, "securityContext": CONFINED}], [failed("IoUring")]) == ()
     assert fixes([{"name": "app", "env": [{"name": "GODEBUG", "value": "x=1,multipathtcp=0"}]}], [failed("MptcpSocket")]) == ()
+
+
+@pytest.mark.parametrize(
+    ("pod", "container", "offers"),
+    [
+        ({}, {}, True),
+        (UNCONFINED, {}, True),
+        (CONFINED, UNCONFINED, True),
+        ({}, {"runAsUser": 1000}, True),
+        (CONFINED, {}, False),
+        (CONFINED, {"runAsUser": 1000}, False),
+        (UNCONFINED, CONFINED, False),
+        ({}, LOCAL, False),
+        ({}, {"privileged": True}, False),
+    ],
+)
+def test_the_profile_is_offered_to_a_container_without_any(pod: dict[str, Any], container: dict[str, Any], offers: bool) -> None:
+    found = fixes([NODE | {"securityContext": container}], [failed("IoUring")], securityContext=pod)
+    assert [str(each) for each in found if isinstance(each, Confine)] == ["seccompProfile RuntimeDefault"] * offers
+
+
+def test_of_a_go_program_with_mptcp_only_the_variable_is_set() -> None:
+    assert [str(each) for each in fixes([{"name": "app"}], [failed("MptcpSocket")])] == ["GODEBUG=multipathtcp=0"]
+
+
+def test_what_else_confines_the_container_stays() -> None:
+    spec: dict[str, Any] = {"containers": [NODE | {"securityContext": {"runAsUser": 1000} | UNCONFINED}, {"name": "side"}]}
+    wanted = fixes(spec["containers"], [failed("IoUring", container="app")])
+    [app, side] = applied(spec, wanted)["containers"]
+    assert app["securityContext"] == {"runAsUser": 1000} | CONFINED
+    assert side == {"name": "side"}
+    assert patch(spec, wanted)["containers"][0]["securityContext"] == CONFINED, "the API server merges the rest"
 
 
 def test_a_value_from_elsewhere_is_not_overwritten() -> None:
@@ -130,18 +176,21 @@ def test_a_value_from_elsewhere_is_not_overwritten() -> None:
 def test_only_the_container_whose_checkpoint_failed_is_changed() -> None:
     pair = [NODE, {"name": "side", "image": "registry/side:1"}]
     found = fixes(pair, [failed("IoUring", container="side"), failed("Inotify", container="app")])
-    assert [(fix.container, fix.name) for fix in found] == [("app", "CHOKIDAR_USEPOLLING"), ("side", "UV_USE_IO_URING")]
+    told = [(fix.container, str(fix)) for fix in found if not isinstance(fix, Gate)]
+    assert told == [
+        ("app", "CHOKIDAR_USEPOLLING=1"), ("side", "UV_USE_IO_URING=0"), ("side", "seccompProfile RuntimeDefault")
+    ]  # fmt: skip
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(["reason", "container", "state"]), st.none() | st.text() | st.integers())))
 def test_odd_rows_offer_nothing_and_harm_nothing(rows: list[dict[str, Any]]) -> None:
     for fix in fixes([NODE, {"name": "bare"}], rows):
-        assert fix.name
+        assert str(fix)
 
 
 def test_the_pod_template_that_was_read_is_left_as_it_is() -> None:
-    spec = {"containers": [dict(NODE)], "hostNetwork": True}
-    wanted = fixes(spec["containers"], [failed("IoUring")])  # type: ignore[arg-type]
+    spec: dict[str, Any] = {"containers": [dict(NODE)], "hostNetwork": True}
+    wanted = fixes(spec["containers"], [failed("IoUring")])
     assert applied(spec, wanted) != spec
-    assert "env" not in spec["containers"][0]  # type: ignore[index]
+    assert "env" not in spec["containers"][0]
     assert not any(line.startswith("-") and not line.startswith("---") for line in diff("s", spec, wanted))

@@ -55,6 +55,21 @@ def test_history_tells_how_a_container_ended_and_what_it_said_last(reprise: Run,
     assert "exit code 0, Completed; it is not started again" in reprise("history", "shop/cart").stdout
 
 
+@pytest.mark.parametrize("kind", ["criu", "http"])
+def test_history_names_what_a_checkpoint_is_of(reprise: Run, session: Any, kind: str) -> None:
+    session.tables = {"checkpoints": [CHECKPOINT | {"checkpoint_kind": kind}]}
+    assert f"{kind}, 3.0 MiB, 1.0 MiB new" in reprise("history", "shop/cart").stdout
+
+
+def test_history_and_trace_tell_what_a_move_lost(reprise: Run, session: Any) -> None:
+    session.tables = {"failovers": [FAILOVER | {"cause": "move", "lost_work": "ck2 did not come back: bad size of /log"}]}
+    assert "what it did since ck1 is lost: ck2 did not come back: bad size of /log" in reprise("history", "shop/cart").stdout
+    assert "work lost" in reprise("trace", "shop/cart").stdout
+    session.tables = {"failovers": [FAILOVER | {"lost_work": None}]}
+    assert "lost" not in reprise("history", "shop/cart").stdout
+    assert "work lost" not in reprise("trace", "shop/cart").stdout
+
+
 def test_history_as_data_is_the_consoles(reprise: Run, session: Any) -> None:
     session.tables = {"checkpoints": [CHECKPOINT]}
     assert json.loads(reprise("history", "cart", "-o", "json").stdout) == {

@@ -13,6 +13,7 @@ CRIU = {"reprise.dev/mode": "criu"}
 DB = Workload(namespace="shop", kind="StatefulSet", name="db")
 MOVED = Told("e1", "Moved", "mv-1: pod db-0 moved from n1 to n2 with its memory (ck)")
 COLD = Told("e2", "MoveFailed", "mv-1: pod db-0 moved without its memory: CrashLoop: it ended. see its log")
+LOST = Told("e5", "MoveLostWork", "mv-1: pod db-0 moved from n1 to n2, but not from its last checkpoint (bad size of /log)")
 STAYS = Told("e3", "MoveFailed", "mv-0: pod db-0 not moved, it runs on: NoStandby: no node can take it")
 
 
@@ -39,6 +40,13 @@ def test_a_move_that_did_not_succeed_says_why_in_the_restorers_words(reprise: Ru
     result = reprise("move", "sts/db", "-n", "shop")
     assert result.exit_code == 1
     assert told.message in result.stderr
+
+
+def test_a_move_that_lost_work_says_so_and_is_no_plain_success(reprise: Run, session: Any) -> None:
+    session.cluster.add("db", kind="StatefulSet", annotations=CRIU)
+    session.moving.answers = [LOST]
+    result = reprise("move", "shop/sts/db")
+    assert (result.exit_code, LOST.message in result.stderr) == (3, True), result.stderr
 
 
 def test_what_cannot_be_is_told_before_anything_is_asked(reprise: Run, session: Any) -> None:
@@ -80,6 +88,7 @@ def test_drain_says_of_one_that_keeps_its_name_whether_its_memory_came_along(rep
     """It is gone from the node before that is known; what was told of another pod is not its end."""
     for answers, said, code in (
         ([STAYS, MOVED], "1 of 1", 0),
+        ([LOST], f"statefulset/db in shop has left: {LOST.message}", 1),
         ([COLD], f"statefulset/db in shop has left: {COLD.message}", 1),
         ([Told("e4", "Moved", "mv-2: pod db-01 moved from n1 to n2")], "statefulset/db in shop has left: no end within 1 s", 1),
     ):

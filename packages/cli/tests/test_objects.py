@@ -50,7 +50,10 @@ ON_N1 = [
 ]  # fmt: skip
 SPEC: dict[str, Any] = {
     "replicas": 2, "selector": {"matchLabels": {"app": "cart"}},
-    "template": {"metadata": {}, "spec": {"hostNetwork": True, "containers": [{"name": "app", "image": "app:1", "tty": True}]}},
+    "template": {
+        "metadata": {"annotations": {"reprise.dev/mod": "criu"}},
+        "spec": {"hostNetwork": True, "containers": [{"name": "app", "image": "app:1", "tty": True}]},
+    },
 }  # fmt: skip
 INFO = {
     "kubeletVersion": "v1.34.1", "containerRuntimeVersion": "cri-o://1.34.0", "kernelVersion": "6.18", "architecture": "amd64",
@@ -139,6 +142,7 @@ def test_a_workload_with_its_pods(objects: Objects) -> None:
     found = objects.read(CART)
     assert (found.annotations, found.replicas, found.selector) == (META["annotations"], 2, {"app": "cart"})
     assert (found.spec["hostNetwork"], found.containers[0]["tty"]) == (True, True)
+    assert found.template == {"reprise.dev/mod": "criu"}
     pods = objects.pods(found)
     assert [pod.name for pod in pods] == ["cart-1", "bare"]
     assert (pods[0].node, pods[0].ready, pods[0].image_ids) == ("n1", {"app": True}, {"app": "sha256:1"})
@@ -169,8 +173,8 @@ def test_an_annotation_is_patched_and_nothing_else(objects: Objects, sent: list[
 
 
 def test_a_variable_is_merged_into_the_pod_template_by_its_name(objects: Objects, sent: list[tuple[str, Any]]) -> None:
-    objects.set_env(CART, {"app": {"UV_USE_IO_URING": "0"}})
     env = [{"name": "UV_USE_IO_URING", "value": "0"}]
+    objects.merge(CART, {"containers": [{"name": "app", "env": env}]})
     assert sent[-1] == (
         "PATCH /apis/apps/v1/namespaces/shop/deployments/cart",
         {"spec": {"template": {"spec": {"containers": [{"name": "app", "env": env}]}}}},

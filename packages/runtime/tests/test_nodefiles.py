@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reprise.contracts.records import HAND_BACK
 from reprise.runtime.nodefiles import ContainerVerdict, NodeFiles, PodFile, RequestFile, StartFile
 
 
@@ -52,3 +53,8 @@ def test_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="names no file"):
         NodeFiles(tmp_path).read_pod(name)
+
+
+def test_the_engine_and_the_agent_mean_the_same_by_a_start_that_waits_for_its_state() -> None:
+    engine = Path(__file__).parents[3] / "engine/internal/create/create.go"
+    assert f'const handBack = "{HAND_BACK}"\n' in engine.read_text()

@@ -22,7 +22,8 @@ def row(**changes: Any) -> dict[str, Any]:
         "workload": "counter", "node": "n1", "standby": "n2", "cause": "node-loss", "detail": "silent", "state": "completed",
         "path": "shadow", "checkpoint_id": "c3", "why": "n2 holds its checkpoints ready", "fenced_how": "the node froze them",
         "noticed_after_s": 5.0, "declared_at": at(5), "started_at": at(5.1), "fenced_at": at(5.2), "restored_at": at(5.8),
-        "ended_at": at(6), "total_s": 1.0, "released_at": None, "reason": None, "message": None, "remedy": None, "at": at(5),
+        "ended_at": at(6), "total_s": 1.0, "lost_work": None, "released_at": None, "reason": None, "message": None,
+        "remedy": None, "at": at(5),
     } | changes  # fmt: skip
 
 
@@ -43,6 +44,14 @@ def test_it_tells_what_when_why_that_checkpoint_why_that_node_and_what_was_lost(
     )
     assert facts["Why this node"].startswith("n2 holds its checkpoints ready. Started in a new pod")
     assert facts["What was lost"] == "What it did in the 4.0 s between that checkpoint and the fault."
+
+
+def test_a_move_that_goes_on_from_an_older_checkpoint_than_its_last_one_says_so() -> None:
+    why = "c4 did not come back on n2: bad size of /log"
+    told = tell(row(cause="move", path="recreate", lost_work=why), BEFORE, at(60))
+    assert told.headline == "counter was moved off n1; restored on n2 from an older checkpoint than its last one after 6.0 s"
+    assert told.tone == "warn"
+    assert dict(told.facts)["What was lost"] == f"What it did since c3, for that is older than its last one: {why}."
 
 
 def test_it_tells_how_long_criu_took_where_that_is_known() -> None:

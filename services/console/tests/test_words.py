@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from reprise.console.web.words import event_summary, exited, pause, restored
+from reprise.console.web.words import Said, event_summary, exited, kind, outcome, pause, restored
 from reprise.contracts.events import BY_TYPE
 from reprise.contracts.examples import example
 
@@ -39,8 +39,8 @@ def test_an_exit_code_names_its_signal(code: int, reason: str, text: str) -> Non
 
 
 def test_every_event_can_be_told_in_a_line() -> None:
-    for kind, model in BY_TYPE.items():
-        assert "None" not in event_summary(kind, example(model).model_dump(mode="json")), kind
+    for name, model in BY_TYPE.items():
+        assert "None" not in event_summary(name, example(model).model_dump(mode="json")), name
 
 
 def test_a_state_that_was_posted_back_says_nothing_of_criu() -> None:
@@ -49,3 +49,15 @@ def test_a_state_that_was_posted_back_says_nothing_of_criu() -> None:
         "container.restored", {"kind": "http", "took_s": 0.42, "stats": {"restore_time_us": 0, "pages_restored": 0}}
     )
     assert told == "its state was posted back to it, 0.42 s after its start"
+
+
+def test_a_move_that_lost_work_is_told_apart_from_one_that_did_not() -> None:
+    assert outcome({"state": "completed", "lost_work": None}) == Said("restored", "ok")
+    assert outcome({"state": "completed", "lost_work": "bad size of /log"}) == Said("restored, work lost", "warn")
+    assert event_summary("failover.completed", {"checkpoint_id": "c3", "lost_work": ""}) == "from c3"
+    told = event_summary("failover.completed", {"checkpoint_id": "c3", "lost_work": "bad size of /log"})
+    assert told == "from c3; what it did since is lost: bad size of /log"
+
+
+def test_the_kind_of_a_checkpoint_is_named_where_it_is_known() -> None:
+    assert [kind(None), kind({"kind": None}), kind({"kind": "http"})] == ["", "", "http, "]

@@ -17,7 +17,8 @@ def row(**changes: Any) -> dict[str, Any]:
     names = (
         "refused_at refused_node refused_reason refused_message refused_remedy tried_reason tried_message tried_remedy "
         "failover_id failover_cause failover_state failover_total_s failover_at failover_ended_at "
-        "failover_reason failover_message failover_remedy node_event unguarded new_bytes pause_s frozen_time_us gone_at"
+        "failover_reason failover_message failover_remedy node_event unguarded new_bytes pause_s frozen_time_us checkpoint_kind "
+        "gone_at"
     )
     return dict.fromkeys(names.split()) | {
         "namespace": "default", "kind": "Deployment", "workload": "counter", "container": "app", "node": "n1", "pod": "p",

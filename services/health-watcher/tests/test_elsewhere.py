@@ -89,7 +89,7 @@ def test_the_first_end_is_restored_in_place_and_the_next_soon_one_goes_elsewhere
 def test_a_hang_counts_whichever_way_it_is_ended(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()
-        agent.ends.failing["c1"] = Failing(3, 3, 0.0)
+        agent.hung.failing["c1"] = Failing(3, 3, 0.0)
         await life(node, agent, "c1", code=137)
         assert [(event.cause, event.elsewhere) for event in declared(node)] == [("hang", True)]
 
@@ -105,9 +105,9 @@ def test_it_is_held_back_before_what_hangs_is_ended_and_declared_once_it_has(nod
         node.files._write(node.files.root / "starts/c1.json", file.model_copy(update={"at_s": 1000.0}))
         await runs(agent, 2)
         pod = node.pods.pods["u1"]
-        subject = agent.ends.subject(pod, "counter", "c1")
-        agent.ends.hanging["c1"] = "its livenessProbe failed"
-        assert agent.ends.hangs_and_leaves(pod, subject)
+        subject = agent.declarations.subject(pod, "counter", "c1")
+        agent.hung.hanging["c1"] = "its livenessProbe failed"
+        assert agent.leaving.begins_with(pod, subject)
         assert (node.verdict(), declared(node)) == ("wait", [])
         await runs(agent, 1)
         assert not node.stands("c1"), "whoever ends it need not end something that is frozen"
@@ -182,7 +182,7 @@ def test_what_the_kubelet_started_meanwhile_is_frozen_before_anybody_is_told(nod
         node.start("c1", outcome="restored", checkpoint_id="ck1")
         await runs(agent, 1)
         pod = node.pods.pods["u1"]
-        target = agent.ends.subject(pod, "counter", "c1").target
+        target = agent.declarations.subject(pod, "counter", "c1").target
         agent.elsewhere.hold_back(target)
         node.end("c1", BUG)
         node.start("c2", outcome="restored", checkpoint_id="ck1", attempt=1)

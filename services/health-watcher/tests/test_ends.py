@@ -290,7 +290,7 @@ def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(node:
         agent = node.agent()
         node.start("c1")
         await runs(agent, 1)
-        agent.ends.failing["c1"] = Failing(failures, 3, time.monotonic() - 4.0)
+        agent.hung.failing["c1"] = Failing(failures, 3, time.monotonic() - 4.0)
         node.end("c1")
         await runs(agent, 1)
         (failover,) = declared(node)
@@ -399,7 +399,7 @@ def test_what_its_kubelet_ends_for_its_probe_is_no_loop_though_it_ends_in_good_o
             await runs(agent, 1)
             node.slot(f"ck{number + 1}")
             if failures:
-                agent.ends.failing[f"c{number}"] = Failing(failures, 3, time.monotonic() - 30.0)
+                agent.hung.failing[f"c{number}"] = Failing(failures, 3, time.monotonic() - 30.0)
             node.end(f"c{number}", 0, lived_s=90.0)
             await runs(agent, 1)
         assert node.verdict() == verdict

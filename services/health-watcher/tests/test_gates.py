@@ -2,6 +2,8 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.annotations import RESTORE_FROM, RESTORED_GATE, Policy
-from reprise.contracts.events import FailoverAbandoned
-from reprise.contracts.model import Target, Workload
+from reprise.contracts.model import Kind, Target, Workload
 from reprise.health_watcher import gates
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Instance
 from reprise.health_watcher.ports import Ended, Look
@@ -56,32 +58,47 @@ class TestRule:
 class Written:
     """The conditions that were written, in order."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.said: list[tuple[bool, str]] = []
+        self.changed: list[bool] = []
         self.pods = SimpleNamespace(pods={"u1": POD}, everything={"u1": OF_ITS_NODE}, synced=True)
         self.away = False
 
-        async def set_condition(api: Any, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str) -> None:
+        async def set_condition(
+            api: Any, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str, *, changed: bool
+        ) -> None:
             if self.away:
                 raise TimeoutError
             assert (namespace, pod, kind) == ("default", "counter-1", RESTORED_GATE)
             self.said.append((true, reason))
+            self.changed.append(changed)
 
         monkeypatch.setattr(gates, "set_condition", set_condition)
+        self.kind: Kind = "criu"
+        self.folder = folder
+        self.starts_anew()
+
+    def starts_anew(self) -> None:
+        """The agent."""
         here: Any = self
-        self.gates = gates.Gates(here, here.pods, here)
+        self.cold = ColdStarts(self.folder / "cold.json")
+        self.gates = gates.Gates(here, here.pods, here, self.cold)
+
+    def announce(self) -> None:
+        self.cold.announce(("u1", "counter"), "c1", "NoCheckpoint: ")
+        self.gates.look_again()
 
     def of(self, container_id: str) -> StartFile:
         """How the engine started it."""
         return StartFile(
             container_id=container_id, namespace="default", pod="counter-1", pod_uid="u1", container="counter",
-            outcome="restored" if container_id == "c3" else "blank",
+            outcome="restored" if container_id == "c3" else "cold" if self.kind == "http" else "blank", kind=self.kind,
         )  # fmt: skip
 
 
 @pytest.fixture
-def written(monkeypatch: pytest.MonkeyPatch) -> Written:
-    return Written(monkeypatch)
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Written:
+    return Written(monkeypatch, tmp_path)
 
 
 def play(written: Written, *steps: Any) -> None:
@@ -92,8 +109,6 @@ def play(written: Written, *steps: Any) -> None:
         for step in steps:
             if isinstance(step, list):
                 await written.gates.on_container(Look(tuple(step)))
-            elif isinstance(step, FailoverAbandoned):
-                await written.gates.on_abandoned(step)
             elif isinstance(step, Target):
                 await written.gates.on_container(Ended(FIRST, 0.0, None, superseded=False, witnessed=True))
             elif callable(step):
@@ -119,11 +134,42 @@ def test_an_agent_that_starts_closes_nothing_before_it_has_looked(written: Writt
 
 
 def test_a_blank_one_serves_once_it_was_announced_that_it_starts_cold(written: Written) -> None:
-    cold = FailoverAbandoned(
-        node="n1", workload=WORKLOAD, failover_id="fo", target=TARGET, cause="crash", reason="NoCheckpoint", message="", remedy=""
-    )
-    play(written, [FIRST], TARGET, [BLANK], cold.model_copy(update={"outcome": "step-aside"}), cold)
+    play(written, [FIRST], TARGET, [BLANK], written.announce)
     assert written.said[-2:] == [(False, "Blank"), (True, "ColdStart")]
+
+
+def test_what_was_announced_to_the_agent_before_opens_it_too(written: Written) -> None:
+    """That one was killed, or the API server was away, before it could open the gate."""
+    written.announce()
+    written.starts_anew()
+    play(written, [BLANK])
+    assert written.said == [(True, "ColdStart")]
+
+
+def test_only_the_next_instance_is_the_one_that_was_announced(written: Written) -> None:
+    written.announce()
+    assert written.cold.next(("u1", "counter"), "c2") == "", "it has started"
+    play(written, [BLANK], [replace(BLANK, id="c4")])
+    assert written.said == [(True, "ColdStart"), (False, "Blank")]
+
+
+def test_what_was_given_up_to_hand_back_serves_though_nobody_else_announced_it(written: Written) -> None:
+    written.kind = "http"
+    play(written, [BLANK])
+    assert written.said == [(True, "ColdStart")]
+
+
+def test_since_when_it_is_closed_stays_as_long_as_it_is(written: Written) -> None:
+    """It tells whether anybody was sent to a process that lacks its state."""
+    play(written, [FIRST], TARGET, [BLANK], [RESTORED])
+    assert list(zip(written.said, written.changed, strict=True))[1:3] == [
+        ((False, "NotRunning"), True),
+        ((False, "Blank"), False),
+    ]
+    written.pods.pods["u1"] = replace(POD, gate_closed_at=datetime.now(UTC))
+    written.starts_anew()
+    play(written, [BLANK])
+    assert (written.said[-1], written.changed[-1]) == ((False, "Blank"), False), "nor does an agent that starts anew change it"
 
 
 def test_a_pod_that_does_not_list_the_gate_is_left_alone(written: Written) -> None:

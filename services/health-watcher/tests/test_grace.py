@@ -114,7 +114,7 @@ class Node:
 
     def declare(self, *_: Any) -> None: ...
 
-    def hangs_and_leaves(self, *_: Any) -> bool:
+    def begins_with(self, *_: Any) -> bool:
         return False
 
     async def list_containers(self, _state: str) -> list[RunningContainer]:
@@ -126,7 +126,9 @@ class Node:
     async def runs(self, for_s: float) -> None:
         here: Any = self
         graces = Graces(here, wall=lambda: WALL + _now())
-        parts = [asyncio.ensure_future(part()) for part in (graces.run, Hangs(here, here, here, here, here, graces).run)]
+        parts = [
+            asyncio.ensure_future(part()) for part in (graces.run, Hangs(here, here, here, here, here, here, here, graces).run)
+        ]
         await asyncio.sleep(for_s)
         for part in parts:
             part.cancel()

@@ -593,6 +593,36 @@ def test_an_announced_cold_start_is_blank_once(node: MemoryNode) -> None:
     play(scene())
 
 
+def test_an_agent_that_starts_anew_knows_which_cold_starts_were_announced(node: MemoryNode) -> None:
+    async def scene() -> None:
+        before = node.agent()
+        await runs(before, 2)
+        node.end("c1")
+        await runs(before, 1)
+        gone = node.target("c1")
+        await before.handlers.on_abandoned(
+            FailoverAbandoned(node="n1", workload=WORKLOAD, failover_id="fo", target=gone, cause="crash", reason="NoneFits",
+                              message="no checkpoint fits", remedy="")
+        )  # fmt: skip
+        agent = node.agent()
+        await runs(agent, 2)
+        file = node.files.read_pod("u1")
+        assert file and (file.containers["counter"].verdict, file.containers["counter"].reason) == (
+            "blank", "NoneFits: no checkpoint fits"
+        )  # fmt: skip
+        node.start("c2", attempt=1)
+        await runs(agent, 1)
+        assert node.verdict() == "restore"
+        await runs(node.agent(), 2)
+        assert node.verdict() == "restore", "nor is it announced again"
+        node.pods.remove("u1")
+        node.containers.clear()
+        await runs(agent, 70)
+        assert "u1" not in (node.folder / "state/cold.json").read_text(), "of a pod that is gone nothing is kept"
+
+    play(scene())
+
+
 def test_what_a_checkpoints_end_thawed_is_frozen_again_and_what_stops_being_protected_is_not_thawed(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from reprise.contracts.errors import RecoveryError
-from reprise.contracts.events import Event, FailoverReleased, ImageBuilt
+from reprise.contracts.events import Event, FailoverCompleted, FailoverReleased, ImageBuilt
 from reprise.contracts.model import ELSEWHERE, Target, Workload, checkpoint_id, elsewhere_id, failover_id
 from reprise.contracts.records import Fence, HoldRecord, StartRecord
 from reprise.restorer import planning
@@ -990,6 +990,19 @@ async def test_same_name_what_started_cold_is_not_restored_from_before_that_ever
     ended = await world.run()
     assert (ended.step, world.cluster.serving()) == ("abandoned", [BLANK])
     assert world.cluster.pods["counter-1"].pinned == "", "its annotation is gone"
+
+
+@pytest.mark.looptime
+@pytest.mark.parametrize(("path", "lost"), [("stateful move", True), ("stateful", False)])
+async def test_same_name_a_move_that_steps_back_says_what_is_lost(path: str, lost: bool) -> None:
+    """After the loss of a node what came since the checkpoint is lost whatever it is: nobody promised it."""
+    world = World(path)
+    world.store.poison = frozenset({LAST if lost else "ck3"})
+    ended = await world.run()
+    completed = world.last("failover.completed")
+    assert isinstance(completed, FailoverCompleted)
+    assert ended.step == "complete"
+    assert completed.lost_work.startswith(f"{LAST} did not come back on n2: ") if lost else completed.lost_work == ""
 
 
 @pytest.mark.looptime

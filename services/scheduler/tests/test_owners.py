@@ -12,7 +12,7 @@ from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.scheduler.adapters.conditions import condition
 from reprise.scheduler.model import Protection
-from reprise.scheduler.owners import Owners
+from reprise.scheduler.owners import GONE_KEPT, Owners
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
@@ -57,8 +57,13 @@ class Election:
 
 
 class Told(list[str]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[str] = []
+
     async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
         self.append(f"{type_} {reason}")
+        self.messages.append(message)
 
 
 @pytest.fixture
@@ -181,6 +186,77 @@ async def test_a_standby_is_told_of_whatever_its_kind_is(owners: Owners, pods: P
     pods.pods = {"u1": replace(POD, workload=workload, policy=POD.policy.model_copy(update={"prestage": "none"}))}
     await owners.look()
     assert REGISTRY.get_sample_value("reprise_standby_staged", labels) is None, "none is wanted"
+
+
+SECOND = replace(POD, name="counter-2", uid="u2")
+
+
+def see_other(owners: Owners, *, ago_s: float = 0.0) -> None:
+    """A good one of the second pod's, on the same node."""
+    target = TARGET.model_copy(update={"pod": "counter-2", "pod_uid": "u2"})
+    newest = stored(ago_s).model_copy(update={"target": target})
+    owners.see(newest)
+    owners.see(
+        CheckpointStaged(node="n1", workload=WORKLOAD, checkpoint_id=newest.checkpoint_id, target=target, reference="s", pull_s=0)
+    )
+
+
+async def test_each_of_two_pods_stands_for_itself_and_the_workload_as_its_worst(owners: Owners, pods: Pods, told: Told) -> None:
+    pods.pods["u2"] = SECOND
+    for _ in range(3):
+        see_good(owners)  # the other one's next checkpoint takes nothing from it
+        await owners.look()
+    assert pods.conditions == ["True Armed", "False NoCheckpoint"], "and neither flips"
+    assert told.messages[0].endswith(". Its pod counter-2 is not: NoCheckpoint: no checkpoint is stored yet")
+    assert REGISTRY.get_sample_value("reprise_workload_protected", LABELS | {"reason": "NoCheckpoint"}) == 0
+    see_other(owners)
+    for _ in range(2):
+        await owners.look()
+    assert pods.conditions[2:] == ["True Armed"]
+    assert "is not" not in told.messages[1]
+    assert REGISTRY.get_sample_value("reprise_workload_protected", LABELS | {"reason": "Armed"}) == 1
+
+
+async def test_the_recovery_point_of_several_pods_is_the_oldest(owners: Owners, pods: Pods) -> None:
+    pods.pods["u2"] = SECOND
+    see_other(owners, ago_s=20)
+    see_good(owners)
+    await owners.look()
+    point = REGISTRY.get_sample_value("reprise_recovery_point_timestamp_seconds", LABELS)
+    assert point == pytest.approx(datetime.now(UTC).timestamp() - 20, abs=5)
+
+
+async def test_after_a_restart_of_ours_a_pod_keeps_its_condition_until_events_tell_of_it(
+    owners: Owners, pods: Pods, told: Told
+) -> None:
+    """Of two on one node the stream holds the last event of only one."""
+    pods.pods = {"u1": replace(POD, condition=("True", "Armed")), "u2": replace(SECOND, condition=("True", "Armed"))}
+    see_good(owners)
+    await owners.look()
+    assert "False NoCheckpoint" not in pods.conditions
+    owners._began -= 60
+    await owners.look()
+    assert "False NoCheckpoint" in pods.conditions
+
+
+async def test_a_pod_that_was_moved_is_told_by_what_it_came_of_until_its_first_checkpoint(owners: Owners, pods: Pods) -> None:
+    newest = see_good(owners)
+    owners.see(
+        CheckpointStaged(node="n2", workload=WORKLOAD, checkpoint_id=newest.checkpoint_id, target=TARGET, reference="r",
+                         pull_s=1, role="standby", warm=True)
+    )  # fmt: skip
+    pods.pods = {"u9": replace(POD, name="counter-9", uid="u9", node="n2"), "u2": SECOND}
+    await owners.look()
+    assert pods.conditions == ["True Armed", "False NoCheckpoint"]
+
+
+async def test_what_is_known_of_pods_that_are_gone_does_not_grow(owners: Owners, pods: Pods) -> None:
+    for number in range(50):
+        target = TARGET.model_copy(update={"pod_uid": f"gone-{number}"})
+        owners.see(stored().model_copy(update={"target": target}))
+    see_good(owners)
+    await owners.look()
+    assert len(owners._known[WORKLOAD, "c"]) == GONE_KEPT + 1
 
 
 def test_the_time_of_a_conditions_change_stays_while_its_status_does() -> None:

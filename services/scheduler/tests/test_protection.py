@@ -1,14 +1,16 @@
 """What an owner is told of a workload's protection follows from its events, in whatever order and number they come."""
 
+import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointStored, Event, StandbyRefused
 from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id, due_time
-from reprise.scheduler.model import Known, Protection
-from reprise.scheduler.protection import has_warm_standby, protection, seen, worst
+from reprise.scheduler.model import Known, Protection, Reason
+from reprise.scheduler.protection import WORST_FIRST, has_warm_standby, inherited, protection, seen, worst
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="c", container_id="c1")
@@ -121,9 +123,25 @@ def test_the_node_that_it_runs_on_is_no_standby() -> None:
 
 
 def test_a_workload_is_as_protected_as_the_worst_of_its_pods() -> None:
-    good, bad = Protection(True, "Armed", ""), Protection(False, "Stale", "")
-    assert worst([good, bad]) == bad
-    assert worst([good]) == good
+    states = {
+        "a": Protection(True, "Armed", ""), "b": Protection(False, "NotRunning", ""), "c": Protection(False, "Stale", ""),
+        "d": Protection(False, "CheckpointFailing", "x"), "e": Protection(False, "CheckpointFailing", "y"),
+    }  # fmt: skip
+    for order in itertools.permutations(states):
+        assert worst({name: states[name] for name in order}) == ("d", states["d"]), "whichever comes first"
+    assert worst({"a": states["a"]}) == ("a", states["a"])
+
+
+def test_each_reason_has_its_place_among_the_worst() -> None:
+    assert sorted(WORST_FIRST) == sorted(get_args(Reason))
+
+
+def test_a_pod_inherits_from_the_one_that_it_came_of_and_from_no_other() -> None:
+    named, warm = replace(after(stored(1)), pod="db-0"), replace(after(stored(3), staged(3)), pod="db-1")
+    assert inherited([named, warm], "db-0", "n2") == named, "of its name, although another one's lies there"
+    assert inherited([named, warm], "cart-9", "n2") == warm
+    assert inherited([named, warm], "cart-9", "n3") == Known(), "replaced, not restored"
+    assert inherited([replace(warm, warm=False)], "cart-9", "n2") == Known()
 
 
 @settings(max_examples=50, deadline=None)

@@ -22,8 +22,9 @@ import psycopg
 import pytest
 import uvicorn
 from issuer import Issuer
+from reprise.contracts.records import WrongAnnotations
 from reprise.runtime.health import QuietServer
-from world import World, publish
+from world import WRONG, World, publish, put
 
 Process = subprocess.Popen[bytes]
 
@@ -54,6 +55,11 @@ class Console:
             thread.submit(asyncio.run, publish(self.nats_url, traced)).result()
         self.events += len(traced)
         wait(lambda: self.count() >= self.events, 90)
+
+    def list_wrong(self, wrong: WrongAnnotations) -> None:
+        """As scheduler does."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, put(self.nats_url, "annotations", WrongAnnotations.ALL, wrong)).result()
 
 
 def wait(until: Callable[[], bool], most_s: float = 30) -> None:
@@ -168,6 +174,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, database: Callable[[str], str
     with nats_server(folder, port), console(folder, database("told"), port, **signing) as found:
         found.looked_at = datetime.now(UTC) + timedelta(seconds=20)  # by then the ledger has it all
         found.tell(World(found.looked_at).events())
+        found.list_wrong(WRONG)
         wait(lambda: datetime.now(UTC) >= found.looked_at)
         yield found
 

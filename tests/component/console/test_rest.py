@@ -53,6 +53,15 @@ def test_pages_have_each_row_once_newest_first(told: Console, path: str, key: st
     assert [(row["at"], row[key]) for row in rows] == sorted(((row["at"], row[key]) for row in rows), reverse=True)
 
 
+def test_annotations_without_effect_are_listed_on_whatever_kind(told: Console) -> None:
+    found = told.get("/api/v1/annotations").json()
+    assert [(row["kind"], row["name"]) for row in found] == [("Deployment", "counter"), ("DaemonSet", "sensor")]
+    assert [row["kind"] for row in told.get("/api/v1/annotations", namespace="factory").json()] == ["DaemonSet"]
+    assert "reprise.dev/intervall: 5s" in told.get("/workloads/default/deployment/counter").text
+    page = told.get("/").text
+    assert "reprise.dev/mode: criu" in page and "on DaemonSet sensor" in page
+
+
 def test_filters_are_by_name_type_and_time(told: Console) -> None:
     began = told.looked_at - timedelta(minutes=30)
     rows = told.get("/api/v1/events", type="checkpoint.stored", workload="counter", since=began.isoformat(), limit=1000).json()

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import nats
+from pydantic import BaseModel
 from reprise.contracts import envelope, subjects
 from reprise.contracts.events import (
     CheckpointDue,
@@ -36,6 +37,7 @@ from reprise.contracts.events import (
     node_subject,
 )
 from reprise.contracts.model import CriuStats, RestoreStats, Target, Workload, checkpoint_id, failover_id
+from reprise.contracts.records import WrongAnnotation, WrongAnnotations
 
 MB = 1_000_000
 Traced = tuple[Event, str]
@@ -345,4 +347,25 @@ async def publish(url: str, traced: list[Traced]) -> None:
         name, payload = envelope.encode(event, source="reprise/test", traceparent=parent)
         await jetstream.publish_async(subjects.of(event), payload, headers={"Nats-Msg-Id": name, "traceparent": parent})
     await jetstream.publish_async_completed()
+    await client.close()
+
+
+WRONG = WrongAnnotations(
+    found=(
+        WrongAnnotation(
+            namespace="default", kind="Deployment", name="counter", annotation="reprise.dev/intervall", value="5s",
+            message="nobody reads it; did you mean reprise.dev/interval?",
+        ),
+        WrongAnnotation(
+            namespace="factory", kind="DaemonSet", name="sensor", annotation="reprise.dev/mode", value="criu",
+            message="nobody reads it there: a DaemonSet is no workload of ours",
+        ),
+    )
+)  # fmt: skip
+
+
+async def put(url: str, bucket: str, key: str, value: BaseModel) -> None:
+    client = await nats.connect(url)
+    known = await client.jetstream().create_key_value(bucket=bucket)
+    await known.put(key, value.model_dump_json().encode())
     await client.close()

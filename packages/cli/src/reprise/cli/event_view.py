@@ -104,6 +104,7 @@ def history_rows(
 
 def _checkpoint(row: dict[str, Any]) -> list[Cell]:
     figures = [
+        str(row.get("checkpoint_kind") or ""),
         f"{size(row['size_bytes'])}" if row.get("size_bytes") is not None else "",
         f"{size(row['new_bytes'])} new" if row.get("new_bytes") is not None else "",
         f"paused {paused}" if (paused := pause(row)) else "",
@@ -123,7 +124,8 @@ def _failover(row: dict[str, Any]) -> list[Cell]:
     detail = f"{row.get('cause') or '?'}:{path}{took}" if path or took else str(row.get("cause") or "?")
     why = row.get("message") if row.get("state") == "abandoned" else row.get("why") or row.get("detail")
     cells = _when_and_what(row, f"failover {row['failover_id']}")
-    return [*cells, Cell(f"{detail}{f' ({why})' if why else ''}")]
+    lost = f"; what it did since {row.get('checkpoint_id')} is lost: {row['lost_work']}" if row.get("lost_work") else ""
+    return [*cells, Cell(f"{detail}{f' ({why})' if why else ''}{lost}", "yellow" if lost else "")]
 
 
 def _exit(row: dict[str, Any]) -> list[Cell]:

@@ -1,6 +1,7 @@
 """Data to standard output as the user wants it; all else to standard error, so that pipes get data only."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -38,6 +39,11 @@ def stdout() -> Console:
 
 def stderr() -> Console:
     return Console(stderr=True, highlight=False)
+
+
+def answers() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty()
 
 
 def print_data(data: Any, form: Format) -> None:

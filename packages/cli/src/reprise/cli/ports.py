@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -88,13 +88,16 @@ class Mover(Protocol):
 
 @dataclass(frozen=True)
 class Claimed:
-    """A workload as it is in the cluster. spec: its pods', as JSON; selector: their labels."""
+    """A workload as it is in the cluster. spec: its pods', as JSON; selector: their labels. template: annotations of its pod
+    template, which nobody reads.
+    """
 
     workload: Workload
     annotations: dict[str, str]
     spec: dict[str, Any]
     replicas: int
     selector: dict[str, str]
+    template: dict[str, str] = field(default_factory=dict)
 
     @property
     def containers(self) -> list[dict[str, Any]]:
@@ -140,8 +143,8 @@ class Objects(Protocol):
         """None removes one."""
         ...
 
-    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
-        """By container: variables of its pod template; the others stay. Its pods are replaced."""
+    def merge(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+        """Into its pod template's spec; containers and variables are told by their names. Its pods are replaced."""
         ...
 
     def pods(self, claimed: Claimed) -> list[PodFacts]: ...

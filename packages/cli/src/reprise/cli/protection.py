@@ -7,14 +7,14 @@ from reprise.contracts.errors import RepriseError
 
 MODE = PREFIX + "mode"
 STATE = PREFIX + "state-"
+LEFT = "its pod is left as it is: same image, no restart"
 CRASH = (
-    "its pod is left as it is: same image, no restart. From its first good checkpoint on its node's kubelet restarts it with its "
-    "memory; a crash before that starts it blank, as Kubernetes does"
+    "from its first good checkpoint on its node's kubelet restarts it with its memory; a crash before that starts it blank, as "
+    "Kubernetes does"
 )
-
 HANDED_BACK = (
-    "its pod is left as it is: same image, no restart. After a crash the new process is given the newest state by POST; its "
-    "Service sends nobody to it before, if the pod template lists the readiness gate reprise.dev/restored"
+    "after a crash the new process is given the newest state by POST; its Service sends nobody to it before, if the pod template "
+    "lists the readiness gate reprise.dev/restored"
 )
 
 
@@ -50,19 +50,25 @@ def unprotected() -> dict[str, str]:
     return {MODE: "off"}
 
 
-def consequences(policy: Policy, containers: list[str], replicas: int, *, probed: bool, kind: str) -> list[str]:
-    """What will happen, a sentence each. containers: the pod's; probed: whether its containers have livenessProbes."""
+def consequences(
+    policy: Policy, containers: list[str], replicas: int, *, probed: bool, kind: str, replaced: bool = False
+) -> list[str]:  # fmt: skip
+    """What will happen, a sentence each. containers: the pod's; probed: whether its containers have livenessProbes; replaced:
+    its template was changed just now.
+    """
     protected = ", ".join(policy.containers) or (containers[0] if containers else "its first container")
     pods = f"each of its {replicas} pods" if replicas != 1 else "its pod"
     taken = f"container {protected} of {pods} is checkpointed every {policy.interval_s:g} s; it stands still for each (tens of "
     told = [
-        f"{taken}milliseconds, and more with its memory)", f"the newest {policy.keep} checkpoints are kept, encrypted", CRASH
+        f"{taken}milliseconds, and more with its memory)", f"the newest {policy.keep} checkpoints are kept, encrypted",
+        *([] if replaced else [LEFT]), CRASH,
     ]  # fmt: skip
     if policy.mode == "http" and policy.state:
         where = f"{policy.state.scheme}, port {policy.state.port}, {policy.state.path}"
         told = [
             f"container {protected} of {pods} is asked for its state every {policy.interval_s:g} s (GET: {where})",
             f"the newest {policy.keep} states are kept, encrypted",
+            *([] if replaced else [LEFT]),
             HANDED_BACK,
         ]
     if kind == "Deployment":

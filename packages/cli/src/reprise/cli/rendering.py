@@ -128,6 +128,7 @@ def workload_row(row: dict[str, Any], now: datetime, *, namespace: bool, wide: b
         stored = row.get("checkpoint") or {}
         cells += [
             Cell(row["container"]), Cell(row.get("node") or "-"), Cell(stored.get("id", "-")),
+            Cell(stored.get("kind") or "-"),
             Cell(size(stored.get("size_bytes"))),
         ]  # fmt: skip
     return cells
@@ -135,7 +136,7 @@ def workload_row(row: dict[str, Any], now: datetime, *, namespace: bool, wide: b
 
 def workload_columns(*, namespace: bool, wide: bool) -> list[str]:
     names = ["WORKLOAD", "HEALTH", "RECOVERY POINT", "STANDBY", "RECOVERS IN", "LAST FAILOVER"]
-    return (["NAMESPACE"] if namespace else []) + names + (["CONTAINER", "NODE", "CHECKPOINT", "SIZE"] if wide else [])
+    return (["NAMESPACE"] if namespace else []) + names + (["CONTAINER", "NODE", "CHECKPOINT", "KIND", "SIZE"] if wide else [])
 
 
 def reasons(rows: list[dict[str, Any]]) -> list[str]:

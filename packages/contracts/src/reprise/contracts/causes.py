@@ -24,7 +24,8 @@ class Variable:
 @dataclass(frozen=True)
 class Cause:
     """reason: of `checkpoint.failed`, or of a failover that restored nothing. passes: it is gone by itself, and worth one more
-    try at once. lasts: it is so at the next try too, unless somebody does something. variables: what may avoid it.
+    try at once. lasts: it is so at the next try too, unless somebody does something. variables: what may avoid it. seccomp: the
+    type of a seccompProfile that forbids it.
     """
 
     reason: str
@@ -34,6 +35,7 @@ class Cause:
     passes: bool = False
     lasts: bool = True
     variables: tuple[Variable, ...] = ()
+    seccomp: str = ""
 
 
 CONFIGURATION = "criu.config in /etc/reprise/engine.json on the node"
@@ -53,7 +55,8 @@ CRIU_CAUSES = (
           "the process uses io_uring, which CRIU cannot dump",
           "forbid io_uring by seccompProfile RuntimeDefault, or switch it off in the app (Node and others of libuv: env "
           "UV_USE_IO_URING=0, which newer ones do not heed, Node 20.19 of Debian 13 among them)",
-          variables=(Variable("UV_USE_IO_URING", "0", ("node", "nodejs", "npm", "npx", "yarn", "pnpm")),)),
+          variables=(Variable("UV_USE_IO_URING", "0", ("node", "nodejs", "npm", "npx", "yarn", "pnpm")),),
+          seccomp="RuntimeDefault"),
     # criu/fsnotify.c; cured after 4.2 (checkpoint-restore/criu#3043)
     Cause("Inotify", r"fsnotify: |Can't dump that handle",
           "it watches files (inotify) on the container's own file system, which this CRIU cannot dump",
@@ -161,6 +164,11 @@ def variables(reason: str, program: str) -> tuple[Variable, ...]:
     found = tuple(variable for cause in CRIU_CAUSES if cause.reason == reason for variable in cause.variables)
     words = set(re.findall(r"[a-z0-9]+", program.lower()))
     return tuple(variable for variable in found if words & set(variable.programs)) or found
+
+
+def seccomp_profile(reason: str) -> str:
+    """The type of a seccompProfile that avoids the failure of this reason; empty: none does."""
+    return next((cause.seccomp for cause in CRIU_CAUSES if cause.reason == reason and cause.seccomp), "")
 
 
 def _first(causes: Iterable[Cause], text: str) -> Cause | None:

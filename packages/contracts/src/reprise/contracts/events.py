@@ -278,6 +278,8 @@ class FailoverCompleted(Event):
     path: Path
     checkpoint_id: str
     total_s: float
+    lost_work: str = ""
+    """Of a move: why it runs from an older checkpoint than its last one, so that what it did since is lost. Empty: it is not."""
 
 
 class FailoverAbandoned(Event):

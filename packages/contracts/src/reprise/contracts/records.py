@@ -1,6 +1,6 @@
 """Records in KV that more than one service has to do with, changed by compare-and-set. Not part of what subscribers read."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel
 from reprise.contracts.model import Workload
@@ -119,3 +119,22 @@ class Checkup(BaseModel):
     tolerated_s: float = 0.0
     """For so long its kubelet lets it fail its livenessProbe before it ends it; 0: it has none, so it does not end it."""
     told: bool = True
+
+
+class WrongAnnotation(BaseModel):
+    """An annotation that could not be used or that nobody reads, and the object that it is on, of whatever kind."""
+
+    namespace: str
+    kind: str
+    name: str
+    annotation: str
+    value: str
+    message: str
+
+
+class WrongAnnotations(BaseModel):
+    """All that are there now; scheduler writes them, under ALL, for the console. left_out: how many more there are."""
+
+    ALL: ClassVar[str] = "all"
+    found: tuple[WrongAnnotation, ...] = ()
+    left_out: int = 0

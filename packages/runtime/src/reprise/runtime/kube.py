@@ -103,6 +103,8 @@ class ProtectedPod:
     """Whether it lists the readiness gate reprise.dev/restored."""
     gate_message: str = ""
     """Of that condition, while it is True."""
+    gate_closed_at: datetime | None = None
+    """Since when that keeps it out of its Services; None: it does not."""
     condition: tuple[str, str] = ("", "")
     """Status and reason of its condition PROTECTED; empty if it has none. What its message says is left out: it changes often."""
 
@@ -359,6 +361,7 @@ def protected(pod: Any, workload: Workload, policy: Policy) -> ProtectedPod:
         gate_message=next(
             (c.message or "" for c in status.conditions or [] if (c.type, c.status) == (RESTORED_GATE, "True")), ""
         ),
+        gate_closed_at=_gate_closed_at(pod),
         restart_policy=getattr(spec, "restart_policy", None) or "Always",
         condition=next(((c.status, c.reason or "") for c in status.conditions or [] if c.type == PROTECTED), ("", "")),
     )
@@ -369,14 +372,26 @@ def is_gated(pod: Any) -> bool:
     return any(gate.condition_type == RESTORED_GATE for gate in pod.spec.readiness_gates or [])
 
 
+def _gate_closed_at(pod: Any) -> datetime | None:
+    """A pod whose condition nobody has written yet was never in a Service."""
+    if not is_gated(pod):
+        return None
+    created: datetime | None = pod.metadata.creation_timestamp
+    found = next((c for c in pod.status.conditions or [] if c.type == RESTORED_GATE), None)
+    if found is None:
+        return created
+    return None if found.status == "True" else found.last_transition_time or created
+
+
 async def set_condition(
-    api: client.ApiClient, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str
+    api: client.ApiClient, namespace: str, pod: str, kind: str, true: bool, reason: str, message: str, *, changed: bool = True
 ) -> None:
-    """A condition of a pod's status. Raises ApiException; OSError or TimeoutError if there is no answer within 2 s."""
-    stamp = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    condition = {
-        "type": kind, "status": str(true), "reason": reason, "message": message[:1024], "lastTransitionTime": stamp,
-    }  # fmt: skip
+    """A condition of a pod's status. changed: whether its status is; if not, it says since when it is so as before. Raises
+    ApiException; OSError or TimeoutError if there is no answer within 2 s.
+    """
+    condition = {"type": kind, "status": str(true), "reason": reason, "message": message[:1024]}
+    if changed:
+        condition["lastTransitionTime"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     core: Any = client.CoreV1Api(api)
     await core.patch_namespaced_pod_status(
         pod, namespace, {"status": {"conditions": [condition]}},

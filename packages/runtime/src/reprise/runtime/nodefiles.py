@@ -7,11 +7,12 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from reprise.contracts.model import CriuStats, Kind, RestoreStats
+from reprise.contracts.model import CriuStats, Kind, RestoreStats, now
 from reprise.contracts.records import HAND_BACK
 from reprise.runtime.telemetry import log
 
@@ -128,6 +129,14 @@ class StartFile(_File):
     def is_open(self) -> bool:
         """Its state is not handed back yet: it is no start to anybody."""
         return self.outcome == "blank" and self.reason == HAND_BACK
+
+    @property
+    def moment(self) -> datetime:
+        """`at`; now if that cannot be read."""
+        with contextlib.suppress(ValueError):
+            told = datetime.fromisoformat(self.at)
+            return told if told.tzinfo else now()
+        return now()
 
     @property
     def lacks_state(self) -> bool:

@@ -23,6 +23,10 @@ from reprise.runtime.addresses import bracketed
 TIMEOUT_S = 30.0
 PIECE = 1 << 20
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,200}")
+VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]{0,16384}")
+"""Of a header. One that is none would be quoted in the error."""
+SAID = 200
+"""Of what a program says why it refuses its state."""
 STARTING = 503
 """A program that cannot take it yet says so."""
 
@@ -64,7 +68,7 @@ async def fetch(access: Access, etag: str, write: Callable[[bytes], object]) -> 
                     return None
                 _require_good(access, answer)
                 size = 0
-                async for piece in answer.aiter_bytes(PIECE):
+                async for piece in answer.aiter_raw(PIECE):
                     size += len(piece)
                     if size > access.max_bytes:
                         raise _too_large(access, f"more than {access.max_bytes} bytes")
@@ -91,6 +95,10 @@ def _require_good(access: Access, answer: httpx.Response) -> None:
     if answer.status_code != 200:
         raise CheckpointError(f"GET {access.url} answers {answer.status_code}, not 200", reason="StateStatus",
                               remedy="see the program's log; is reprise.dev/state-path right?")  # fmt: skip
+    if (encoding := answer.headers.get("Content-Encoding", "identity").lower()) != "identity":
+        # Not decoded here: 64 KiB can be gigabytes of it, and the POST has to bring back what was handed out.
+        raise CheckpointError(f"GET {access.url} answers in Content-Encoding {encoding[:100]}", reason="StateEncoded",
+                              remedy="answer without one: we ask with `Accept-Encoding: identity`")  # fmt: skip
     told = answer.headers.get("Content-Length", "")
     if told.isdigit() and int(told) > access.max_bytes:
         raise _too_large(access, f"{told} bytes, and {access.max_bytes} are allowed")
@@ -102,11 +110,32 @@ def _too_large(access: Access, how: str) -> CheckpointError:
 
 
 def _unreachable(access: Access, error: Exception) -> CheckpointError:
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return CheckpointError(f"the certificate at {access.url} is not trusted: {error}", reason="StateCertificate",
-                               remedy="is it signed by `ca.crt` of the ConfigMap that reprise.dev/state-ca names?")  # fmt: skip
+    if why := _distrust(error):
+        return CheckpointError(f"the certificate at {access.url} is not trusted: {why[0]}", reason="StateCertificate",
+                               remedy=why[1])  # fmt: skip
     return CheckpointError(f"GET {access.url}: {type(error).__name__}: {error}".rstrip(": "), reason="StateUnreachable",
-                           remedy="does it listen at reprise.dev/state-port on the pod's IP?", retryable=True)  # fmt: skip
+                           remedy="does it listen at reprise.dev/state-port on the pod's IP? is reprise.dev/state-scheme right?",
+                           retryable=True)  # fmt: skip
+
+
+def _distrust(error: Exception) -> tuple[str, str] | None:
+    """What is wrong with a certificate, and what to do."""
+    found = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" not in found:
+        return None
+    if "expired" in found or "not yet valid" in found:
+        todo = "renew it; or the one in `ca.crt` of the ConfigMap that reprise.dev/state-ca names, if that is what ran out"
+        return found, todo
+    return found, "sign it by `ca.crt` of the ConfigMap that reprise.dev/state-ca names, or name another ConfigMap there"
+
+
+async def answers(access: Access) -> bool:
+    """Whether it answers now, whatever it says, but that it is only starting. Raises nothing."""
+    try:
+        async with asyncio.timeout(access.timeout_s), access.open() as http, http.stream("GET", access.url) as answer:
+            return answer.status_code != STARTING
+    except (TimeoutError, httpx.HTTPError, OSError):
+        return False
 
 
 async def hand_over(access: Access, state: Path, content_type: str) -> None:
@@ -114,16 +143,32 @@ async def hand_over(access: Access, state: Path, content_type: str) -> None:
     size = state.stat().st_size
     headers = {"Content-Length": str(size)} | ({"Content-Type": content_type} if content_type else {})
     try:
-        async with asyncio.timeout(access.timeout_s), access.open() as http:
-            answer = await http.post(access.url, content=_pieces(state), headers=headers)
+        async with (
+            asyncio.timeout(access.timeout_s), access.open() as http,
+            http.stream("POST", access.url, content=_pieces(state), headers=headers) as answer,
+        ):  # fmt: skip
+            said = "" if answer.is_success else await _begin_of(answer)
     except (TimeoutError, httpx.HTTPError, OSError) as error:
+        if why := _distrust(error):
+            raise RecoveryError(f"the certificate at {access.url} is not trusted: {why[0]}", reason="StateCertificate",
+                                remedy=why[1], retryable=True) from error  # fmt: skip
         raise RecoveryError(
             f"POST {access.url}: {type(error).__name__}: {error}".rstrip(": "), reason="StateUnreachable", retryable=True
         ) from error
     if not answer.is_success:
-        said = " ".join(answer.text[:200].split())
-        raise RecoveryError(f"POST {access.url} answers {answer.status_code}: {said}".rstrip(": "), reason="StateRefused",
+        where = f" and sends us to {answer.headers['Location'][:200]}" if "Location" in answer.headers else ""
+        raise RecoveryError(f"POST {access.url} answers {answer.status_code}{where}: {said}".rstrip(": "), reason="StateRefused",
                             retryable=answer.status_code == STARTING)  # fmt: skip
+
+
+async def _begin_of(answer: httpx.Response) -> str:
+    """In one line; the rest is not read."""
+    begin = b""
+    async for piece in answer.aiter_raw(SAID):
+        begin += piece
+        if len(begin) >= SAID:
+            break
+    return " ".join(begin[:SAID].decode("utf-8", "replace").split())
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
@@ -157,6 +202,8 @@ class Accesses:
         headers = await self._read(namespace, "Secret", api.headers) if api.headers else {}
         if bad := [name for name in headers if not TOKEN.fullmatch(name)]:
             raise _no_object(namespace, "Secret", api.headers, f"its key {bad[0][:100]!r} is no header's name")
+        if bad := [name for name, value in headers.items() if not VALUE.fullmatch(value)]:
+            raise _no_object(namespace, "Secret", api.headers, f"the value of its key {bad[0]!r} is no header's")
         trust = await self._read(namespace, "ConfigMap", api.ca) if api.ca else {}
         verify = self._context(namespace, api.ca, trust) if api.scheme == "https" else None
         return Access(f"{api.scheme}://{bracketed(ip)}:{api.port}{api.path}", headers, verify, api.max_bytes, self._timeout_s)
@@ -169,6 +216,9 @@ class Accesses:
             why = "it has no key ca.crt" if isinstance(error, KeyError) else f"its ca.crt is no certificate in PEM: {error}"
             raise _no_object(namespace, "ConfigMap", name, why) from error
         context.check_hostname = False  # a pod is called by its IP, which no certificate names
+        # As before Python 3.13, which refuses what `openssl req -x509` made for years: a CA without its key's identifier. Whom to
+        # trust is the owner's choice, an intermediate too.
+        context.verify_flags = context.verify_flags & ~ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
 
     async def _read(self, namespace: str, kind: str, name: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from reprise.console.export import lines
 from reprise.console.filters import CursorText, Moment, Name, cursor
 from reprise.console.ledger import KEY, Ledger, Table
 from reprise.console.paging import Cursor
+from reprise.console.ports import Annotations
 from reprise.console.rows import (
     CheckpointRow,
     CheckpointState,
@@ -29,6 +30,7 @@ from reprise.console.rows import (
 from reprise.console.stream import Full, Tails, Wanted
 from reprise.console.workloads import status
 from reprise.contracts.events import BY_TYPE
+from reprise.contracts.records import WrongAnnotation, WrongAnnotations
 from starlette.background import BackgroundTask
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -61,7 +63,7 @@ def _paged(model: type[BaseModel]) -> dict[str, Any]:
     }
 
 
-def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
+def router(ledger: Ledger, tails: Tails | None = None, annotations: Annotations | None = None) -> APIRouter:
     api = APIRouter(prefix="/api/v1")
     rows = Rows(ledger)
 
@@ -134,7 +136,30 @@ def router(ledger: Ledger, tails: Tails | None = None) -> APIRouter:
 
     if tails:
         _stream(api, tails)
+    if annotations:
+        _annotations(api, annotations)
     return api
+
+
+def _annotations(api: APIRouter, annotations: Annotations) -> None:
+    @api.get("/annotations", responses=AWAY)
+    async def wrong(
+        namespace: Name = "", kind: Name = "", workload: Name = "", limit: Limit = 1000
+    ) -> list[WrongAnnotation]:  # fmt: skip
+        """Annotations that have no effect now: nobody reads them where they are, or their value cannot be used.
+
+        On whatever kind: a DaemonSet, Job, CronJob or ReplicaSet too. At most 500 are known.
+        """
+        listed = await annotations.wrong()
+        if listed is None:
+            raise HTTPException(503, "NATS does not answer", {"Retry-After": "2"})
+        return of(listed, namespace, kind, workload)[:limit]
+
+
+def of(listed: WrongAnnotations, namespace: str, kind: str = "", name: str = "") -> list[WrongAnnotation]:
+    """Those on objects like that; empty: any."""
+    wanted = {"namespace": namespace, "kind": kind, "name": name}
+    return [each for each in listed.found if all(not want or want == getattr(each, field) for field, want in wanted.items())]
 
 
 def _stream(api: APIRouter, tails: Tails) -> None:

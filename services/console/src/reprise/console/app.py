@@ -13,7 +13,7 @@ from reprise.console import acts, api
 from reprise.console.asking import Asking
 from reprise.console.gate import SAFE, Gate
 from reprise.console.ledger import Ledger
-from reprise.console.ports import Inspections, Planner
+from reprise.console.ports import Annotations, Inspections, Planner
 from reprise.console.stream import Tails
 from reprise.console.web import asked, inspected, pages, session
 from reprise.console.web.rendering import Pages
@@ -26,13 +26,15 @@ TOLD = HTTPBearer(auto_error=False, description="a token of a Kubernetes service
 
 def app(
     ledger: Ledger, tails: Tails, rendering: Pages, gate: Gate, asking: Asking, audience: str = "",
-    planner: Planner | None = None, inspections: Inspections | None = None,
+    planner: Planner | None = None, inspections: Inspections | None = None, annotations: Annotations | None = None,
 ) -> FastAPI:  # fmt: skip
-    """audience: of the tokens that Kubernetes vouches for; empty if it does not. planner, inspections: None: nobody tells."""
+    """audience: of the tokens that Kubernetes vouches for; empty if it does not. planner, inspections, annotations: None:
+    nobody tells.
+    """
     made = FastAPI(title="Reprise console", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     reading = [Depends(gate.reader)] if gate.anonymous else [Depends(TOLD), Depends(gate.reader)]
-    made.include_router(api.router(ledger, tails), dependencies=reading)
-    made.include_router(pages.router(ledger, rendering, planner), dependencies=[Depends(gate.reader)])
+    made.include_router(api.router(ledger, tails, annotations), dependencies=reading)
+    made.include_router(pages.router(ledger, rendering, planner, annotations), dependencies=[Depends(gate.reader)])
     made.include_router(acts.router(asking), dependencies=[Depends(TOLD), Depends(gate.reader)])
     made.include_router(asked.router(ledger, rendering, asking), dependencies=[Depends(gate.reader)])
     made.include_router(inspected.router(gate, rendering, inspections), dependencies=[Depends(gate.reader)])

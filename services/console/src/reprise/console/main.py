@@ -16,6 +16,7 @@ from reprise.archive.s3 import s3_store
 from reprise.archive.settings import StoreSettings
 from reprise.console.access import Role
 from reprise.console.accounts import Issuers, Remembering
+from reprise.console.adapters.annotations import ListedAnnotations
 from reprise.console.adapters.cluster import KubernetesCluster
 from reprise.console.adapters.inspections import StoredInspections
 from reprise.console.adapters.oidc import OidcAccounts
@@ -32,7 +33,9 @@ from reprise.console.settings import Settings
 from reprise.console.stream import Tails
 from reprise.console.web.rendering import Pages
 from reprise.contracts.events import ALL, Event
+from reprise.contracts.records import WrongAnnotations
 from reprise.runtime import kube
+from reprise.runtime.kv import Bucket
 from reprise.runtime.service import Service
 
 CONSUMER = "console"
@@ -65,7 +68,8 @@ async def main(settings: Settings) -> None:
     audience = settings.token_audience if reviews else ""
     url = settings.restorer_url
     planner = RestorerPlanner(httpx.AsyncClient(base_url=url, timeout=3)) if url else None
-    service.app.mount("/", app(ledger, tails, rendering, gate, asking, audience, planner, inspections(settings)))
+    listed = ListedAnnotations(Bucket(service.bus, "annotations", WrongAnnotations))
+    service.app.mount("/", app(ledger, tails, rendering, gate, asking, audience, planner, inspections(settings), listed))
     _parts(service, settings, ledger, handlers, api)
     service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=256, batch=256)
     service.health.ready_when("postgres", lambda: ledger.migrated)

@@ -7,6 +7,7 @@ from reprise.console.access import Right, Who
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.model import Workload
 from reprise.contracts.plans import Planned
+from reprise.contracts.records import WrongAnnotations
 
 
 class OperationError(RepriseError):
@@ -44,6 +45,14 @@ class Planner(Protocol):
 
     async def plans(self, node: str) -> tuple[Planned, ...] | None:
         """What it would do if this node died now; None if it does not tell."""
+        ...
+
+
+class Annotations(Protocol):
+    """The scheduler."""
+
+    async def wrong(self) -> WrongAnnotations | None:
+        """Those that have no effect; None if it cannot be told now."""
         ...
 
 

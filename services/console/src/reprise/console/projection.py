@@ -112,7 +112,12 @@ def _restore_row(event: Event) -> Row | None:
     if not isinstance(event, ContainerRestored):
         return None
     place = _place(event) | {"container_id": event.target.container_id, "at": event.at}
-    told = {"checkpoint_id": event.checkpoint_id or None, "took_s": event.took_s, "frozen": event.frozen}
+    told = {
+        "checkpoint_id": event.checkpoint_id or None,
+        "took_s": event.took_s,
+        "frozen": event.frozen,
+        "checkpoint_kind": event.kind,
+    }
     stats = event.stats.model_dump() if event.kind == "criu" else {}  # of http: CRIU had no part in it
     return Row("restores", "container_id", place | stats | told)
 
@@ -255,7 +260,7 @@ def _failover(event: Event) -> dict[str, Any] | None:  # noqa: PLR0911
         case FailoverCompleted():
             return {
                 "state": "completed", "cause": event.cause, "path": event.path, "checkpoint_id": event.checkpoint_id,
-                "standby": event.node, "total_s": event.total_s, "ended_at": event.at,
+                "standby": event.node, "total_s": event.total_s, "ended_at": event.at, "lost_work": event.lost_work or None,
             }  # fmt: skip
         case FailoverAbandoned():
             return {

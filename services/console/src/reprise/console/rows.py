@@ -107,6 +107,9 @@ class FailoverRow(BaseModel):
     restored_at: datetime | None
     ended_at: datetime | None
     total_s: Annotated[float | None, Field(description="from declared to completed")]
+    lost_work: Annotated[
+        str | None, Field(description="of a move: why it runs from an older checkpoint than its last one; null: it does not")
+    ]
     reason: str | None
     message: str | None
     remedy: str | None
@@ -130,6 +133,7 @@ class RestoreRow(BaseModel):
     pages_compared: int | None
     pages_skipped_cow: int | None
     checkpoint_id: str | None
+    checkpoint_kind: Annotated[str | None, Field(description="as of a checkpoint; null: told by an older version")]
     took_s: Annotated[float | None, Field(description="the engine's whole call")]
     frozen: Annotated[bool | None, Field(description="it did not run before its failover was final")]
 
@@ -180,6 +184,7 @@ class Newest(BaseModel):
     new_bytes: int | None
     pause_s: Annotated[float | None, Field(description="of an older version's: CRIU's own figure, which is less")]
     frozen_time_us: int | None
+    kind: Annotated[str | None, Field(description="criu or http, as of a checkpoint")]
     at: datetime | None
 
 

@@ -69,6 +69,7 @@ def _checkpoint(row: dict[str, Any]) -> dict[str, Any] | None:
     return {
         "id": row["checkpoint_id"], "size_bytes": row["size_bytes"], "at": row["checkpoint_at"],
         "new_bytes": row["new_bytes"], "pause_s": row["pause_s"], "frozen_time_us": row["frozen_time_us"],
+        "kind": row["checkpoint_kind"],
     }  # fmt: skip
 
 

@@ -9,7 +9,9 @@ from reprise.contracts.records import Fence, HoldRecord, ResumeRecord, StartReco
 from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.containers import Containers
+from reprise.health_watcher.declarations import Declarations
 from reprise.health_watcher.elsewhere import Elsewhere
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.fences import Fences
@@ -18,11 +20,17 @@ from reprise.health_watcher.handing import Handing
 from reprise.health_watcher.handlers import Handlers
 from reprise.health_watcher.history import History
 from reprise.health_watcher.holds import Holds
+from reprise.health_watcher.how_it_ended import HowItEnded
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.lease import Lease
+from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import NodeLease
+from reprise.health_watcher.next_steps import NextSteps
 from reprise.health_watcher.ports import Accesses, Exits, Freezer, Logs, PodLookup, Renewal, Runtime
 from reprise.health_watcher.reconciler import Reconciler
+from reprise.health_watcher.remembering import Remembering
+from reprise.health_watcher.removals import Removals
 from reprise.health_watcher.resumes import Resumes
 from reprise.health_watcher.starts import RECORDS_TTL_S, Starts
 from reprise.health_watcher.verdicts import Verdicts
@@ -62,25 +70,33 @@ class Agent:
         self.announcer = Announcer(bus)
         self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots")
         self.ledger = Ledger(o.state_dir / "frozen.json", o.state_dir / "released")
-        self.history = History(o.state_dir / "ends.json")
+        self.history, self.cold = History(o.state_dir / "ends.json"), ColdStarts(o.state_dir / "cold.json")
         self.lease = Lease(o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.clock)
         records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
         self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
         self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)
         self.resumes = Resumes(Bucket(bus, "resumes", ResumeRecord), o.clock, self.fences.changed)
         self.verdicts = Verdicts(
-            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences, self.resumes
+            self.files, o.pods, self.slots, self.starts, self.history, self.lease, self.ledger, self.fences, self.resumes,
+            self.cold,
         )  # fmt: skip
         self.reconciler = Reconciler(
             self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
         )  # fmt: skip
         holds = Bucket(bus, "holds", HoldRecord)
         self.elsewhere = Elsewhere(bus, holds, self.ledger, self.fences, self.reconciler, self.lease)
-        self.ends = Ends(
-            o.runtime, o.pods, self.announcer, o.recorder, o.logs, self.starts, self.slots, self.history, self.fences,
-            self.elsewhere, self.verdicts.announce_cold, self.reconciler.refresh, o.clock,
+        self.hung = Hung()
+        self.next_steps = NextSteps(o.pods, self.starts, self.hung, o.clock)
+        self.declarations = Declarations(self.announcer, self.slots, self.starts, self.history, self.hung)
+        self.leaving = Leaving(self.next_steps, self.elsewhere, self.declarations, self.hung, self.cold)
+        remembering = Remembering(
+            self.history, self.cold, self.starts, self.slots, self.next_steps, self.hung, o.recorder, self.reconciler.refresh
         )  # fmt: skip
-        self.gates = Gates(o.api, o.pods, self.starts)
+        self.ends = Ends(
+            o.pods, HowItEnded(o.runtime, o.logs), self.history, remembering, Removals(o.runtime), self.leaving,
+            self.declarations, self.fences, self.announcer, o.recorder,
+        )  # fmt: skip
+        self.gates = Gates(o.api, o.pods, self.starts, self.cold)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.
         self.containers = Containers(o.runtime, o.exits, (self.reconciler, self.gates, self.ends))
         self.holds = Holds(bus, holds, self.ledger, self.fences, self.verdicts, self.reconciler, self.lease)
@@ -88,5 +104,5 @@ class Agent:
             self.verdicts, self.starts, self.slots, o.pods, o.accesses, o.recorder, o.runtime, self.containers.wake,
             self.ends.expect,
         )  # fmt: skip
-        self.handlers = Handlers(o.runtime, self.ledger, self.verdicts, self.reconciler, self.ends)
+        self.handlers = Handlers(o.runtime, self.ledger, self.cold, self.reconciler, self.ends, self.gates.look_again)
         o.pods.on_any(self.reconciler.wake)

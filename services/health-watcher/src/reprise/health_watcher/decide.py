@@ -46,7 +46,7 @@ def gate_of(instances: tuple[Instance, ...], before: str = "") -> Gate:
             return Gate(False, "Blank", f"container {one.container} {why}")
     names = ", ".join(f"{one.container}={one.container_id[:12]}" for one in instances)
     if any(one.cold and not one.restored for one in instances):
-        return Gate(True, "ColdStart", f"started without its memory, as failover.abandoned says: {names}")
+        return Gate(True, "ColdStart", f"started without its memory, as was announced: {names}")
     if any(one.restored for one in instances):
         return Gate(True, "Restored", f"runs from a checkpoint: {names}")
     return Gate(True, "FirstStart", f"the pod's first instance: {names}")

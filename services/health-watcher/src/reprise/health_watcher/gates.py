@@ -9,7 +9,7 @@ import asyncio
 
 from kubernetes.aio import client
 from reprise.contracts.annotations import RESTORE_FROM, RESTORED_GATE
-from reprise.contracts.events import FailoverAbandoned
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Gate, Instance, Name
 from reprise.health_watcher.ports import ContainerEvent, Ended, Look
@@ -25,13 +25,11 @@ UNPROTECTED = Gate(True, "NotProtected", "Reprise does not protect this pod")
 class Gates:
     """pods: this node's."""
 
-    def __init__(self, api: client.ApiClient, pods: ProtectedPods, starts: Starts) -> None:
-        self._api, self._pods, self._starts = api, pods, starts
+    def __init__(self, api: client.ApiClient, pods: ProtectedPods, starts: Starts, cold: ColdStarts) -> None:
+        self._api, self._pods, self._starts, self._cold = api, pods, starts, cold
         self._restored: set[str] = set()
         self._known: dict[Name, RunningContainer] = {}
         self._ended: set[str] = set()
-        self._cold: set[Name] = set()
-        """Those whose next instance is a cold start, as was announced."""
         self._written: dict[str, Gate] = {}
         self._changed, self._looked = asyncio.Event(), asyncio.Event()
 
@@ -39,15 +37,13 @@ class Gates:
         """An end is known before any listing shows it."""
         if isinstance(event, Ended):
             self._ended.add(event.container.id)
-            self._cold.discard((event.container.pod_uid, event.container.name))
             self._changed.set()
         else:
             self._listed(event)
 
-    async def on_abandoned(self, event: FailoverAbandoned) -> None:
-        if event.outcome == "cold":
-            self._cold.add((event.target.pod_uid, event.target.container))
-            self._changed.set()
+    def look_again(self) -> None:
+        """A cold start was announced."""
+        self._changed.set()
 
     def _listed(self, look: Look) -> None:
         self._ended &= {c.id for c in look.containers}
@@ -94,14 +90,23 @@ class Gates:
     async def _write(self, pod: ProtectedPod | AnyPod, gate: Gate) -> bool:
         if gate == self._written.get(pod.uid):
             return True
+        changed = gate.open != self._is_open(pod)
         try:
-            await set_condition(self._api, pod.namespace, pod.name, RESTORED_GATE, gate.open, gate.reason, gate.message)
+            await set_condition(
+                self._api, pod.namespace, pod.name, RESTORED_GATE, gate.open, gate.reason, gate.message, changed=changed
+            )
         except (client.ApiException, OSError, TimeoutError) as error:
             log().warning("the readiness gate could not be set, trying again", pod=pod.name, error=repr(error))
             return isinstance(error, client.ApiException) and error.status == 404
         self._written[pod.uid] = gate
         log().info("readiness gate", pod=pod.name, open=gate.open, reason=gate.reason)
         return True
+
+    def _is_open(self, pod: ProtectedPod | AnyPod) -> bool | None:
+        """None: it is not known. Since when it is closed tells whether a process may have served without its state (keeps.py)."""
+        if written := self._written.get(pod.uid):
+            return written.open
+        return pod.gate_closed_at is None if isinstance(pod, ProtectedPod) else None
 
     def _instance(self, pod: ProtectedPod, container: str) -> Instance:
         name = (pod.uid, container)
@@ -110,7 +115,8 @@ class Gates:
             return Instance(container)
         start = self._starts.of(found.id)
         waits = start is not None and start.lacks_state
+        given_up = start is not None and (start.kind, start.outcome) == ("http", "cold")  # told by whoever gave up (handing.py)
         return Instance(
             container, found.id, restored=found.id in self._restored, first=found.attempt == 0 and not waits,
-            cold=name in self._cold,
+            cold=given_up or self._cold.started(name, found.id),
         )  # fmt: skip

@@ -17,13 +17,14 @@ from reprise.contracts.records import HAND_BACK
 from reprise.contracts.state import StateApi
 from reprise.health_watcher.adapters.slots import Slot, Slots
 from reprise.health_watcher.ports import Accesses, Runtime
+from reprise.health_watcher.rules.keeps import Unwatched, may_keep
 from reprise.health_watcher.rules.verdict import Verdict
 from reprise.health_watcher.starts import Starts
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import EventRecorder, ProtectedPods
-from reprise.runtime.nodefiles import StartFile, boottime_s
-from reprise.runtime.stateapi import Access, digest, hand_over
+from reprise.runtime.nodefiles import Outcome, StartFile, boottime_s
+from reprise.runtime.stateapi import Access, answers, digest, hand_over
 from reprise.runtime.telemetry import log
 
 LOOK_S = 0.05
@@ -48,6 +49,10 @@ class Over(Exception):
     """The container ended, or must not be touched now."""
 
 
+class Serves(Exception):
+    """It may have served without its state, and answers."""
+
+
 class Handing:
     """looks: tell whoever listens to the containers. expect: say that an instance is ended here, and did not crash."""
 
@@ -59,6 +64,8 @@ class Handing:
         self._accesses, self._recorder, self._runtime = accesses, recorder, runtime
         self._looks, self._expect = looks, expect
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._seen_at_s: dict[str, float] = {}
+        """Since when an agent has known of each process that lacks its state."""
 
     async def run(self) -> None:
         try:
@@ -76,40 +83,79 @@ class Handing:
                 del self._tasks[container_id]
                 if not task.cancelled() and (error := task.exception()) and not isinstance(error, Over):
                     log().error("a state could not be handed back, trying again", id=container_id[:12], error=repr(error))
-        for container in self._verdicts.protected():
-            pod = self._pods.pods.get(container.pod_uid)
-            if pod and pod.policy.mode != "http":
+        waiting = [(c, start) for c in self._verdicts.protected() if (start := self._starts.of(c.id)) and start.is_open]
+        self._seen_at_s = {c.id: self._seen_at_s.get(c.id, boottime_s()) for c, _ in waiting}
+        for container, start in waiting:
+            if container.id in self._tasks:
                 continue
-            start = self._starts.of(container.id)
-            if start and start.is_open and container.id not in self._tasks and self._verdict(container):
+            if not self._is_http(container):
+                self._tasks[container.id] = asyncio.create_task(self._cold(container, start, "its mode is not http any more"))
+            elif self._verdict(container):
                 self._tasks[container.id] = asyncio.create_task(self.hand_back(container, start))
+
+    def _is_http(self, container: RunningContainer) -> bool:
+        """Or nobody knows yet."""
+        pod = self._pods.pods.get(container.pod_uid)
+        return pod is None or pod.policy.mode == "http"
 
     async def hand_back(self, container: RunningContainer, start: StartFile) -> None:
         """Raises Over."""
         verdict = self._require_verdict(container)
         candidates, refused = self._candidates(container, verdict), list[str]()
+        end = asyncio.get_running_loop().time() + PATIENCE_S
+        unsure = may_keep(self._unwatched(container, start, verdict))
         for candidate in candidates:
             try:
-                access, before = await self._until_taken(container, candidate)
+                access, before = await self._until_taken(container, candidate, end, unsure=unsure)
+            except Serves:
+                await self._cold(container, start, self._why_it_keeps(container, start, candidate))
+                return
             except RecoveryError as error:
+                unsure = False
                 refused.append(f"checkpoint {candidate.checkpoint_id} cannot be restored: {error.message}")
                 log().warning("its state is refused", pod=container.pod, checkpoint=candidate.checkpoint_id, error=error.message)
                 continue
-            await self._taken(container, start, candidate)
+            self._taken(container, start, candidate)
             await self._compare(container, candidate, access, before)
             return
         why = "; ".join(refused) or "there is no checkpoint"
         if verdict.checkpoint_id and not refused:
             why = f"checkpoint {verdict.checkpoint_id} cannot be restored: it is no state that a program handed out"
         ends = bool(verdict.checkpoint_id or (refused and verdict.never_cold))
-        outcome = "refused" if ends else "cold" if refused else "blank"
-        self._settle(start.model_copy(update={"outcome": outcome, "reason": why, "kind": "http"}))
+        if refused and not ends:
+            await self._cold(container, start, why)
+            return
+        self._settle(start, "refused" if ends else "blank", why)
         if ends:
             self._expect(container.id)
             await self._runtime.stop_container(container.id)
-        elif refused:
-            message = f"container {container.name} of pod {container.pod} runs without its state: {why}"
-            await self._tell(container, "ColdStart", message)
+
+    async def _cold(self, container: RunningContainer, start: StartFile, why: str) -> None:
+        self._settle(start, "cold", why)
+        await self._tell(
+            container, "ColdStart", f"container {container.name} of pod {container.pod} runs without its state: {why}"
+        )
+
+    def _alone_s(self, container: RunningContainer, start: StartFile) -> float:
+        return max(0.0, self._seen_at_s.get(container.id, 0.0) - start.at_s) if start.at_s else 0.0
+
+    def _unwatched(self, container: RunningContainer, start: StartFile, verdict: Verdict) -> Unwatched:
+        pod = self._pods.pods.get(container.pod_uid)
+        closed_at = pod.gate_closed_at if pod else None
+        return Unwatched(
+            alone_s=self._alone_s(container, start),
+            interval_s=pod.policy.interval_s if pod else 0.0,
+            gate_closed=closed_at is not None and closed_at <= start.moment,
+            must_have_it=bool(verdict.checkpoint_id) or verdict.never_cold,
+        )
+
+    def _why_it_keeps(self, container: RunningContainer, start: StartFile, candidate: Candidate) -> str:
+        pod = self._pods.everything.get(container.pod_uid)
+        whose = f"{container.namespace}/{pod.workload.name if pod else container.pod}"
+        return (
+            f"it ran for {self._alone_s(container, start):.0f} s while its node's agent was away, and may have served: what it "
+            f"did since counts. To go back to its state: kubectl reprise restore {whose} --to {candidate.checkpoint_id}"
+        )
 
     def _verdict(self, container: RunningContainer) -> Verdict | None:
         """None: its start is not open, its pod may not run here, or it stands still."""
@@ -135,12 +181,19 @@ class Handing:
                     found.setdefault(name, Candidate(name, slot, self._slots.state(slots, container.name, name)))
         return list(found.values())
 
-    async def _until_taken(self, container: RunningContainer, candidate: Candidate) -> tuple[Access, str]:
-        """How it was reached, and what its state was before. Raises RecoveryError if it says no, or does not answer in time."""
-        end, again_s = asyncio.get_running_loop().time() + PATIENCE_S, AGAIN_S
+    async def _until_taken(
+        self, container: RunningContainer, candidate: Candidate, end: float, *, unsure: bool
+    ) -> tuple[Access, str]:
+        """How it was reached, and what its state was before. unsure: it keeps what it has if it answers at once. Raises Serves,
+        and RecoveryError if it says no, or does not answer in time.
+        """
+        again_s = AGAIN_S
         while True:
             try:
                 access = await self._access(container, candidate.slot)
+                if unsure and await answers(access):
+                    raise Serves
+                unsure = False
                 before = await digest(replace(access, timeout_s=min(access.timeout_s, COMPARE_S)))
                 self._require_verdict(container)
                 await hand_over(access, candidate.state, candidate.slot.content_type)
@@ -149,8 +202,8 @@ class Handing:
                 self._require_verdict(container)
                 if not error.retryable or asyncio.get_running_loop().time() > end:
                     raise RecoveryError(error.message, reason=error.reason, remedy=error.remedy) from error
-                if error.reason == "StateAccess":
-                    await self._tell(container, "StateAccess", f"{error.message}. To do: {error.remedy}")
+                if error.reason in ("StateAccess", "StateCertificate"):  # it waits for its owner
+                    await self._tell(container, error.reason, f"{error.message}. To do: {error.remedy}")
             except OSError as error:  # its slot was removed meanwhile
                 raise RecoveryError(f"its state cannot be read: {error}") from error
             await asyncio.sleep(again_s)
@@ -165,14 +218,14 @@ class Handing:
             raise CheckpointError("its pod has no IP yet", subject=container.pod, reason="NoIp", retryable=True)
         return await self._accesses.of(api, container.namespace, ip)
 
-    async def _taken(self, container: RunningContainer, start: StartFile, candidate: Candidate) -> None:
+    def _taken(self, container: RunningContainer, start: StartFile, candidate: Candidate) -> None:
         took_s = max(0.0, boottime_s() - start.at_s) if start.at_s else start.took_s
-        done = {"outcome": "restored", "checkpoint_id": candidate.checkpoint_id, "reason": "", "kind": "http", "took_s": took_s}
-        self._settle(start.model_copy(update=done))
+        done = start.model_copy(update={"checkpoint_id": candidate.checkpoint_id, "took_s": took_s})
+        self._settle(done, "restored", "")
         log().info("its state was handed back", pod=container.pod, checkpoint=candidate.checkpoint_id, took_s=round(took_s, 3))
 
-    def _settle(self, start: StartFile) -> None:
-        self._starts.settle(start)
+    def _settle(self, start: StartFile, outcome: Outcome, reason: str) -> None:
+        self._starts.settle(start.model_copy(update={"outcome": outcome, "reason": reason, "kind": "http"}))
         self._looks()
 
     async def _compare(self, container: RunningContainer, candidate: Candidate, access: Access, before: str) -> None:

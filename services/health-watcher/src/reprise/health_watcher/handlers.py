@@ -1,20 +1,25 @@
 """What the node does when a failover tells it to."""
 
+from collections.abc import Callable
+
 from reprise.contracts.events import CheckpointStaged, FailoverAbandoned, FailoverReleased, FailoverStarted
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.ends import Ends
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.ports import Runtime
 from reprise.health_watcher.reconciler import Reconciler
-from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.telemetry import log
 
 
 class Handlers:
-    """Of this node."""
+    """Of this node. gates_changed: the readiness gates are looked at again."""
 
-    def __init__(self, runtime: Runtime, ledger: Ledger, verdicts: Verdicts, reconciler: Reconciler, ends: Ends) -> None:
-        self._runtime, self._ledger, self._verdicts = runtime, ledger, verdicts
-        self._reconciler, self._ends = reconciler, ends
+    def __init__(
+        self, runtime: Runtime, ledger: Ledger, cold: ColdStarts, reconciler: Reconciler, ends: Ends,
+        gates_changed: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self._runtime, self._ledger, self._cold = runtime, ledger, cold
+        self._reconciler, self._ends, self._gates_changed = reconciler, ends, gates_changed
 
     async def on_started(self, event: FailoverStarted) -> None:
         """`reprise restore --to`: its checkpoint is live; end what runs, and the kubelet's restart restores that."""
@@ -48,10 +53,9 @@ class Handlers:
         await self._reconciler.reconcile()
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
-        """An announced cold start: the next instance is not restored."""
+        """An announced cold start: the next instance is not restored, and may serve."""
         if event.outcome == "cold":
             target = event.target
-            self._verdicts.announce_cold(
-                (target.pod_uid, target.container), target.container_id, f"{event.reason}: {event.message}"
-            )
+            self._cold.announce((target.pod_uid, target.container), target.container_id, f"{event.reason}: {event.message}")
             self._reconciler.refresh()
+            self._gates_changed()

@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from reprise.health_watcher.decide import count_probe, first_count, hangs
-from reprise.health_watcher.ends import Ends
+from reprise.health_watcher.declarations import Declarations
 from reprise.health_watcher.graces import Graces
+from reprise.health_watcher.hung import Hung
+from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.model import Failing, ProbeCount
 from reprise.health_watcher.ports import Execs, Freezer, Runtime
 from reprise.health_watcher.starts import Starts
@@ -32,10 +34,11 @@ class Hangs:
     """One task per protected container that has a livenessProbe."""
 
     def __init__(
-        self, cri: ExecRuntime, pods: ProtectedPods, freezer: Freezer, ends: Ends, starts: Starts, graces: Graces
-    ) -> None:
-        self._cri, self._pods, self._freezer, self._ends, self._starts = cri, pods, freezer, ends, starts
-        self._graces = graces
+        self, cri: ExecRuntime, pods: ProtectedPods, freezer: Freezer, hung: Hung, declarations: Declarations, leaving: Leaving,
+        starts: Starts, graces: Graces,
+    ) -> None:  # fmt: skip
+        self._cri, self._pods, self._freezer, self._starts, self._graces = cri, pods, freezer, starts, graces
+        self._hung, self._declarations, self._leaving = hung, declarations, leaving
         self._tasks: dict[Key, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -75,7 +78,7 @@ class Hangs:
                 count = first_count(restored=start is not None and start.outcome == "restored")
             if not self._graces.is_asked(container):
                 count = replace(count, failures=0)
-                self._ends.failing.pop(container.container_id, None)
+                self._hung.failing.pop(container.container_id, None)
             elif container.running and judged_id and pod.ip:
                 count = await self._probe_once(pod, container, count)
                 if hangs(count, probe.failure_threshold or 3):
@@ -95,11 +98,11 @@ class Hangs:
         frozen = self._freezer.is_frozen(container.container_id)
         after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
         if after.failures and after.was_healthy:
-            before = self._ends.failing.get(container.container_id)
+            before = self._hung.failing.get(container.container_id)
             since_s, threshold = before.since_s if before else began_s, container.liveness.failure_threshold or 3
-            self._ends.failing[container.container_id] = Failing(after.failures, threshold, since_s)
+            self._hung.failing[container.container_id] = Failing(after.failures, threshold, since_s)
         else:
-            self._ends.failing.pop(container.container_id, None)
+            self._hung.failing.pop(container.container_id, None)
         if after.failures > count.failures:
             log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,
                           detail=verdict.detail)  # fmt: skip
@@ -107,14 +110,14 @@ class Hangs:
 
     async def _end(self, pod: ProtectedPod, container: ProtectedContainer) -> None:
         detail = f"its livenessProbe failed {container.liveness.failure_threshold or 3} times in a row"
-        subject = self._ends.subject(pod, container.name, container.container_id)
+        subject = self._declarations.subject(pod, container.name, container.container_id)
         running = {c.id for c in await self._cri.list_containers("running")}
         if container.container_id not in running:
             return  # it died meanwhile: that is a crash, and is noticed as one
-        self._ends.hanging[container.container_id] = detail
-        failing = self._ends.failing.get(container.container_id)
-        if not self._ends.hangs_and_leaves(pod, subject):
-            self._ends.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
+        self._hung.hanging[container.container_id] = detail
+        failing = self._hung.failing.get(container.container_id)
+        if not self._leaving.begins_with(pod, subject):
+            self._declarations.declare(subject, "hang", detail, time.monotonic() - failing.since_s if failing else 0.0)
         log().warning("container hangs", pod=pod.name, container=container.name, has_checkpoint=subject.has_checkpoint)
         if not subject.has_checkpoint:
             return

@@ -93,7 +93,7 @@ async def main(settings: Settings) -> None:
         ("container-listing", agent.containers.sweep),
         ("starts", agent.starts.run),
         ("handing", agent.handing.run),
-        ("liveness", Hangs(cri, pods, freezer, agent.ends, agent.starts, graces).run),
+        ("liveness", Hangs(cri, pods, freezer, agent.hung, agent.declarations, agent.leaving, agent.starts, graces).run),
         ("graces", graces.run),
         ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
         ("facts", Facts(service.bus, node).run),
@@ -111,7 +111,6 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe(f"watcher-released-{node}", FailoverReleased, agent.handlers.on_released, node=node)
     service.bus.subscribe(f"watcher-cold-{node}", FailoverAbandoned, agent.handlers.on_abandoned, node=node)
     service.bus.subscribe(f"watcher-holds-{node}", holding, agent.holds.on_event, node=node)
-    service.bus.subscribe(f"gates-{node}", FailoverAbandoned, agent.gates.on_abandoned, node=node)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: agent.lease.held)
     service.on_stop(election.resign)

@@ -5,12 +5,11 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 
 from nats.errors import Error as NatsError
 from reprise.contracts.events import ContainerRestored
-from reprise.contracts.model import RestoreStats, Target, now
+from reprise.contracts.model import RestoreStats, Target
 from reprise.contracts.records import StartRecord
 from reprise.health_watcher.announce import Announcer
 from reprise.runtime.kube import ProtectedPods
@@ -139,14 +138,6 @@ class Starts:
             node=self._node, pod=pod.name, pod_uid=pod.uid, container=start.container, container_id=start.container_id
         )
         return ContainerRestored(
-            at=_moment(start.at), node=self._node, workload=pod.workload, target=target, stats=start.criu or RestoreStats(),
+            at=start.moment, node=self._node, workload=pod.workload, target=target, stats=start.criu or RestoreStats(),
             checkpoint_id=start.checkpoint_id, took_s=start.took_s, frozen=start.frozen, kind=start.kind,
         )  # fmt: skip
-
-
-def _moment(text: str) -> datetime:
-    try:
-        told = datetime.fromisoformat(text)
-    except ValueError:
-        return now()
-    return told if told.tzinfo else now()

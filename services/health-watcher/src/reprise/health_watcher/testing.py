@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -111,9 +112,10 @@ class MemoryNode:
     # What happens on it.
     def start(
         self, container_id: str = "c1", uid: str = "u1", name: str = "counter", *, outcome: str = "blank",
-        checkpoint_id: str = "", frozen: bool = False, attempt: int = 0, reason: str = "",
+        checkpoint_id: str = "", frozen: bool = False, attempt: int = 0, reason: str = "", at: datetime | None = None,
+        at_s: float = 0.0,
     ) -> RunningContainer:  # fmt: skip
-        """The engine started a container."""
+        """The engine started a container; at, at_s: by the wall clock and by CLOCK_BOOTTIME, when."""
         pod = self.pods.everything.get(uid)
         made = RunningContainer(
             container_id, "s", "default", pod.name if pod else "gone", uid, name, "counter:1", "", attempt, "running",
@@ -124,7 +126,7 @@ class MemoryNode:
             self.frozen.add(container_id)
         file = StartFile(
             container_id=container_id, namespace="default", pod=made.pod, pod_uid=uid, container=name, outcome=cast(Any, outcome),
-            checkpoint_id=checkpoint_id, frozen=frozen, took_s=0.1, reason=reason,
+            checkpoint_id=checkpoint_id, frozen=frozen, took_s=0.1, reason=reason, at=at.isoformat() if at else "", at_s=at_s,
         )  # fmt: skip
         self.files._write(self.files.root / "starts" / f"{container_id}.json", file)
         return made

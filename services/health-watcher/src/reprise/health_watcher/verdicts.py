@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.model import Workload
 from reprise.health_watcher.adapters.slots import Slots
+from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.fences import Asked, Fences
 from reprise.health_watcher.history import History
 from reprise.health_watcher.lease import Lease
@@ -53,15 +54,13 @@ class Verdicts:
 
     def __init__(
         self, files: NodeFiles, pods: ProtectedPods, slots: Slots, starts: Starts, history: History, lease: Lease,
-        ledger: Ledger, fences: Fences, resumes: Resumes,
+        ledger: Ledger, fences: Fences, resumes: Resumes, cold: ColdStarts,
     ) -> None:  # fmt: skip
         self._files, self._pods, self._slots, self._starts, self._history = files, pods, slots, starts, history
-        self._lease, self._ledger, self._fences, self._resumes = lease, ledger, fences, resumes
+        self._lease, self._ledger, self._fences, self._resumes, self._cold = lease, ledger, fences, resumes, cold
         self._written = {uid: file for uid in files.pods() if (file := files.read_pod(uid))}
         self._found = dict(self._written)
         """As they were when this agent started."""
-        self._cold: dict[Name, tuple[str, str]] = {}
-        """Announced cold starts: the instance that is gone, and why."""
         self._known: dict[str, Known] = {}
         self._gone_at_s: dict[str, float] = {}
         self._opened: set[Name] = set()
@@ -70,11 +69,6 @@ class Verdicts:
         """Whether the runtime was asked since this agent started: before, a pod that runs looks like one that does not."""
         self.lapse_ended_s = float("-inf")
         """By CLOCK_BOOTTIME, as the informer's moments."""
-
-    def announce_cold(self, name: Name, container_id: str, reason: str) -> None:
-        """Of the next instance, if there is none yet in place of this one."""
-        if all((c.pod_uid, c.name) != name or c.id == container_id for c in self._running()):
-            self._cold[name] = (container_id, reason)
 
     def protects(self, container: RunningContainer) -> bool:
         pod = self._known.get(container.pod_uid)
@@ -253,7 +247,7 @@ class Verdicts:
             origin=self._origin(pod, name),
             released=pod.uid in self._ledger.released,
             restored_frozen=container is not None and self.was_restored_frozen(container.id),
-            cold=self._announced((pod.uid, name), container),
+            cold=self._cold.next((pod.uid, name), container.id if container else ""),
             rejected=rejected,
             kept=self._slots.kept(slots, name) if rejected else (),
             stands=self._ledger.reasons(container.id) if container else frozenset(),
@@ -286,14 +280,6 @@ class Verdicts:
             return Origin(wanted.slots, wanted.checkpoint_id, missing=True)
         why = origins.distrust(pod.workload, pod.name, pod.annotations, slot.namespace, slot.pod)
         return Origin(wanted.slots, wanted.checkpoint_id, distrust=why)
-
-    def _announced(self, name: Name, container: RunningContainer | None) -> str:
-        """Over once another instance runs."""
-        gone, why = self._cold.get(name, ("", ""))
-        if why and container and container.id != gone:
-            del self._cold[name]
-            return ""
-        return why
 
     def _write(self, file: PodFile) -> bool:
         if self._written.get(file.uid) == file:
@@ -330,4 +316,4 @@ class Verdicts:
             there = {c.id for c in self.look.containers}
             self._starts.forget(lambda container_id: container_id in there)
         self._ledger.forget_pods(set(self._known))
-        self._cold = {name: cold for name, cold in self._cold.items() if name[0] in self._known}
+        self._cold.forget_pods(set(self._known))

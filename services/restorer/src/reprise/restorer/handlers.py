@@ -61,10 +61,10 @@ class Handlers:
             await self._recorder.record(event.workload, "Warning", "NotMoved", message)
         if ended.step != "complete":
             return
-        if event.cause == "move" and ended.attempt.stop:  # what came after the checkpoint that it runs from is lost
+        if ended.lost_work:
             message = (
                 f"{ended.failover_id}: pod {event.target.pod} moved from {event.node} to {ended.standby}, but not from its last "
-                f"checkpoint ({ended.attempt.stop.message}): it runs from {ended.checkpoint_id}, and what it did since is lost"
+                f"checkpoint ({ended.lost_work}): it runs from {ended.checkpoint_id}, and what it did since is lost"
             )
             await self._recorder.record(event.workload, "Warning", "MoveLostWork", message)
         elif event.cause == "move":

@@ -158,6 +158,11 @@ class Saga(Frozen):
         return self.cause == "move"
 
     @property
+    def lost_work(self) -> str:
+        """Of a move: why it runs from an older checkpoint than its last one; empty if it does not."""
+        return self.attempt.stop.message if self.planned and self.attempt.stop else ""
+
+    @property
     def unfenced(self) -> bool:
         """Nothing holds its pod's fence for it yet."""
         early = self.step == "place" and self.planned and self.plan.placed_first

@@ -62,7 +62,8 @@ class Tell:
         total_s = (now() - saga.declared_at).total_seconds()
         await self._emit(
             FailoverCompleted(node=saga.standby, workload=saga.workload, failover_id=saga.failover_id, target=saga.target,
-                              cause=saga.cause, path=saga.plan.path, checkpoint_id=saga.checkpoint_id, total_s=total_s),
+                              cause=saga.cause, path=saga.plan.path, checkpoint_id=saga.checkpoint_id, total_s=total_s,
+                              lost_work=saga.lost_work),
             "completed", saga,
         )  # fmt: skip
         log().info("failover completed", failover=saga.failover_id, total_s=round(total_s, 3))

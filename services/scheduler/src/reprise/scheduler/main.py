@@ -3,7 +3,7 @@
 import asyncio
 
 from reprise.contracts.events import CheckpointFailed, CheckpointStored
-from reprise.contracts.records import Newest
+from reprise.contracts.records import Newest, WrongAnnotations
 from reprise.runtime import kube
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -12,6 +12,7 @@ from reprise.scheduler.adapters.conditions import KubernetesConditions
 from reprise.scheduler.adapters.things import KubernetesThings
 from reprise.scheduler.advice import Advice
 from reprise.scheduler.handlers import Handlers
+from reprise.scheduler.listing import Listing
 from reprise.scheduler.misplaced import Misplaced
 from reprise.scheduler.model import Harm
 from reprise.scheduler.owners import Owners
@@ -38,7 +39,10 @@ async def main(settings: Settings) -> None:
     service.part("election", election.run)
     service.part("timers", timers.run)
     service.part("advice", Advice(pods, recorder).run)
-    service.part("misplaced", Misplaced(KubernetesThings(api), lambda: election.leading).run)
+    misplaced = Misplaced(KubernetesThings(api), lambda: election.leading)
+    service.part("misplaced", misplaced.run)
+    wrong = Bucket(service.bus, "annotations", WrongAnnotations)
+    service.part("listing", Listing(pods, misplaced, wrong, lambda: election.leading).run)
     owners = Owners(pods, election, KubernetesConditions(api), recorder)
     service.part("owners", owners.run)
     service.bus.observe("scheduler-owners", FOLLOWED, owners.see)

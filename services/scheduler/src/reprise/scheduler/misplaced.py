@@ -1,7 +1,7 @@
 """Finds annotations of ours on what is no workload of ours: a DaemonSet, a Job, a CronJob, a ReplicaSet without a Deployment.
 
 Nobody follows those kinds; they are listed each LOOK_S by the replica that leads, their metadata alone. What they say protects
-nothing, so their owner is told, by an Event on the object.
+nothing, so their owner is told, by an Event on the object; console and doctor have them from listing.py.
 """
 
 import asyncio
@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from reprise.contracts import spelling
+from reprise.contracts.records import WrongAnnotation
 from reprise.runtime.telemetry import log
 
 LOOK_S = 30.0
 REMEMBERED = 100_000
+SHOWN = 200
+"""Characters of a name or value: they may be of any length."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Misplaced:
     def __init__(self, things: Things, leads: Callable[[], bool]) -> None:
         self._things, self._leads = things, leads
         self._told: set[tuple[str, str]] = set()
+        self.found: tuple[WrongAnnotation, ...] = ()
+        """By the last look."""
 
     async def run(self) -> None:
         while True:
@@ -56,8 +61,11 @@ class Misplaced:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        for thing in await self._things.listed():
-            for text in findings(thing):
+        things = await self._things.listed()
+        self.found = tuple(each for thing in things for each in findings(thing))
+        for thing in things:
+            for wrong in findings(thing):
+                text = f"{wrong.annotation}: {wrong.value!r}: {wrong.message}"
                 if (thing.uid, text) not in self._told:
                     if len(self._told) > REMEMBERED:
                         self._told.clear()
@@ -66,9 +74,13 @@ class Misplaced:
                     await self._things.tell(thing, text)
 
 
-def findings(thing: Thing) -> list[str]:
+def findings(thing: Thing) -> list[WrongAnnotation]:
     """Return what is said of it."""
     if thing.owned:
         return []
-    found = spelling.misplaced(thing.annotations, spelling.on_kind(thing.kind))
-    return [f"{name}: {value[:200]!r}: {why}" for name, value, why in found]
+    return [
+        WrongAnnotation(
+            namespace=thing.namespace, kind=thing.kind, name=thing.name, annotation=name[:SHOWN], value=value[:SHOWN], message=why
+        )
+        for name, value, why in spelling.misplaced(thing.annotations, spelling.on_kind(thing.kind))
+    ]  # fmt: skip

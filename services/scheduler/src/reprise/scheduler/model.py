@@ -39,8 +39,10 @@ class Harm(BaseModel):
 
 @dataclass(frozen=True)
 class Known:
-    """What events have told of one container of a workload; every replica follows them, and the leader speaks."""
+    """What events have told of one container of a pod; every replica follows them, and the leader speaks."""
 
+    pod: str = ""
+    """Its name."""
     checkpoint_id: str = ""
     """The newest good one; empty: none is known."""
     recovery_point: datetime | None = None

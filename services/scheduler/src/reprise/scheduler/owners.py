@@ -6,15 +6,26 @@ The leader alone speaks, so that each is told once.
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 
 from prometheus_client import Gauge
 from reprise.contracts.events import Event
-from reprise.contracts.model import Workload, now
+from reprise.contracts.model import Target, Workload, now
 from reprise.runtime.election import Election
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.scheduler.model import Known, Protection
 from reprise.scheduler.ports import Conditions
-from reprise.scheduler.protection import has_standby, has_warm_standby, protection, said, seen, worst
+from reprise.scheduler.protection import (
+    STALE_FLOOR_S,
+    STALE_INTERVALS,
+    has_standby,
+    has_warm_standby,
+    inherited,
+    protection,
+    said,
+    seen,
+    worst,
+)
 
 EVERY_S = 5.0
 MESSAGE_EVERY_S = 60.0
@@ -26,7 +37,7 @@ LABELS = ["workload_namespace", "workload_kind", "workload", "workload_container
 
 RECOVERY_POINT = Gauge(
     "reprise_recovery_point_timestamp_seconds",
-    "When the newest good checkpoint was due; what came after it would be lost",
+    "When the newest good checkpoint was due, of several pods the oldest of those; what came after it would be lost",
     LABELS,
 )
 INTERVAL = Gauge("reprise_checkpoint_interval_seconds", "How often it is to be checkpointed", LABELS)
@@ -38,6 +49,9 @@ WARM = Gauge("reprise_standby_warm", "Whether another node can restore it withou
 GAUGES = (RECOVERY_POINT, INTERVAL, PROTECTED, STANDBY, WARM)
 
 Key = tuple[Workload, str]
+GONE_KEPT = 10
+"""Pods that are gone, of each workload: the next ones may have come of them."""
+NO_OTHERS: Mapping[str, Protection] = {}
 
 
 class Owners:
@@ -45,7 +59,9 @@ class Owners:
 
     def __init__(self, pods: ProtectedPods, election: Election, conditions: Conditions, recorder: EventRecorder) -> None:
         self._pods, self._election, self._conditions, self._recorder = pods, election, conditions, recorder
-        self._known: defaultdict[Key, Known] = defaultdict(Known)
+        self._known: defaultdict[Key, dict[str, Known]] = defaultdict(dict)
+        """Of each container by its pod's UID: one replica's checkpoints say nothing of another."""
+        self._began = time.monotonic()
         self._written: dict[str, tuple[float, str]] = {}
         """By pod: when its condition was written, and the message."""
         self._left: list[ProtectedPod] = []
@@ -57,8 +73,9 @@ class Owners:
 
     def see(self, event: Event) -> None:
         """One of protection.FOLLOWED."""
-        key = (event.workload, event.target.container)  # type: ignore[attr-defined]
-        self._known[key] = seen(self._known[key], event)
+        target: Target = event.target  # type: ignore[attr-defined]
+        pods = self._known[event.workload, target.container]
+        pods[target.pod_uid] = seen(pods.get(target.pod_uid, Known(pod=target.pod)), event)
 
     async def run(self) -> None:
         while True:
@@ -73,27 +90,56 @@ class Owners:
         if not self._election.leading:
             self._written.clear()
             return
-        found: defaultdict[Key, list[tuple[ProtectedPod, Protection]]] = defaultdict(list)
-        for pod in self._pods.pods.values():
-            for container in [] if pod.deleting else pod.containers:
-                found[pod.workload, container.name].append((pod, self._protection(pod, container)))
-        for key, pods in found.items():
-            self._measure(key, pods)
+        self._forget()
+        present = [pod for pod in self._pods.pods.values() if not pod.deleting]
+        self._measure_all(present)
         for pod in [pod for pod in left if pod.condition[0]]:
             await self._tell(pod, NO_MORE)
         self._written = {uid: written for uid, written in self._written.items() if uid in self._pods.pods}
-        for pod in [pod for pod in self._pods.pods.values() if not pod.deleting]:
-            each = [self._protection(pod, container) for container in pod.containers]
-            await self._tell(pod, worst(each) if each else NOBODY)
+        standing: defaultdict[Workload, dict[str, Protection]] = defaultdict(dict)
+        for pod in present:
+            each = {container.name: self._protection(pod, container) for container in pod.containers}
+            standing[pod.workload][pod.name] = worst(each)[1] if each else NOBODY
+        for pod in [pod for pod in present if not self._not_told_yet(pod)]:
+            found = standing[pod.workload]
+            await self._tell(pod, found[pod.name], {name: each for name, each in found.items() if name != pod.name})
+
+    def _forget(self) -> None:
+        """Pods that are long gone: what comes next came of a newer one."""
+        for key, pods in self._known.items():
+            gone = sorted((uid for uid in pods if uid not in self._pods.pods), key=lambda uid: pods[uid].checkpoint_id)
+            self._known[key] = {uid: each for uid, each in pods.items() if uid not in gone[:-GONE_KEPT]}
+
+    def _of(self, pod: ProtectedPod, container: str) -> Known:
+        pods = self._known[pod.workload, container]
+        if pod.uid in pods:
+            return pods[pod.uid]
+        return inherited((each for uid, each in pods.items() if uid not in self._pods.pods), pod.name, pod.node)
+
+    def _not_told_yet(self, pod: ProtectedPod) -> bool:
+        """After a restart of ours: of two pods of a workload on one node the stream holds the last event of only one."""
+        waits_s = max(STALE_INTERVALS * pod.policy.interval_s, STALE_FLOOR_S)
+        young = time.monotonic() - self._began < waits_s
+        return young and pod.condition[0] == "True" and any(self._of(pod, each.name) == Known() for each in pod.containers)
+
+    def _measure_all(self, present: list[ProtectedPod]) -> None:
+        found: defaultdict[Key, list[tuple[ProtectedPod, Protection]]] = defaultdict(list)
+        for pod in [pod for pod in present if not self._not_told_yet(pod)]:
+            for container in pod.containers:
+                found[pod.workload, container.name].append((pod, self._protection(pod, container)))
+        for key, pods in found.items():
+            self._measure(key, pods)
 
     def _protection(self, pod: ProtectedPod, container: ProtectedContainer) -> Protection:
         return protection(
-            self._known[pod.workload, container.name], pod_uid=pod.uid, node=pod.node,
+            self._of(pod, container.name), pod_uid=pod.uid, node=pod.node,
             running=container.running, interval_s=pod.policy.interval_s, prestaged=_prestaged(pod), now=now(),
         )  # fmt: skip
 
-    async def _tell(self, pod: ProtectedPod, found: Protection) -> None:
-        """Level-triggered: what the pod itself says is compared, so that nothing need be remembered of it."""
+    async def _tell(self, pod: ProtectedPod, found: Protection, others: Mapping[str, Protection] = NO_OTHERS) -> None:
+        """Level-triggered: what the pod itself says is compared, so that nothing need be remembered of it. others: how the
+        other pods of its workload stand, by their names.
+        """
         status, reason = pod.condition
         written_at, message = self._written.get(pod.uid, (float("-inf"), ""))
         old = message != found.message and time.monotonic() - written_at > MESSAGE_EVERY_S
@@ -103,7 +149,7 @@ class Owners:
             return
         self._written[pod.uid] = (time.monotonic(), found.message)
         if found.protected and status != "True":
-            await self._recorder.record(pod.workload, "Normal", "Protected", f"pod {pod.name}: {found.message}")
+            await self._recorder.record(pod.workload, "Normal", "Protected", f"pod {pod.name}: {found.message}{_but(others)}")
         if not found.protected and status == "True":
             await self._recorder.record(
                 pod.workload, "Warning", "NotProtected", f"pod {pod.name}: {found.reason}: {found.message}"
@@ -112,14 +158,24 @@ class Owners:
     def _measure(self, key: Key, pods: list[tuple[ProtectedPod, Protection]]) -> None:
         workload, container = key
         labels = (workload.namespace, workload.kind, workload.name, container)
-        known, told = self._known[key], worst(each for _, each in pods)
+        _, told = worst({pod.name: each for pod, each in pods})
+        known = [(pod, self._of(pod, container)) for pod, _ in pods]
         INTERVAL.labels(*labels).set(pods[0][0].policy.interval_s)
         PROTECTED.labels(*labels, told.reason).set(told.protected)
-        if known.recovery_point:
-            RECOVERY_POINT.labels(*labels).set(known.recovery_point.timestamp())
+        if points := [each.recovery_point for _, each in known if each.recovery_point]:
+            RECOVERY_POINT.labels(*labels).set(min(points).timestamp())
         if all(_prestaged(pod) for pod, _ in pods):
-            STANDBY.labels(*labels).set(all(has_standby(known, pod.node) for pod, _ in pods))
-            WARM.labels(*labels).set(all(has_warm_standby(known, pod.node) for pod, _ in pods))
+            STANDBY.labels(*labels).set(all(has_standby(each, pod.node) for pod, each in known))
+            WARM.labels(*labels).set(all(has_warm_standby(each, pod.node) for pod, each in known))
+
+
+def _but(others: Mapping[str, Protection]) -> str:
+    """Of the workload's pods that are not protected the worst, for who reads that one is."""
+    unprotected = {name: each for name, each in others.items() if not each.protected}
+    if not unprotected:
+        return ""
+    name, each = worst(unprotected)
+    return f". Its pod {name} is not: {each.reason}: {each.message}"
 
 
 def _prestaged(pod: ProtectedPod) -> bool:

@@ -3,7 +3,7 @@
 Followed from events, so it needs no store of its own: the stream has the newest of each kind for each workload.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from reprise.contracts.events import (
     StandbyRefused,
 )
 from reprise.contracts.model import due_time
-from reprise.scheduler.model import Known, Protection
+from reprise.scheduler.model import Known, Protection, Reason
 
 FOLLOWED: tuple[type[Event], ...] = (
     CheckpointStored, CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointSkipped, StandbyRefused,
@@ -29,7 +29,7 @@ STALE_FLOOR_S = 30.0
 
 
 def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per event reads best
-    """After one more event of this workload's container; what is told late or twice changes nothing."""
+    """After one more event of this pod's container; what is told late or twice changes nothing."""
     match event:
         case CheckpointStored() if event.checkpoint_id > known.checkpoint_id:
             return replace(known, checkpoint_id=event.checkpoint_id, recovery_point=due_time(event.checkpoint_id) or event.at)
@@ -99,9 +99,24 @@ def is_stale(recovery_point: datetime, interval_s: float, now: datetime) -> bool
     return now - recovery_point > timedelta(seconds=max(STALE_INTERVALS * interval_s, STALE_FLOOR_S))
 
 
-def worst(found: Iterable[Protection]) -> Protection:
-    """Of a workload's pods, or a pod's containers: the first that is not protected, or else the first."""
-    return sorted(found, key=lambda each: each.protected)[0]
+def inherited(gone: Iterable[Known], pod: str, node: str) -> Known:
+    """Of a pod of which no event has told: what is known of the one that it came of, which had its name or has a checkpoint
+    lying ready on its node. Any other is replaced, not restored, and begins anew. gone: of pods that are not there any more.
+    """
+    found = [each for each in gone if each.pod == pod or (each.warm and each.standby == node)]
+    return max(found, key=lambda each: (each.pod == pod, each.checkpoint_id), default=Known())
+
+
+WORST_FIRST: tuple[Reason, ...] = (
+    "CheckpointsPaused", "CheckpointFailing", "NoSuchContainer", "NotAnnotated", "NoCheckpoint", "Stale", "NotReady",
+    "NotRunning", "Armed",
+)  # fmt: skip
+"""First what nothing ends by itself."""
+
+
+def worst(found: Mapping[str, Protection]) -> tuple[str, Protection]:
+    """Of a workload's pods, or a pod's containers, by their names: which, and how that stands. The same whatever their order."""
+    return min(found.items(), key=lambda each: (WORST_FIRST.index(each[1].reason), each[0]))
 
 
 def said(status: str, reason: str, found: Protection) -> bool:

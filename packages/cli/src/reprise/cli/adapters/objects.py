@@ -48,18 +48,15 @@ class KubeObjects:
             spec=as_json(found.spec if pod else found.spec.template.spec),
             replicas=1 if pod else found.spec.replicas or 0,
             selector={} if pod else dict(found.spec.selector.match_labels or {}),
+            template={} if pod or not found.spec.template.metadata else dict(found.spec.template.metadata.annotations or {}),
         )
 
     def annotate(self, workload: Workload, annotations: Mapping[str, str | None]) -> None:
         self._patch(workload, {"metadata": {"annotations": dict(annotations)}})
 
-    def set_env(self, workload: Workload, env: Mapping[str, Mapping[str, str]]) -> None:
-        """A strategic merge: containers and variables are told by their names."""
-        containers = [
-            {"name": container, "env": [{"name": name, "value": value} for name, value in wanted.items()]}
-            for container, wanted in env.items()
-        ]
-        self._patch(workload, {"spec": {"template": {"spec": {"containers": containers}}}})
+    def merge(self, workload: Workload, spec: Mapping[str, Any]) -> None:
+        """A strategic merge, as the client sends it of itself."""
+        self._patch(workload, {"spec": {"template": {"spec": dict(spec)}}})
 
     def _patch(self, workload: Workload, body: dict[str, Any]) -> None:
         patch: Any = {

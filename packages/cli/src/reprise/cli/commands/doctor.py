@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from reprise.cli.doctor.causes import Finding, State, Verdict, diagnose
@@ -39,6 +39,8 @@ def doctor(
         session: Session = context.obj
         gatherer = Gatherer(session, deep=deep)
         found = [(_title(each), diagnose(each)) for each in gatherer.about(subject, namespace)]
+        if not subject and (wrong := gatherer.wrong()):
+            found.append(("annotations without effect", without_effect(wrong)))
         for what, why in gatherer.hidden.items():
             say(f"not seen: {what}: {why}", "dim")
     if output.is_data:
@@ -48,6 +50,17 @@ def doctor(
             _show(title, findings)
     if any(finding.verdict.state == "problem" for _, findings in found for finding in findings):
         raise typer.Exit(FINDINGS)
+
+
+def without_effect(rows: Sequence[dict[str, Any]]) -> list[Finding]:
+    """Of the console's rows: on an unsupported kind too, which no other check looks at."""
+    return [
+        Finding(
+            f"{str(row['kind']).lower()}/{row['name']} in {row['namespace']}",
+            Verdict("warning", f"{row['annotation']}: {row['value']!r}: {row['message']}", "correct it, or remove it"),
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def explained(log: str) -> list[Finding]:

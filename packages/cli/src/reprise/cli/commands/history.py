@@ -108,6 +108,7 @@ def _facts(row: dict[str, Any]) -> list[list[Cell]]:
         ("failover", row["failover_id"]), ("workload", f"{row['namespace']}/{str(row['kind']).lower()}/{row['workload']}"),
         ("cause", f"{row.get('cause') or '?'}: {row.get('detail') or ''}"), ("state", f"{row['state']}{total}"),
         ("path", row.get("path")), ("checkpoint", row.get("checkpoint_id")),
+        ("work lost", row.get("lost_work")),
         ("from, to", f"{row.get('node') or '?'}, {row.get('standby') or '?'}"),
         ("reason", f"{row['reason']}: {row.get('message')}; {row.get('remedy')}" if row.get("reason") else ""),
     )  # fmt: skip

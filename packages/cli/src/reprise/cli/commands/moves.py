@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from reprise.cli.claims import claimed
 from reprise.cli.commands.protect import Name, Namespace
-from reprise.cli.output import ERROR, say
+from reprise.cli.output import ERROR, FINDINGS, say
 from reprise.cli.ports import Claimed, ClusterError, Hosted, Mover, Session, Told
 from reprise.cli.progress import waiting
 from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, parse
@@ -15,7 +15,9 @@ from reprise.contracts.model import Workload
 
 POLL_S = 0.3
 MOVED = "Moved"
-ENDS = (MOVED, "MoveFailed", "MoveRefused")
+LOST_WORK = "MoveLostWork"
+"""It moved, and goes on from an older checkpoint than its last one."""
+ENDS = (MOVED, LOST_WORK, "MoveFailed", "MoveRefused")
 
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the end.")]
 To = Annotated[str, typer.Option("--to", help="The node to move to; any that can if not given.")]
@@ -35,6 +37,9 @@ def move(
     what = str(found.workload)
     with waiting(f"moving {what}"):
         told = _end(mover, found.workload, known, timeout)
+    if told.reason == LOST_WORK:
+        say(f"{what}: {told.message}", "yellow")
+        raise typer.Exit(FINDINGS)
     if told.reason != MOVED:
         raise ClusterError(told.message, subject=what)
     say(f"{what}: {told.message}", "green")

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import typer
 from reprise.cli.claims import claimed
 from reprise.cli.doctor.evidence import since_good
-from reprise.cli.output import ERROR, Format, Output, print_data, say
+from reprise.cli.output import ERROR, Format, Output, answers, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
 from reprise.cli.progress import waiting
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
-from reprise.cli.remedies import Fix, diff, fixes
+from reprise.cli.remedies import RESTORED, Change, Gate, diff, fixes, gate, patch
 from reprise.cli.rendering import duration, pause, size
 from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
 from reprise.contracts.model import checkpoint_id
@@ -38,7 +38,11 @@ StatePath = Annotated[
 StatePort = Annotated[str, typer.Option("--state-port", help="Mode http: the port of its pod for that.")]
 FixIt = Annotated[
     bool,
-    typer.Option("--fix", help="Set the environment variables that avoid what its checkpoints failed of: shows the diff, asks."),
+    typer.Option(
+        "--fix",
+        help="Set in its pod template what avoids the failures of its checkpoints (variables, a seccomp profile), and in "
+        "mode http the readiness gate: shows the diff, asks.",
+    ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until it is stored.")]
@@ -62,51 +66,65 @@ def protect(
     wrong = warnings(policy, [container["name"] for container in found.containers])
     if wrong:
         raise ClusterError(wrong[0], subject=str(found.workload), remedy="correct --containers; nothing was changed")
-    if fix:
-        _fix(context.obj, found, policy, ask=not yes, dry_run=dry_run)
+    wanted = _changes(context.obj, found, policy, fix=fix)
+    replaced = False
+    if wanted:
+        # A script that only protects is asked nothing: nobody would answer.
+        may = (fix or yes or answers()) and not dry_run
+        replaced = _offer(context.obj, found, wanted, may=may, ask=not yes)
     _write(context.obj, found, made, dry_run=dry_run)
-    _tell(found, made, _consequences(found, policy), output, dry_run=dry_run)
+    _tell(found, made, _consequences(found, policy, replaced=replaced), output, dry_run=dry_run)
 
 
-def _fix(session: Session, found: Claimed, policy: Policy, *, ask: bool, dry_run: bool) -> None:
-    """Show what would be set, ask, and set it. Raises ClusterError, NotFixable; typer.Abort where nobody answers."""
+def _changes(session: Session, found: Claimed, policy: Policy, *, fix: bool) -> tuple[Change, ...]:
+    """What is to be offered. Raises NotFixable, ConsoleError."""
+    gates = gate(found.spec) if policy.mode == "http" else ()
+    if not fix:
+        return gates
     with session.console() as console:
         filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
         _, failures = since_good(console.rows("checkpoints", filters, CHECKPOINTS))
-    chosen = [each for each in found.containers if each["name"] in policy.containers] or found.containers[:1]
-    wanted = fixes(chosen, failures)
+    names = [each["name"] for each in found.containers]
+    wanted = fixes(found.spec, [name for name in names if name in policy.containers] or names[:1], failures) + gates
     if not wanted:
         say(f"nothing to fix: {_nothing(failures)}")
-        return
+    return wanted
+
+
+def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: bool, ask: bool) -> bool:
+    """Show what would be set, ask, and set it; whether it is. Raises ClusterError; typer.Abort where nobody answers."""
+    told = ", ".join(map(str, wanted))
     if found.workload.kind == "Pod":
-        told = ", ".join(f"{each.name}={each.value}" for each in wanted)
-        raise ClusterError(
-            "a pod's environment cannot be changed", subject=str(found.workload),
-            remedy=f"set {told} in its manifest, and make it anew; nothing was changed",
-        )  # fmt: skip
+        _refuse(found, wanted, told)
+        return False
     for line in diff(str(found.workload), found.spec, wanted):
         say(line)
+    if any(isinstance(each, Gate) for each in wanted):
+        say(f"without the readiness gate {RESTORED} its Service sends clients to a process that does not have its state yet")
     say(
         "its pods are replaced, and what they have in memory is lost once. Set it in its git repository or Helm chart too, if any"
     )
-    if dry_run or (ask and not typer.confirm("Set this?", err=True)):
-        say("not set")
+    if not may or (ask and not typer.confirm("Set this?", err=True)):
+        say("not set" if may else f"not set; `reprise protect {_address(found)} --fix` does")
+        return False
+    session.objects().merge(found.workload, patch(found.spec, wanted))
+    say(f"{found.workload}: set {told}", "green")
+    return True
+
+
+def _refuse(found: Claimed, wanted: Sequence[Change], told: str) -> None:
+    """Say what its manifest should have. Raises ClusterError if its checkpoints fail without: then protecting it is no use."""
+    remedy = f"set {told} in its manifest, and make it anew"
+    if all(isinstance(each, Gate) for each in wanted):
+        say(f"{found.workload}: a pod's readiness gates cannot be changed ({remedy})", "yellow")
         return
-    session.objects().set_env(found.workload, _by_container(wanted))
-    say(f"{found.workload}: set {', '.join(f'{each.name}={each.value}' for each in wanted)}", "green")
+    raise ClusterError("a pod's spec cannot be changed", subject=str(found.workload), remedy=f"{remedy}; nothing was changed")
 
 
 def _nothing(failures: Sequence[dict[str, Any]]) -> str:
     if not failures:
         return "no checkpoint has failed since the last good one"
-    return f"no variable avoids {failures[0].get('reason')}, or it is set: {failures[0].get('remedy') or 'see `reprise doctor`'}"
-
-
-def _by_container(wanted: Sequence[Fix]) -> dict[str, dict[str, str]]:
-    made: dict[str, dict[str, str]] = {}
-    for each in wanted:
-        made.setdefault(each.container, {})[each.name] = each.value
-    return made
+    return f"no setting avoids {failures[0].get('reason')}, or it is set: {failures[0].get('remedy') or 'see `reprise doctor`'}"
 
 
 def unprotect(
@@ -131,11 +149,11 @@ def _write(session: Session, found: Claimed, made: dict[str, str], *, dry_run: b
         session.objects().annotate(found.workload, made)
 
 
-def _consequences(found: Claimed, policy: Policy) -> list[str]:
+def _consequences(found: Claimed, policy: Policy, *, replaced: bool) -> list[str]:
     names = [container["name"] for container in found.containers]
     chosen = policy.containers or tuple(names[:1])
     probed = all(container.get("livenessProbe") for container in found.containers if container["name"] in chosen)
-    return consequences(policy, names, found.replicas, probed=probed, kind=found.workload.kind)
+    return consequences(policy, names, found.replicas, probed=probed, kind=found.workload.kind, replaced=replaced)
 
 
 def _tell(found: Claimed, made: dict[str, str], told: list[str], output: Format, *, dry_run: bool) -> None:

@@ -411,8 +411,8 @@ def state_api(e: Evidence) -> Verdict | None:
 
 
 STATE = (
-    "StateStatus", "StateTimeout", "StateTooLarge", "StateRedirect", "StateEmpty", "StateUnreachable", "StateCertificate",
-    "StateAccess", "StateUnchanged",
+    "StateStatus", "StateTimeout", "StateTooLarge", "StateEncoded", "StateRedirect", "StateEmpty", "StateUnreachable",
+    "StateCertificate", "StateAccess", "StateUnchanged",
 )  # fmt: skip
 
 

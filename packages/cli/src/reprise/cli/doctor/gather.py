@@ -10,10 +10,11 @@ from reprise.cli.archives import opened
 from reprise.cli.claims import claimed
 from reprise.cli.doctor.evidence import Evidence, since_good
 from reprise.cli.ports import Claimed, ClusterError, Console, NodeFacts, PodFacts, Session
-from reprise.contracts.annotations import parse
+from reprise.contracts import spelling
+from reprise.contracts.annotations import parse, unread
 from reprise.contracts.errors import RepriseError
 
-CHECKPOINTS = 200
+CHECKPOINTS, WRONG = 200, 500
 T = TypeVar("T")
 
 
@@ -77,7 +78,7 @@ class Gatherer:
         return Evidence(
             node=node, kubelet=of.kubelet, rights=of.rights, services=of.services, workload=found,
             engine_missing=of.engine_missing,
-            policy=told_by.policy, problems=told_by.problems,
+            policy=told_by.policy, problems=(*told_by.problems, *unread(_misplaced(found))),
             pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
             inspection=inspection, hidden=self._hidden, **told,
         )  # fmt: skip
@@ -109,10 +110,23 @@ class Gatherer:
             self._hidden[what] = f"{error.message}"[:120]
             return None
 
+    def wrong(self) -> list[dict[str, Any]]:
+        """Annotations that have no effect, on whatever object: the console's rows; none if they cannot be seen."""
+
+        def ask() -> list[dict[str, Any]]:
+            with self._session.console() as console:
+                return console.rows("annotations", {}, WRONG)
+
+        return self._seen("annotations", ask) or []
+
     @property
     def hidden(self) -> dict[str, str]:
         """What could not be seen, and why."""
         return dict(self._hidden)
+
+
+def _misplaced(found: Claimed) -> tuple[spelling.Wrong, ...]:
+    return spelling.misplaced(found.template, spelling.on_template(found.workload.kind))
 
 
 def _history(console: Console, found: Claimed) -> dict[str, Any]:

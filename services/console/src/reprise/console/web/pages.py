@@ -6,18 +6,20 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from reprise.console.api import of
 from reprise.console.asking import KINDS, Part
 from reprise.console.filters import CursorText, FormMoment, Moment, Name, cursor, form_moment
 from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
-from reprise.console.ports import Planner
+from reprise.console.ports import Annotations, Planner
 from reprise.console.web import charts, whatif
 from reprise.console.web.humane import seconds, size
 from reprise.console.web.rendering import Pages, static_response
 from reprise.console.web.story import Story, fault_at, tell
-from reprise.console.web.words import CAUSE, FAILOVER, ORDER
+from reprise.console.web.words import CAUSE, FAILOVER, ORDER, outcome
 from reprise.console.workloads import STALE_INTERVALS, status
 from reprise.contracts.events import BY_TYPE
+from reprise.contracts.records import WrongAnnotation
 
 MOST_WORKLOADS = 1000
 RANGES = {
@@ -30,9 +32,11 @@ END_S = 5.0
 """A container's end and its failover's fault are told by the same node, some moments apart."""
 
 
-def router(ledger: Ledger, pages: Pages, planner: Planner | None = None) -> APIRouter:
+def router(
+    ledger: Ledger, pages: Pages, planner: Planner | None = None, annotations: Annotations | None = None
+) -> APIRouter:  # fmt: skip
     web = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-    views = Views(ledger, planner)
+    views = Views(ledger, planner, annotations)
 
     @web.get("/")
     async def overview(request: Request, namespace: Name = "", q: Name = "", health: Name = "", gone: bool = False) -> Response:
@@ -92,8 +96,8 @@ def statics() -> APIRouter:
 class Views:
     """What each page's template is given."""
 
-    def __init__(self, ledger: Ledger, planner: Planner | None = None) -> None:
-        self._ledger, self._planner = ledger, planner
+    def __init__(self, ledger: Ledger, planner: Planner | None = None, annotations: Annotations | None = None) -> None:
+        self._ledger, self._planner, self._annotations = ledger, planner, annotations
 
     async def statuses(self, *, gone: bool = False) -> list[dict[str, Any]]:
         return [status(row) for row in await self._ledger.workloads(None, MOST_WORKLOADS, gone=gone)]
@@ -112,6 +116,7 @@ class Views:
         return {
             "nav": "workloads", "rows": rows, "every": every, "failovers": failovers, "namespace": namespace, "q": q,
             "health": health, "namespaces": sorted({row["namespace"] for row in every}), "most": MOST_WORKLOADS,
+            "wrong": [] if gone else await self._wrong(namespace),
             "gone": gone, "absent": len(absent), "nodes": node_list(here, await self._ledger.nodes()),
         }  # fmt: skip
 
@@ -130,6 +135,7 @@ class Views:
         newest = next((row for row in failovers if row["cause"] != "arm"), None)
         told = whatif.fate(now, _gone(node_list(containers, await self._ledger.nodes())))
         return {
+            "wrong": await self._wrong(namespace, now["kind"], name),
             "nav": "workloads", "row": now, "containers": containers, "fate": told, "what_if": whatif.sentence(told),
             "failover": newest, "story": await self._story(newest) if newest else None,
             "failovers": [(row, fault_at(row)) for row in failovers],
@@ -182,6 +188,11 @@ class Views:
             raise HTTPException(404, f"no failover {failover_id} is in the ledger")
         events = await self._ledger.failover_events(failover_id)
         return {"nav": "workloads", "row": found[0], "story": await self._story(found[0]), "events": events}
+
+    async def _wrong(self, namespace: str, kind: str = "", name: str = "") -> list[WrongAnnotation]:
+        """Annotations that have no effect; none while nobody tells."""
+        listed = await self._annotations.wrong() if self._annotations else None
+        return of(listed, namespace, kind, name) if listed else []
 
     async def _story(self, row: dict[str, Any]) -> Story:
         attempts = await self._ledger.attempts(row, row["declared_at"] or row["at"], 12) if row["container"] else []
@@ -241,9 +252,8 @@ def history(
 
 
 def _mark(row: dict[str, Any]) -> str:
-    outcome = FAILOVER[row["state"]].text
     took = f" after {seconds((row['noticed_after_s'] or 0) + row['total_s'])}" if row["total_s"] is not None else ""
-    return f"{CAUSE.get(row['cause'] or '', 'fault')}: {outcome}{took}"
+    return f"{CAUSE.get(row['cause'] or '', 'fault')}: {outcome(row).text}{took}"
 
 
 def node_list(statuses: list[dict[str, Any]], nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:

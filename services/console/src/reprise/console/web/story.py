@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.console.web.humane import clock, plural, seconds, size
-from reprise.console.web.words import CAUSE, FAILOVER, PATH, exited, restored
+from reprise.console.web.words import CAUSE, PATH, exited, outcome, restored
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,15 @@ def tell(
     if restore:
         how = "How long CRIU took" if restore["restore_time_us"] is not None else "How it came back"
         facts.append((how, _sentence(restored(restore))))
-    if chosen and row["state"] != "abandoned":
+    if row["lost_work"]:
+        lost = f"What it did since {row['checkpoint_id']}, for that is older than its last one: {row['lost_work']}"
+        facts.append(("What was lost", _sentence(lost)))
+    elif chosen and row["state"] != "abandoned":
         facts.append(("What was lost", _lost(row, chosen)))
     if row["state"] == "abandoned":
         facts.append(("Why it was given up", _sentence(f"{row['reason']}: {row['message']}")))
     total_s = max((step.end_s for step in steps), default=0.0)
-    said = FAILOVER.get(row["state"])
-    return Story(_headline(row), said.tone if said else "warn", tuple(facts), steps, total_s, row["remedy"] or "")
+    return Story(_headline(row), outcome(row).tone, tuple(facts), steps, total_s, row["remedy"] or "")
 
 
 def _headline(row: dict[str, Any]) -> str:
@@ -91,6 +93,8 @@ def _headline(row: dict[str, Any]) -> str:
         where = "there" if there == node else f"on {there}"
         if row["path"] == "cold":
             return f"{began}; it started blank {where} after {seconds(back_s)}"
+        if row["lost_work"]:
+            return f"{began}; restored {where} from an older checkpoint than its last one after {seconds(back_s)}"
         return f"{began}; restored {where} with its memory after {seconds(back_s)}"
     if row["state"] == "abandoned":
         return f"{began}, and its state could not be brought back"

@@ -100,6 +100,16 @@ def health(name: str) -> Said:
     return HEALTH.get(name, Said(name, "warn"))
 
 
+def outcome(row: Mapping[str, Any]) -> Said:
+    """How a failover stands, or ended."""
+    return Said("restored, work lost", "warn") if row["lost_work"] else FAILOVER.get(row["state"], Said(row["state"], "warn"))
+
+
+def kind(row: Mapping[str, Any] | None) -> str:
+    """What a checkpoint is of, before other words."""
+    return f"{row['kind']}, " if row and row["kind"] else ""
+
+
 def restored(stats: Mapping[str, Any]) -> str:
     """What CRIU says of a restore; CRIU has no part in one of a program's own state."""
     if stats["restore_time_us"] is None:
@@ -150,7 +160,8 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
         case "failover.fenced":
             return str(said.get("how"))
         case "failover.restored" | "failover.released" | "failover.completed":
-            return f"from {said.get('checkpoint_id')}"
+            lost = f"; what it did since is lost: {said['lost_work']}" if said.get("lost_work") else ""
+            return f"from {said.get('checkpoint_id')}{lost}"
         case "checkpoint.staged":
             return f"{said.get('checkpoint_id')}, {'on its own node' if said.get('role') == 'own' else 'on the standby'}"
         case "container.restored":

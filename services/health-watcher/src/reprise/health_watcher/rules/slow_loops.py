@@ -16,7 +16,7 @@ MOST_S = BACKOFF_S
 OOM_KILLED = "OOMKilled"
 FROM_OUTSIDE = (128 + 9, 128 + 15)
 """SIGKILL and SIGTERM: whoever sent it need not find fault with its memory. A hang is ended so too (early_exits.py), and may exit
-with any code at SIGTERM (ends.py).
+with any code at SIGTERM (hung.py).
 """
 
 

@@ -1,7 +1,8 @@
 -- One row per container that is protected, or was. Each lateral join is one step in an index, however long the history is.
 select
     w.namespace, w.kind, w.workload, w.container, w.node, w.pod, w.interval_s, w.gone_at,
-    newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.pause_s, newest.frozen_time_us, newest.at as checkpoint_at,
+    newest.checkpoint_id, newest.size_bytes, newest.new_bytes, newest.pause_s, newest.frozen_time_us,
+    newest.checkpoint_kind, newest.at as checkpoint_at,
     extract(epoch from now() - greatest(newest.at, unchanged.due_at))::float8 as recovery_point_age_s,
     extract(epoch from now() - newest.stored_at)::float8 as stored_age_s,
     previous.checkpoint_id as previous_id,
@@ -17,7 +18,7 @@ select
 from workloads w
 left join lateral (
     -- A recovery point is as old as the moment at which the process was frozen.
-    select checkpoint_id, size_bytes, new_bytes, coalesce(pause_s, frozen_time_us / 1e6) as pause_s, frozen_time_us,
+    select checkpoint_id, size_bytes, new_bytes, coalesce(pause_s, frozen_time_us / 1e6) as pause_s, frozen_time_us, checkpoint_kind,
         coalesce(kubelet_started_at, due_at, stored_at) as at, stored_at
     from checkpoints c
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container) and c.state = 'stored'

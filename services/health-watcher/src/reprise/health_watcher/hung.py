@@ -1,0 +1,20 @@
+"""What the livenessProbes say of this node's containers, until it is told how each ended."""
+
+from reprise.health_watcher.decide import cause_of_death
+from reprise.health_watcher.model import Failing
+
+
+class Hung:
+    """By the containers' ids."""
+
+    def __init__(self) -> None:
+        self.hanging: dict[str, str] = {}
+        """Those that are being ended because they hang, and what was seen."""
+        self.failing: dict[str, Failing] = {}
+
+    def is_hung(self, container_id: str) -> bool:
+        """Whether it was ended for its livenessProbe: by us, or by its kubelet, at whose SIGTERM it may exit with any code."""
+        failing = self.failing.get(container_id)
+        return container_id in self.hanging or (
+            failing is not None and cause_of_death(failing.failures, failing.threshold) == "hang"
+        )
