@@ -11,6 +11,7 @@ from typing import Any
 import grpc.aio
 import pytest
 from kubernetes.aio import client
+from reprise.runtime.cri import DEADLINE, CriError
 from reprise.runtime.probe import Verdict, check
 
 HOST = "127.0.0.1"
@@ -122,6 +123,22 @@ async def test_an_exec_probe_is_its_exit_code(code: int, healthy: bool) -> None:
 
     probe = client.V1Probe(_exec=client.V1ExecAction(command=["cat", "/ready"]), timeout_seconds=2)
     assert await check(probe, HOST, {}, execute) == Verdict(healthy, f"exit {code}: said so")
+
+
+@pytest.mark.parametrize(
+    ("reason", "ran", "detail"), [(DEADLINE, True, "no answer within 2 s"), ("CriUnknown", False, "CriError: ")]
+)
+async def test_a_command_that_cannot_be_run_says_nothing_of_the_program_unless_it_took_too_long(
+    reason: str, ran: bool, detail: str
+) -> None:
+    """Not in what stands still for a checkpoint: "cannot exec in a paused state"."""
+
+    async def execute(_command: list[str], _timeout_s: float) -> tuple[int, str]:
+        raise CriError("cannot exec in a paused state", reason=reason)
+
+    probe = client.V1Probe(_exec=client.V1ExecAction(command=["cat", "/ready"]), timeout_seconds=2)
+    found = await check(probe, HOST, {}, execute)
+    assert (found.healthy, found.ran, found.detail.startswith(detail)) == (False, ran, True), found
 
 
 async def test_a_probe_that_cannot_be_run_says_why_and_never_raises() -> None:

@@ -26,7 +26,7 @@ class Node:
     """Its only container has an exec probe that ends with this code."""
 
     def __init__(self, code: int = 0, **probes: Any) -> None:
-        self.code, self.ran, self.frozen = code, list[str](), False
+        self.code, self.ran, self.frozen, self.seen_healthy = code, list[str](), False, set[str]()
         self.container = ProtectedContainer("counter", "counter:1", "c2", running=True, **(probes or {"liveness": EXEC}))
         self.look = SimpleNamespace(containers=(BEFORE, RUNS))
 
@@ -51,7 +51,7 @@ class Node:
         """Over NATS."""
         here: Any = self
         server = MemoryServer()
-        MemoryBus(server).answer(subject("n1"), Checkups(here, here, here, here, here).answer)
+        MemoryBus(server).answer(subject("n1"), Checkups(here, here, here, here, here, here).answer)
         bus: Bus = MemoryBus(server)
         return await ask(bus, "n1", Question(pod_uid="u1", container="counter", container_id=container_id))
 
@@ -62,6 +62,14 @@ async def test_an_exec_probe_is_run_in_the_container_that_is_meant(code: int, he
     found = await node.asked()
     assert (found.healthy, found.detail) == (healthy, f"exit {code}: as it says")
     assert node.ran == ["c2 pg_isready"]
+
+
+@pytest.mark.parametrize(("code", "seen"), [(0, {"c2"}), (1, set())])
+async def test_who_was_found_healthy_may_hang_from_then_on(code: int, seen: set[str]) -> None:
+    """It may be checkpointed, and hang, before its livenessProbe is first run here."""
+    node = Node(code)
+    await node.asked()
+    assert node.seen_healthy == seen
 
 
 async def test_it_says_what_its_spec_gives_it_and_what_its_kubelet_tolerates() -> None:

@@ -102,6 +102,7 @@ class Node:
         return {"c1": Frozen(pod_uid="u1", container="counter", reasons=("isolated",))} if self.stands else {}
 
     held: dict[str, Any] = field(default_factory=dict)
+    seen_healthy: set[str] = field(default_factory=set)
 
     def is_frozen(self, _container_id: str) -> bool:
         return self.stands

@@ -17,6 +17,7 @@ import grpc
 import grpc.aio
 import httpx
 from reprise.runtime.addresses import bracketed
+from reprise.runtime.cri import DEADLINE, CriError
 
 if TYPE_CHECKING:
     from reprise.runtime.kube import ProtectedContainer
@@ -33,6 +34,8 @@ class Verdict:
     detail: str
     answered: bool = field(default=False, compare=False)
     """The program itself said yes or no, in HTTP or gRPC: it may not be well, but it does not hang."""
+    ran: bool = field(default=True, compare=False)
+    """False: a command could not be run, which says nothing of the program; the kubelet throws that away too (pkg/probe/exec)."""
 
 
 async def check_container(container: "ProtectedContainer", pod_ip: str, exec_: Exec) -> Verdict:
@@ -65,13 +68,22 @@ async def check(probe: Any, pod_ip: str, ports: dict[str, int], exec_: Exec | No
             if getattr(probe, "_exec", None):
                 if exec_ is None:
                     return Verdict(False, "an exec probe cannot be run from here")
-                code, output = await exec_(list(probe._exec.command or []), timeout_s)
-                return Verdict(code == 0, f"exit {code}: {output.strip()[:200]}")
+                return await _exec(exec_, list(probe._exec.command or []), timeout_s)
     except TimeoutError:
         return Verdict(False, f"no answer within {timeout_s:g} s")
     except Exception as error:
         return Verdict(False, f"{type(error).__name__}: {error}")
     return Verdict(False, "the probe has no handler")
+
+
+async def _exec(exec_: Exec, command: list[str], timeout_s: float) -> Verdict:
+    try:
+        code, output = await exec_(command, timeout_s)
+    except CriError as error:
+        if error.reason == DEADLINE:
+            raise TimeoutError from error
+        return Verdict(False, f"{type(error).__name__}: {error}", ran=False)
+    return Verdict(code == 0, f"exit {code}: {output.strip()[:200]}")
 
 
 def _port(port: Any, ports: dict[str, int]) -> int:

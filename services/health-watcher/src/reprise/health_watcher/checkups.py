@@ -4,6 +4,7 @@ from functools import partial
 
 from reprise.contracts.records import Checkup, Question
 from reprise.health_watcher.graces import Graces
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.ports import Execs, Freezer
 from reprise.health_watcher.rules.grace import tolerated_s
 from reprise.health_watcher.verdicts import Verdicts
@@ -15,8 +16,11 @@ from reprise.runtime.probe import check_container
 class Checkups:
     """verdicts: what the runtime listed last."""
 
-    def __init__(self, execs: Execs, pods: ProtectedPods, freezer: Freezer, verdicts: Verdicts, graces: Graces) -> None:
+    def __init__(
+        self, execs: Execs, pods: ProtectedPods, freezer: Freezer, verdicts: Verdicts, graces: Graces, hung: Hung
+    ) -> None:
         self._execs, self._pods, self._freezer, self._verdicts, self._graces = execs, pods, freezer, verdicts, graces
+        self._hung = hung
 
     async def answer(self, payload: bytes) -> bytes:
         """A Question, as JSON; a Checkup. Raises ValueError."""
@@ -31,6 +35,8 @@ class Checkups:
             return Checkup(healthy=False, detail="it stands still")
         container = next(c for c in pod.containers if c.name == asked.container)
         found = await check_container(container, pod.ip, partial(self._execs.exec_sync, running.id))
+        if found.healthy:
+            self._hung.seen_healthy.add(running.id)
         known = container.container_id == running.id  # else what is known of its start is of the one before
         return Checkup(
             healthy=found.healthy, detail=found.detail, tolerated_s=tolerated_s(container.liveness),

@@ -95,8 +95,11 @@ class Hangs:
         if self._freezer.is_frozen(container.container_id):  # what is run in it would stand still too, and stay
             return count
         verdict = await check(container.liveness, pod.ip, container.ports, exec_)
+        if not verdict.ran:
+            return count
         frozen = self._freezer.is_frozen(container.container_id)
-        after = count_probe(count, healthy=verdict.healthy, frozen=frozen)
+        known = replace(count, was_healthy=count.was_healthy or container.container_id in self._hung.seen_healthy)
+        after = count_probe(known, healthy=verdict.healthy, frozen=frozen)
         if after.failures and after.was_healthy:
             before = self._hung.failing.get(container.container_id)
             since_s, threshold = before.since_s if before else began_s, container.liveness.failure_threshold or 3

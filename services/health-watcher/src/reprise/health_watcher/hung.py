@@ -11,6 +11,8 @@ class Hung:
         self.hanging: dict[str, str] = {}
         """Those that are being ended because they hang, and what was seen."""
         self.failing: dict[str, Failing] = {}
+        self.seen_healthy: set[str] = set()
+        """Those of which somebody asked, and they were: one may be checkpointed, and hang, before its probe is first run here."""
 
     def is_hung(self, container_id: str) -> bool:
         """Whether it was ended for its livenessProbe: by us, or by its kubelet, at whose SIGTERM it may exit with any code."""

@@ -74,7 +74,7 @@ async def main(settings: Settings) -> None:
     watchdog.arm()
     agent.lease.watchdog_s = lambda: watchdog.armed_s
     graces = Graces(agent.ledger)
-    checkups = Checkups(cri, pods, freezer, agent.verdicts, graces)
+    checkups = Checkups(cri, pods, freezer, agent.verdicts, graces, agent.hung)
     service.bus.answer(checkup.subject(node), checkups.answer)
     election = Election(service.bus, "arbiter", settings.pod_name)
     fences = Bucket(service.bus, "fences", Fence)

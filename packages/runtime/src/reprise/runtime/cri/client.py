@@ -27,6 +27,10 @@ def find_socket(chosen: str = "", among: Iterable[str] = SOCKETS) -> str:
     return chosen or next((path for path in candidates if Path(path).exists()), candidates[0])
 
 
+DEADLINE = "CriDeadlineExceeded"
+"""The reason of a CriError: it took longer than it may."""
+
+
 class CriError(RepriseError):
     """The container runtime refused or did not answer."""
 
