@@ -11,7 +11,7 @@ from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
 from reprise.checkpointer.testing import STUB, WELL, Machine, agent_says
 from reprise.contracts.annotations import Policy
-from reprise.contracts.events import CheckpointDue, CheckpointTaken
+from reprise.contracts.events import CheckpointDue, CheckpointTaken, Trigger
 from reprise.contracts.model import Target, Workload, now
 from reprise.contracts.records import Checkup
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
@@ -35,14 +35,14 @@ class Recorder:
         """Nobody reads it."""
 
 
-async def outcome(*told: Checkup, hold: bool = False) -> Any:
+async def outcome(*told: Checkup, hold: bool = False, trigger: Trigger = "interval") -> Any:
     """What is told of a checkpoint; told: what the agent says, one answer after the other."""
     server, node = MemoryServer(), Machine()
     if told:
         agent_says(server, *told)
     parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": POD}), Dumping(node, node, node, 120.0), None, Recorder())
     due = CheckpointDue(
-        node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="move" if hold else "interval", due_at=now(),
+        node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="move" if hold else trigger, due_at=now(),
         interval_s=10, keep=3, hold=hold,
     )  # fmt: skip
     await Handlers(*parts).on_due(due)
@@ -122,3 +122,13 @@ async def test_an_agent_that_is_updated_meanwhile_is_waited_for() -> None:
 
 async def test_the_last_checkpoint_before_a_move_waits_for_the_pause_of_the_one_before_to_be_over() -> None:
     assert isinstance(await outcome(ILL, ILL, WELL, hold=True), CheckpointTaken)
+
+
+async def test_the_first_checkpoint_waits_for_what_has_just_started_to_serve() -> None:
+    """The next one may be due in an hour."""
+    assert isinstance(await outcome(ILL, ILL.model_copy(update={"grace_s": 20.0}), ILL, WELL, trigger="first"), CheckpointTaken)
+
+
+async def test_the_first_checkpoint_does_not_wait_for_ever(looptime: looptime.LoopTimeProxy) -> None:
+    assert (await outcome(*[ILL] * 100, trigger="first")).reason == "UnhealthyBefore"
+    assert 19 <= looptime <= 21

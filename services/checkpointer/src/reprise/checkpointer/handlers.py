@@ -40,7 +40,8 @@ SKIPPED = Counter("reprise_checkpoints_skipped_total", "Due checkpoints that wer
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
-AGAIN_S = 0.5
+AGAIN_S, FIRST_AGAIN_S = 0.5, 1.0
+FIRST_PATIENCE_S = 20.0
 AT_ONCE = 2
 """Checkpoints of a node; more are waited for that were taken, and whose programs do not answer yet."""
 
@@ -148,13 +149,16 @@ class Handlers:
         return event.target.container_id in self._held
 
     async def _before(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Checkup:
-        """What is due each interval may fail once. What is moved is asked again: it may feel its last checkpoint's pause."""
-        end_s = asyncio.get_running_loop().time() + (PATIENCE_S if event.hold else 0.0)
+        """What is due each interval may fail once. Asked again are what is moved, which may feel its last checkpoint's pause, and
+        what has just started: it may not serve yet, and its next one may be due in an hour.
+        """
+        patience_s = PATIENCE_S if event.hold else FIRST_PATIENCE_S if event.trigger == "first" else 0.0
+        end_s = asyncio.get_running_loop().time() + patience_s
         while True:
             found = await self._check(pod, container)
             if found.healthy or not found.runs or asyncio.get_running_loop().time() >= end_s:
                 return found
-            await asyncio.sleep(AGAIN_S)
+            await asyncio.sleep(AGAIN_S if event.hold else FIRST_AGAIN_S)
 
     async def _afterwards(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Failure | None:
         """Why the checkpoint that was just taken is not used. A pause may make a program say for a while that it is ill: what its
