@@ -55,10 +55,10 @@ lab: setup ## the lab itself: boots that are interrupted leave nothing behind
 	$(LAB) build
 	$(RUN) pytest -q -m lab tests/lab
 
-e2e: setup browser ## the real cluster: boots it, deploys, tests, three at a time what disturbs nobody; leaves it up
+e2e: setup browser ## the real cluster: boots it, deploys, tests, two at a time what disturbs nobody; leaves it up
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
-	@code=0; $(RUN) pytest -q -n 3 --dist worksteal --durations=10 -m "e2e and not alone" $(or $(TESTS),tests/e2e) || code=$$?; \
+	@code=0; $(RUN) pytest -q -n 2 --dist worksteal --durations=10 -m "e2e and not alone" $(or $(TESTS),tests/e2e) || code=$$?; \
 	$(RUN) pytest -q --durations=10 -m "e2e and alone" $(or $(TESTS),tests/e2e) || { [ $$? -eq 5 ] || code=1; }; \
 	[ $$code -eq 0 ] || [ $$code -eq 5 ]
 
