@@ -299,6 +299,25 @@ def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(node:
     play(scene())
 
 
+@pytest.mark.parametrize(("first_failed_ago_s", "cause"), [(4.0, "hang"), (2.5, "crash")])
+def test_what_failed_only_once_it_had_ended_does_not_make_a_crash_a_hang(
+    node: MemoryNode, first_failed_ago_s: float, cause: str
+) -> None:
+    """A busy runtime tells late of an end: its probe may have failed twice by then."""
+
+    async def scene() -> None:
+        agent = node.agent()
+        node.start("c1")
+        await runs(agent, 1)
+        agent.hung.failing["c1"] = Failing(2, 3, time.monotonic() - first_failed_ago_s)
+        node.end("c1", 137, at_s=time.time() - 3.0)
+        await runs(agent, 1)
+        (failover,) = declared(node)
+        assert failover.cause == cause
+
+    play(scene())
+
+
 def test_a_runtime_that_does_not_know_yet_is_asked_again(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()

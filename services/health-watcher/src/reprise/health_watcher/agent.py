@@ -94,7 +94,7 @@ class Agent:
         )  # fmt: skip
         self.ends = Ends(
             o.pods, HowItEnded(o.runtime, o.logs), self.history, remembering, Removals(o.runtime), self.leaving,
-            self.declarations, self.fences, self.announcer, o.recorder,
+            self.declarations, self.hung, self.fences, self.announcer, o.recorder,
         )  # fmt: skip
         self.gates = Gates(o.api, o.pods, self.starts, self.cold)
         # What may not run is frozen first, then nobody is sent there any more, then what ended is told of.

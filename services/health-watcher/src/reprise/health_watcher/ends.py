@@ -9,6 +9,7 @@ API server does not answer yet; the second was told then.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -20,6 +21,7 @@ from reprise.health_watcher.fences import Fences
 from reprise.health_watcher.history import Ends as Known
 from reprise.health_watcher.history import History
 from reprise.health_watcher.how_it_ended import End, HowItEnded
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.ports import ContainerEvent, Ended
 from reprise.health_watcher.remembering import Remembering
@@ -34,10 +36,10 @@ class Ends:
 
     def __init__(
         self, pods: ProtectedPods, how: HowItEnded, history: History, remembering: Remembering, removals: Removals,
-        leaving: Leaving, declarations: Declarations, fences: Fences, announcer: Announcer, recorder: EventRecorder,
+        leaving: Leaving, declarations: Declarations, hung: Hung, fences: Fences, announcer: Announcer, recorder: EventRecorder,
     ) -> None:  # fmt: skip
         self._pods, self._how, self._history, self._remembering, self._removals = pods, how, history, remembering, removals
-        self._leaving, self._declarations, self._fences = leaving, declarations, fences
+        self._leaving, self._declarations, self._hung, self._fences = leaving, declarations, hung, fences
         self._announcer, self._recorder = announcer, recorder
         self._later: list[Ended] = []
         """What ended before this node's pods were known."""
@@ -63,6 +65,8 @@ class Ends:
         if pod is None or all(c.name != container.name for c in pod.containers):
             return
         status = await self._how.status(container.id)
+        if status.finished_at_ns:
+            self._hung.ended(container.id, time.time() - status.finished_at_ns / 1e9)
         subject = self._declarations.subject(pod, container.name, container.id)
         end = End(ended, pod, subject, status, expected=container.id in self._expected)
         before = self._history.of((container.pod_uid, container.name))

@@ -1,7 +1,12 @@
 """What the livenessProbes say of this node's containers, until it is told how each ended."""
 
+import time
+
 from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.model import Failing
+
+SAME_S = 0.1
+"""A probe that was under way when it ended failed for that."""
 
 
 class Hung:
@@ -13,6 +18,13 @@ class Hung:
         self.failing: dict[str, Failing] = {}
         self.seen_healthy: set[str] = set()
         """Those of which somebody asked, and they were: one may be checkpointed, and hang, before its probe is first run here."""
+
+    def ended(self, container_id: str, ago_s: float) -> None:
+        """A probe that began once it had ended had nobody to ask: on a busy node an end is noticed late."""
+        self.seen_healthy.discard(container_id)
+        failing = self.failing.get(container_id)
+        if failing is not None and failing.since_s >= time.monotonic() - ago_s - SAME_S:
+            del self.failing[container_id]
 
     def is_hung(self, container_id: str) -> bool:
         """Whether it was ended for its livenessProbe: by us, or by its kubelet, at whose SIGTERM it may exit with any code."""
