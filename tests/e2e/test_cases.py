@@ -169,8 +169,9 @@ def test_a_program_that_feels_its_checkpoints_pause_for_a_while_is_protected(pro
 
 @pytest.mark.parametrize("policy", ["OnFailure", "Never"])
 def test_a_job_that_is_done_is_done_once(namespace: str, policy: str) -> None:
-    apply(namespace, "14", ("restartPolicy: OnFailure", f"restartPolicy: {policy}"))
+    apply(namespace, "14", ("restartPolicy: OnFailure", f"restartPolicy: {policy}"), ("range(45)", "range(15)"))
+    counter.wait_checkpoint(namespace)
     kubectl("-n", namespace, "wait", "--for=condition=Complete", "job/sim", "--timeout=120s")
-    time.sleep(20)
+    time.sleep(10)
     assert kubectl("-n", namespace, "logs", "-l", "app=sim", "--tail=-1").count("FINISHED") == 1
     assert counter.console(f"failovers?namespace={namespace}") == []
