@@ -118,7 +118,7 @@ def found() -> Iterator[dict[str, list[dict[str, str]]]]:
         with ThreadPoolExecutor(3) as pool:
             yield dict(zip(APPS, pool.map(lambda name: doctor(f"{namespace}/{name}"), APPS), strict=True))
     finally:
-        counter.remove(namespace, wait=False)
+        counter.remove(namespace)  # all of them end at once, which the next test would feel
 
 
 @pytest.mark.alone
