@@ -212,5 +212,9 @@ def test_the_leading_scheduler_alone_tells_how_the_workload_stands(protected_cou
          "a series of the protected counter", 1)  # fmt: skip
     (point,) = series("scheduler", "reprise_recovery_point_timestamp_seconds", namespace)
     assert 0 < time.time() - float(point.split()[-1]) < 60
-    (warm,) = series("scheduler", "reprise_standby_warm", namespace)
-    assert float(warm.split()[-1]) == 1
+
+    def is_warm() -> bool:
+        (warm,) = series("scheduler", "reprise_standby_warm", namespace)
+        return float(warm.split()[-1]) == 1
+
+    poll(20, is_warm, "its standby to be told as warm", 1)
