@@ -57,7 +57,7 @@ def restorers_anew() -> Iterator[None]:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("step", ["restored", "release", "adopt"])
+@pytest.mark.parametrize("step", ["release", "adopt"])
 def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
     protected_counter: Witness, restorers_anew: None, step: str
 ) -> None:
