@@ -66,8 +66,8 @@ crio: setup ## what brings workloads back, on CRI-O with cgroup v2 and v1 too: r
 	@for cgroup in v2 v1; do $(LAB) down && REPRISE_LAB_RUNTIME=crio REPRISE_LAB_CGROUP=$$cgroup $(MAKE) --no-print-directory e2e \
 	  TESTS="$(foreach part,recovery faults moves never_blank,tests/e2e/test_$(part).py)" || exit 1; done
 
-test: lint unit component lab ## everything but bench, two rows of chaos (SEED=n chooses them), and the lab taken down at the end
-	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),2) && \
+test: lint unit component lab ## everything but bench, four rows of chaos (SEED=n chooses them), and the lab taken down at the end
+	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),4) && \
 	  $(MAKE) --no-print-directory crio; } || code=$$?; \
 	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
 	$(LAB) down || code=$$?; exit $$code
