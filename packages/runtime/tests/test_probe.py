@@ -131,7 +131,7 @@ async def test_an_exec_probe_is_its_exit_code(code: int, healthy: bool) -> None:
 async def test_a_command_that_cannot_be_run_says_nothing_of_the_program_unless_it_took_too_long(
     reason: str, ran: bool, detail: str
 ) -> None:
-    """Not in what stands still for a checkpoint: "cannot exec in a paused state"."""
+    """A runtime runs no command in a container that is paused for a checkpoint: "cannot exec in a paused state"."""
 
     async def execute(_command: list[str], _timeout_s: float) -> tuple[int, str]:
         raise CriError("cannot exec in a paused state", reason=reason)

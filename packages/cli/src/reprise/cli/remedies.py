@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from reprise.contracts.annotations import PREFIX
+from reprise.contracts.annotations import RESTORED_GATE
 from reprise.contracts.causes import Variable, seccomp_profile, variables
 from reprise.contracts.errors import RepriseError
 
 LISTS = {"GODEBUG"}
 """Variables that hold several settings, `name=value` by comma: the others stay."""
-RESTORED = PREFIX + "restored"
-"""The readiness gate: the node's agent sets it True once the process has its state."""
 
 
 class NotFixable(RepriseError):
@@ -60,7 +58,7 @@ class Confine:
 class Gate:
     """A readiness gate of the pod."""
 
-    condition: str = RESTORED
+    condition: str = RESTORED_GATE
 
     def __str__(self) -> str:
         return f"readiness gate {self.condition}"
@@ -96,7 +94,7 @@ def fixes(spec: dict[str, Any], protected: Sequence[str], failures: Sequence[dic
 def gate(spec: dict[str, Any]) -> tuple[Change, ...]:
     """The readiness gate, if the pod lacks it: without it, its Service sends clients to a process that has no state yet."""
     listed = {each.get("conditionType") for each in spec.get("readinessGates") or []}
-    return () if RESTORED in listed else (Gate(),)
+    return () if RESTORED_GATE in listed else (Gate(),)
 
 
 def _is_of(row: dict[str, Any], container: dict[str, Any]) -> bool:
@@ -140,7 +138,7 @@ def _merged(variable: Variable, before: str) -> str:
 
 
 def patch(spec: dict[str, Any], wanted: Sequence[Change]) -> dict[str, Any]:
-    """What a strategic merge into the pod's spec has to bring: containers and variables are told by their names."""
+    """Return the strategic merge patch of the pod's spec; its lists are merged by name."""
     made: dict[str, Any] = {}
     for change in wanted:
         _merge(made, change.patch(spec))

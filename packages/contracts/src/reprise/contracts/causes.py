@@ -24,7 +24,7 @@ class Variable:
 @dataclass(frozen=True)
 class Cause:
     """reason: of `checkpoint.failed`, or of a failover that restored nothing. passes: it is gone by itself, and worth one more
-    try at once. lasts: it is so at the next try too, unless somebody does something. variables: what may avoid it. seccomp: the
+    try at once. lasts: the next try fails too, unless somebody acts. variables: what may avoid it. seccomp: the
     type of a seccompProfile that forbids it.
     """
 

@@ -53,7 +53,7 @@ class Declarations:
     def event(
         self, subject: Subject, cause: Cause, detail: str, noticed_after_s: float, lived_s: float | None
     ) -> FailoverDeclared:
-        """As it is declared; nobody is told of it here."""
+        """Build the event without publishing it."""
         target, start = subject.target, self._starts.of(subject.target.container_id)
         return FailoverDeclared(
             node=target.node, workload=subject.workload, failover_id=failover_id(target), target=target,

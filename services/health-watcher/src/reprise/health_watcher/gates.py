@@ -115,7 +115,7 @@ class Gates:
             return Instance(container)
         start = self._starts.of(found.id)
         waits = start is not None and start.lacks_state
-        given_up = start is not None and (start.kind, start.outcome) == ("http", "cold")  # told by whoever gave up (handing.py)
+        given_up = start is not None and (start.kind, start.outcome) == ("http", "cold")  # handing.py has reported it
         return Instance(
             container, found.id, restored=found.id in self._restored, first=found.attempt == 0 and not waits,
             cold=given_up or self._cold.started(name, found.id),

@@ -1,4 +1,4 @@
-"""What the livenessProbes say of this node's containers, until it is told how each ended."""
+"""The livenessProbe failures of this node's containers, kept until the end of each container is reported."""
 
 import time
 

@@ -47,8 +47,8 @@ class Starts:
         return self._known.get(container_id)
 
     def forget(self, there: Callable[[str], bool]) -> None:
-        """Containers that the runtime does not have any more. One whose start was refused it never deletes, and tries again under
-        another name: without this their files would grow in number for as long as that goes on.
+        """Drop the containers that the runtime no longer has, and the files of refused starts among them. A runtime does not
+        delete a container whose `create` failed, and the kubelet retries under a new id, so those files would pile up.
         """
         for name, written_ns in list(self._seen.items()):
             if time.time_ns() - written_ns > REFUSED_KEPT_NS and not there(name):
@@ -78,9 +78,8 @@ class Starts:
         if changed_ns == self._folder_changed_ns and time.time_ns() - changed_ns > FRESH_NS:
             return
         self._folder_changed_ns = changed_ns
-        found: dict[str, int] = {}
-        for name, written_ns in self._written().items():
-            found[name] = written_ns
+        found = self._written()
+        for name, written_ns in found.items():
             if self._seen.get(name) != written_ns and (start := self._files.read_start(name)):
                 self._known[name] = self._unwritten[name] = start
                 if start.is_open:

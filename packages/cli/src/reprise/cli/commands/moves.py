@@ -16,7 +16,7 @@ from reprise.contracts.model import Workload
 POLL_S = 0.3
 MOVED = "Moved"
 LOST_WORK = "MoveLostWork"
-"""It moved, and goes on from an older checkpoint than its last one."""
+"""The move succeeded, but restored a checkpoint older than the last one."""
 ENDS = (MOVED, LOST_WORK, "MoveFailed", "MoveRefused")
 
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the end.")]

@@ -12,9 +12,9 @@ from reprise.cli.output import ERROR, Format, Output, answers, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Objects, Session
 from reprise.cli.progress import waiting
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
-from reprise.cli.remedies import RESTORED, Change, Gate, diff, fixes, gate, patch
+from reprise.cli.remedies import Change, Gate, diff, fixes, gate, patch
 from reprise.cli.rendering import duration, pause, size
-from reprise.contracts.annotations import CHECKPOINT_NOW, Policy, parse
+from reprise.contracts.annotations import CHECKPOINT_NOW, RESTORED_GATE, Policy, parse
 from reprise.contracts.model import checkpoint_id
 
 POLL_S = 0.5
@@ -100,7 +100,7 @@ def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: b
     for line in diff(str(found.workload), found.spec, wanted):
         say(line)
     if any(isinstance(each, Gate) for each in wanted):
-        say(f"without the readiness gate {RESTORED} its Service sends clients to a process that does not have its state yet")
+        say(f"without the readiness gate {RESTORED_GATE} its Service sends clients to a process that does not have its state yet")
     say(
         "its pods are replaced, and what they have in memory is lost once. Set it in its git repository or Helm chart too, if any"
     )
