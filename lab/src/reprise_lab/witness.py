@@ -132,11 +132,13 @@ class Witness:
         raise LabError(f"run {run} did not answer within {seconds:g} s")
 
     def after_gap(self, run: str, since: float, seconds: float, gap_s: float = 0.25) -> Answer:
-        """The first answer of that run after a silence of gap_s: one that was on its way at the fault does not count."""
+        """The first answer of that run after a silence of gap_s, whoever else answered meanwhile: one that was on its way at the
+        fault does not count.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            for earlier, later in itertools.pairwise(self.history[-6000:]):
-                if later.at - earlier.at > gap_s and later.at > since and later.run == run:
+            for earlier, later in itertools.pairwise(answer for answer in self.history[-6000:] if answer.run == run):
+                if later.at - earlier.at > gap_s and later.at > since:
                     return later
             time.sleep(0.01)
         raise LabError(f"run {run} did not come back within {seconds:g} s")

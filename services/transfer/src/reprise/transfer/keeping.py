@@ -5,6 +5,7 @@ It needs neither the store nor anything else away from the node, and comes befor
 
 import asyncio
 import contextlib
+from collections import deque
 from pathlib import Path
 
 from reprise.archive.source import open_source
@@ -24,19 +25,23 @@ class Keeping:
 
     def __init__(self, bus: Bus, slots: Slots, rollbacks: Bucket[RollbackRecord], checkpoints_dir: Path) -> None:
         self._bus, self._slots, self._rollbacks, self._checkpoints_dir = bus, slots, rollbacks, checkpoints_dir
+        self._kept: deque[str] = deque(maxlen=100)
+        """Slots that were verified and told: two consumers ask for the same one, a moment apart."""
 
     async def keep(self, event: CheckpointTaken) -> bool:
         """Make it live and tell so, unless it is of an instance that is being given up; False if newer ones took its place and
         it is gone.
 
         Raises CheckpointError if the event names no slot of its own, or there is none; BadArchive for one that is not whole or
-        of another container. Told again, it is done again.
+        of another container. Told again after a restart, it is done again.
         """
         self.drop_stub(event)
         require_own(event.slot, event.workload, event.target, event.checkpoint_id)
         home, checkpoint_id = home_of(event.workload, event.target), event.checkpoint_id
         async with self._slots.lock(home):
             live = await asyncio.to_thread(self._slots.live, home)
+            if live == checkpoint_id and event.slot in self._kept:
+                return True
             if not await asyncio.to_thread(self._slots.holds, home, checkpoint_id):
                 if live > checkpoint_id:
                     return False
@@ -53,6 +58,7 @@ class Keeping:
             is_live = await asyncio.to_thread(self._slots.live, home) == checkpoint_id
         if is_live:
             await self._bus.publish(staged_own(event), dedup_id=f"staged-{event.node}-{event.slot}-")
+            self._kept.append(event.slot)
         return True
 
     async def _is_given_up(self, event: CheckpointTaken) -> bool:
