@@ -34,6 +34,10 @@ const (
 	freezeTimeout     = 10 * time.Second
 )
 
+// moveFirst is how long the runtime's archive waits for a move. containerd compares the whole root file system for it (fs.Changes
+// in continuity): 0.7 s of a core, wanted by the move whose process stands still meanwhile.
+const moveFirst = 3 * time.Second
+
 // Checkpoint is one call of checkpoint with a request.
 type Checkpoint struct {
 	Store   nodefiles.Store
@@ -102,7 +106,20 @@ func (c *Checkpoint) Run() int {
 		report.Failure(c.Call.Global("log"), c.Call.Global("log-format"), "checkpoint failed: "+err.Error())
 		return 1
 	}
+	if dump.Held {
+		c.letMove()
+	}
 	return 0
+}
+
+// letMove returns when the process is given up or runs again, or the move has had its time. The runtime's shim is locked until
+// then, so that whoever ends the container must not have to wait for us.
+func (c *Checkpoint) letMove() {
+	for end := time.Now().Add(moveFirst); time.Now().Before(end) && c.group.Asked(); time.Sleep(20 * time.Millisecond) {
+		if pod := c.Store.Pod(c.who.PodUID); pod != nil && pod.Containers[c.who.Container].Verdict == "refuse" {
+			return
+		}
+	}
 }
 
 // take does everything up to the end of the pause.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"reprise.dev/engine/internal/cli"
 	"reprise.dev/engine/internal/nodefiles"
@@ -60,6 +61,35 @@ func TestOnlyWhatAnEngineLeftFrozenIsThawed(t *testing.T) {
 		}
 		if _, err := os.Stat(c.Store.Path("freezing", "c1")); left && err == nil {
 			t.Error("the mark outlives the thaw")
+		}
+	}
+}
+
+// The shim is locked for as long as the runtime's archive waits for a move.
+func TestTheArchiveWaitsForAMoveOnlyWhileItsProcessStandsStill(t *testing.T) {
+	for end, happens := range map[string]func(c *Checkpoint){
+		"it runs again": func(c *Checkpoint) { c.group.Thaw() },
+		"it is given up": func(c *Checkpoint) {
+			nodefiles.WriteRaw(c.Store.Path("pods", "u1.json"), []byte(`{"version": 1, "containers": {"app": {"verdict": "refuse"}}}`))
+		},
+		"its time is over": func(c *Checkpoint) {},
+	} {
+		c, frozen := failing(t)
+		c.look() // finds the group
+		c.who.PodUID, c.who.Container = "u1", "app"
+		took := make(chan time.Duration)
+		go func(began time.Time) { c.letMove(); took <- time.Since(began) }(time.Now())
+		select {
+		case <-took:
+			t.Fatalf("%s: has not waited", end)
+		case <-time.After(100 * time.Millisecond):
+		}
+		happens(c)
+		if waited := <-took; (waited >= moveFirst) != (end == "its time is over") {
+			t.Errorf("%s: waited %v", end, waited)
+		}
+		if left := end != "it runs again"; frozen() != left {
+			t.Errorf("%s: frozen %v", end, frozen())
 		}
 	}
 }
