@@ -62,8 +62,9 @@ class Filler:
                 self._write(part, member)
             if not any(member.path == "slot.json" for member in members):
                 self._save(part / "slot.json", iter([_slot_json(self._archive.manifest)]))
-            for folder in (*{path.parent for path in part.glob("*/*")}, part):
-                sync(folder)
+            # Once all are written: the journal is committed for the first, and the others find that done.
+            for path in (*part.rglob("*"), part):
+                sync(path)
             part.rename(self._home / name)
             sync(self._home)
         except BaseException:
@@ -87,13 +88,10 @@ class Filler:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             for piece in content:
                 self._written += file.write(piece)
-            file.flush()
-            os.fdatasync(file.fileno())
 
     def _pages(self, path: Path, member: Member) -> None:
         with self._begun(path, member) as (fd, before):
             self._written += self._archive.write_pages(member, fd, before)[1]
-            os.fdatasync(fd)
 
     @contextlib.contextmanager
     def _begun(self, path: Path, member: Member) -> Iterator[tuple[int, Identities | None]]:

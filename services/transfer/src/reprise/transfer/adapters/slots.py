@@ -142,9 +142,9 @@ class Slots:
         (self.path(home) / link).unlink(missing_ok=True)
 
 
-def sync(folder: Path) -> None:
-    """What was renamed in it stays so after a power cut."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """What a file holds, or what was renamed in a folder, stays so after a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     finally:
