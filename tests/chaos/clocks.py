@@ -30,17 +30,19 @@ def jumping(chance: random.Random) -> Iterator[None]:
     _bring_library()
     for name in NODES:
         _set(name, 0)
+    patched: list[str] = []
     try:
         for service, kind in WORKLOADS.items():  # one after another: clocks are the fault, not a machine that is out of cores
             kubectl("-n", "reprise-system", "patch", kind, service, "-p", json.dumps(_patch(service)))
-            kubectl("-n", "reprise-system", "rollout", "status", f"{kind}/{service}", "--timeout=60s")
+            patched.append(f"{kind}/{service}")
+            kubectl("-n", "reprise-system", "rollout", "status", patched[-1], "--timeout=120s")
         counter.wait_reprise()
         for name in NODES:
             _set(name, chance.choice(JUMPS_S))
         yield
     finally:
-        for service, kind in WORKLOADS.items():
-            kubectl("-n", "reprise-system", "rollout", "undo", f"{kind}/{service}")
+        for name in patched:
+            kubectl("-n", "reprise-system", "rollout", "undo", name)
 
 
 def _patch(service: str) -> dict[str, object]:
