@@ -145,6 +145,13 @@ def test_why_it_ended_is_told_though_it_was_restored(protected: str) -> None:
     [told] = listing.told(protected, "ContainerEnded")
     assert "ended with 3" in told
     assert "FATAL disk quota exceeded" in told
+    pod = counter.pod(protected, APP)
+    [status] = pod["status"]["containerStatuses"]
+    assert (status["lastState"]["terminated"]["exitCode"], status["lastState"]["terminated"]["reason"]) == (3, "Error")
+    assert "FATAL disk quota exceeded" in kubectl("-n", protected, "logs", pod["metadata"]["name"], "--previous", "--tail=1")
+    assert "exit code 3" in reprise("history", f"{protected}/{APP}").stdout
+    declared = reprise("events", "replay", "--type", "failover.declared", "--namespace", protected).stdout
+    assert "ended with 3" in declared
     replayed = reprise("events", "replay", "--type", "container.ended", "--namespace", protected).stdout
     assert "exit code 3" in replayed
 

@@ -2,16 +2,13 @@
 
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import kill, kubectl, poll, reprise
+from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
-AGENT_DEAD_S = 6.0
-"""An agent that has written nothing for 5 s counts as dead (docs/node-files.md)."""
 
 
 def kill_counter(namespace: str) -> float:
@@ -53,26 +50,16 @@ def test_a_crash_comes_back_while_nats_and_the_store_are_away(protected_counter:
     counter.wait_checkpoint(namespace, after=last, seconds=60)
 
 
-@pytest.fixture
-def stopped_services() -> Iterator[None]:
-    """Every service of ours on n1 stands still: its agent counts as dead."""
-    pids = [pid for service in ("health-watcher", "checkpointer", "transfer") for pid in faults.service_pids(service, "n1")]
-    for pid in pids:
-        kill(pid, signal.SIGSTOP)
-    time.sleep(AGENT_DEAD_S)
-    yield
-    for pid in pids:
-        kill(pid, signal.SIGCONT)
-
-
 @pytest.mark.alone
 def test_a_crash_comes_back_while_every_service_of_ours_on_its_node_is_dead(
-    protected_counter: Witness, stopped_services: None
+    protected_counter: Witness,
 ) -> None:
-    before, killed_at = protected_counter.last(), time.monotonic()
-    faults.pod_signal(counter.pod(protected_counter.namespace)["metadata"]["uid"], signal.SIGKILL)
-    after = protected_counter.wait(before.run, killed_at + 0.15, 20)
-    assert after.at - killed_at < 10
+    uid = counter.pod(protected_counter.namespace)["metadata"]["uid"]
+    with faults.agents_away("n1"):
+        before, killed_at = protected_counter.last(), time.monotonic()
+        faults.pod_signal(uid, signal.SIGKILL)
+        after = protected_counter.wait(before.run, killed_at + 0.15, 20)
+        assert after.at - killed_at < 10
     assert protected_counter.runs(killed_at) == {before.run}
 
 

@@ -124,6 +124,24 @@ def test_if_both_are_refused_it_starts_cold_with_the_reason(namespace: str) -> N
     assert counter.wait_checkpoint(namespace, after=newest), "it is protected again"
 
 
+@pytest.mark.alone
+def test_what_started_blank_while_its_nodes_agent_was_away_is_given_its_state_once_that_is_back(namespace: str) -> None:
+    """It ran for less than its interval without it: any crash may cost as much."""
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "60s"}, app=APP)
+    counter.wait_protected(namespace, app=APP)
+    good = counter.wait_checkpoint(namespace)["checkpoint_id"]
+    address = counter.pod(namespace, APP)["status"]["podIP"]
+    before = ask(address)
+    assert before
+    with faults.agents_away("n1"):
+        kill(namespace)
+        poll(20, lambda: (ask(address) or before)["run"] != before["run"], "it to start blank", 0.1)
+    poll(20, lambda: (ask(address) or {}).get("run") == before["run"], "it to be given its state", 0.1)
+    row = counter.wait_failover(namespace, "crash")
+    assert row["state"] == "completed", row
+    assert row["checkpoint_id"] >= good
+
+
 def test_the_prototypes_annotations_work_for_a_pod_without_a_probe(namespace: str) -> None:
     """http-sf: with a probe of ours."""
     deploy(namespace, annotations=PROTOTYPE, container={"livenessProbe": None})
