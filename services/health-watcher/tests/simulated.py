@@ -149,6 +149,7 @@ class World:
         self.files = NodeFiles(self.folder / "run")
         self.clock = Clock(self.scenario.node_rate)
         self.lease_versions = 0
+        self.armed_s = 0.0
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
@@ -408,6 +409,7 @@ async def agent(world: World) -> None:
                 pods=cast(Any, pods),
                 runtime=here,
                 freezer=here,
+                watchdog=here,
                 exits=here,
                 logs=here,
                 recorder=here,
