@@ -1,4 +1,4 @@
-"""What the engine does when a container is created, as docs/node-files.md has it ("Rules of `create`"); without the rules for pods
+"""What the engine does when a container is created, as docs/node-files.md has it ("Rules of `create`"); without those for pods
 that a failover made. One table tests it and the engine: engine/internal/decide/testdata/create.json.
 """
 
