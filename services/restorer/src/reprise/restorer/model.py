@@ -386,6 +386,8 @@ class Need:
     """Paths at which the container must have a mount for the runtime to restore it."""
     devices: tuple[str, ...] = ()
     """Paths of device nodes that the container was given besides the usual ones."""
+    emptied: tuple[str, ...] = ()
+    """Where an emptyDir is mounted on which a file is open for writing, which is not there on another node."""
 
 
 @dataclass(frozen=True)
