@@ -335,6 +335,90 @@ func TestWithoutALeaseNothingProtectedStarts(t *testing.T) {
 	}
 }
 
+// Uninstalled: the runtime calls runc again, and nothing of ours is on the node: no agent, no lease, no slot.
+func TestAfterAnUninstallWhatWasRestoredIsRuncsAndStartsBlank(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	c.crash()
+	c = n.container()
+	if s := c.run(); s["outcome"] != "restored" {
+		t.Fatalf("%v", s)
+	}
+	c.waitFor(c.last().n + 20)
+	for _, ours := range []string{"/run", "/state"} {
+		if err := os.RemoveAll(n.dir + ours); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runc := func(args ...string) string {
+		t.Helper()
+		out, err := c.callWith("/usr/bin/runc", args...)
+		if err != nil {
+			t.Fatalf("runc %q: %v %s", args, err, out)
+		}
+		return out
+	}
+	runc("kill", c.id, "KILL")
+	for range 500 {
+		if strings.Contains(runc("state", c.id), `"stopped"`) {
+			break
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	runc("delete", c.id)
+	before := len(c.ticks())
+	c = n.container()
+	runc("create", "--bundle", c.bundle, "--pid-file", c.bundle+"/pid", c.id)
+	runc("start", c.id)
+	for len(c.ticks()) == before {
+		time.Sleep(2 * time.Millisecond)
+	}
+	if first := c.ticks()[before].n; first > 1 {
+		t.Errorf("went on with %d", first)
+	}
+	if left, _ := filepath.Glob(n.dir + "/run/*"); len(left) > 0 {
+		t.Errorf("somebody of ours was there: %q", left)
+	}
+}
+
+// Unprotected, and the engine is still there: the same, although its checkpoint is.
+func TestWhatIsNotProtectedAnyMoreStartsBlankAtOnceWhateverItsAgentDoes(t *testing.T) {
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	for _, agent := range []string{"alive, no lease", "gone"} {
+		c.crash()
+		n.write(n.dir+"/run/pods/"+n.uid+".json", map[string]any{"version": 1, "uid": n.uid, "containers": map[string]any{}})
+		n.agent(false)
+		if agent == "gone" {
+			os.Remove(n.dir + "/run/node.json")
+		}
+		before := len(c.ticks())
+		c = n.container()
+		began := time.Now()
+		if err := c.create(); err != nil {
+			t.Fatalf("%s: %v %s", agent, err, c.output)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("%s: it took %v", agent, took)
+		}
+		if out, err := c.call("start", c.id); err != nil {
+			t.Fatalf("%s: %v %s", agent, err, out)
+		}
+		for len(c.ticks()) == before {
+			time.Sleep(2 * time.Millisecond)
+		}
+		if first := c.ticks()[before].n; first > 1 {
+			t.Errorf("%s: went on with %d", agent, first)
+		}
+	}
+}
+
 func TestAFailedCheckpointLeavesItRunning(t *testing.T) {
 	n := newNode(t)
 	c := n.container()

@@ -132,8 +132,8 @@ def seaweedfs(folder: Path, port: int, certificates: Path | None) -> S3Server:
     tls = [f"-s3.cert.file={certificates}/public.crt", f"-s3.key.file={certificates}/private.key"] if certificates else []
     command = [
         binary("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", *ports, "-volume.max=1000", "-volume.preStopSeconds=0",
-        "-master.telemetry=false", "-master.volumeSizeLimitMB=256", "-filer", "-s3", f"-s3.port={port}",
-        f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}",
+        "-master.telemetry=false", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=256", "-filer", "-s3",
+        f"-s3.port={port}", f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}",
         f"-s3.domainName={DOMAIN}", "-s3.autoCreateBucket=false", *tls,
     ]  # fmt: skip
     return S3Server("seaweedfs", command, port, folder, {}, certificates and certificates / "ca.pem")

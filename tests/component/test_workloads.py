@@ -4,6 +4,7 @@ import itertools
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 from fastapi import FastAPI
 from reprise.console.api import router
 from reprise.console.ledger import Ledger
+from reprise.contracts.annotations import Policy
 from reprise.contracts.events import (
     CheckpointDue,
+    CheckpointFailed,
     CheckpointSkipped,
     CheckpointStaged,
     CheckpointStored,
@@ -31,6 +34,7 @@ from reprise.contracts.events import (
     node_subject,
 )
 from reprise.contracts.model import CriuStats, Target, Workload
+from reprise.runtime.kube import ProtectedPod
 
 pytestmark = pytest.mark.component
 
@@ -82,12 +86,14 @@ async def ask(ledger: Ledger, **query: Any) -> list[dict[str, Any]]:
         return list(answer.json())
 
 
-def checkpoint(second: int, *, name: str = "counter", staged_on: tuple[str, ...] = ()) -> list[Event]:
+def checkpoint(
+    second: int, *, name: str = "counter", staged_on: tuple[str, ...] = (), pod: str = "", node: str = "n1"
+) -> list[Event]:
     """Of a workload on n1 every ten seconds, and where it was staged, in this order."""
-    target = Target(node="n1", pod=f"{name}-1", pod_uid="u1", container="app", container_id="c1")
+    target = Target(node=node, pod=pod or f"{name}-1", pod_uid="u1", container="app", container_id="c1")
     moment = START + timedelta(seconds=second)
     common = {
-        "node": "n1", "workload": Workload(namespace="default", name=name), "checkpoint_id": f"{name}-{second:03d}",
+        "node": node, "workload": Workload(namespace="default", name=name), "checkpoint_id": f"{name}-{second:03d}",
         "target": target, "at": moment, "trigger": "interval",
     }  # fmt: skip
     events: list[Event] = [
@@ -101,9 +107,9 @@ def checkpoint(second: int, *, name: str = "counter", staged_on: tuple[str, ...]
         ),
         CheckpointStaged.model_validate(common | {"reference": "r", "pull_s": 0.25}),
     ]  # fmt: skip
-    for number, node in enumerate(staged_on):
+    for number, standby in enumerate(staged_on):
         at = moment + timedelta(seconds=1 + number)
-        staged = common | {"reference": "r", "pull_s": 9.0, "role": "standby", "node": node, "at": at, "bytes_fetched": 7}
+        staged = common | {"reference": "r", "pull_s": 9.0, "role": "standby", "node": standby, "at": at, "bytes_fetched": 7}
         events.append(CheckpointStaged.model_validate(staged))
     return events
 
@@ -176,6 +182,70 @@ async def test_a_state_that_its_program_says_is_unchanged_is_as_fresh_as_that_lo
     (told,) = await ask(ledger)
     assert told["recovery_point_age_s"] < 19
     assert told["checkpoint"]["id"] == "counter-000"
+
+
+WORKLOAD = Workload(namespace="default", name="counter")
+
+
+def pod(name: str, node: str, **changes: Any) -> ProtectedPod:
+    known = ProtectedPod(
+        workload=WORKLOAD, policy=Policy(mode="criu"), namespace="default", name=name, uid=name, node=node, ip="", host_ip="",
+        phase="Running", deleting=False, containers=(),
+    )  # fmt: skip
+    return replace(known, **changes)
+
+
+TWO = (pod("counter-1", "n1"), pod("counter-2", "n2"))
+
+
+async def test_of_several_instances_the_oldest_of_their_recovery_points_is_the_workloads(ledger: Ledger) -> None:
+    """Of counter-1 and counter-2 the other's checkpoint brings neither back."""
+    for event in (*checkpoint(0, staged_on=("n2",)), *checkpoint(10, pod="counter-2", node="n2", staged_on=("n1",))):
+        await ledger.record(event)
+    await ledger.protected({WORKLOAD: ()}, TWO)
+    (told,) = await ask(ledger)
+    assert (told["checkpoint"]["id"], told["pod"], told["node"]) == ("counter-000", "counter-1", "n1")
+    assert (told["standby"]["node"], told["standby"]["warm"]) == ("n2", True), "its own, not the other's"
+    assert told["recovery_point_age_s"] > 19
+    for event in checkpoint(15):
+        await ledger.record(event)
+    (told,) = await ask(ledger)
+    assert (told["checkpoint"]["id"], told["pod"], told["node"]) == ("counter-010", "counter-2", "n2")
+
+
+@pytest.mark.parametrize("gone", [(), (pod("counter-1", "n1", deleting=True),), (pod("counter-1", "n1", phase="Failed"),)])
+async def test_an_instance_that_is_gone_holds_no_recovery_point_back(ledger: Ledger, gone: tuple[ProtectedPod, ...]) -> None:
+    for event in (*checkpoint(0), *checkpoint(10, pod="counter-2", node="n2")):
+        await ledger.record(event)
+    await ledger.protected({WORKLOAD: ()}, TWO)
+    await ledger.protected({WORKLOAD: ()}, (*gone, TWO[1]))
+    (told,) = await ask(ledger)
+    assert (told["checkpoint"]["id"], told["pod"]) == ("counter-010", "counter-2")
+
+
+async def test_an_instance_whose_checkpoints_all_fail_is_what_is_told(ledger: Ledger) -> None:
+    for event in (*checkpoint(0), *checkpoint(1, pod="counter-2", node="n2")[:1]):
+        await ledger.record(event)
+    await ledger.protected({WORKLOAD: ()}, TWO)
+    (told,) = await ask(ledger)
+    assert (told["pod"], told["health"]) == ("counter-1", "ok"), "its first one is due: nothing is wrong yet"
+    due = checkpoint(1, pod="counter-2", node="n2")[0]
+    failed = {"node": "n2", "workload": WORKLOAD, "checkpoint_id": "counter-001", "target": due.target}  # type: ignore[attr-defined]
+    await ledger.record(CheckpointFailed.model_validate(failed | {"reason": "IoUring", "message": "m", "remedy": "r"}))
+    (told,) = await ask(ledger)
+    assert (told["pod"], told["checkpoint"], told["health"]) == ("counter-2", None, "failing")
+
+
+async def test_an_instance_whose_state_is_unchanged_is_not_the_one_that_is_behind(ledger: Ledger) -> None:
+    for event in (*checkpoint(0), *checkpoint(10, pod="counter-2", node="n2")):
+        await ledger.record(event)
+    due = checkpoint(15)[0]
+    known = {"node": "n1", "workload": WORKLOAD, "checkpoint_id": "counter-015", "target": due.target}  # type: ignore[attr-defined]
+    for event in (due, CheckpointSkipped.model_validate(known | {"reason": "Unchanged", "message": ""})):
+        await ledger.record(event)
+    await ledger.protected({WORKLOAD: ()}, TWO)
+    (told,) = await ask(ledger)
+    assert told["pod"] == "counter-2"
 
 
 async def test_a_node_that_cannot_freeze_is_told_with_what_runs_there_until_it_can(ledger: Ledger) -> None:

@@ -2,14 +2,15 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reprise_lab import counter, faults, listing
+from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll, reprise
-from reprise_lab.witness import ask
+from reprise_lab.witness import Witness, ask
 
 pytestmark = pytest.mark.e2e
 
@@ -31,13 +32,18 @@ def apply(namespace: str, number: str, *changes: tuple[str, str]) -> None:
     kubectl("apply", "-f", "-", stdin=text)
 
 
-@pytest.fixture
-def protected(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
-    """The namespace of the case that the test's mark names, once it is protected, and a checkpoint of it is in the store."""
-    apply(namespace, request.param)
+def protect(number: str, namespace: str) -> Witness:
+    """The case, once it is protected, and a checkpoint of it is in the store."""
+    apply(namespace, number)
     counter.wait_protected(namespace, 120, APP)
     counter.wait_checkpoint(namespace, seconds=60)
-    yield namespace
+    return Witness(namespace, selector=f"app={APP}")
+
+
+@pytest.fixture
+def protected(request: pytest.FixtureRequest, namespace: str) -> str:
+    """The namespace of the case that the test's mark names."""
+    return protect(request.param, namespace).namespace
 
 
 def state(namespace: str) -> dict[str, Any]:
@@ -92,13 +98,11 @@ def test_after_a_crash_it_is_found_to_serve(protected: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("protected", ["01"], indirect=True)
-def test_after_its_node_is_lost_it_is_kept_where_it_was_restored(protected: str, node_comes_back: None) -> None:
-    run = served(protected)["run"]
-    faults.power_off("n1")
-    row = counter.wait_failover(protected, "node-loss")
+@pytest.mark.lost_with(prepare=partial(protect, "01"))
+def test_after_its_node_is_lost_it_is_kept_where_it_was_restored(lost: Lost) -> None:
+    row = counter.wait_failover(lost.namespace, "node-loss")
     assert row["state"] == "completed", row
-    wait_run(protected, run, 10)
+    wait_run(lost.namespace, lost.before.run, 10)
 
 
 @pytest.mark.parametrize("protected", ["03"], indirect=True)
@@ -145,6 +149,13 @@ def test_why_it_ended_is_told_though_it_was_restored(protected: str) -> None:
     [told] = listing.told(protected, "ContainerEnded")
     assert "ended with 3" in told
     assert "FATAL disk quota exceeded" in told
+    pod = counter.pod(protected, APP)
+    [status] = pod["status"]["containerStatuses"]
+    assert (status["lastState"]["terminated"]["exitCode"], status["lastState"]["terminated"]["reason"]) == (3, "Error")
+    assert "FATAL disk quota exceeded" in kubectl("-n", protected, "logs", pod["metadata"]["name"], "--previous", "--tail=1")
+    assert "exit code 3" in reprise("history", f"{protected}/{APP}").stdout
+    declared = reprise("events", "replay", "--type", "failover.declared", "--namespace", protected).stdout
+    assert "ended with 3" in declared
     replayed = reprise("events", "replay", "--type", "container.ended", "--namespace", protected).stdout
     assert "exit code 3" in replayed
 

@@ -13,9 +13,9 @@ from reprise_lab.shell import kubectl, poll, reprise
 pytestmark = pytest.mark.e2e
 
 CASES = Path(__file__).parent / "cases"
-INTERVAL_S = 10
-WATCHED_S = 80
-"""Back-off makes of the eight intervals in it: at 0, 20 and 60 s, and one more for the grid."""
+INTERVAL_S = 5
+WATCHED_S = 40
+"""Back-off makes of the eight intervals in it: at 0, 10 and 30 s, and one more for the grid."""
 UNCONFINED: dict[str, Any] = {"seccompProfile": {"type": "Unconfined"}}
 RUNTIME_DEFAULT: dict[str, Any] = {"seccompProfile": {"type": "RuntimeDefault"}}
 """The runtime's own profile does not let io_uring through."""
@@ -36,6 +36,7 @@ def test_a_watch_on_its_own_files_is_one_failure_with_a_name_or_none(namespace: 
     made = [item for item in yaml.safe_load_all((CASES / "08-inotify.yaml").read_text()) if item["kind"] == "Deployment"]
     for item in made:
         item["metadata"]["namespace"] = namespace
+        item["metadata"]["annotations"]["reprise.dev/interval"] = f"{INTERVAL_S}s"
     kubectl("create", "namespace", namespace)
     kubectl("apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": made}))
     poll(60, lambda: bool(rows(namespace, "stored") or rows(namespace, "failed")), f"{namespace} to be tried", 0.5)

@@ -1,17 +1,18 @@
 """Reprise's own parts fail: nothing is lost, nothing is doubled, and the workload is not harmed."""
 
+import secrets
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 
 import pytest
 from reprise_lab import counter, faults
-from reprise_lab.shell import kill, kubectl, poll, reprise
-from reprise_lab.witness import Witness
+from reprise_lab.shell import LabError, kubectl, poll, reprise
+from reprise_lab.witness import Answer, Witness
 
 pytestmark = pytest.mark.e2e
-AGENT_DEAD_S = 6.0
-"""An agent that has written nothing for 5 s counts as dead (docs/node-files.md)."""
 
 
 def kill_counter(namespace: str) -> float:
@@ -53,67 +54,87 @@ def test_a_crash_comes_back_while_nats_and_the_store_are_away(protected_counter:
     counter.wait_checkpoint(namespace, after=last, seconds=60)
 
 
-@pytest.fixture
-def stopped_services() -> Iterator[None]:
-    """Every service of ours on n1 stands still: its agent counts as dead."""
-    pids = [pid for service in ("health-watcher", "checkpointer", "transfer") for pid in faults.service_pids(service, "n1")]
-    for pid in pids:
-        kill(pid, signal.SIGSTOP)
-    time.sleep(AGENT_DEAD_S)
-    yield
-    for pid in pids:
-        kill(pid, signal.SIGCONT)
-
-
 @pytest.mark.alone
 def test_a_crash_comes_back_while_every_service_of_ours_on_its_node_is_dead(
-    protected_counter: Witness, stopped_services: None
+    protected_counter: Witness,
 ) -> None:
-    before, killed_at = protected_counter.last(), time.monotonic()
-    faults.pod_signal(counter.pod(protected_counter.namespace)["metadata"]["uid"], signal.SIGKILL)
-    after = protected_counter.wait(before.run, killed_at + 0.15, 20)
-    assert after.at - killed_at < 10
+    uid = counter.pod(protected_counter.namespace)["metadata"]["uid"]
+    with faults.agents_away("n1"):
+        before, killed_at = protected_counter.last(), time.monotonic()
+        faults.pod_signal(uid, signal.SIGKILL)
+        after = protected_counter.wait(before.run, killed_at + 0.15, 20)
+        assert after.at - killed_at < 10
     assert protected_counter.runs(killed_at) == {before.run}
 
 
+@dataclass
+class CutOff:
+    """A counter whose node was cut off and healed, under the eyes of its witness. Times are monotonic seconds."""
+
+    witness: Witness
+    pod: str
+    """The one that was on the node."""
+    before: Answer
+    cut_at: float = 0.0
+    healed_at: float = 0.0
+
+
+@pytest.fixture(scope="module")
+def cut_off() -> Iterator[dict[str, CutOff]]:
+    """Of n1, cut off once with both: a counter in its `first` pod, and one that was `moved` away and back."""
+    names = {kind: f"cut-off-{kind}-{secrets.token_hex(3)}" for kind in ("first", "moved")}
+    with ExitStack() as stack:
+        for namespace in names.values():
+            stack.callback(counter.remove, namespace, wait=False)
+            counter.protect(namespace)
+        moved = names["moved"]
+        for to in ("n2", "n1"):
+            done = reprise("move", f"{moved}/counter", "--to", to)
+            assert done.returncode == 0, done.stderr
+        counter.ask_checkpoint(moved)
+        counter.wait_checkpoint(moved, after=counter.wait_checkpoint(moved)["checkpoint_id"])
+        found = {}
+        for kind, namespace in names.items():
+            witness = stack.enter_context(Witness(namespace))
+            found[kind] = CutOff(witness, counter.pod(namespace)["metadata"]["name"], witness.last())
+        faults.cut("n1", "all")
+        try:
+            for each in found.values():
+                each.cut_at = time.monotonic()
+            for each in found.values():
+                with suppress(LabError):  # its own test is told
+                    counter.wait_failover(each.witness.namespace, "node-loss")
+        finally:
+            faults.heal("n1")
+        for each in found.values():
+            each.healed_at = time.monotonic()
+        yield found
+
+
 @pytest.mark.alone
-def test_a_node_cut_off_freezes_and_is_never_a_second_instance(protected_counter: Witness) -> None:
+def test_a_node_cut_off_freezes_and_is_never_a_second_instance(cut_off: dict[str, CutOff]) -> None:
     """The witness reaches the cut node's pods no more; so the app's own count is what tells, once it is healed."""
-    cut_off_and_healed(protected_counter)
+    went_on_elsewhere_only(cut_off["first"])
 
 
 @pytest.mark.alone
-def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(protected_counter: Witness) -> None:
+def test_a_node_that_was_cut_off_does_not_start_again_what_its_kubelet_was_ending(cut_off: dict[str, CutOff]) -> None:
     """Its livenessProbe fails while it stands still; a kubelet that was ending it for that starts it again once it has ended,
     deleted or not. In a pod that a move made its first container is at work: the name of the next is free, so nothing else is
     in the way.
     """
-    namespace = protected_counter.namespace
-    for to in ("n2", "n1"):
-        done = reprise("move", f"{namespace}/counter", "--to", to)
-        assert done.returncode == 0, done.stderr
-    counter.ask_checkpoint(namespace)
-    counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
-    cut_off_and_healed(protected_counter)
+    went_on_elsewhere_only(cut_off["moved"])
 
 
-def cut_off_and_healed(protected_counter: Witness) -> None:
-    namespace = protected_counter.namespace
-    old = counter.pod(namespace)
-    before = protected_counter.last()
-    faults.cut("n1", "all")
-    cut_at = time.monotonic()
-    try:
-        after = protected_counter.wait(before.run, cut_at + 0.3, 40)
-        assert after.address != before.address
-        counter.wait_failover(namespace, "node-loss")
-    finally:
-        faults.heal("n1")
-    healed_at = time.monotonic()
-    poll(60, lambda: not kubectl("-n", namespace, "get", "pod", old["metadata"]["name"], "-o", "name", check=False),
-         "the old pod to go", 0.5)  # fmt: skip
-    late = {a.address for a in protected_counter.history if a.at > healed_at}
-    assert before.address not in late, "the old instance answered after the cut was healed"
+def went_on_elsewhere_only(cut: CutOff) -> None:
+    namespace = cut.witness.namespace
+    after = cut.witness.wait(cut.before.run, cut.cut_at + 0.3, 1)
+    assert after.at - cut.cut_at < 40
+    assert after.address != cut.before.address
+    counter.wait_failover(namespace, "node-loss")
+    poll(60, lambda: not kubectl("-n", namespace, "get", "pod", cut.pod, "-o", "name", check=False), "the old pod to go", 0.5)
+    late = {a.address for a in cut.witness.history if a.at > cut.healed_at}
+    assert cut.before.address not in late, "the old instance answered after the cut was healed"
 
 
 def test_a_pod_deleted_by_its_user_is_not_brought_back(protected_counter: Witness) -> None:

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from reprise_lab import counter, faults
-from reprise_lab.shell import kill, kubectl, poll
+from reprise_lab import counter, faults, listing
+from reprise_lab.shell import kill, kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
@@ -69,10 +69,17 @@ def test_a_crash_before_the_first_checkpoint_starts_blank_at_once(namespace: str
 
 
 def test_a_file_that_has_grown_costs_a_cold_start_and_no_outage(namespace: str, beside: str) -> None:
-    """CRIU does not restore a process whose open file is longer than at its checkpoint. (It was an outage of 272 s.)"""
+    """CRIU does not restore a process whose open file is longer than at its checkpoint. (It was an outage of 272 s.) Its owner
+    knows before, and that it is not moved: on another node its emptyDir is empty.
+    """
     counter.deploy(namespace, env=counter.GROWS)
     counter.deploy(beside, env=counter.GROWS, annotations=counter.PLAIN)
     counter.wait_protected(namespace)
+    counter.wait_checkpoint(namespace)
+    poll(20, lambda: bool(listing.told(namespace, "MayStartCold")), "the Event MayStartCold", 0.5)
+    assert "volume at /data" in listing.told(namespace, "MayStartCold")[0]
+    moved = reprise("move", f"{namespace}/counter")
+    assert (moved.returncode, "NotMovable" in moved.stderr) == (1, True), moved.stderr
     with Witness(namespace) as ours, Witness(beside) as plain:
         with_us, without = crash_both((ours, plain))
     assert with_us < without + OVERHEAD_S + NOISE_S

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from reprise_lab import counter, faults, listing
+from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness, ask
 
@@ -38,9 +39,13 @@ def deploy(
 @pytest.fixture
 def service(namespace: str) -> Iterator[Witness]:
     """What users of its Service see: nobody is sent to a process without its state."""
-    deploy(namespace)
-    with Witness(namespace, service=listing.service_address(APP, namespace)) as witness:
+    with served(namespace) as witness:
         yield witness
+
+
+def served(namespace: str) -> Witness:
+    deploy(namespace)
+    return Witness(namespace, service=listing.service_address(APP, namespace))
 
 
 def kill(namespace: str, number: int = signal.SIGKILL) -> float:
@@ -75,18 +80,15 @@ def test_a_hang_is_a_crash(service: Witness) -> None:
 
 
 @pytest.mark.alone
-def test_a_lost_nodes_state_is_served_on_the_other_node(service: Witness, node_comes_back: object) -> None:
-    namespace, before = service.namespace, service.last()
-    assert counter.pod(namespace, APP)["spec"]["nodeName"] == "n1"
-    off_at = time.monotonic()
-    faults.power_off("n1")
-    after = service.wait(before.run, off_at + 1, 60)
-    assert after.count >= before.count - MAX_LOST
+@pytest.mark.lost_with(prepare=served)
+def test_a_lost_nodes_state_is_served_on_the_other_node(lost: Lost) -> None:
+    namespace = lost.namespace
+    after = lost.witness.wait(lost.before.run, lost.off_at + 1, 1)
+    assert after.count >= lost.before.count - MAX_LOST
     row = counter.wait_failover(namespace, "node-loss")
     assert (row["state"], row["path"], row["standby"]) == ("completed", "shadow", "n2"), row
     poll(20, lambda: len(counter.pods(namespace, APP)) == 1, "one pod to be left")
-    assert service.runs(off_at) == {before.run}, "a process without its state was in the Service"
-    faults.power_on("n1")
+    assert lost.witness.runs(lost.off_at) == {lost.before.run}, "a process without its state was in the Service"
     newer = counter.wait_checkpoint(namespace, after=row["checkpoint_id"], seconds=60)
     assert newer["node"] == "n2", "what was moved must be protected where it is now"
 
@@ -122,6 +124,24 @@ def test_if_both_are_refused_it_starts_cold_with_the_reason(namespace: str) -> N
     poll(20, lambda: bool(ask(counter.pod(namespace, APP)["status"]["podIP"])), "it to serve", 0.2)
     newest = counter.wait_checkpoint(namespace)["checkpoint_id"]
     assert counter.wait_checkpoint(namespace, after=newest), "it is protected again"
+
+
+@pytest.mark.alone
+def test_what_started_blank_while_its_nodes_agent_was_away_is_given_its_state_once_that_is_back(namespace: str) -> None:
+    """It ran for less than its interval without it: any crash may cost as much."""
+    counter.deploy(namespace, annotations={"reprise.dev/interval": "60s"}, app=APP)
+    counter.wait_protected(namespace, app=APP)
+    good = counter.wait_checkpoint(namespace)["checkpoint_id"]
+    address = counter.pod(namespace, APP)["status"]["podIP"]
+    before = ask(address)
+    assert before
+    with faults.agents_away("n1"):
+        kill(namespace)
+        poll(20, lambda: (ask(address) or before)["run"] != before["run"], "it to start blank", 0.1)
+    poll(20, lambda: (ask(address) or {}).get("run") == before["run"], "it to be given its state", 0.1)
+    row = counter.wait_failover(namespace, "crash")
+    assert row["state"] == "completed", row
+    assert row["checkpoint_id"] >= good
 
 
 def test_the_prototypes_annotations_work_for_a_pod_without_a_probe(namespace: str) -> None:

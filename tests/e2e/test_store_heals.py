@@ -39,7 +39,6 @@ def test_a_lost_pack_is_told_and_healed_from_a_nodes_copy(namespace: str) -> Non
     counter.wait_protected(namespace)
     first = counter.wait_checkpoint(namespace)["checkpoint_id"]
     counter.wait_checkpoint(namespace, after=first)
-    assert check() == (0, {"findings": [], "healed": []}), "the store was damaged before"
 
     opened = store()
     workload = Workload(namespace=namespace, name="counter")
@@ -51,7 +50,7 @@ def test_a_lost_pack_is_told_and_healed_from_a_nodes_copy(namespace: str) -> Non
 
     code, told = check()
     assert code == 3
-    assert {(finding["kind"], finding["object"]) for finding in told["findings"]} == {("lost-pack", key)}
+    assert {(finding["kind"], finding["object"]) for finding in told["findings"]} == {("lost-pack", key)}, "or damaged before"
     assert newest.checkpoint_id in touched <= set(told["findings"][0]["checkpoints"])
 
     code, told = check("--repair")

@@ -1,6 +1,8 @@
 package decide
 
 import (
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 
@@ -74,6 +76,41 @@ func TestTheRulesOfCreate(t *testing.T) {
 		got := Create(c.s)
 		if got.Action != c.want || !strings.Contains(got.Reason, c.why) {
 			t.Errorf("%s: got %d %q, want %d ...%q...", c.rule, got.Action, got.Reason, c.want, c.why)
+		}
+	}
+}
+
+// The model of the node's agent (services/health-watcher/tests/engine_rule.py) is tested by the same table.
+func TestTheRulesThatTheModelOfTheAgentKnows(t *testing.T) {
+	table, err := os.ReadFile("testdata/create.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []struct {
+		Agent, File, Act string
+		LeaseHeld        bool    `json:"lease_held"`
+		LiveSlot         bool    `json:"live_slot"`
+		WaitedS          float64 `json:"waited_s"`
+		BootAgeS         float64 `json:"boot_age_s"`
+	}
+	if err := json.Unmarshal(table, &cases); err != nil || len(cases) == 0 {
+		t.Fatalf("%d cases: %v", len(cases), err)
+	}
+	agents := map[string]Agent{"alive": Alive, "dead": Dead, "never ran": NeverRan}
+	acts := map[string]Action{"runc": Runc, "restore": Restore, "blank": Blank, "refuse": Refuse, "again": Again}
+	for _, c := range cases {
+		s := Situation{
+			Agent: agents[c.Agent], LeaseHeld: c.LeaseHeld, Container: "app", LiveSlot: c.LiveSlot, WaitedS: c.WaitedS, BootAgeS: c.BootAgeS,
+		}
+		switch c.File {
+		case "none":
+		case "another container's":
+			s.Pod = &nodefiles.Pod{}
+		default:
+			s.Pod = pod(c.File, "")
+		}
+		if got := Create(s); got.Action != acts[c.Act] {
+			t.Errorf("%+v: got %d %q", c, got.Action, got.Reason)
 		}
 	}
 }

@@ -1,7 +1,10 @@
 """Real faults: what tests and the demo do to the lab."""
 
+import contextlib
 import os
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +15,8 @@ from reprise_lab.shell import LabError, kill
 
 From = Literal["all", "nats", "api"]
 TABLE = "reprise_lab_cut"
+AGENT_DEAD_S = 6.0
+"""An agent that has written nothing for 5 s counts as dead (docs/node-files.md)."""
 
 
 def _alone() -> None:
@@ -144,6 +149,21 @@ def service_pids(service: str, node: str = "") -> list[int]:
         for status in pod["status"].get("containerStatuses", []):
             pids += container_pids(pod["metadata"]["uid"], status.get("containerID", "").rpartition("/")[2])
     return pids
+
+
+@contextlib.contextmanager
+def agents_away(node: str) -> Iterator[None]:
+    """Every service of ours on that node stands still, and counts as dead, until the block ends."""
+    _alone()
+    pids = [pid for service in ("health-watcher", "checkpointer", "transfer") for pid in service_pids(service, node)]
+    try:
+        for pid in pids:
+            kill(pid, signal.SIGSTOP)
+        time.sleep(AGENT_DEAD_S)
+        yield
+    finally:
+        for pid in pids:
+            kill(pid, signal.SIGCONT)
 
 
 def kill_service(service: str) -> int:

@@ -2,11 +2,14 @@
 
 import io
 import json
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.archive.criu import IMG_COMMON_MAGIC, PAGEMAP_MAGIC, BadImage, PageRun, read_pagemap, read_stats
+from reprise.archive.criu.tasks_pb2 import file_entry, reg_file_entry, remap_file_path_entry
+from reprise.archive.criu.volumes import FILES_MAGIC, REMAPS_MAGIC
 from reprise.archive.facts import ArchiveFacts, BadArchive, facts_of
 from reprise.archive.tarindex import index_file
 from reprise.archive.testing import build, image, members, pagemap, stats
@@ -78,3 +81,61 @@ def test_what_a_container_needs_to_be_restored_is_told_without_what_every_contai
     facts = read(members() | {"spec.dump": json.dumps(spec).encode()})
     assert (facts.mounts, facts.devices) == (("/data", "/etc/hosts"), ("/dev/fuse",))
     assert read(members()).mounts == ()
+
+
+VOLUMES = "/var/lib/kubelet/pods/u1/volumes"
+MOUNTS = [
+    {"destination": "/cache", "type": "bind", "source": f"{VOLUMES}/kubernetes.io~empty-dir/cache"},
+    {"destination": "/data", "type": "bind", "source": f"{VOLUMES}/kubernetes.io~csi/pvc-1/mount"},
+    {"destination": "/data/host", "type": "bind", "source": "/srv/data"},
+    {"destination": "/etc/hosts", "type": "bind", "source": "/var/lib/kubelet/pods/u1/etc-hosts"},
+    {"destination": "/dev/termination-log", "type": "bind", "source": "/var/lib/kubelet/pods/u1/containers/app/1"},
+    {"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"},
+]
+REGULAR, FOLDER, APPEND = 0o100644, 0o40755, os.O_WRONLY | os.O_APPEND
+
+
+def opened(path: str, flags: int, mode: int = REGULAR, number: int = 1) -> bytes:
+    """As CRIU writes it: of a file that is open for appending only, no size (criu/files-reg.c, should_check_size)."""
+    entry = reg_file_entry(id=number, flags=flags, pos=0, name=path.encode(), mode=mode)
+    if flags & os.O_ACCMODE != os.O_WRONLY or not flags & os.O_APPEND:
+        entry.size = 7
+    return file_entry(type=1, id=number, reg=entry).SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("path", "flags", "sized", "emptied"),
+    [
+        ("/data/db", os.O_RDWR, ("/data",), ()),
+        ("/data/host/db", os.O_WRONLY, ("/data/host",), ()),
+        ("/cache/log", os.O_RDWR, ("/cache",), ("/cache",)),
+        ("/cache/log", APPEND, (), ("/cache",)),
+        ("/data/log", APPEND, (), ()),
+        ("/data/lib.jar", os.O_RDONLY, (), ()),
+        ("/database", os.O_RDWR, (), ()),
+        ("/var/own", os.O_RDWR, (), ()),
+        ("/tmp/own", os.O_RDWR, (), ()),
+        ("/dev/termination-log", os.O_RDWR, (), ()),
+        ("/etc/hosts", os.O_RDWR, (), ()),
+    ],
+)
+def test_a_volume_on_which_a_file_is_open_for_writing_is_told(
+    read, path: str, flags: int, sized: tuple[str, ...], emptied: tuple[str, ...]
+) -> None:
+    spec = json.loads(members()["spec.dump"]) | {"mounts": MOUNTS}
+    content = members() | {"spec.dump": json.dumps(spec).encode()}
+    files = {"checkpoint/files.img": image((IMG_COMMON_MAGIC, FILES_MAGIC), opened(path, flags))}
+    facts = read(content | files)
+    assert (facts.sized, facts.emptied) == (sized, emptied)
+    gone = remap_file_path_entry(orig_id=1, remap_id=2).SerializeToString()
+    facts = read(content | files | {"checkpoint/remap-fpath.img": image((IMG_COMMON_MAGIC, REMAPS_MAGIC), gone)})
+    assert (facts.sized, facts.emptied) == ((), ()), "a deleted file is in the checkpoint itself"
+    folder = {"checkpoint/files.img": image((IMG_COMMON_MAGIC, FILES_MAGIC), opened(path, flags, FOLDER))}
+    assert read(content | folder).sized == ()
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", image((IMG_COMMON_MAGIC, FILES_MAGIC), b"\xff")])
+def test_a_list_of_open_files_that_cannot_be_read_is_no_reason_to_refuse_a_checkpoint(read, garbage: bytes) -> None:
+    spec = json.loads(members()["spec.dump"]) | {"mounts": MOUNTS}
+    facts = read(members() | {"spec.dump": json.dumps(spec).encode(), "checkpoint/files.img": garbage})
+    assert (facts.sized, facts.emptied) == ((), ())

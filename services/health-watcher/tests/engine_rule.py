@@ -1,15 +1,17 @@
-"""What the engine does when a container is created, as docs/node-files.md has it ("Rules of `create`"): the same as in Go."""
+"""What the engine does when a container is created, as docs/node-files.md has it ("Rules of `create`"); without those for pods
+that a failover made. One table tests it and the engine: engine/internal/decide/testdata/create.json.
+"""
 
 from typing import Literal
 
 from reprise.runtime.nodefiles import ALIVE_S, NodeFile, PodFile
 
-Act = Literal["runc", "restore", "blank", "fail", "again"]
+Act = Literal["runc", "restore", "blank", "refuse", "again"]
 """again: look at the files once more."""
 NO_FILE_S, WAIT_S, GIVE_UP_S = 1.0, 20.0, 120.0
 
 
-def engine_rule(  # noqa: PLR0911 one return per rule reads best
+def engine_rule(
     node: NodeFile | None, pod: PodFile | None, container: str, *, boot_id: str, has_slot: bool, now_s: float, waited_s: float,
     up_s: float,
 ) -> Act:  # fmt: skip
@@ -20,15 +22,13 @@ def engine_rule(  # noqa: PLR0911 one return per rule reads best
         return "again"
     if (pod is None and not has_slot) or (pod is not None and container not in pod.containers):
         return "runc"
-    verdict = pod.containers[container].verdict if pod else "restore"
+    verdict = pod.containers[container].verdict if pod else "wait" if alive else "restore"
     if never:
-        return "blank" if up_s >= GIVE_UP_S else _bounded(waited_s, "fail")
-    if verdict == "refuse":
-        return "fail"
-    if alive and pod is not None and not _lease_held(node, now_s):
-        return "fail"
+        return "blank" if up_s >= GIVE_UP_S else _bounded(waited_s, "refuse")
+    if verdict == "refuse" or (alive and not lease_held(node, now_s)):
+        return "refuse"
     if verdict == "wait":
-        return _bounded(waited_s, "fail" if alive else "restore")
+        return _bounded(waited_s, "refuse" if alive else "restore")
     return "blank" if verdict == "blank" else "restore"
 
 
@@ -36,5 +36,5 @@ def _bounded(waited_s: float, then: Act) -> Act:
     return "again" if waited_s < WAIT_S else then
 
 
-def _lease_held(node: NodeFile | None, now_s: float) -> bool:
+def lease_held(node: NodeFile | None, now_s: float) -> bool:
     return node is not None and node.renewed_at_s is not None and now_s - node.renewed_at_s <= node.ttl_s

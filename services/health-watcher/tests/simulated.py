@@ -20,7 +20,7 @@ from typing import Any, Literal, cast
 
 import pytest
 import structlog
-from engine_rule import engine_rule
+from engine_rule import Act, engine_rule, lease_held
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import (
     CheckpointDue,
@@ -35,14 +35,13 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher import arbiter, decide, fences, lease, verdicts
+from reprise.health_watcher import arbiter, decide, fences, lease
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.model import Exit, NodeLease
 from reprise.health_watcher.testing import MemoryPods
 from reprise.restorer import decide as restorer_decide
-from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
@@ -63,8 +62,6 @@ HEALED_AT_S, SETTLED_S = 45.0, 30.0
 """No fault lasts longer than until then; a history ends so long after the last that happens in it."""
 UP_BEFORE_S = 900.0
 INFORMED_S = 2.0
-CREATE_S = 0.15
-"""From the engine's decision until the process runs."""
 FaultKind = Literal[
     "cut", "cut-nats", "cut-api", "nats-down", "api-down", "agent-dead", "agent-restart", "node-off", "restorer-dead", "unhealthy"
 ]
@@ -104,6 +101,8 @@ class Scenario:
     hold_s: float = 20.0
     restores: bool = True
     """Whether CRIU restores it elsewhere."""
+    create_s: float = 0.15
+    """From the engine's decision until the process runs."""
 
     def active(self, now_s: float) -> set[str]:
         return {f.kind for f in self.faults if f.at_s <= now_s < f.until_s}
@@ -149,6 +148,7 @@ class World:
         self.files = NodeFiles(self.folder / "run")
         self.clock = Clock(self.scenario.node_rate)
         self.lease_versions = 0
+        self.armed_s = 0.0
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
         self.told: set[str] = set()
@@ -300,26 +300,38 @@ class World:
         self.starting, began_s = True, self.clock.now()
         try:
             while "node-off" not in self.active() and not self.old_runs:
-                now_s = self.clock.now()
-                act = engine_rule(
-                    self.files.read_node(), self.files.read_pod("u1"), "counter", boot_id=self.boot_id, has_slot=self.has_slot,
-                    now_s=now_s, waited_s=now_s - began_s, up_s=self.up_s,
-                )  # fmt: skip
-                if "engine" in self.mutants:
-                    act = "restore"
-                if act == "fail":
+                act = self._decides(began_s)
+                if act == "refuse":
                     return
                 if act != "again":
-                    await self._start(act)
+                    await self._start(act, began_s)
                     return
                 await asyncio.sleep(0.1)
         finally:
             self.starting = False
 
-    async def _start(self, act: str) -> None:
-        await asyncio.sleep(CREATE_S)
-        if "node-off" in self.active() or self.pod_frozen:
+    def _decides(self, began_s: float) -> Act:
+        node, pod, now_s = self.files.read_node(), self.files.read_pod("u1"), self.clock.now()
+        if "lease" in self.mutants and node:
+            node = node.model_copy(update={"renewed_at_s": now_s})
+        said = pod.containers["counter"].verdict if pod else ""
+        if "engine" in self.mutants or (said in self.mutants and lease_held(node, now_s)):
+            return "restore"
+        if "boot" in self.mutants and (node is None or node.boot_id != self.boot_id):
+            return "restore"
+        return engine_rule(
+            node, pod, "counter", boot_id=self.boot_id, has_slot=self.has_slot, now_s=now_s, waited_s=now_s - began_s,
+            up_s=self.up_s,
+        )  # fmt: skip
+
+    async def _start(self, act: str, began_s: float) -> None:
+        boot_id = self.boot_id
+        await asyncio.sleep(self.scenario.create_s)
+        if "node-off" in self.active() or self.boot_id != boot_id or self.pod_frozen:
             return  # nothing can be made in a frozen cgroup
+        if act == "restore" and self._decides(began_s) != "restore" and "second-look" not in self.mutants:
+            self.note("n1's engine ended what it had restored: it is not meant any more")
+            return
         self.created += 1
         self.old_runs, self.old_id, self.dumped = True, self.old_id + "'", ""
         self.cluster.pods.get("counter-1") and self.cluster.change("counter-1", container_id=self.old_id)
@@ -408,6 +420,7 @@ async def agent(world: World) -> None:
                 pods=cast(Any, pods),
                 runtime=here,
                 freezer=here,
+                watchdog=here,
                 exits=here,
                 logs=here,
                 recorder=here,
@@ -716,11 +729,7 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
     async def no(*_: Any) -> bool:
         return False
 
-    async def nothing(*_: Any) -> None: ...
-
     match mutant:
-        case "claim":
-            patch.setattr(moving.LastCheckpoint, "claim", nothing, raising=False)
         case "record-first":
             update = Bucket.update
 
@@ -739,9 +748,6 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
             patch.setattr(fences.Fences, "_ask", may)
         case "wait-first":
             patch.setattr(fences.Fences, "unsettle", lambda *_: None)
-        case "wait-while-held":
-            snapshot = verdicts.Verdicts._snapshot
-            patch.setattr(verdicts.Verdicts, "_snapshot", lambda *of: replace(snapshot(*of), hold=""))
 
 
 def run(scenario: Scenario, mutant: str = "") -> World:

@@ -7,7 +7,7 @@ import fcntl
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import looptime
 import pytest
@@ -15,6 +15,7 @@ from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.dumps import LOOK_S, Dumps
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import Frozen, Held
+from reprise.health_watcher.reconciler import Reconciler
 
 
 class Node:
@@ -49,7 +50,9 @@ def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: l
 
 
 def look(node: Any, folder: Path, times: int = 1, ledger: Ledger | None = None) -> None:
+    marks, unused = FreezingMarks(folder), cast(Any, SimpleNamespace(changed=None))
     ledger = ledger or Ledger(folder / "frozen.json", folder / "released")
+    reconciler = Reconciler(unused, ledger, unused, unused, node, marks, unused, unused)
     containers = [
         SimpleNamespace(name="app", container_id="c1", running=True),
         SimpleNamespace(name="starting", container_id="", running=False),
@@ -58,7 +61,7 @@ def look(node: Any, folder: Path, times: int = 1, ledger: Ledger | None = None) 
 
     async def run() -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(Dumps(node, pods, FreezingMarks(folder), ledger).run(), (times + 1) * LOOK_S)
+            await asyncio.wait_for(Dumps(node, pods, marks, reconciler).run(), (times + 1) * LOOK_S)
 
     loop = looptime.new_event_loop()
     try:
@@ -118,3 +121,21 @@ def test_a_mark_that_is_replaced_while_it_is_looked_at_is_anothers(mark: Path) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "open", replaced)
         assert list(marks.left()) == []
+
+
+def test_nothing_is_thawed_while_the_reconciler_freezes(tmp_path: Path) -> None:
+    """Thawed in between, it would be told to stand still and run."""
+    node: Any = Node()
+    unused: Any = SimpleNamespace(changed=None)
+    ledger = Ledger(tmp_path / "frozen.json", tmp_path / "released")
+    reconciler = Reconciler(unused, ledger, unused, unused, node, FreezingMarks(tmp_path), unused, unused)
+
+    async def kill() -> None:
+        node.kill = lambda _: seen.append(reconciler.thaw_dump("c1"))
+        await reconciler.kill("c1", "u1")
+
+    seen: list[bool] = []
+    node.thaw = lambda _: None
+    asyncio.run(kill())
+    assert (seen, node.thawed) == ([False], [])
+    assert reconciler.thaw_dump("c1")

@@ -21,6 +21,7 @@ scenarios = st.builds(
     freeze_s=st.sampled_from([0.02, 0.5]),
     loses_replies=st.booleans(),
     standby_from_s=st.sampled_from([0.0, 0.0, 8.0, 20.0]),
+    create_s=st.sampled_from([0.15, 0.15, 4.0]),
 ).filter(promised)
 
 
@@ -109,6 +110,31 @@ def test_each_rule_is_needed(mutant: str) -> None:
     broken = next((world for scenario in reversed(DIRECTED) if (world := run(scenario, mutant)).violation), None)
     assert broken, f"without {mutant} nothing went wrong"
     assert "VIOLATION" in timeline(broken)
+
+
+KILLED = Fault("unhealthy", 8.5, 0.3)
+NOBODY_DELETES_IT = Fault("restorer-dead", 9.46, 20.0)
+"""From right before the restored one runs on, so the old pod stays."""
+ENGINE = {
+    # Its lease ran out while CRIU restored it.
+    "second-look": Scenario((Fault("cut", 5.0, 20.0), Fault("unhealthy", 5.2, 0.3)), create_s=4.0),
+    # NATS is back, and takes the lease; the API server, which is asked before the fence, is not.
+    "wait": Scenario((Fault("cut", 5.0, 7.0), Fault("cut-api", 5.0, 20.0), KILLED)),
+    "refuse": Scenario((Fault("cut", 5.0, 7.0), KILLED, NOBODY_DELETES_IT)),
+    # The agent comes later than its kubelet.
+    "boot": Scenario((Fault("node-off", 5.0, 7.0), Fault("agent-dead", 11.0, 9.0), NOBODY_DELETES_IT)),
+    # Either would do while the agent is alive; only the lease is there before the agent has noticed.
+    "lease+wait": Scenario((Fault("cut", 5.0, 20.0), KILLED)),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rule", ENGINE)
+def test_each_refusal_of_the_engine_is_needed(rule: str) -> None:
+    world = run(ENGINE[rule])
+    assert not world.violation, timeline(world)
+    assert world.running() == 1, timeline(world)
+    assert "two run at once" in run(ENGINE[rule], rule).violation, f"without {rule} nothing went wrong"
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def run_for(dog: Watchdog, seconds: float) -> None:
+def run_for(dog: Watchdog, seconds: float, safe: Callable[[], bool] = lambda: True) -> None:
     async def scene() -> None:
-        task: asyncio.Task[Any] = asyncio.create_task(dog.run())
+        task: asyncio.Task[Any] = asyncio.create_task(dog.run(safe))
         await asyncio.sleep(seconds)
         task.cancel()
 
@@ -40,19 +41,19 @@ def run_for(dog: Watchdog, seconds: float) -> None:
 
 def test_it_is_petted_while_it_is_safe_and_left_alone_while_it_is_not(device: Path) -> None:
     safe = [True]
-    dog = Watchdog(str(device), 10, lambda: safe[0])
+    dog = Watchdog(str(device), 10)
     dog.arm()
     assert dog.armed_s == 8, "the driver's word counts"
-    run_for(dog, 2.2)
+    run_for(dog, 2.2, lambda: safe[0])
     petted = device.read_bytes()
     assert petted == b"\0" * 5
     safe[0] = False
-    run_for(dog, 5)
+    run_for(dog, 5, lambda: safe[0])
     assert device.read_bytes() == petted
 
 
 def test_a_planned_end_of_the_agent_disarms_it(device: Path) -> None:
-    dog = Watchdog(str(device), 10, lambda: True)
+    dog = Watchdog(str(device), 10)
     dog.arm()
     dog.disarm()
     assert device.read_bytes() == b"V"
@@ -61,7 +62,7 @@ def test_a_planned_end_of_the_agent_disarms_it(device: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "/nowhere/watchdog"])
 def test_without_one_the_agent_runs_as_ever(name: str) -> None:
-    dog = Watchdog(name, 10, lambda: True)
+    dog = Watchdog(name, 10)
     dog.arm()
     run_for(dog, 2)
     dog.disarm()

@@ -61,6 +61,17 @@ def test_what_is_tied_to_its_node_is_not_moved_whoever_asks(cause: Cause, owner:
     assert TIED[kind].tied in decision.message
 
 
+@OWNERS
+@pytest.mark.parametrize("cause", ["move", "hang"])
+def test_what_has_a_file_open_on_an_empty_dir_is_not_moved_while_it_runs(cause: Cause, owner: str) -> None:
+    """On the other node the file is not there. hang: the step `move` of its on-failure."""
+    good = (Good("ck1", Need(emptied=("/cache",)), pod_uid="u1"),)
+    now = replace(NOW, cause=cause, elsewhere=cause == "hang", pod=replace(POD, owner_kind=owner), good=good)
+    stop = refused(now)
+    assert (stop.reason, "emptyDir at /cache" in stop.message) == ("NotMovable", True)
+    assert isinstance(plan(replace(now, cause="node-loss", elsewhere=False)), Plan), "there is nothing to go on with where it was"
+
+
 @CAUSES
 @OWNERS
 @pytest.mark.parametrize("asked", ASKS)

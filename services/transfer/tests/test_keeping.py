@@ -52,6 +52,26 @@ async def test_the_newest_two_stay_on_the_node(node: Node) -> None:
     assert [m.checkpoint_id for m in node.repository.list_manifests(WORKLOAD, "counter")] == ["4", "3", "2", "1"]
 
 
+async def test_what_may_not_be_restored_is_told_with_its_first_checkpoint_and_once(node: Node, monkeypatch: Any) -> None:
+    """And again once it is another volume; what has none is told nothing."""
+    facts = {"1": {}, "2": {"sized": ("/data",)}, "3": {"sized": ("/data",)}, "4": {"sized": ("/cache",), "emptied": ("/cache",)}}
+    write = node.repository.write_archive
+
+    def written(*args: Any, checkpoint_id: str, **named: Any) -> Any:
+        manifest = write(*args, checkpoint_id=checkpoint_id, **named)
+        return manifest.model_copy(update={"facts": manifest.facts.model_copy(update=facts[checkpoint_id])})
+
+    monkeypatch.setattr(node.repository, "write_archive", written)
+    for name, told in zip(facts, (0, 1, 1, 2), strict=True):
+        await node.handlers.on_upload(node.takes(name))
+        assert len(node.told.recorded) == told
+    (first, second) = node.told.recorded
+    assert (first[0], "volume at /data" in first[1], "starts cold" in first[1], "emptyDir" in first[1]) == (
+        "MayStartCold", True, True, False,
+    )  # fmt: skip
+    assert "emptyDir at /cache" in second[1]
+
+
 async def test_a_held_checkpoint_is_live_too(node: Node) -> None:
     await node.handlers.on_taken(node.takes("1", held=True, trigger="move"))
     assert node.shown() == ("1", "")

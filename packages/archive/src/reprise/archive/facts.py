@@ -12,6 +12,7 @@ from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from reprise.archive.criu import read_stats
+from reprise.archive.criu.volumes import MOST, OpenOn, open_on
 from reprise.archive.tarindex import REMEDY, BadArchive, Member
 from reprise.contracts.model import CriuStats, Kind
 
@@ -52,6 +53,10 @@ class ArchiveFacts(BaseModel):
     """Paths that the container must have a mount at to be restored, besides what each container has."""
     devices: tuple[str, ...] = ()
     """Paths of device nodes that it was given besides what each container has."""
+    sized: tuple[str, ...] = ()
+    """Where a volume is mounted on which a file is open for writing: CRIU restores it only as long as its size is the same."""
+    emptied: tuple[str, ...] = ()
+    """Where an emptyDir is mounted on which a file is open for writing: on another node it is not there."""
     kind: Kind = "criu"
     content_type: str = ""
     """Of kind http: as the program told it."""
@@ -72,7 +77,19 @@ def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
         documents["slot.json"] = _document(file, name, slot)
     log = by_path.get("dump.log")
     version = CRIU_VERSION.search(read_member(file, log, LOG_HEAD)) if log else None
-    return _facts(documents, name, len(members), version[1].decode() if version else "")
+    facts = _facts(documents, name, len(members), version[1].decode() if version else "")
+    found = _open_on(file, by_path, json_object(documents["spec.dump"], "spec.dump", name).get("mounts"))
+    return facts.model_copy(update={"sized": found.sized[:MOST_TOLD], "emptied": found.emptied[:MOST_TOLD]})
+
+
+def _open_on(file: IO[bytes], by_path: dict[str, Member], mounts: Any) -> OpenOn:
+    """By CRIU's images of its open files, which are small."""
+
+    def image(name: str) -> bytes:
+        member = by_path.get(f"checkpoint/{name}.img")
+        return read_member(file, member, MOST) if member and member.regular and member.size <= MOST else b""
+
+    return open_on(image("files"), image("remap-fpath"), mounts, (*EVERYWHERE, "/etc/hosts"))
 
 
 def read_member(file: IO[bytes], member: Member, most: int) -> bytes:

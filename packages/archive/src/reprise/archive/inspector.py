@@ -26,13 +26,14 @@ from reprise.archive.criu.tasks_pb2 import (
     task_kobj_ids_entry,
     tcp_stream_entry,
 )
+from reprise.archive.criu.volumes import FILES_MAGIC, REMAPS_MAGIC
 from reprise.archive.facts import ArchiveFacts, facts_of, json_object, read_member
 from reprise.archive.inspection import Area, FileLock, Inspection, Log, OpenFile, Process, Socket
 from reprise.archive.tarindex import BadArchive, Member, index_file
 
 MAGICS = {
     "inventory": 0x58313116, "pstree": 0x50273030, "core": 0x55053847, "ids": 0x54432030, "mm": 0x57492820,
-    "files": 0x56303138, "fdinfo": 0x56213732, "filelocks": 0x54323616, "remap-fpath": 0x59133954,
+    "files": FILES_MAGIC, "fdinfo": 0x56213732, "filelocks": 0x54323616, "remap-fpath": REMAPS_MAGIC,
     "memfd": 0x48453499, "tcp-stream": 0x51465506,
 }  # fmt: skip
 MAX_IMAGE = 64 << 20

@@ -41,6 +41,13 @@ class Target(Frozen):
     container_id: str = ""
     """The runtime's id without its scheme; empty when the container is not running."""
 
+    def but(self, *, node: str | None = None, pod_uid: str | None = None, container_id: str | None = None) -> "Target":
+        """The same container in another pod of its name, or another instance of it."""
+        return Target(
+            node=self.node if node is None else node, pod=self.pod, pod_uid=self.pod_uid if pod_uid is None else pod_uid,
+            container=self.container, container_id=self.container_id if container_id is None else container_id,
+        )  # fmt: skip
+
 
 class CriuStats(Frozen):
     """CRIU's own dump statistics. Times in microseconds, as CRIU writes them."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 from nats.errors import Error as NatsError
@@ -46,6 +47,13 @@ def container_key(workload: Workload, container: str) -> str:
     return key(workload.namespace, workload.kind, workload.name, container)
 
 
+@cache
+def _count_from_zero(bucket: str) -> None:
+    """A counter that appears with its first error shows no increase."""
+    for operation in ("get", "create", "update", "put", "delete", "keys", "watch"):
+        OPERATIONS.labels(bucket, operation, "error")
+
+
 @dataclass(frozen=True)
 class Entry(Generic[M]):
     """A value and the revision to pass to update()."""
@@ -72,8 +80,7 @@ class Bucket(Generic[M]):
         self._name = name
         self._model = model
         self._ttl_s = ttl_s
-        for operation in ("get", "create", "update", "put", "delete", "keys", "watch"):
-            OPERATIONS.labels(name, operation, "error")  # a counter that appears with its first error shows no increase
+        _count_from_zero(name)
 
     @contextlib.contextmanager
     def _counted(self, operation: str) -> Iterator[None]:

@@ -1,5 +1,7 @@
 """PostgreSQL: migrations, the projection's writes, retention, and the queries of the REST API and the pages."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime, time, timedelta
 from importlib import resources
 from typing import Any, Literal
@@ -14,6 +16,7 @@ from reprise.console.projection import event_id, rows_of
 from reprise.console.upsert import upsert
 from reprise.contracts.events import Event
 from reprise.contracts.model import Workload
+from reprise.runtime.kube import ProtectedPod
 
 MIGRATION_LOCK = 0x5245_5052
 Table = Literal["events", "checkpoints", "failovers", "restores", "exits", "operations"]
@@ -156,15 +159,20 @@ class Ledger:
         values = {"namespace": namespace, "kind": kind, "workload": name, "limit": 100, "gone": None}
         return await self._rows(WORKLOADS, values)
 
-    async def protected(self, told: dict[Workload, tuple[str, ...]]) -> None:
+    async def protected(self, told: dict[Workload, tuple[str, ...]], pods: Iterable[ProtectedPod] = ()) -> None:
         """All that the cluster says is protected: what else the ledger lists is gone, since now; what came back is not.
 
-        told: the containers that each one's policy names; empty if it names none.
+        told: the containers that each one's policy names; empty if it names none. pods: those that there are.
         """
+        instances: defaultdict[Workload, list[dict[str, str]]] = defaultdict(list)
+        for pod in sorted(pods, key=lambda each: each.name):
+            if not pod.deleting and pod.phase not in ("Succeeded", "Failed"):
+                instances[pod.workload].append({"name": pod.name, "node": pod.node})
         rows = [
-            {"namespace": each.namespace, "kind": each.kind, "name": each.name, "containers": list(names) or None}
+            {"namespace": each.namespace, "kind": each.kind, "name": each.name, "containers": list(names) or None,
+             "pods": instances[each]}
             for each, names in told.items()
-        ]
+        ]  # fmt: skip
         async with self._pool.connection() as connection:
             await connection.execute(PROTECTED, {"protected": Jsonb(rows), "settle_s": SETTLE_S})
 

@@ -105,7 +105,7 @@ def _parts(service: Service, settings: Settings, ledger: Ledger, handlers: Handl
         while True:
             if ledger.migrated and pods.synced:
                 with contextlib.suppress(*AWAY):
-                    await ledger.protected(pods.protected)
+                    await ledger.protected(pods.protected, pods.pods.values())
             await asyncio.sleep(LOOK_S)
 
     service.part("pods", pods.run)

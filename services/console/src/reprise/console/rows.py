@@ -177,7 +177,7 @@ class OperationRow(BaseModel):
 
 
 class Newest(BaseModel):
-    """The newest good checkpoint: the recovery point."""
+    """The newest good checkpoint: the recovery point. Of several pods the one whose is the oldest is told of."""
 
     id: str
     size_bytes: int | None
@@ -218,7 +218,7 @@ class LastFailover(BaseModel):
 
 
 class WorkloadRow(BaseModel):
-    """A protected container: what its owner asks."""
+    """A protected container: what its owner asks. Of several pods, the one with the oldest recovery point."""
 
     namespace: str
     kind: str

@@ -27,7 +27,7 @@ from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.ledger import Ledger
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.next_steps import NextSteps
-from reprise.health_watcher.ports import Accesses, Exits, Freezer, Logs, PodLookup, Renewal, Runtime
+from reprise.health_watcher.ports import Accesses, Exits, Freezer, Logs, PodLookup, Renewal, ResetTimer, Runtime
 from reprise.health_watcher.reconciler import Reconciler
 from reprise.health_watcher.remembering import Remembering
 from reprise.health_watcher.removals import Removals
@@ -52,6 +52,7 @@ class Outside:
     pods: ProtectedPods
     runtime: Runtime
     freezer: Freezer
+    watchdog: ResetTimer
     exits: Exits
     logs: Logs
     recorder: EventRecorder
@@ -71,7 +72,9 @@ class Agent:
         self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots")
         self.ledger = Ledger(o.state_dir / "frozen.json", o.state_dir / "released")
         self.history, self.cold = History(o.state_dir / "ends.json"), ColdStarts(o.state_dir / "cold.json")
-        self.lease = Lease(o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.clock)
+        self.lease = Lease(
+            o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.watchdog, o.clock
+        )  # fmt: skip
         records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
         self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
         self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)

@@ -5,7 +5,7 @@ from functools import partial
 from reprise.contracts.records import Checkup, Question
 from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.hung import Hung
-from reprise.health_watcher.ports import Execs, Freezer
+from reprise.health_watcher.ports import Execs, FreezerState
 from reprise.health_watcher.rules.grace import tolerated_s
 from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.cri import RunningContainer
@@ -17,7 +17,7 @@ class Checkups:
     """verdicts: what the runtime listed last."""
 
     def __init__(
-        self, execs: Execs, pods: ProtectedPods, freezer: Freezer, verdicts: Verdicts, graces: Graces, hung: Hung
+        self, execs: Execs, pods: ProtectedPods, freezer: FreezerState, verdicts: Verdicts, graces: Graces, hung: Hung
     ) -> None:
         self._execs, self._pods, self._freezer, self._verdicts, self._graces = execs, pods, freezer, verdicts, graces
         self._hung = hung

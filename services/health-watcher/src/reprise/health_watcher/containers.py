@@ -3,7 +3,7 @@
 An end is told by the exit file of its monitor within milliseconds (CRI-O), or else by the runtime's event stream (containerd;
 CRI-O with `enable_pod_events`); a listing each RELIST_S catches what they missed, and each FALLBACK_S where there is no stream.
 One task handles all of it: first a Look, then an Ended for each container that ended, to each listener in the order in which
-main.py names them.
+agent.py names them.
 """
 
 import asyncio

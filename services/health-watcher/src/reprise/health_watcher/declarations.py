@@ -25,7 +25,7 @@ class Declarations:
         self._announcer, self._slots, self._starts, self._history, self._hung = announcer, slots, starts, history, hung
 
     def subject(self, pod: ProtectedPod, container: str, container_id: str) -> Subject:
-        target = pod.target(container).model_copy(update={"container_id": container_id})
+        target = pod.target(container).but(container_id=container_id)
         has_checkpoint = bool(self._slots.kept(f"{pod.namespace}/{pod.uid}", container))
         return Subject(pod.workload, target, has_checkpoint)
 

@@ -1,14 +1,15 @@
 """Lets a dump go on that waits for what it has frozen itself: all of its container would stand still until the kubelet gives the
 dump up, after minutes. See CgroupFreezer.waiting_tracers.
 
-And thaws what an engine had frozen that was killed meanwhile: nobody else would before the next checkpoint, if there is one.
+So is what an engine had frozen that was killed meanwhile: nobody else would thaw it before the next checkpoint, if there is one.
+Seen here, thawed by the reconciler.
 """
 
 import asyncio
 
 from reprise.health_watcher.adapters.marks import FreezingMarks
-from reprise.health_watcher.ledger import Ledger
-from reprise.health_watcher.ports import Freezer
+from reprise.health_watcher.ports import FreezerState
+from reprise.health_watcher.reconciler import Reconciler
 from reprise.runtime.kube import ProtectedPods
 from reprise.runtime.telemetry import log
 
@@ -19,8 +20,8 @@ LOOK_S = 0.2
 class Dumps:
     """Run run() as a part of the service."""
 
-    def __init__(self, freezer: Freezer, pods: ProtectedPods, marks: FreezingMarks, ledger: Ledger) -> None:
-        self._freezer, self._pods, self._marks, self._ledger = freezer, pods, marks, ledger
+    def __init__(self, freezer: FreezerState, pods: ProtectedPods, marks: FreezingMarks, reconciler: Reconciler) -> None:
+        self._freezer, self._pods, self._marks, self._reconciler = freezer, pods, marks, reconciler
         self._waiting: dict[str, frozenset[int]] = {}
 
     async def run(self) -> None:
@@ -38,20 +39,14 @@ class Dumps:
                 if not container.running or not (waiting := self._freezer.waiting_tracers(key)):
                     continue
                 self._waiting[key] = waiting
-                if waiting & before.get(key, frozenset()):
-                    self._freezer.thaw_alone(key)
+                if waiting & before.get(key, frozenset()) and self._reconciler.thaw_dump(key):
                     log().warning("a dump waited for a process that a signal had stopped: let go on", pod=pod.name,
                                   container=container.name)  # fmt: skip
 
     def _thaw_left(self) -> None:
         """The container's own cgroup; its pod's is not the engine's. What stands still for a reason of ours is thawed with it."""
         for container_id in self._marks.left():
-            if container_id in self._ledger.frozen or container_id in self._ledger.held:
-                continue
-            try:
-                self._freezer.thaw_alone(container_id)
-            except OSError as error:
-                log().error("a container stays frozen", id=container_id[:12], error=str(error))
+            if self._reconciler.stands_here(container_id) or not self._reconciler.thaw_dump(container_id):
                 continue
             self._marks.remove(container_id)
             log().warning("the engine was killed during a checkpoint: thawed", id=container_id[:12])

@@ -16,7 +16,7 @@ from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.leaving import Leaving
 from reprise.health_watcher.model import Failing, ProbeCount
-from reprise.health_watcher.ports import Execs, Freezer, Runtime
+from reprise.health_watcher.ports import Execs, FreezerState, Runtime
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
@@ -34,8 +34,8 @@ class Hangs:
     """One task per protected container that has a livenessProbe."""
 
     def __init__(
-        self, cri: ExecRuntime, pods: ProtectedPods, freezer: Freezer, hung: Hung, declarations: Declarations, leaving: Leaving,
-        starts: Starts, graces: Graces,
+        self, cri: ExecRuntime, pods: ProtectedPods, freezer: FreezerState, hung: Hung, declarations: Declarations,
+        leaving: Leaving, starts: Starts, graces: Graces,
     ) -> None:  # fmt: skip
         self._cri, self._pods, self._freezer, self._starts, self._graces = cri, pods, freezer, starts, graces
         self._hung, self._declarations, self._leaving = hung, declarations, leaving

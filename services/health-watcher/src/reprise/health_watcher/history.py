@@ -1,7 +1,6 @@
 """How the instances of each container ended before, on the node's disk: the kubelet's back-off and early exits go by it."""
 
 import contextlib
-import time
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -49,7 +48,3 @@ class History:
             for known in oldest[: LIMIT // 2]:
                 del self._known[known]
         write_whole(self._file, _File(ends=self._known).model_dump_json())
-
-
-def wall_s() -> float:
-    return time.time()

@@ -18,7 +18,7 @@ from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import FREEZE_AFTER_S, RENEW_EVERY_S, lost_after_s, may_pet, must_freeze, patience_s
 from reprise.health_watcher.model import NodeLease, Renewed
-from reprise.health_watcher.ports import Renewal
+from reprise.health_watcher.ports import Renewal, ResetTimer
 from reprise.runtime.nodefiles import NodeFile, NodeFiles, boottime_s
 from reprise.runtime.telemetry import log
 
@@ -45,10 +45,11 @@ class Lease:
         announcer: Announcer,
         state_dir: Path,
         limitation: Callable[[], str],
+        watchdog: ResetTimer,
         clock: Callable[[], float] = boottime_s,
     ) -> None:
         self._lease, self._kv, self._kubernetes, self._files = lease, kv, kubernetes, files
-        self._announcer, self._limitation, self.clock = announcer, limitation, clock
+        self._announcer, self._limitation, self._watchdog, self.clock = announcer, limitation, watchdog, clock
         self._renewed_file = state_dir / "renewed.json"
         known = self._load()
         self._renewed_at, self._ever = (known.at_s, True) if known else (clock(), False)
@@ -56,8 +57,6 @@ class Lease:
         """The longest that freezing took since this node booted."""
         self.freeze_failed = ""
         """Why a container could not be frozen, until one can."""
-        self.watchdog_s: Callable[[], float] = lambda: 0.0
-        """The timeout of an armed hardware watchdog."""
         self._unwritable = ""
         self._told: str | None = None
         """What was told of why this node cannot freeze; None: nothing yet."""
@@ -165,7 +164,7 @@ class Lease:
                     "renewals": self._lease.renewals + 1, "sent_at_s": time.monotonic(),
                     # Not before a renewal is known to have succeeded, on disk too: only then this node freezes for sure.
                     "can_freeze": self._ever and not limitation, "freeze_s": self.freeze_s,
-                    "watchdog_s": self.watchdog_s(),
+                    "watchdog_s": self._watchdog.armed_s,
                 }
             )  # fmt: skip
             way = await self._renew()
@@ -211,7 +210,7 @@ class Lease:
             log().error("this node cannot freeze containers: it is never given up", reason=limitation)
             told = NodeUnguarded(node=node, workload=node_subject(node), detail=limitation)
         else:
-            after_s = lost_after_s(self.freeze_s, self.watchdog_s())
+            after_s = lost_after_s(self.freeze_s, self._watchdog.armed_s)
             after = f"it freezes when it is cut off, and may be given up {after_s:.1f} s after its last renewal"
             told = NodeGuarded(node=node, workload=node_subject(node), detail=after, freeze_s=self.freeze_s)
         self._announcer.announce(told, f"guard-{node}-{self._lease.boot_id}-{told.at.timestamp()}")

@@ -47,6 +47,8 @@ async def main(settings: Settings) -> None:
     pods, kv, leases = kube.ProtectedPods(api, node), KvLeases(service.bus), KubernetesLeases(api, settings.namespace)
     cri, freezer = Cri(find_socket(settings.cri_socket)), CgroupFreezer(settings.cgroup_root)
     told = NodeLease(node=node, host_ip=settings.host_ip, boot_id=boot_id(), renewals=0, can_freeze=False)
+    watchdog = Watchdog(settings.watchdog_device, settings.watchdog_timeout_s)
+    watchdog.arm()
     agent = Agent(
         Outside(
             lease=told,
@@ -57,6 +59,7 @@ async def main(settings: Settings) -> None:
             pods=pods,
             runtime=cri,
             freezer=freezer,
+            watchdog=watchdog,
             exits=ExitFiles(settings.exits_dir),
             logs=LogFiles(settings.logs_dir),
             recorder=kube.EventRecorder(api, "health-watcher"),
@@ -66,13 +69,6 @@ async def main(settings: Settings) -> None:
             state_dir=Path(settings.state_dir),
         )
     )
-    watchdog = Watchdog(
-        settings.watchdog_device,
-        settings.watchdog_timeout_s,
-        lambda: agent.lease.safe(all_frozen=agent.reconciler.all_frozen),
-    )
-    watchdog.arm()
-    agent.lease.watchdog_s = lambda: watchdog.armed_s
     graces = Graces(agent.ledger)
     checkups = Checkups(cri, pods, freezer, agent.verdicts, graces, agent.hung)
     service.bus.answer(checkup.subject(node), checkups.answer)
@@ -95,10 +91,10 @@ async def main(settings: Settings) -> None:
         ("handing", agent.handing.run),
         ("liveness", Hangs(cri, pods, freezer, agent.hung, agent.declarations, agent.leaving, agent.starts, graces).run),
         ("graces", graces.run),
-        ("dumps", Dumps(freezer, pods, agent.marks, agent.ledger).run),
+        ("dumps", Dumps(freezer, pods, agent.marks, agent.reconciler).run),
         ("facts", Facts(service.bus, node).run),
         ("gates", agent.gates.run),
-        ("watchdog", watchdog.run),
+        ("watchdog", lambda: watchdog.run(lambda: agent.lease.safe(all_frozen=agent.reconciler.all_frozen))),
         ("election", election.run),
         ("leases", arbiter.follow),
         ("kubernetes-leases", arbiter.follow_kubernetes),

@@ -36,8 +36,22 @@ class Ended:
 ContainerEvent = Look | Ended
 
 
-class Freezer(Protocol):
-    """The cgroup freezer."""
+class FreezerState(Protocol):
+    """What the cgroup freezer shows. Anybody may look."""
+
+    def runs(self, container_id: str) -> bool:
+        """Whether it has a process that is not frozen."""
+        ...
+
+    def is_frozen(self, container_id: str) -> bool: ...
+
+    def waiting_tracers(self, container_id: str) -> frozenset[int]:
+        """The processes that trace one of this frozen container, and sleep in the kernel where no signal wakes them."""
+        ...
+
+
+class Freezer(FreezerState, Protocol):
+    """The cgroup freezer. Only the reconciler touches it."""
 
     def limitation(self) -> str:
         """Why the containers of this node cannot be frozen from here; empty if they can."""
@@ -53,7 +67,9 @@ class Freezer(Protocol):
         """Its pod too."""
         ...
 
-    def thaw_alone(self, container_id: str) -> None: ...
+    def thaw_alone(self, container_id: str) -> None:
+        """Its own cgroup, and not its pod. Raises OSError."""
+        ...
 
     def is_gone(self, container_id: str) -> bool:
         """Whether the kernel has no process of it any more."""
@@ -65,16 +81,6 @@ class Freezer(Protocol):
 
     def kill(self, container_id: str) -> None:
         """So that no instruction of it runs any more. Where its pod is frozen it ends once that is thawed. Raises OSError."""
-        ...
-
-    def runs(self, container_id: str) -> bool:
-        """Whether it has a process that is not frozen."""
-        ...
-
-    def is_frozen(self, container_id: str) -> bool: ...
-
-    def waiting_tracers(self, container_id: str) -> frozenset[int]:
-        """The processes that trace one of this frozen container, and sleep in the kernel where no signal wakes them."""
         ...
 
 
@@ -100,6 +106,13 @@ class Runtime(Protocol):
     async def remove_container(self, container_id: str) -> None: ...
 
 
+class ResetTimer(Protocol):
+    """The hardware watchdog."""
+
+    armed_s: float
+    """Its timeout; 0 while it is not armed."""
+
+
 class Renewal(Protocol):
     """One way to renew the node's lease. Raises if it was not taken."""
 
@@ -107,7 +120,7 @@ class Renewal(Protocol):
 
 
 class Listener(Protocol):
-    """Who is told of the node's containers, in the order in which main.py names them."""
+    """Who is told of the node's containers, in the order in which agent.py names them."""
 
     async def on_container(self, event: ContainerEvent) -> None: ...
 

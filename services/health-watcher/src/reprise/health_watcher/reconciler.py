@@ -1,4 +1,4 @@
-"""Makes the node as the rule says (rules/verdict.py): the one who touches the freezer and, by Verdicts, the pods' files.
+"""Makes the node as the rule says (rules/verdict.py): nobody else touches the freezer or, by Verdicts, the pods' files.
 
 In each pass the files come first, then what must stand still is frozen, then what may run is thawed. Nothing here waits for the
 network: a node that is cut off freezes in time. Passes and whoever ends a container take turns, or something that is thawed while
@@ -199,6 +199,21 @@ class Reconciler:
             log().warning("killed while frozen: its pod is deleted", pod_uid=pod_uid, count=len(containers))
             with contextlib.suppress(OSError):
                 await self._kill(containers, pod_uid)
+
+    def stands_here(self, container_id: str) -> bool:
+        """Whether it stands still for a reason of this node's."""
+        return container_id in self._ledger.frozen or container_id in self._ledger.held
+
+    def thaw_dump(self, container_id: str) -> bool:
+        """Thaw what was frozen for a checkpoint: its own cgroup, its pod's stays as it is. False: not now, ask again."""
+        if self._acts.locked():
+            return False
+        try:
+            self._freezer.thaw_alone(container_id)
+        except OSError as error:
+            log().error("could not thaw what a checkpoint froze, trying again", id=container_id[:12], error=str(error))
+            return False
+        return True
 
     async def kill(self, container_id: str, pod_uid: str) -> None:
         """No instruction of it runs any more, whether it is frozen or not. Raises OSError."""

@@ -88,6 +88,7 @@ class MemoryNode:
         self.exits: asyncio.Queue[Exit] = asyncio.Queue()
         self.cut = self.away = False
         self.limited = self.fails = ""
+        self.armed_s = 0.0
         self.wants = True
         self.kills = True
 
@@ -103,7 +104,7 @@ class MemoryNode:
         here = cast(Any, self)
         outside = Outside(
             lease=lease, bus=bus, kv=KvLeases(bus), kubernetes=here, lookup=here, pods=here.pods, runtime=here, freezer=here,
-            exits=here, logs=here, recorder=here, api=here, accesses=here,
+            watchdog=here, exits=here, logs=here, recorder=here, api=here, accesses=here,
             run_dir=self.folder / "run", state_dir=self.folder / "state",
             clock=clock or (lambda: 1000.0 + asyncio.get_running_loop().time()),
         )  # fmt: skip
@@ -211,6 +212,13 @@ class MemoryNode:
         self.told.append(f"thaw {container_id}: {self.verdict(uid)}")
         self.frozen.discard(container_id)
         self.frozen_pods.discard(uid)
+
+    def thaw_alone(self, container_id: str) -> None:
+        self.told.append(f"thaw {container_id} alone")
+        self.frozen.discard(container_id)
+
+    def waiting_tracers(self, container_id: str) -> frozenset[int]:
+        return frozenset()
 
     def runs(self, container_id: str) -> bool:
         found = self.containers.get(container_id)

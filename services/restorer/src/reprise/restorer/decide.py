@@ -92,7 +92,7 @@ def _planned(now: Snapshot) -> Plan | Stop:  # noqa: PLR0911 one return per rule
     nodes = tuple(node for node in now.nodes if now.to in ("", node.name))
     if not nodes:
         return Stop("NoSuchNode", f"there is no node {now.to}", "`kubectl get nodes` lists them", "step-aside")
-    if stop := _immovable(now, pod):
+    if stop := _immovable(now, pod) or _leaves_behind(now.need):
         return replace(stop, outcome="step-aside")
     chosen = _onto(now, pod, nodes, now.need)
     if isinstance(chosen, Stop):
@@ -118,7 +118,7 @@ def _away(now: Snapshot) -> Plan | Stop:
     """Off a node that is well, because it ended again soon after it was restored there: its memory may be the cause as well as
     its node. So it is moved with the checkpoint before the one that did not live, if there is one.
     """
-    if now.pod and (stop := _no_next(now.pod)):
+    if stop := (_no_next(now.pod) if now.pod else None) or _leaves_behind(now.need):
         return stop
     older = tuple(good for good in now.good if good.checkpoint_id < now.restored_from)
     found = _elsewhere(replace(now, good=(*older, *(good for good in now.good if good not in older))))
@@ -155,6 +155,15 @@ def _immovable(now: Snapshot, pod: PodView) -> Stop | None:
     if held := tied(pod.asks, now.target.node, alone=ROUTES[pod.owner_kind] == "same-name"):
         return Stop("NotMovable", f"its {held}", NOT_MOVABLE_REMEDY)
     return None
+
+
+def _leaves_behind(need: Need) -> Stop | None:
+    """Of what runs: it goes on where it is. What is lost with its node is tried all the same, and starts cold."""
+    if not need.emptied:
+        return None
+    return Stop("NotMovable", f"it has a file open for writing on its emptyDir at {', '.join(need.emptied)}, which is empty on "
+                "another node: CRIU would not restore it there",
+                "keep that on the container's own file system, which comes along with a checkpoint")  # fmt: skip
 
 
 def _onto(now: Snapshot, pod: PodView, nodes: tuple[NodeView, ...], need: Need) -> Choice | Stop:

@@ -182,8 +182,8 @@ class Saga(Frozen):
 
     def in_place(self, stop: Stop) -> "Saga":
         """What could not go elsewhere is left to its own node."""
-        left = self.model_copy(update={"elsewhere": False})
-        return left.at("plan", attempt=Attempt(self.attempt.number + 1, failed=stop), why=f"not moved: {stop.message}")
+        attempt, why = Attempt(self.attempt.number + 1, failed=stop), f"not moved: {stop.message}"
+        return self.at("plan", attempt=attempt, why=why, elsewhere=False)
 
     @property
     def plan(self) -> Plan:
@@ -219,11 +219,17 @@ class Saga(Frozen):
         judged_at: AwareDatetime | None = None,
         delays: int | None = None,
         why: str | None = None,
+        elsewhere: bool | None = None,
     ) -> "Saga":
         """The record with this step as the next one; what is not given stays."""
-        given = {"attempt": attempt, "target": target, "fence_revision": fence_revision, "judged_at": judged_at,
-                 "delays": delays, "why": why}  # fmt: skip
-        return self.model_copy(update={"step": step, **{name: value for name, value in given.items() if value is not None}})
+        return Saga(
+            failover_id=self.failover_id, workload=self.workload, target=target or self.target, cause=self.cause,
+            declared_at=self.declared_at, step=step, attempt=attempt or self.attempt, why=self.why if why is None else why,
+            delays=self.delays if delays is None else delays, judged_at=judged_at or self.judged_at,
+            fence_revision=self.fence_revision if fence_revision is None else fence_revision, rejected=self.rejected,
+            to=self.to, wanted=self.wanted, elsewhere=self.elsewhere if elsewhere is None else elsewhere,
+            restored_from=self.restored_from, keep=self.keep,
+        )  # fmt: skip
 
     def undone(self, stop: Stop) -> "Saga":
         return self.at("undo", attempt=replace(self.attempt, stop=stop), why=stop.message)
@@ -380,6 +386,8 @@ class Need:
     """Paths at which the container must have a mount for the runtime to restore it."""
     devices: tuple[str, ...] = ()
     """Paths of device nodes that the container was given besides the usual ones."""
+    emptied: tuple[str, ...] = ()
+    """Where an emptyDir is mounted on which a file is open for writing, which is not there on another node."""
 
 
 @dataclass(frozen=True)

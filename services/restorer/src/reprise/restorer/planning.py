@@ -78,7 +78,7 @@ class Planning:
         pod = await self._room.cluster.pod(saga.workload.namespace, target.pod, target.container)
         if pod is None or pod.uid != target.pod_uid or pod.container_id in ("", target.container_id):
             return saga
-        return saga.at(saga.step, target=target.model_copy(update={"container_id": pod.container_id}))
+        return saga.at(saga.step, target=target.but(container_id=pod.container_id))
 
     async def _others(self, pod: PodView | None, node: str) -> frozenset[str]:
         return await self._room.cluster.other_images(node, pod.image) if pod and pod.image else frozenset()

@@ -81,7 +81,8 @@ class MemoryCluster:
         self, store: MemoryStore, nodes: tuple[NodeView, ...], server: MemoryServer, on_call: OnCall | None = None
     ) -> None:
         self.store, self.listed, self.on_call = store, nodes, on_call
-        self._starts, self.server = Bucket(MemoryBus(server), "starts", StartRecord), server
+        bus, self.server = MemoryBus(server), server
+        self._starts, self._fences = Bucket(bus, "starts", StartRecord), Bucket(bus, "fences", Fence)
         self.pods: dict[str, Pod] = {}
         self.history: list[str] = []
         self.started = 0
@@ -260,7 +261,7 @@ class MemoryCluster:
         await self._call("before", "delete for good")
         found = self.pods.get(target.pod)
         if found and found.view.uid == target.pod_uid:
-            fence = await Bucket(MemoryBus(self.server), "fences", Fence).get(target.pod_uid)
+            fence = await self._fences.get(target.pod_uid)
             mine = fence is not None and fence.value.holder == "restorer"
             assert mine or found.unmarked, "a pod was deleted for good that is not fenced"
             assert not found.came_of, "what ran was deleted for good"
@@ -346,6 +347,10 @@ class MemoryNodes:
     """What has ended there and may go elsewhere, by its failover; empty: nothing does."""
     _done: set[int] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._bus = MemoryBus(self.server)
+        self._holds, self._fences = Bucket(self._bus, "holds", HoldRecord), Bucket(self._bus, "fences", Fence)
+
     async def act(self) -> None:
         if self.holds_back:
             await self._start_here()
@@ -360,12 +365,11 @@ class MemoryNodes:
         """What is not held back any more, unless it was given up: its node writes the fence first."""
         old = self.cluster.pods.get(self.old)
         gone = old is None or old.view.deleting or old.view.uid != self.cluster.was[self.old].uid
-        if old is None or gone or await Bucket(MemoryBus(self.server), "holds", HoldRecord).get(self.holds_back):
+        if old is None or gone or await self._holds.get(self.holds_back):
             return
-        fences = Bucket(MemoryBus(self.server), "fences", Fence)
-        entry = await fences.get(old.view.uid)
+        entry = await self._fences.get(old.view.uid)
         if entry is None or entry.value.holder != "restorer":
-            await fences.put(old.view.uid, Fence(pod_uid=old.view.uid, holder="node"))
+            await self._fences.put(old.view.uid, Fence(pod_uid=old.view.uid, holder="node"))
             self.holds_back = ""
             await self.cluster.start(self.old, "counter")
 
@@ -389,7 +393,7 @@ class MemoryNodes:
         slots = [s for s in self.cluster.slots.get(event.node, []) if s != event.checkpoint_id]
         self.cluster.slots[event.node] = [event.checkpoint_id, *slots][:2]
         await self.cluster.engines()
-        standbys = Standbys(MemoryBus(self.server), self.cluster, self.cluster.store)
+        standbys = Standbys(self._bus, self.cluster, self.cluster.store)
         staged = CheckpointStaged(
             node=event.node, workload=event.workload, checkpoint_id=event.checkpoint_id, target=event.target,
             reference="slot", pull_s=0, role=event.role,
@@ -400,19 +404,18 @@ class MemoryNodes:
         old = self.cluster.pods.get(self.old)
         if old is None:
             return
-        records = Bucket(MemoryBus(self.server), "holds", HoldRecord)
-        entry = await records.get(event.checkpoint_id)
-        fence = await Bucket(MemoryBus(self.server), "fences", Fence).get(event.target.pod_uid)
+        entry = await self._holds.get(event.checkpoint_id)
+        fence = await self._fences.get(event.target.pod_uid)
         if entry and entry.value.state == "wanted" and self.unheld:
             failed = entry.value.model_copy(update={"state": "failed", "reason": self.unheld})
-            await records.update(entry.key, failed, entry.revision)
+            await self._holds.update(entry.key, failed, entry.revision)
         elif entry and entry.value.state == "wanted":
             old.came_of, self.stands_still = "", True
             last = Good(
                 event.checkpoint_id, self.cluster.store.good_ones[0].need, container_id="c1", pod_uid=event.target.pod_uid
             )
             self.cluster.store.good_ones = (last, *self.cluster.store.good_ones)
-            await records.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
+            await self._holds.update(entry.key, entry.value.model_copy(update={"state": "held"}), entry.revision)
         elif entry is None and self.stands_still and (fence is None or fence.value.holder != "restorer"):
             self.stands_still = False
             assert self.cluster.serving() == [], "it runs again while another one runs"

@@ -25,11 +25,12 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, of_target, span
 from reprise.transfer.adapters.slots import Slots
-from reprise.transfer.decide import home_of, orphans
+from reprise.transfer.decide import home_of, may_start_cold, orphans
 from reprise.transfer.keeping import Keeping
 
 STORE_RETRY_S = 1.0
 STORE_RETRY_MAX_S = 10.0
+MOST_ADVISED = 10_000
 
 STORED = Counter("reprise_checkpoints_stored_total", "Good checkpoints: verified, complete in the store, committed")
 BYTES = Counter("reprise_archive_bytes_total", "Bytes of the archives that were stored")
@@ -66,6 +67,8 @@ class Handlers:
         self._bus, self._repository, self._recorder = bus, repository, recorder
         self._keeping, self._slots, self._folder = keeping, slots, checkpoints_dir
         self._ladder = ladder
+        self._advised: dict[tuple[str, str], str] = {}
+        """By pod and container: what its owner was told of it."""
 
     async def on_taken(self, event: CheckpointTaken) -> None:
         """Make it what is restored on this node, whatever the store does. Uploads may be behind: this is not."""
@@ -95,6 +98,7 @@ class Handlers:
         transfer_s = time.monotonic() - began
         SECONDS.observe(transfer_s)
         await self._stored(event, manifest, transfer_s)
+        await self._advise(event, manifest)
         await self._prune(event)
 
     async def _store(self, event: CheckpointTaken, *, is_there: bool) -> Manifest | None:
@@ -148,6 +152,18 @@ class Handlers:
         )  # fmt: skip
         await self._bus.publish(stored, dedup_id=f"stored-{event.checkpoint_id}")
         log().info("stored", checkpoint=event.checkpoint_id, bytes=manifest.size, transfer_s=round(transfer_s, 3))
+
+    async def _advise(self, event: CheckpointTaken, manifest: Manifest) -> None:
+        """What may not be restored is told with its first checkpoint, not after a crash; once, as long as it stays so."""
+        text = may_start_cold(manifest.facts.sized, manifest.facts.emptied, event.target)
+        who = (event.target.pod_uid, event.target.container)
+        if self._advised.get(who, "") == text:
+            return
+        if len(self._advised) > MOST_ADVISED:
+            self._advised.clear()
+        self._advised[who] = text
+        if text:
+            await self._recorder.record(event.workload, "Warning", "MayStartCold", text)
 
     async def _superseded(self, event: CheckpointTaken) -> None:
         SUPERSEDED.inc()

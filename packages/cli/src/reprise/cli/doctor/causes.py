@@ -171,7 +171,7 @@ def engine(e: Evidence) -> Verdict | None:
     return Verdict("unknown", "told by the first checkpoint", INSTALL)
 
 
-INSTALL = "deploy/node has the engine and its installer: deploy/README.md"
+INSTALL = "install the engine on this node: deploy/node/README.md"
 
 
 def criu(e: Evidence) -> Verdict | None:

@@ -20,10 +20,10 @@ PETTED = Gauge("reprise_watchdog_petted", "1 while the hardware watchdog is arme
 
 
 class Watchdog:
-    """device: e.g. /dev/watchdog; empty: there is none. safe: whether nothing here can be running that must not be."""
+    """device: e.g. /dev/watchdog; empty: there is none."""
 
-    def __init__(self, device: str, timeout_s: int, safe: Callable[[], bool]) -> None:
-        self._device, self._timeout_s, self._safe = device, timeout_s, safe
+    def __init__(self, device: str, timeout_s: int) -> None:
+        self._device, self._timeout_s = device, timeout_s
         self._file = -1
         self.armed_s = 0.0
         """Its timeout, as the driver says; 0 while it is not armed."""
@@ -41,11 +41,11 @@ class Watchdog:
             log().error("the hardware watchdog cannot be armed", device=self._device, error=str(error))
             self.disarm()
 
-    async def run(self) -> None:
-        """In the event loop that freezes: while that stands still, nobody pets."""
+    async def run(self, safe: Callable[[], bool]) -> None:
+        """In the event loop that freezes: while that stands still, nobody pets. safe: whether nothing runs that must not."""
         while True:
             if self.armed_s:
-                self._pet(safe=self._safe())
+                self._pet(safe=safe())
             await asyncio.sleep(PET_EVERY_S)
 
     def _pet(self, *, safe: bool) -> None:

@@ -46,5 +46,5 @@ def _need(m: Manifest) -> Need:
         return Need()
     return Need(
         m.architecture, m.facts.runtime, m.size, kernel=m.kernel, criu=m.facts.criu_version, cpu_features=m.cpu_features,
-        base_image=m.facts.base_image, mounts=m.facts.mounts, devices=m.facts.devices,
+        base_image=m.facts.base_image, mounts=m.facts.mounts, devices=m.facts.devices, emptied=m.facts.emptied,
     )  # fmt: skip

@@ -95,7 +95,7 @@ class SameName(Shadow):
             if pod is None or wrong or pod.uid == saga.target.pod_uid or pod.evicted:
                 misplaced, refused = misplaced + wrong, refused + bool(pod and pod.evicted)
                 if pod:
-                    gone = saga.target.model_copy(update={"node": pod.node or saga.target.node, "pod_uid": pod.uid})
+                    gone = saga.target.but(node=pod.node or saga.target.node, pod_uid=pod.uid)
                     await room.cluster.end_for_good(gone, namespace)
                 # At once: the node that was planned is better than any that the scheduler might choose.
                 await self._create(saga, body, saga.standby if refused == 0 else "")
@@ -178,9 +178,7 @@ class SameName(Shadow):
     async def _back(self, saga: Saga, stop: Stop, failed: str = "") -> Saga:
         """One that does not come back is followed by the one before it; then by whatever lies there. failed: the container."""
         room, tried = self._room, (*saga.attempt.tried, saga.checkpoint_id)
-        attempt = replace(
-            saga.attempt, tried=tried, stop=stop, restored=made_by(saga).model_copy(update={"container_id": failed})
-        )
+        attempt = replace(saga.attempt, tried=tried, stop=stop, restored=made_by(saga).but(container_id=failed))
         uids = ("", saga.target.pod_uid, saga.plan.source_uid)
         stored = choosing.usable(await room.checkpoints.good(saga.workload, saga.target.container), await room.recovery(saga))
         older = next((each for each in stored if each.checkpoint_id not in tried and each.pod_uid in uids), None)
@@ -241,7 +239,7 @@ class SameName(Shadow):
             if start.outcome in ("blank", "cold"):
                 return await self._cold(saga, outcomes.came_back_cold(saga, start))
             return await self._back(saga, stop, start.container_id)
-        known = made_by(saga).model_copy(update={"container_id": start.container_id})
+        known = made_by(saga).but(container_id=start.container_id)
         return saga.at("release", attempt=replace(saga.attempt, restored=known))
 
     async def release(self, saga: Saga) -> Saga:
@@ -280,7 +278,7 @@ class SameName(Shadow):
             start = room.starts.of(made.pod_uid, made.container)
             if start and start.outcome == "restored":
                 plan = replace(saga.plan, checkpoint_id=start.checkpoint_id or saga.checkpoint_id)
-                known = made.model_copy(update={"container_id": start.container_id})
+                known = made.but(container_id=start.container_id)
                 return saga.at("release", attempt=replace(saga.attempt, plan=plan, restored=known))
             if start and start.outcome in ("blank", "cold"):
                 return await self._cold(saga, saga.attempt.stop or outcomes.came_back_cold(saga, start))

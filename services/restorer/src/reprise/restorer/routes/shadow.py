@@ -80,7 +80,7 @@ class Shadow:
         room, plan = self._room, saga.plan
         reference, digest = await room.checkpoints.publish(saga.workload, saga.target.container, plan.checkpoint_id)
         await self._name_standby(saga)
-        source = saga.target.model_copy(update={"pod_uid": saga.source_uid})
+        source = saga.target.but(pod_uid=saga.source_uid)
         built = ImageBuilt(
             node=plan.standby, workload=saga.workload, checkpoint_id=plan.checkpoint_id, target=source,
             reference=reference, digest=digest, role="standby", prestage="image", asked_by=saga.name,
@@ -181,7 +181,7 @@ class Shadow:
         if stop := outcomes.not_restored(saga, start):
             raise Abandon(stop)
         await self._look(saga)
-        known = made.model_copy(update={"container_id": start.container_id})
+        known = made.but(container_id=start.container_id)
         return saga.at("release", attempt=replace(saga.attempt, restored=known, released=True))
 
     async def _look(self, saga: Saga) -> None:
