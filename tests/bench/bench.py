@@ -20,6 +20,7 @@ import moves
 import overhead
 import pauses
 import recovery
+import starts
 import store
 from reprise_lab.paths import CHECKOUT
 from reprise_lab.shell import LabError, poll
@@ -57,7 +58,7 @@ PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "detect.hang": recovery.hangs, "checkpoint": recovery.latency,
     "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
     "overhead": overhead.overhead, "interval_1s": overhead.each_second,
-    "recovery.large staging": large.large, "memory": memory.memory, "store": store_figures,
+    "recovery.large staging": large.large, "engine": starts.starts, "memory": memory.memory, "store": store_figures,
     "console": console_figures,
 }  # fmt: skip
 
