@@ -20,11 +20,14 @@ const config = `{"root": {"path": "rootfs"}, "annotations": {"io.kubernetes.cri.
 	"io.kubernetes.cri.sandbox-uid": "u1", "io.kubernetes.cri.sandbox-namespace": "shop",
 	"io.kubernetes.cri.sandbox-name": "cart-0", "io.kubernetes.cri.container-name": "app"}}`
 
-// fakeRunc knows a container from restore to delete. What happens during the restore is in the file "meanwhile".
+// fakeRunc knows a container from restore to delete, in a group of plain files that is frozen whenever that is asked. What happens
+// during the restore is in the file "meanwhile".
 const fakeRunc = `#!/bin/sh
 echo "$@" >> %[1]s/calls
 case " $* " in
-*" restore "*) . %[1]s/meanwhile; mkdir -p %[1]s/runc/c1 && echo '{}' > %[1]s/runc/c1/state.json ;;
+*" restore "*) . %[1]s/meanwhile; mkdir -p %[1]s/runc/c1 %[1]s/group && echo '{"cgroup_paths": {"": "%[1]s/group"}}' > %[1]s/runc/c1/state.json
+  cp "$(sed -n 's/.*"org.criu.config": *"\([^"]*\)".*/\1/p' %[1]s/bundle/config.json)" %[1]s/criu.conf
+  touch %[1]s/group/cgroup.freeze %[1]s/group/cgroup.procs; echo frozen 1 > %[1]s/group/cgroup.events ;;
 *" delete --force c1 "*) rm -r %[1]s/runc/c1 ;;
 esac
 `
@@ -98,6 +101,11 @@ func (n *node) calls(word string) int {
 	return strings.Count(string(raw), " "+word+" ")
 }
 
+func (n *node) file(name string) string {
+	raw, _ := os.ReadFile(n.dir + "/" + name)
+	return strings.TrimSpace(string(raw))
+}
+
 func (n *node) lives() bool { _, err := os.Stat(n.dir + "/runc/c1"); return err == nil }
 
 func TestWhatIsStillMeantAfterItsRestoreRuns(t *testing.T) {
@@ -106,9 +114,13 @@ func TestWhatIsStillMeantAfterItsRestoreRuns(t *testing.T) {
 	if outcome != Done || start.Outcome != "restored" || start.CheckpointID != "k2" || !n.lives() || !n.store.IsMarked("c1") {
 		t.Errorf("%v %+v", outcome, start)
 	}
+	if n.file("group/cgroup.freeze") != "0" {
+		t.Error("it does not run")
+	}
 }
 
-func TestWhatIsNotMeantAnyMoreAfterItsRestoreIsEnded(t *testing.T) {
+// CRIU leaves it stopped, and it is ended without having been thawed.
+func TestWhatIsNotMeantAnyMoreAfterItsRestoreHasNotRun(t *testing.T) {
 	for name, c := range map[string]struct{ says, reason string }{
 		"refused":           {`{"verdict": "refuse", "reason": "restored on n2"}`, "restored on n2"},
 		"open again":        {`{"verdict": "wait", "reason": "asking the store"}`, "asking the store"},
@@ -133,6 +145,9 @@ func TestWhatIsNotMeantAnyMoreAfterItsRestoreIsEnded(t *testing.T) {
 			}
 			if n.lives() || n.store.IsMarked("c1") || n.calls("restore") != 1 || n.calls("delete") != 1 {
 				t.Errorf("left behind, or tried again: %d restores, %d deletes", n.calls("restore"), n.calls("delete"))
+			}
+			if n.file("group/cgroup.freeze") != "1" || !strings.Contains(n.file("criu.conf"), "leave-stopped") {
+				t.Errorf("it has run: freeze %q, CRIU's options %q", n.file("group/cgroup.freeze"), n.file("criu.conf"))
 			}
 			if raw, _ := os.ReadFile(n.dir + "/bundle/config.json"); string(raw) != config {
 				t.Errorf("config.json: %s", raw)

@@ -12,6 +12,7 @@ import (
 	"reprise.dev/engine/internal/criu"
 	"reprise.dev/engine/internal/decide"
 	"reprise.dev/engine/internal/fits"
+	"reprise.dev/engine/internal/freezer"
 	"reprise.dev/engine/internal/nodefiles"
 	"reprise.dev/engine/internal/report"
 	"reprise.dev/engine/internal/rootfs"
@@ -48,7 +49,7 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 		return err
 	}
 	os.Remove(filepath.Join(work, runcLog))
-	if err := c.configureCriu(frozen); err != nil {
+	if err := c.configureCriu(); err != nil {
 		return err
 	}
 	root := c.spec.RootPath(c.bundle)
@@ -64,11 +65,8 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 	if err = c.Store.MarkRestored(id); err == nil {
 		err = c.run(slot, work)
 	}
-	switch {
-	case err == nil && frozen:
-		err = c.freeze(slot)
-	case err == nil:
-		err = c.stillMeant(slot)
+	if err == nil {
+		err = c.settle(slot, frozen)
 	}
 	if err != nil {
 		c.Store.Unmark(id)
@@ -90,7 +88,7 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 var errNotMeant = errors.New("restored and ended again")
 
 // stillMeant looks at the decision once more: a large process takes long to restore, and meanwhile the lease may
-// have run out or the agent may have taken back its word. What is restored frozen is for the agent to release.
+// have run out or the agent may have taken back its word.
 func (c *Creation) stillMeant(slot slots.Slot) error {
 	decision := c.look()
 	said, reason := decision.Said, ""
@@ -174,11 +172,8 @@ func (c *Creation) labels() []string {
 func present(path string) bool { _, err := os.Stat(path); return err == nil }
 
 // configureCriu gives this container a CRIU configuration file of its own, named by an annotation that runc reads.
-func (c *Creation) configureCriu(frozen bool) error {
-	lines := append([]string{}, c.Store.Criu.Config...)
-	if frozen {
-		lines = append(lines, "leave-stopped")
-	}
+func (c *Creation) configureCriu() error {
+	lines := append([]string{"leave-stopped"}, c.Store.Criu.Config...)
 	path := c.Store.CriuConfigPath(c.Call.ID())
 	if err := criu.WriteConfig(path, lines...); err != nil {
 		return err
@@ -202,19 +197,31 @@ func (c *Creation) writeConfig(content []byte) error {
 	return os.Chmod(path, info.Mode())
 }
 
+// settle decides whether what was restored, of which nothing has run yet, may run: at once, or when the agent releases it.
+func (c *Creation) settle(slot slots.Slot, frozen bool) error {
+	group, err := c.freeze(slot)
+	if err != nil || frozen {
+		return err
+	}
+	if err := c.stillMeant(slot); err != nil {
+		return err
+	}
+	return group.Thaw()
+}
+
 // freeze takes over from CRIU's leave-stopped: the cgroup is frozen while every process is stopped, then the
 // stop is lifted. From then on thawing the cgroup is all that is needed to let it run.
-func (c *Creation) freeze(slot slots.Slot) error {
+func (c *Creation) freeze(slot slots.Slot) (freezer.Group, error) {
 	state, err := runc.ReadState(c.Call.Global("root"), c.Call.ID())
 	if err != nil {
-		return err
+		return freezer.Group{}, err
 	}
 	group, err := state.Group()
 	if err != nil {
-		return err
+		return group, err
 	}
 	if err := group.Freeze(freezeTimeout); err != nil {
-		return fmt.Errorf("freezing what was restored: %w", err)
+		return group, fmt.Errorf("freezing what was restored: %w", err)
 	}
-	return group.Continue(slot.Meta.Stopped)
+	return group, group.Continue(slot.Meta.Stopped)
 }
