@@ -30,6 +30,13 @@ def test_a_checkpoint_that_was_not_told_before_the_harm_need_not_count() -> None
     assert "below" in judge([*BEFORE, *answers("a", "r", 11, 15, 20)], since=0, checkpoints=[under_way, OLD]).broken[0]
 
 
+def test_what_an_earlier_fall_has_lost_is_no_part_of_a_later_checkpoint() -> None:
+    again = [*BEFORE, *answers("b", "r", 15, 20, 30)]
+    newer = Good(began=18.0, told=19.0)
+    assert judge([*again, *answers("b", "r", 22, 25, 60)], since=0, checkpoints=[OLD, newer]).kept
+    assert "below" in judge([*again, *answers("b", "r", 22, 25, 40)], since=0, checkpoints=[OLD, newer]).broken[0]
+
+
 def test_a_move_breaks_nothing_and_two_at_once_are_found() -> None:
     assert judge([*BEFORE, *answers("b", "r", 12, 15, 90)], since=0).kept
     assert "two instances" in judge([*BEFORE, *answers("b", "r", 9.9 - 2 * OVERLAP_S, 15, 90)], since=0).broken[0]

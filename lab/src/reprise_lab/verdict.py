@@ -71,6 +71,7 @@ def _fell(seen: list[Answer], checkpoints: tuple[Good, ...]) -> Iterable[str]:
         kept = max((c.began for c in checkpoints if c.told < before.at), default=None)
         if kept is None:
             continue
-        floor = max((a.count for a in seen[: index + 1] if a.at <= kept and a.run == after.run), default=0)
+        # The last one, not the highest: what an earlier fall has lost is no part of a later checkpoint.
+        floor = next((a.count for a in reversed(seen[: index + 1]) if a.at <= kept and a.run == after.run), 0)
         if after.count < floor - SLACK:
             yield f"at {after.at:.2f}: the count fell to {after.count}, below the last good checkpoint's {floor}"
