@@ -18,21 +18,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import NotFoundError
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import ContractError, RepriseError
 from reprise.contracts.events import VERSION, Event
+from reprise.runtime import streams
+from reprise.runtime.streams import RETAIN_S, Storage
 from reprise.runtime.telemetry import about, log, span, traceparent
 
 MAX_ATTEMPTS = 8
 ACK_WAIT_S = 10.0
 HEARTBEAT_S = 3.0
-DEDUP_WINDOW_S = 120.0
-RETAIN_S = 7 * 86400.0
 _DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 
 HANDLED = Counter("reprise_events_handled_total", "Events handled", ["consumer", "outcome"])
@@ -159,9 +159,10 @@ class Answerer:
 class Bus:
     """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
 
-    def __init__(self, url: str, source: str) -> None:
+    def __init__(self, url: str, source: str, storage: Storage | None = None) -> None:
         self.url = url
         self.source = source
+        self.storage = storage or Storage()
         self._client = Client()
         self._subscriptions: list[Subscription] = []
         self._observers: list[Observer] = []
@@ -196,28 +197,16 @@ class Bus:
                         allow_reconnect=True,
                         error_cb=_on_error,
                     )
-                await self._ensure_streams()
+                await streams.ensure(self.jetstream, self.storage)
                 return
             except (NatsError, OSError, TimeoutError) as error:
                 if not told:
-                    log().warning("nats is not reachable, trying on", url=self.url, error=str(error))
+                    log().warning(
+                        "nats is not reachable, or does not take our streams, trying on", url=self.url, error=str(error)
+                    )
                     told = True
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 2.0)
-
-    async def _ensure_streams(self) -> None:
-        for config in (
-            StreamConfig(
-                name=subjects.STREAM,
-                subjects=[f"{subjects.ROOT}.>"],
-                retention=RetentionPolicy.LIMITS,
-                max_age=RETAIN_S,
-                duplicate_window=DEDUP_WINDOW_S,
-            ),
-            StreamConfig(name=subjects.DEAD_LETTER_STREAM, subjects=[f"{subjects.DEAD_LETTER_ROOT}.>"], max_age=4 * RETAIN_S),
-        ):
-            with contextlib.suppress(BadRequestError):  # it exists with an operator's own limits: theirs win
-                await self.jetstream.add_stream(config)
 
     async def publish(self, event: Event, *, dedup_id: str = "", timeout_s: float = 5.0) -> None:
         """Publish one event; the same dedup_id within two minutes is stored once.

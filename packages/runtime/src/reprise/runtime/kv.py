@@ -24,6 +24,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel
 from reprise.contracts import subjects
 from reprise.contracts.model import Workload
+from reprise.runtime import streams
 from reprise.runtime.bus import Bus
 
 M = TypeVar("M", bound=BaseModel)
@@ -72,6 +73,7 @@ class Bucket(Generic[M]):
         self._name = name
         self._model = model
         self._ttl_s = ttl_s
+        self._replicated = False
         for operation in ("get", "create", "update", "put", "delete", "keys", "watch"):
             OPERATIONS.labels(name, operation, "error")  # a counter that appears with its first error shows no increase
 
@@ -92,12 +94,16 @@ class Bucket(Generic[M]):
             OPERATIONS.labels(self._name, operation, outcome).inc()
 
     async def _kv(self) -> KeyValue:
-        js = self._bus.jetstream
+        js, replicas = self._bus.jetstream, self._bus.storage.replicas
         try:
-            return await js.key_value(self._name)
+            found = await js.key_value(self._name)
+            if replicas > 1 and not self._replicated:
+                await streams.replicate(js, f"KV_{self._name}", replicas)
+                self._replicated = True
+            return found
         except BucketNotFoundError:
             try:
-                return await js.create_key_value(KeyValueConfig(bucket=self._name, ttl=self._ttl_s or None))
+                return await js.create_key_value(KeyValueConfig(bucket=self._name, ttl=self._ttl_s or None, replicas=replicas))
             except BadRequestError:  # another replica was faster
                 return await js.key_value(self._name)
 
