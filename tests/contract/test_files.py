@@ -10,8 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
+from rendered import ROOT, render
 
 
 def compose() -> dict[str, Any]:
@@ -61,13 +60,6 @@ def test_the_webhook_component_adds_to_an_overlay(overlay: str, tmp_path: Path) 
     assert "webhook" in probed(rendered)
     [webhook] = [d for d in rendered if d["kind"] == "Deployment" and d["metadata"]["name"] == "webhook"]
     assert "/reprise-webhook:" in webhook["spec"]["template"]["spec"]["containers"][0]["image"]
-
-
-def render(folder: Path) -> list[dict[str, Any]]:
-    from reprise_lab.paths import BIN
-
-    told = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(told.stdout))
 
 
 def probed(documents: list[dict[str, Any]]) -> set[str]:
