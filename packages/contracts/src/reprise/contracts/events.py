@@ -380,6 +380,14 @@ class NodeLost(NodeEvent):
     TYPE: ClassVar[str] = "node.lost"
 
 
+class NodePostponed(NodeEvent):
+    """The node is lost, and is not given up yet: too much was failed over at once (the brake); detail: what, and the limit. It is
+    given up as soon as the limit lets it, or by `reprise failover --force`.
+    """
+
+    TYPE: ClassVar[str] = "node.postponed"
+
+
 class NodeIsolated(NodeEvent):
     """The node froze its protected containers, because it cannot renew its lease."""
 
@@ -431,6 +439,7 @@ ALL: tuple[type[Event], ...] = (
     OperationRequested,
     OperationRefused,
     NodeLost,
+    NodePostponed,
     NodeIsolated,
     NodeReturned,
     NodeGuarded,
