@@ -13,6 +13,7 @@ from reprise.contracts import subjects
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import NodeLost, node_subject
 from reprise.runtime import bus as bus_module
+from reprise.runtime import unreadable
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -297,6 +298,25 @@ async def test_a_bucket_compares_and_sets(nats_server: Any) -> None:
         entry = await bucket.get("k")
         assert entry is not None
         assert entry.value.number == 2
+
+
+async def test_one_value_that_cannot_be_read_keeps_no_watch_from_the_others_and_is_dead_lettered_once(nats_server: Any) -> None:
+    async with running(nats_server.port) as found:
+        await connected(found)
+        bucket = Bucket(found.bus, "poisoned", Value)
+        await bucket.put("a", Value(number=1))
+        await (await found.bus.jetstream.key_value("poisoned")).put("node.b", b"poison")
+        await bucket.put("c", Value(number=3))
+        for _ in range(2):  # two processes: what one of them was told is unknown to the other
+            watch = bucket.watch(5)
+            async with asyncio.timeout(5):
+                assert [(await anext(watch)).key, (await anext(watch)).key] == ["a", "c"]
+            await watch.aclose()  # type: ignore[attr-defined]
+            unreadable._told["poisoned"].clear()
+        buried = await dead_letters(found)
+        assert [message.subject for message in buried] == ["reprise-dead.v1.kv-poisoned.node.b.2"]
+        assert [message.data for message in buried] == [b"poison"]
+        assert buried[0].headers["Reprise-Reason"] == "UnreadableRecord"
 
 
 async def test_a_watch_outlives_the_loss_of_the_buckets_data(nats_server: Any) -> None:

@@ -49,6 +49,15 @@ class MemoryServer:
         self.revisions: dict[str, int] = {}
         self.watchers: dict[str, list[_Watcher]] = {}
         self.answerers: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
+        self.dead_letters: dict[str, bytes] = {}
+        """Values in buckets that could not be read, by subject."""
+
+    def poison(self, bucket: str, key: str, value: bytes = b"not a record") -> None:
+        """Write what nobody can read."""
+        revision = self.revisions[bucket] = self.revisions.get(bucket, 0) + 1
+        row = self.buckets.setdefault(bucket, {})[key] = _Row(key, value, revision, False)
+        for watcher in self.watchers.get(bucket, []):
+            watcher.queue.put_nowait(row)
 
 
 class MemoryBus(Bus):
@@ -96,6 +105,10 @@ class _Stream:
 
     async def key_value(self, name: str) -> "_KeyValue":
         return _KeyValue(self._server, name, self._on_call)
+
+    async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        """Of dead letters only: a Bus sends its events by itself."""
+        self._server.dead_letters[subject] = payload
 
 
 class _KeyValue:
