@@ -1,4 +1,4 @@
-"""Who leads: a key in KV, renewed by compare-and-set, judged on one's own monotonic clock.
+"""Who leads: a key in KV, renewed by compare-and-set, judged on one's own CLOCK_BOOTTIME.
 
 A leader stops at LEAD_S after the *start* of its last successful renewal; a candidate takes over only after
 seeing no new revision for TAKEOVER_S > LEAD_S on its own clock. Nobody compares two machines' clocks
@@ -7,13 +7,13 @@ seeing no new revision for TAKEOVER_S > LEAD_S on its own clock. Nobody compares
 
 import asyncio
 import contextlib
-import time
 
 from nats.errors import Error as NatsError
 from prometheus_client import Gauge
 from pydantic import BaseModel
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket
+from reprise.runtime.nodefiles import boottime_s
 from reprise.runtime.telemetry import log
 
 RENEW_S = 1.0
@@ -46,12 +46,12 @@ class Election:
 
     @property
     def leading(self) -> bool:
-        return not self._resigned and time.monotonic() < self._leads_until
+        return not self._resigned and boottime_s() < self._leads_until
 
     async def run(self) -> None:
-        seen_revision, seen_at = -1, time.monotonic()
+        seen_revision, seen_at = -1, boottime_s()
         while True:
-            started = time.monotonic()
+            started = boottime_s()
             try:
                 entry = None if self._resigned else await self._bucket.get(self._key)
                 if self._resigned:
@@ -60,9 +60,9 @@ class Election:
                     self._won(await self._bucket.create(self._key, Leadership(holder=self._identity)), started)
                 else:
                     if entry.revision != seen_revision:
-                        seen_revision, seen_at = entry.revision, time.monotonic()
+                        seen_revision, seen_at = entry.revision, boottime_s()
                     mine = entry.value.holder == self._identity
-                    if mine or time.monotonic() - seen_at > TAKEOVER_S:
+                    if mine or boottime_s() - seen_at > TAKEOVER_S:
                         value = Leadership(holder=self._identity, renewals=entry.value.renewals + 1)
                         self._won(await self._bucket.update(self._key, value, entry.revision), started)
             except (NatsError, OSError, TimeoutError) as error:
@@ -70,7 +70,7 @@ class Election:
             if self.leading != self._led:
                 self._led = self.leading
                 log().info("leadership " + ("won" if self._led else "lost"), election=self._name)
-            await asyncio.sleep(max(0.0, RENEW_S - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, RENEW_S - (boottime_s() - started)))
 
     def _won(self, revision: int | None, started: float) -> None:
         if revision:

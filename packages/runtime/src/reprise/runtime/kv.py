@@ -148,6 +148,15 @@ class Bucket(Generic[M]):
         except KeyNotFoundError:
             return 0
 
+    async def was_deleted(self, key: str) -> bool:
+        """Whether somebody deleted its last value; not if NATS lost it with all its data."""
+        try:
+            with self._counted("get"):
+                await (await self._kv()).get(key)
+        except KeyNotFoundError as error:
+            return error.op is not None
+        return False
+
     async def create(self, key: str, value: M) -> int | None:
         """The new revision, or None if the key exists."""
         try:

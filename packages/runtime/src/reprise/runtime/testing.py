@@ -123,7 +123,7 @@ class _KeyValue:
         row = self._rows.get(key)
         await self._on_call("after", f"get {self._name}")
         if row is None or row.deleted:
-            raise KeyNotFoundError
+            raise KeyNotFoundError(op="DEL" if row else None)
         return row
 
     async def create(self, key: str, value: bytes) -> int:
