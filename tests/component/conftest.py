@@ -98,6 +98,25 @@ def three(tmp_path: Path) -> Iterator[list[Server]]:
         server.stop()
 
 
+Serve = Callable[[Path, Callable[[Path, int], list[str]]], Server]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Start a server by the command that is made of its folder and its port."""
+    started: list[Server] = []
+
+    def start(folder: Path, command: Callable[[Path, int], list[str]]) -> Server:
+        port = free_port()
+        started.append(Server(command(folder, port), port, folder))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 class S3Server(Server):
     """One of the S3 servers that the store must get on with."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
-from reprise.contracts import subjects
+from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import NodeLost, node_subject
 from reprise.runtime import bus as bus_module
@@ -219,6 +219,17 @@ async def test_what_cannot_be_understood_is_dead_lettered_and_the_service_lives(
         assert await found.saw(1) == ["after"]
         buried = await dead_letters(found)
         assert [message.headers["Reprise-Reason"] for message in buried] == [reason]
+
+
+async def test_an_event_on_a_subject_that_is_not_its_own_is_dead_lettered(nats_server: Any) -> None:
+    """Permissions are by subject: what is allowed to one node must not speak of another."""
+    async with running(nats_server.port) as found:
+        await connected(found)
+        elsewhere = subjects.of(event("x").model_copy(update={"node": "n9"}))
+        await found.bus.jetstream.publish(elsewhere, envelope.encode(event("forged"), source="test")[1])
+        await found.bus.publish(event("after"))
+        assert await found.saw(1) == ["after"]
+        assert [message.headers["Reprise-Reason"] for message in await dead_letters(found)] == ["WrongSubject"]
 
 
 async def test_an_error_that_no_retry_helps_is_dead_lettered_with_its_reason(nats_server: Any) -> None:
