@@ -197,7 +197,7 @@ class FailoverDeclared(Event):
     reference: str = ""
     """Of older versions: the image that it ran."""
     fence_revision: int = 0
-    """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
+    """Names the pod's fence as it was when its node was given up (0: there was none): whoever writes the fence next decides."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""

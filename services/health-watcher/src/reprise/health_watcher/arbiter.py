@@ -12,6 +12,7 @@ from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.decide import BLIND_AFTER_S, judge, repeat_after_s, sees
+from reprise.health_watcher.fences import number
 from reprise.health_watcher.model import LeaseView, NodeLease
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedPod, protected_on
@@ -118,7 +119,7 @@ class Arbiter:
     async def _give_up(self, node: str, why: str, silent_s: float) -> None:
         """First the fences are read, then both leases: who thawed meanwhile is seen, and who will thaw later is stopped."""
         pods = await protected_on(self._api, node)
-        revisions = {pod.uid: await self._fences.revision(key(pod.uid)) for pod in pods}
+        revisions = {pod.uid: await number(self._fences, pod.uid) for pod in pods}
         if not await self._still_silent(node):
             return
         lease, repeats = self._leases[node], self._lost.get(node, (0.0, -1))[1] + 1

@@ -140,3 +140,7 @@ class PodLookup(Protocol):
     async def wanted(self, namespace: str, name: str, uid: str) -> bool:
         """Whether this very pod is there and is not being deleted."""
         ...
+
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
+        """The failover that this very pod says has it; empty: none."""
+        ...

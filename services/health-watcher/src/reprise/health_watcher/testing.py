@@ -90,6 +90,8 @@ class MemoryNode:
         self.limited = self.fails = ""
         self.wants = True
         self.kills = True
+        self.fenced = ""
+        """The failover that the pod itself says has it."""
 
     def agent(self, clock: Callable[[], float] | None = None) -> Agent:
         """One that has just started."""
@@ -244,6 +246,11 @@ class MemoryNode:
 
     async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
         self.told.append(f"{type_} {reason}: {message}")
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
+        if self.cut:
+            raise TimeoutError
+        return self.fenced
+
 
     # The programs' own API.
     async def of(self, api: StateApi, namespace: str, ip: str) -> Access:

@@ -65,6 +65,23 @@ class Room:
         acts = saga.cause not in ("crash", "hang") or saga.elsewhere
         return decide.may_go_on(saga.target, pod, acts=acts, fenced_by=await self.fences.others(saga))
 
+    async def take_fence(self, saga: Saga) -> Stop | None:
+        """None once this failover has its pod. NATS decides; then it is written on the pod too: NATS can be set back, by a power
+        loss or a restored disk, and the node would be told that nobody has its pod.
+        """
+        if stop := await self.fences.take(saga):
+            return stop
+        holder = await self.cluster.fence(saga.target, saga.workload.namespace, saga.failover_id)
+        if holder != saga.failover_id:
+            return Stop("OtherFailover", f"failover {holder} has the pod", "nothing", "hand-over")
+        return await self.fences.ours(saga)
+
+    async def let_go(self, saga: Saga) -> int:
+        """The old instance may run again, if its node returns. Returns the fence's number that this failover knows."""
+        if saga.moves:
+            await self.cluster.unfence(saga.target, saga.workload.namespace, saga.failover_id)
+        return await self.fences.let_go(saga)
+
     async def look(self, saga: Saga) -> None:
         """Raises Abandon."""
         if stop := await self.sight(saga):

@@ -112,14 +112,14 @@ class SagaRunner:
         if saga.attempt.plan:
             await self._routes[saga.plan.route].undo(saga)
         if saga.planned:
-            await self._room.fences.let_go(saga)
+            await self._room.let_go(saga)
         again = decide.after(saga, stop)
         following = saga.attempt.next(without=saga.checkpoint_id if stop.poisoned else "", failed=stop)
         if again and not again.later:
             log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
             await asyncio.sleep(AGAIN_S if saga.planned else 0.0)
             return saga.at("plan", attempt=following)
-        revision = await self._room.fences.let_go(saga)
+        revision = await self._room.let_go(saga)
         if saga.elsewhere:
             log().warning("not moved, restored in place", failover=saga.failover_id, reason=stop.reason, why=stop.message)
             await self._room.last.forget(saga)

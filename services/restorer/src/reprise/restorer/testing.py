@@ -47,6 +47,8 @@ class Pod:
     """What it was told."""
     waits_for: str = ""
     """The checkpoint that its engine waits for."""
+    fenced_by: str = ""
+    """The failover that has it, as the API server knows."""
 
 
 @dataclass
@@ -221,6 +223,22 @@ class MemoryCluster:
             self.pods.pop(target.pod, None)
         await self._call("after", "adopt")
         return True
+
+    async def fence(self, target: Target, namespace: str, failover_id: str) -> str:
+        await self._call("before", "fence the pod")
+        pod = self.pods.get(target.pod)
+        if pod is None or pod.view.uid != target.pod_uid:
+            return failover_id
+        pod.fenced_by = pod.fenced_by or failover_id
+        await self._call("after", "fence the pod")
+        return pod.fenced_by
+
+    async def unfence(self, target: Target, namespace: str, failover_id: str) -> None:
+        await self._call("before", "unfence the pod")
+        pod = self.pods.get(target.pod)
+        if pod and pod.view.uid == target.pod_uid and pod.fenced_by == failover_id:
+            pod.fenced_by = ""
+        await self._call("after", "unfence the pod")
 
     async def step_back(self, target: Target, namespace: str, name: str) -> None:
         await self._call("before", "step back")
