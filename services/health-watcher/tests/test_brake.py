@@ -29,6 +29,7 @@ def test_half_of_the_protected_pods_may_be_lost_and_not_one_more_from_the_second
     assert refused("n2", 2, lost("n1", pods=3), Whole(10, 10)) == ""
     assert "6 of 10 protected pods" in refused("n2", 3, lost("n1", pods=3), Whole(10, 10))
     assert refused("n2", 0, lost("n1", pods=9), Whole(10, 10)) == "", "it costs nothing: nothing is protected there"
+    assert refused("n2", 9, lost("n1", pods=0), Whole(10, 10)) == "", "it is the first that does"
 
 
 def test_what_returned_counts_until_the_window_is_over_and_what_is_still_lost_for_ever() -> None:
@@ -49,5 +50,5 @@ def test_a_storm_never_takes_more_than_half_beyond_its_first_node(nodes: int, or
         if not refused(f"n{number}", pods[number], given_up, whole):
             given_up[f"n{number}"] = GivenUp(pods[number], 1.0, lost=True)
     assert len(given_up) <= max(1, nodes // 2)
-    first = next(iter(given_up.values())).pods
+    first = next((each.pods for each in given_up.values() if each.pods), 0)
     assert sum(each.pods for each in given_up.values()) <= max(first, whole.pods / 2)

@@ -1,9 +1,9 @@
-"""The brake, pure: how much may be failed over at once. A cut through the cluster, or a fault of ours that makes nodes look lost, must
-not turn into a storm that moves everything onto what is left (the model is minHealthy of Medik8s' node-healthcheck-operator).
+"""The brake, pure: how much may be failed over at once. A cut through the cluster, or a fault of ours that makes nodes look lost,
+must not turn into a storm that moves everything onto what is left. The model is minHealthy of Medik8s' node-healthcheck-operator.
 
-One node is always given up, also one of two, and with all the workloads on it: that is what Reprise is for. From the second on, no
-more than a share of the nodes, and of the protected pods, are failed over within a window. What is still lost counts however long
-ago it was given up; what returned counts until the window is over.
+One node is always given up, also one of two, and with all that is protected on it: that is what Reprise is for. From the second
+on, no more than a share of the nodes, and of the protected pods, are failed over within a window. What is still lost counts
+however long ago it was given up; what returned counts until the window is over.
 """
 
 from collections.abc import Mapping
@@ -38,9 +38,10 @@ def why_not(node: str, pods: int, given_up: Mapping[str, GivenUp], whole: Whole,
     if not others or (known and known.counts(window_s)):
         return ""
     names = ", ".join(sorted(others)[:5]) + (" and others" if len(others) > 5 else "")
-    nodes_then, pods_then = len(others) + 1, sum(each.pods for each in others.values()) + pods
+    nodes_then, pods_before = len(others) + 1, sum(each.pods for each in others.values())
+    most = f"and at most {share:.0%} may be (before it: {names})"
     if nodes_then > share * whole.nodes:
-        return f"it would be {nodes_then} of {whole.nodes} nodes at once, and at most {share:.0%} may be ({names} before it)"
-    if pods and pods_then > share * whole.pods:
-        return f"it would be {pods_then} of {whole.pods} protected pods at once, and at most {share:.0%} may be ({names} before it)"
+        return f"it would be {nodes_then} of {whole.nodes} nodes at once, {most}"
+    if pods and pods_before and pods_before + pods > share * whole.pods:
+        return f"it would be {pods_before + pods} of {whole.pods} protected pods at once, {most}"
     return ""
