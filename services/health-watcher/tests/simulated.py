@@ -334,6 +334,10 @@ class World:
         await self.call("api", of_node=True)
         return name in self.cluster.pods
 
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
+        await self.call("api", of_node=True)
+        return self.cluster.pods[name].fenced_by if name in self.cluster.pods else ""
+
     async def renew(self, lease: NodeLease) -> None:
         await self.call("api", of_node=True)
         self.lease_versions += 1
@@ -393,10 +397,6 @@ async def protected_pods(world: World) -> list[ProtectedPod]:
 async def agent(world: World) -> None:
     """n1's: killed and started again by the scenario; what it wrote to disk stays, and what is in /run until the node is off."""
     while True:
-    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
-        await self.call("api", of_node=True)
-        return self.cluster.pods[name].fenced_by if name in self.cluster.pods else ""
-
         while world.active() & {"agent-dead", "agent-restart", "node-off"}:
             await asyncio.sleep(0.05)
         bus: Any = world.bus(of_node=True)
