@@ -1,6 +1,6 @@
 """One function per event."""
 
-from reprise.contracts.errors import DamagedObject
+from reprise.contracts.errors import DamagedObject, WrongSubject
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointStaged,
@@ -47,8 +47,11 @@ class Handlers:
             await self._sagas.reject(event.workload, event.target.container, (event.checkpoint_id,))
 
     async def on_declared(self, event: FailoverDeclared) -> None:
-        """Run the failover to its end."""
+        """Run the failover to its end. Raises WrongSubject: what is told of a node holds for that node's pods only."""
         pod = self._pods.pods.get(event.target.pod_uid)
+        if event.target.node != event.node or (pod and pod.node != event.node):
+            detail = f"pod {event.target.pod} does not run on {event.node}, of which this failover was declared"
+            raise WrongSubject(detail, subject=event.failover_id, remedy="find out who published it: docs/security.md")
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
             declared_at=event.at, fence_revision=event.fence_revision, rejected=event.rejected,

@@ -169,7 +169,7 @@ ROLES: dict[str, Role] = {
             "restorer-images", "restorer-staged", "restorer-damages", "restorer-refusals", "restorer-failovers",
             "restorer-notices", "restorer-delays",
         ),
-        reads=("nodes",),
+        reads=("nodes", "leases"),
         writes=(
             "elections/leftovers", "failovers", "requests", "fences", "holds", "standby", "wanted", "recoveries", "resumes",
             "starts", "newest",
