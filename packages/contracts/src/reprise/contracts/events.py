@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt
-from reprise.contracts.model import CriuStats, Frozen, Kind, RestoreStats, Target, Workload, now
+from reprise.contracts.model import NO_NAMESPACE, CriuStats, Frozen, Kind, NodeOrNone, RestoreStats, Target, Workload, now
 
 VERSION = "v1"
 
@@ -32,7 +32,7 @@ class Event(Frozen):
     TYPE: ClassVar[str]
     at: AwareDatetime = Field(default_factory=now)
     """When it happened, by the wall clock of who tells it."""
-    node: str
+    node: NodeOrNone
     """The node that it is about; empty if none."""
     workload: Workload
 
@@ -450,4 +450,4 @@ BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in ALL}
 
 def node_subject(node: str) -> Workload:
     """The workload field of an event that is about a node."""
-    return Workload(namespace="-", kind="Pod", name=node)
+    return Workload(namespace=NO_NAMESPACE, kind="Pod", name=node)
