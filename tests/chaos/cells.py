@@ -10,6 +10,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import clocks
@@ -21,12 +23,13 @@ from reprise_lab import counter, faults, listing
 from reprise_lab.cluster import kill_component
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES
-from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll
+from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll, run
 from reprise_lab.stored import secret, store
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
 Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
 """Takes the namespaces of the workloads that are watched, and the chance of this run."""
+SET_BACK_S = 120.0
 SLOTS, FULL = f"/{counter.SLOTS}", "/run/full"
 KUBELET_PORT = 10250
 
@@ -90,6 +93,32 @@ def stopped(server: str) -> Iterator[None]:
     finally:
         for pid in pids:
             kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def set_back() -> Iterator[None]:
+    """From the middle of the first failover on NATS has the data of two minutes before, as a power loss leaves it by default."""
+    [pod] = pods_of("nats")
+    volume = f"var/lib/kubelet/pods/{pod['metadata']['uid']}/volumes/kubernetes.io~empty-dir/data"
+    data = Node(pod["spec"]["nodeName"]).root / volume
+    with TemporaryDirectory(dir=data.parent) as folder:
+        kept = Path(folder) / "kept"
+        with stopped("nats"):
+            run("cp", "-a", data, kept)
+        time.sleep(SET_BACK_S)
+
+        def rewind() -> None:
+            pids = pids_of("nats")
+            for pid in pids:
+                kill(pid, signal.SIGSTOP)
+            for found in data.iterdir():
+                run("rm", "-rf", found)
+            run("cp", "-a", f"{kept}/.", data)
+            for pid in pids:
+                kill(pid, signal.SIGKILL)
+
+        with meddling.at_the_first_step(rewind):
+            yield
 
 
 @contextmanager
@@ -211,6 +240,7 @@ ROWS: dict[str, Fault] = {
     "restorer killed before each step": lambda *_: meddling.killed_before_each_step(),
     "NATS down": lambda *_: stopped("nats"),
     "NATS away, its data lost": lambda *_: away("nats"),
+    "NATS set back by 2 minutes": lambda *_: set_back(),
     "events doubled, late, mixed up": lambda _, chance: meddling.replayed(chance),
     "store down": lambda *_: stopped("minio"),
     "store slow": lambda *_: slow("minio"),
