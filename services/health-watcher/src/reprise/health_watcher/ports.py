@@ -100,8 +100,16 @@ class Runtime(Protocol):
     async def remove_container(self, container_id: str) -> None: ...
 
 
+class LeaseTaken(Exception):
+    """The arbiter has taken the node's lease of this generation away: the node was given up."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(f"the lease of generation {generation} was taken away: this node was given up")
+        self.generation = generation
+
+
 class Renewal(Protocol):
-    """One way to renew the node's lease. Raises if it was not taken."""
+    """One way to renew the node's lease. Raises LeaseTaken, and anything else if nobody knows whether it was renewed."""
 
     async def renew(self, lease: NodeLease) -> None: ...
 
