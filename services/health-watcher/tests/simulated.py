@@ -254,7 +254,7 @@ class World:
             f.until_s
             + (decide.window_s(self.scenario.freeze_s, clock_sees=f.kind == "paused") + CREATE_S) / self.scenario.node_rate
             for f in self.scenario.faults
-            if f.kind in PAUSES and f.until_s <= self.now() and f.for_s >= decide.FREEZE_AFTER_S
+            if f.kind in PAUSES and f.until_s <= self.now()
         ]
         return max(ends, default=float("-inf"))
 
