@@ -252,7 +252,10 @@ def state_disk(node: str, how: str) -> Iterator[None]:
             counter.wait_reprise()
         yield
     finally:
-        if lab.init_pid:
+        if not lab.init_pid:  # powered off meanwhile: mounts are gone, pipes are not
+            for name in WRITTEN:
+                (lab.home / "data" / STATE.lstrip("/") / name).unlink(missing_ok=True)
+        else:
             if how == "hanging":
                 drain = "; ".join(f"timeout 1 cat {STATE}/{name} >/dev/null || true" for name in WRITTEN)
                 lab.exec("sh", "-c", f"{drain}; find {STATE} -maxdepth 1 -type p -delete")
