@@ -255,14 +255,13 @@ def state_disk(node: str, how: str) -> Iterator[None]:
         if not lab.init_pid:  # powered off meanwhile: mounts are gone, pipes are not
             for name in WRITTEN:
                 (lab.home / "data" / STATE.lstrip("/") / name).unlink(missing_ok=True)
+        elif how == "hanging":
+            drain = "; ".join(f"timeout 1 cat {STATE}/{name} >/dev/null || true" for name in WRITTEN)
+            lab.exec("sh", "-c", f"{drain}; find {STATE} -maxdepth 1 -type p -delete")
         else:
-            if how == "hanging":
-                drain = "; ".join(f"timeout 1 cat {STATE}/{name} >/dev/null || true" for name in WRITTEN)
-                lab.exec("sh", "-c", f"{drain}; find {STATE} -maxdepth 1 -type p -delete")
-            else:
-                for mounted in (STATE, FULL) if how == "full" else (STATE,):
-                    lab.exec("umount", "-l", mounted, check=False)
-                renew_agent(node, wait=False)
+            for mounted in (STATE, FULL) if how == "full" else (STATE,):
+                lab.exec("umount", "-l", mounted, check=False)
+            renew_agent(node, wait=False)
 
 
 def renew_agent(node: str, *, wait: bool) -> None:
