@@ -255,3 +255,40 @@ def test_a_request_from_before_this_arbiter_began_forces_nothing() -> None:
         assert len(cluster.given_up()) == 1
 
     play(cluster, scene)
+
+
+def test_a_lease_that_nobody_can_read_keeps_no_loss_waiting_nor_that_of_its_own_node() -> None:
+    """One such value ended the watch, and with it the arbiter, for ever."""
+    cluster = Cluster(6, protected=("n1", "n2", "n3", "n4"))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n2": 5.0, "n3": 5.0}
+        await asyncio.sleep(0.5)
+        cluster.server.poison("leases", "node.n2")
+        cluster.server.poison("leases", "poison")
+        await until(lambda: cluster.given_up() == {"n2", "n3"}, lost_after_s(0.0) + 5)
+
+    play(cluster, scene)
+
+
+def test_a_node_tells_of_itself_only() -> None:
+    """Under its own key another one's lease counts for nothing."""
+    cluster = Cluster(6, protected=("n2",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut["n2"] = 5.0
+        bucket = Bucket(MemoryBus(cluster.server), "leases", NodeLease)
+
+        async def pretend() -> None:
+            for count in range(1000, 1100):
+                lease = NodeLease(node="n2", host_ip="", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
+                await bucket.put("node.n3", lease)
+                await asyncio.sleep(0.5)
+
+        pretending = asyncio.create_task(pretend())
+        await until(lambda: "n2" in cluster.given_up(), lost_after_s(0.0) + 5)
+        pretending.cancel()
+
+    play(cluster, scene)

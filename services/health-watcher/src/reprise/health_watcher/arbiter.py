@@ -89,6 +89,8 @@ class Arbiter:
                 self._forget(change.key)
                 continue
             node = change.value.node
+            if change.key != key("node", node):
+                continue  # a node tells of itself only
             self._leases[node] = change.value
             if self._revisions.get(node) != change.revision:  # a watch that starts over repeats what was known
                 self._revisions[node] = change.revision

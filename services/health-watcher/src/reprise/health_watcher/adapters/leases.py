@@ -69,7 +69,10 @@ class KvLeases:
     async def take(self, lease: NodeLease, revision: int) -> int | None:
         """Take it away from its node. lease, revision: as they were judged. The revision since; None if the node has renewed."""
         name, taken = key("node", lease.node), lease.model_copy(update={"taken": True})
-        entry = await self.bucket.get(name)
+        try:
+            entry = await self.bucket.get(name)
+        except UnreadableRecord:  # whoever wrote that, the node has not renewed on it: its renewal would have been refused
+            return await self.bucket.update(name, taken, await self.bucket.revision(name))
         if entry is None:  # NATS lost its data
             return await self.bucket.create(name, taken)
         if entry.revision != revision:
