@@ -53,7 +53,8 @@ class KubeMover:
         ]
 
     def force_failovers(self, namespace: str, request: str) -> None:
-        leases, what = client.CoordinationV1Api(self._api), f"Lease {FORCE} in {namespace}"
+        leases: Any = client.CoordinationV1Api(self._api)
+        what = f"Lease {FORCE} in {namespace}"
         body = {"metadata": {"name": FORCE}, "spec": {"holderIdentity": request}}
         try:
             self._ask(what, lambda: leases.patch_namespaced_lease(FORCE, namespace, body, _request_timeout=TIMEOUT_S))
