@@ -8,27 +8,32 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import nats
 import nats.errors
 import pytest
+import yaml
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig
+from nats.js.errors import NotFoundError
+from reprise.cli.adapters.stream import NatsStream
 from reprise.contracts import events, examples, subjects
 from reprise.contracts.events import Event
 from reprise.contracts.records import Checkup, Fence, Question
 from reprise.runtime import checkup
 from reprise.runtime.access import client as access
-from reprise.runtime.access import rights
-from reprise.runtime.access.authority import Authority
+from reprise.runtime.access import install, rights
+from reprise.runtime.access.authority import OWNER, Authority
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Leadership
 from reprise.runtime.kv import Bucket
 
 pytestmark = pytest.mark.component
 
+SERVERS = Path(__file__).parents[2] / "deploy/overlays/production/servers.yaml"
 DENIED = re.compile("authorization", re.IGNORECASE)
 SERVICES = ("scheduler", "restorer", "console", "webhook", "reader")
 USERS = (*SERVICES, "n1", "n2")
@@ -126,16 +131,22 @@ class World:
 
 
 def command(folder: Path, port: int) -> list[str]:
-    """NATS as deploy/ runs it: its configuration includes what the authority made."""
+    """NATS with the configuration of deploy/ and what `reprise credentials` makes; only where it listens and writes differs."""
     authority = Authority(folder / "authority")
-    for name, text in authority.server(["127.0.0.1"]).items():
+    made = {each["metadata"]["name"]: each["stringData"] for each in install.secrets(authority, "reprise-system")["items"]}
+    for name, text in made["reprise-nats"].items():
         (folder / name).write_text(text)
-    (folder / "nats.conf").write_text(
-        f"listen: 127.0.0.1:{port}\njetstream {{ store_dir: {folder}/data }}\ninclude ./accounts.conf\n"
-        f"tls {{ cert_file: {folder}/tls.crt, key_file: {folder}/tls.key }}\n"
+    for service in SERVICES:
+        (folder / service).mkdir()
+        for name, text in made[f"reprise-nats-{service}"].items():
+            (folder / service / name).write_text(text)
+    for node in ("n1", "n2"):
+        install.furnish(authority, node, folder / node)
+    [config] = [each for each in yaml.safe_load_all(SERVERS.read_text()) if each["kind"] == "ConfigMap"]
+    told = (
+        config["data"]["nats.conf"].replace("/etc/nats", str(folder)).replace("/data", f"{folder}/data").replace("http: 8222", "")
     )
-    for user in USERS:
-        issue(authority, folder / user, user if user in SERVICES else "agents", user)
+    (folder / "nats.conf").write_text(f"listen: 127.0.0.1:{port}\n{told}")
     return [str(Path(sys.executable).parent / "nats-server"), "-c", str(folder / "nats.conf")]
 
 
@@ -195,13 +206,15 @@ async def test_a_server_with_a_certificate_of_another_authority_is_not_talked_to
 
 
 async def test_nothing_is_spoken_in_plain_text(world: World) -> None:
-    """The server answers none."""
+    """The server answers none; and away from loopback no service of ours would speak it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", world.port)
     await reader.readline()
     writer.write(b"CONNECT {}\r\nPING\r\n")
     with contextlib.suppress(ConnectionError):
         assert b"PONG" not in await reader.read()
     writer.close()
+    with pytest.raises(access.NoCredentials):
+        access.options("nats://nats.reprise-system:4222", world.folder / "nobody")
 
 
 @pytest.mark.parametrize("user", USERS)
@@ -360,10 +373,31 @@ async def test_each_service_can_do_all_that_it_does(world: World, user: str, mon
     assert refused == []
 
 
+async def test_the_command_line_replays_events_as_the_reader(world: World) -> None:
+    """Again and again, and while another replay was left behind."""
+    async with bus_of(world, "restorer") as restorer:
+        await restorer.publish(examples.example(events.FailoverHolding), dedup_id="to-be-replayed")
+    since = datetime.now(UTC) - timedelta(minutes=5)
+    stream, subject = NatsStream(world.url, "NATS", world.folder / "reader"), f"{subjects.ROOT}.failover.holding.>"
+    for _ in range(2):
+        replayed = await asyncio.to_thread(lambda: list(stream.replay(subject, since)))
+        assert {sent.event["type"] for sent in replayed} == {"dev.reprise.v1.failover.holding"}
+
+
+async def test_who_installs_may_do_everything(world: World) -> None:
+    issue(Authority(world.folder / "authority"), world.folder / "owner", OWNER, OWNER)
+    assert await world.attempts("owner", told("failover.released"), "$JS.API.STREAM.LIST") == {
+        told("failover.released"),
+        "$JS.API.STREAM.LIST",
+    }
+
+
 async def test_a_reader_follows_all_events_by_its_own_consumer(world: World) -> None:
     async with bus_of(world, "restorer") as restorer:
         await restorer.publish(examples.example(events.FailoverStarted), dedup_id="to-be-read")
     client, refused = await world.connect("reader")
+    with contextlib.suppress(NotFoundError):
+        await client.jetstream().delete_consumer(subjects.STREAM, "reader")
     pull = await client.jetstream().pull_subscribe(f"{subjects.ROOT}.failover.>", durable="reader", stream=subjects.STREAM)
     [message, *_] = await pull.fetch(1, timeout=5)
     await message.ack()

@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-import nats
 import pytest
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, nats
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kill, kubectl, poll
 from reprise_lab.witness import Witness
@@ -30,8 +29,7 @@ class KillAtStep(threading.Thread):
         asyncio.run(self._follow())
 
     async def _follow(self) -> None:
-        address = kubectl("-n", "reprise-system", "get", "service", "nats", "-o", "jsonpath={.spec.clusterIP}")
-        client = await nats.connect(f"nats://{address}:4222")
+        client = await nats.connect()
         watcher = await (await client.jetstream().key_value("failovers")).watchall()
         self.following.set()
         async for entry in watcher:

@@ -25,6 +25,8 @@ AUTHORITY_LIVES = datetime.timedelta(days=3650)
 SERVER_LIVES = datetime.timedelta(days=825)
 """A new one is made with each call of server(): the longest that every TLS library accepts."""
 NATS = "nats"
+OWNER = "owner"
+"""No service is one: for whoever has to look into everything."""
 
 
 class Authority:
@@ -50,9 +52,12 @@ class Authority:
         return {"accounts.conf": "\n".join(config) + "\n", "tls.crt": certificate, "tls.key": key}
 
     def user(self, role: str, name: str) -> dict[str, str]:
-        """The files of a user, by name: whose certificate NATS must show, and its credentials as NATS' own tools read them."""
-        key = Key.new("user")
-        token = tokens.user_token(self._key("account", f"signer-{role}"), self._account.public, key, name)
+        """The files of a user, by name: whose certificate NATS must show, and its credentials as NATS' own tools read them.
+
+        role: of rights.ROLES; OWNER may do everything.
+        """
+        key, signer = Key.new("user"), self._account if role == OWNER else self._key("account", f"signer-{role}")
+        token = tokens.user_token(signer, self._account.public, key, name)
         credentials = (
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{key.seed}\n------END USER NKEY SEED------\n"

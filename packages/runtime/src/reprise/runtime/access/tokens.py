@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from reprise.contracts import subjects
 from reprise.runtime.access.rights import Rights
 
 Kind = Literal["operator", "account", "user"]
@@ -79,9 +80,18 @@ def account_token(operator: Key, account: Key, name: str, signers: dict[str, tup
     return _token(operator, account.public, name, claims)
 
 
+def node_user(node: str) -> str:
+    """The name of the user of a node's agents: in a subject it has to be one token."""
+    return subjects.token(node)
+
+
 def user_token(signer: Key, account: str, user: Key, name: str) -> str:
-    """Its rights are its signer's."""
-    claims = {"type": "user", "version": 2, "issuer_account": account, "pub": {}, "sub": {}}
+    """Its rights are its signer's; those of one that the account's own key signs are all that there are."""
+    claims: dict[str, Any] = {"type": "user", "version": 2, "pub": {}, "sub": {}}
+    if signer.public == account:
+        claims |= dict.fromkeys(("subs", "data", "payload"), UNLIMITED)
+    else:
+        claims["issuer_account"] = account
     return _token(signer, user.public, name, claims)
 
 
