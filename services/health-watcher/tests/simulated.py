@@ -51,6 +51,7 @@ from reprise.health_watcher.model import Exit, NodeLease
 from reprise.health_watcher.ports import LeaseTaken
 from reprise.health_watcher.testing import MemoryPods
 from reprise.restorer import decide as restorer_decide
+from reprise.restorer import fences as restorer_fences
 from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.room import Room, Timeouts
@@ -74,6 +75,7 @@ UP_BEFORE_S = 900.0
 INFORMED_S = 2.0
 CREATE_S = 0.15
 """From the engine's decision until the process runs."""
+AWAY_S, FORGETS_S = 1.5, 8.0
 FaultKind = Literal[
     "cut",
     "cut-nats",
@@ -128,6 +130,8 @@ class Scenario:
     hold_s: float = 20.0
     restores: bool = True
     """Whether CRIU restores it elsewhere."""
+    set_back_at_s: float | None = None
+    """When NATS goes away; AWAY_S later it is back, without what was written in the last FORGETS_S."""
 
     def active(self, now_s: float) -> set[str]:
         return {f.kind for f in self.faults if f.at_s <= now_s < f.until_s}
@@ -215,6 +219,9 @@ class World:
 
     def up(self, what: Literal["nats", "api"], *, of_node: bool) -> bool:
         active = self.active()
+        since = self.scenario.set_back_at_s
+        if what == "nats" and since is not None and since <= self.now() < since + AWAY_S:
+            return False
         return not (f"{what}-down" in active or (of_node and active & {"cut", f"cut-{what}", "node-off"}))
 
     @property
@@ -710,6 +717,18 @@ async def restorer(world: World) -> None:
         await asyncio.sleep(0.05)
 
 
+async def sets_back(world: World) -> None:
+    """NATS: a power loss, and what had not been synced is forgotten."""
+    at_s = world.scenario.set_back_at_s
+    if at_s is None:
+        return
+    await asyncio.sleep(max(0.0, at_s - FORGETS_S))
+    kept = world.server.kept()
+    await asyncio.sleep(min(at_s, FORGETS_S) + AWAY_S - 0.01)
+    world.server.set_back(kept)
+    world.note(f"NATS is back, as it was {FORGETS_S:.0f} s before it went away")
+
+
 async def nodes_come(world: World) -> None:
     able = world.cluster.listed
     world.cluster.listed = ()
@@ -744,7 +763,7 @@ async def play(world: World) -> None:
         loop.set_task_factory(StandsStill(world.scenario))
     parts = (
         on_node(world, agent), on_node(world, kubelet), on_node(world, checkpointer), other_node(world),
-        asks(world, world.scenario.move_at_s), restorer(world), nodes_come(world), api_calls(world), other_lease(world),
+        asks(world, world.scenario.move_at_s), restorer(world), sets_back(world), nodes_come(world), api_calls(world), other_lease(world),
         again(judge.follow), judge.follow_kubernetes(), judge.follow_nodes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]
@@ -862,7 +881,7 @@ def fill_disks(patch: pytest.MonkeyPatch, scenario: Scenario, loop: VirtualLoop)
     patch.setattr(os, "open", opens)
 
 
-def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
+def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:  # noqa: PLR0912 one case per rule reads best
     async def may(*_: Any) -> fences.Standing:
         return fences.Standing("ours")
 
@@ -899,6 +918,8 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
 
             patch.setattr(KvLeases, "take", reads)
             patch.setattr(World, "take", read)
+        case "believes":  # a restorer that does not look at the lease
+            patch.setattr(restorer_fences.Fences, "_returned", nothing)
         case "record-before-freezing":
             freeze = reconciler.Reconciler._freeze
 

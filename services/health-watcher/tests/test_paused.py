@@ -59,7 +59,7 @@ def test_a_node_whose_state_disk_is_full_is_given_up_as_any_other_and_one_whose_
     [
         # Its kubelet, which would end it, does not know that its pod is deleted.
         ("blind-put", PAUSED["and the API server is"]),
-        ("takes-nothing-away", PAUSED["and the API server is"]),
+        ("takes-nothing-away+believes", PAUSED["and the API server is"]),
         ("monotonic", Scenario((Fault("paused", 5.0, 12.0), Fault("cut", 16.0, 12.0)))),
         ("record-before-freezing", FULL["the state disk, and cut off"]),
         ("can-freeze-anyway", FULL["tmpfs, a restart, and cut off"]),
