@@ -763,7 +763,8 @@ async def play(world: World) -> None:
         loop.set_task_factory(StandsStill(world.scenario))
     parts = (
         on_node(world, agent), on_node(world, kubelet), on_node(world, checkpointer), other_node(world),
-        asks(world, world.scenario.move_at_s), restorer(world), sets_back(world), nodes_come(world), api_calls(world), other_lease(world),
+        asks(world, world.scenario.move_at_s), restorer(world), sets_back(world), nodes_come(world),
+        api_calls(world), other_lease(world),
         again(judge.follow), judge.follow_kubernetes(), judge.follow_nodes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]

@@ -62,6 +62,16 @@ def test_one_instance_at_every_moment_and_one_at_the_end(scenario: Scenario) -> 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("late_s", [0.0, 4.0])
+@pytest.mark.parametrize("at_s", [6.0, 10.0, 11.0, 11.5, 12.0, 12.5, 13.0, 14.0, 16.0])
+def test_a_nats_that_is_set_back_makes_no_two(at_s: float, late_s: float) -> None:
+    """Whether before the node is given up, in the middle of its failover, or after it returned."""
+    world = run(Scenario((Fault("cut", 5.0, 7.5),), set_back_at_s=at_s, message_delays_s=(late_s,)))
+    assert "NATS is back" in timeline(world)
+    assert not world.violation, timeline(world)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["nats-down", "api-down", "cut-nats", "cut-api", "restorer-dead"])
 def test_one_thing_away_freezes_nobody_and_fails_nobody_over(kind: FaultKind) -> None:
     world = run(Scenario((Fault(kind, 5.0, 30.0),)))

@@ -52,6 +52,21 @@ class MemoryServer:
         self.dead_letters: dict[str, bytes] = {}
         """Values in buckets that could not be read, by subject."""
 
+    def kept(self) -> dict[str, dict[str, _Row]]:
+        """What the buckets hold, for set_back()."""
+        return {name: dict(rows) for name, rows in self.buckets.items()}
+
+    def set_back(self, kept: dict[str, dict[str, _Row]]) -> None:
+        """It is as it was, and gives revisions again: what was written since is forgotten. Whoever watches begins anew."""
+        for name, rows in self.buckets.items():
+            before = kept.get(name, {})
+            rows.clear()
+            rows.update(before)
+            self.revisions[name] = max((row.revision for row in before.values()), default=0)
+            for watcher in self.watchers.get(name, []):
+                for row in (*before.values(), None):
+                    watcher.queue.put_nowait(row)
+
     def poison(self, bucket: str, key: str, value: bytes = b"not a record") -> None:
         """Write what nobody can read."""
         revision = self.revisions[bucket] = self.revisions.get(bucket, 0) + 1
