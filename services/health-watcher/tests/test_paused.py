@@ -23,7 +23,7 @@ FULL = {
     "the state disk, and cut off": Scenario((Fault("disk-full", 3.0, 30.0), Fault("cut", 6.0, 12.0))),
     "tmpfs, and cut off": Scenario((Fault("run-full", 3.0, 30.0), Fault("cut", 6.0, 12.0))),
     "tmpfs, a restart, and cut off": Scenario(
-        (Fault("run-full", 0.1, 40.0), Fault("agent-restart", 6.0, 0.3), Fault("cut", 6.1, 20.0))
+        (Fault("run-full", 0.0, 40.0), Fault("agent-restart", 6.0, 0.3), Fault("cut", 6.1, 20.0))
     ),
 }
 
