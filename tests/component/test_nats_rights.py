@@ -242,10 +242,11 @@ async def test_nobody_destroys_a_stream_or_reads_raw_values_out_of_one(world: Wo
     assert await world.attempts(user, *wanted) == set()
 
 
-async def test_a_node_amends_no_stream(world: World) -> None:
-    """It could have the stream forget what it holds, or repeat it elsewhere."""
+@pytest.mark.parametrize("user", ["n1", "console", "webhook", "reader"])
+async def test_only_scheduler_and_restorer_may_amend_a_stream(world: World, user: str) -> None:
+    """Who may could have the stream forget what it holds, or repeat it elsewhere."""
     wanted = [f"$JS.API.STREAM.UPDATE.{name}" for name in ("REPRISE", "REPRISE_DEAD", "KV_fences", "KV_leases")]
-    assert await world.attempts("n1", *wanted) == set()
+    assert await world.attempts(user, *wanted) == set()
 
 
 async def test_a_node_takes_no_event_off_anothers_consumer(world: World) -> None:

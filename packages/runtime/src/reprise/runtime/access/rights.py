@@ -38,7 +38,7 @@ class Role:
     """What one user does, in the words of this project. about: the node that its events are about, `*` for any.
 
     consumers: its own durable ones. observes: it follows the event stream by consumers without a name. reads, writes: buckets;
-    a bucket that is written may name the keys: `leases/node.x`. streams: it makes and amends the streams themselves.
+    a bucket that is written may name the keys: `leases/node.x`. amends_streams: also those that exist, and buckets.
     """
 
     emits: tuple[type[Event], ...] = ()
@@ -182,10 +182,9 @@ ROLES: dict[str, Role] = {
         consumers=("console",),
         observes=True,
         reads=("annotations",),
-        amends_streams=True,
     ),
     # Its consumers are named after the endpoints that its owner configures.
-    "webhook": Role(observes=True, writes=("webhooks",), more=_any_consumer(), amends_streams=True),
+    "webhook": Role(observes=True, writes=("webhooks",), more=_any_consumer()),
     # A person or a tool that follows events: by one durable consumer, which has its user's name.
     "reader": Role(more=Rights((
         f"{API}.INFO", f"{API}.CONSUMER.CREATE.{subjects.STREAM}.{NODE}", f"{API}.CONSUMER.CREATE.{subjects.STREAM}.{NODE}.>",
