@@ -123,6 +123,10 @@ class RollbackRecord(BaseModel):
     """It is live on the node."""
 
 
+NOTHING_WANTED = RollbackRecord(failover_id="", node="", checkpoint_id="")
+"""What counts instead of one that cannot be read."""
+
+
 class Question(BaseModel):
     """Asked of a node's agent over NATS, without the stream: is this container healthy? container_id: the instance that is meant;
     empty: whichever runs. What is run for it is never in the question: the agent knows the pod's own probes.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reprise.contracts.model import Workload
-from reprise.contracts.records import ResumeRecord, RollbackRecord
+from reprise.contracts.records import NOTHING_WANTED, ResumeRecord, RollbackRecord
 from reprise.restorer import decide
 from reprise.restorer.fences import Fences
 from reprise.restorer.model import Recovery, Saga, Standby, Stop
@@ -50,9 +50,9 @@ class Room:
         self.bus, self.cluster, self.taints, self.checkpoints, self.starts = bus, cluster, taints, checkpoints, starts
         self.timeouts = timeouts
         self.tell, self.fences, self.last = Tell(bus), Fences(bus), LastCheckpoint(bus, checkpoints)
-        self.standbys = Bucket(bus, "standby", Standby)
-        self.recoveries = Bucket(bus, "recoveries", Recovery)
-        self.wanted = Bucket(bus, "wanted", RollbackRecord)
+        self.standbys = Bucket(bus, "standby", Standby, instead=Standby())
+        self.recoveries = Bucket(bus, "recoveries", Recovery, instead=Recovery())
+        self.wanted = Bucket(bus, "wanted", RollbackRecord, instead=NOTHING_WANTED)
         self.resumes = Bucket(bus, "resumes", ResumeRecord)
 
     async def sight(self, saga: Saga) -> Stop | None:

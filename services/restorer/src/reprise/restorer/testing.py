@@ -15,7 +15,7 @@ from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
-from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.contracts.records import UNREADABLE_HOLD, Fence, HoldRecord, StartRecord
 from reprise.restorer.model import Good, Life, NodeView, PodView, Prepared
 from reprise.restorer.placement import Placement
 from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
@@ -378,7 +378,11 @@ class MemoryNodes:
         """What is not held back any more, unless it was given up: its node writes the fence first."""
         old = self.cluster.pods.get(self.old)
         gone = old is None or old.view.deleting or old.view.uid != self.cluster.was[self.old].uid
-        if old is None or gone or await Bucket(MemoryBus(self.server), "holds", HoldRecord).get(self.holds_back):
+        if (
+            old is None
+            or gone
+            or await Bucket(MemoryBus(self.server), "holds", HoldRecord, instead=UNREADABLE_HOLD).get(self.holds_back)
+        ):
             return
         fences = Bucket(MemoryBus(self.server), "fences", Fence)
         entry = await fences.get(old.view.uid)
@@ -418,7 +422,7 @@ class MemoryNodes:
         old = self.cluster.pods.get(self.old)
         if old is None:
             return
-        records = Bucket(MemoryBus(self.server), "holds", HoldRecord)
+        records = Bucket(MemoryBus(self.server), "holds", HoldRecord, instead=UNREADABLE_HOLD)
         entry = await records.get(event.checkpoint_id)
         fence = await Bucket(MemoryBus(self.server), "fences", Fence).get(event.target.pod_uid)
         if entry and entry.value.state == "wanted" and self.unheld:
