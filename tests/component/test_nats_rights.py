@@ -21,13 +21,14 @@ from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 from reprise.cli.adapters.stream import NatsStream
 from reprise.contracts import events, examples, subjects
+from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import Event
 from reprise.contracts.records import Checkup, Fence, Question
 from reprise.runtime import checkup
 from reprise.runtime.access import client as access
 from reprise.runtime.access import install, rights
 from reprise.runtime.access.authority import OWNER, Authority
-from reprise.runtime.bus import Bus
+from reprise.runtime.bus import Bus, Delivery, Relay
 from reprise.runtime.election import Leadership
 from reprise.runtime.kv import Bucket
 
@@ -371,6 +372,45 @@ async def test_each_service_can_do_all_that_it_does(world: World, user: str, mon
         for consumer in role.consumers:
             await bus.rewind(consumer.replace(rights.NODE, user))
         task.cancel()
+    assert refused == []
+
+
+async def test_the_webhook_follows_events_by_a_consumer_for_each_endpoint(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their names are its owner's, and what an endpoint never takes goes to the dead letters."""
+    refused: list[str] = []
+
+    async def note(error: Exception) -> None:
+        refused.append(str(error))
+
+    monkeypatch.setattr("reprise.runtime.bus._on_error", note)
+    taken = asyncio.Event()
+
+    async def take(_: Delivery) -> None:
+        taken.set()
+        raise RepriseError("it is refused for good", retryable=False)
+
+    async with bus_of(world, "webhook") as webhook, bus_of(world, "restorer") as restorer:
+        relay = Relay("webhook-pager", (f"{subjects.ROOT}.failover.>",), take)
+        task = asyncio.create_task(webhook.serve(relay))
+        await asyncio.sleep(1)
+        await restorer.publish(examples.example(events.FailoverFenced), dedup_id="to-an-endpoint")
+        await asyncio.wait_for(taken.wait(), 10)
+        await asyncio.sleep(0.5)
+        task.cancel()
+    owner, _ = await world.connect("restorer")
+    left = await owner.jetstream().stream_info(subjects.DEAD_LETTER_STREAM, subjects_filter=">")
+    assert subjects.dead_letter("webhook-pager") in (left.state.subjects or {})
+    assert refused == []
+
+
+async def test_the_console_shows_events_as_they_come(world: World) -> None:
+    async with bus_of(world, "restorer") as restorer:
+        client, refused = await world.connect("console")
+        live = await client.jetstream().subscribe(f"{subjects.ROOT}.>", stream=subjects.STREAM, ordered_consumer=True)
+        await restorer.publish(examples.example(events.FailoverRestored), dedup_id="live")
+        assert (await live.next_msg(timeout=5)).data
+        await live.unsubscribe()
+        await client.flush()
     assert refused == []
 
 
