@@ -51,3 +51,13 @@ def test_a_blank_instance_is_found_unless_it_was_announced() -> None:
     history = [*BEFORE, *answers("a", "new", 12, 15, 0)]
     assert "blank" in judge(history, since=0).broken[0]
     assert judge(history, since=0, cold=True).kept
+
+
+def test_what_was_paused_may_answer_beside_its_successor_for_the_window_and_no_longer() -> None:
+    """And that is measured."""
+    moved = [*BEFORE, *answers("b", "r", 15, 30, 80)]
+    judged = judge([*moved, *answers("a", "r", 20.1, 20.6, 100)], since=0, checkpoints=[NEW], resumed=(20.0, 21.5))
+    assert judged.kept
+    assert round(judged.beside_s, 1) == 0.5
+    longer = judge([*moved, *answers("a", "r", 20.1, 22.6, 100)], since=0, checkpoints=[NEW], resumed=(20.0, 21.5))
+    assert "two instances" in longer.broken[0]

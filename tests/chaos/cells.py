@@ -9,7 +9,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import clocks
@@ -20,14 +22,16 @@ from reprise.archive.settings import StoreSettings
 from reprise_lab import counter, faults, listing
 from reprise_lab.cluster import kill_component
 from reprise_lab.node import Node
-from reprise_lab.paths import NODES
-from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll
+from reprise_lab.paths import CGROUP, NETNS, NODES
+from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll, run
 from reprise_lab.stored import secret, store
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
 Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
 """Takes the namespaces of the workloads that are watched, and the chance of this run."""
+SET_BACK_S = 120.0
 SLOTS, FULL = f"/{counter.SLOTS}", "/run/full"
+STATE, WRITTEN = "/var/lib/reprise", ("ends.new", "cold.new")
 KUBELET_PORT = 10250
 
 
@@ -90,6 +94,32 @@ def stopped(server: str) -> Iterator[None]:
     finally:
         for pid in pids:
             kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def set_back() -> Iterator[None]:
+    """From the middle of the first failover on NATS has the data of two minutes before, as a power loss leaves it by default."""
+    [pod] = pods_of("nats")
+    volume = f"var/lib/kubelet/pods/{pod['metadata']['uid']}/volumes/kubernetes.io~empty-dir/data"
+    data = Node(pod["spec"]["nodeName"]).root / volume
+    with TemporaryDirectory(dir=data.parent) as folder:
+        kept = Path(folder) / "kept"
+        with stopped("nats"):
+            run("cp", "-a", data, kept)
+        time.sleep(SET_BACK_S)
+
+        def rewind() -> None:
+            pids = pids_of("nats")
+            for pid in pids:
+                kill(pid, signal.SIGSTOP)
+            for found in data.iterdir():
+                run("rm", "-rf", found)
+            run("cp", "-a", f"{kept}/.", data)
+            for pid in pids:
+                kill(pid, signal.SIGKILL)
+
+        with meddling.at_the_first_step(rewind):
+            yield
 
 
 @contextmanager
@@ -202,8 +232,107 @@ def full_disk(node: str) -> Iterator[None]:
                 Node(node).exec("umount", "-l", mounted, check=False)
 
 
+@contextmanager
+def state_disk(node: str, how: str) -> Iterator[None]:
+    """All that the node's agent keeps on the disk. full: no room. read-only: as a file system that found itself damaged. hanging:
+    what it writes there never returns.
+    """
+    lab = Node(node)
+    if how == "hanging":  # nobody reads what is written there
+        lab.exec("sh", "-ec", "; ".join(f"rm -f {STATE}/{name}; mkfifo {STATE}/{name}" for name in WRITTEN))
+    elif how == "full":
+        layers = f"lowerdir={STATE},upperdir={FULL}/upper,workdir={FULL}/work"
+        lab.exec("sh", "-ec", f"mkdir -p {FULL}; mount -t tmpfs -o size=64k full {FULL}; mkdir {FULL}/upper {FULL}/work; "
+                 f"mount -t overlay -o {layers} full {STATE}; dd if=/dev/zero of={STATE}/fill bs=4k || true")  # fmt: skip
+    else:
+        lab.exec("sh", "-ec", f"mount --bind {STATE} {STATE}; mount -o remount,ro,bind {STATE}")
+    try:
+        if how != "hanging":
+            renew_agent(node, wait=True)  # its container has the disk as it was when it was made
+            counter.wait_reprise()
+        yield
+    finally:
+        if not lab.init_pid:  # powered off meanwhile: mounts are gone, pipes are not
+            for name in WRITTEN:
+                (lab.home / "data" / STATE.lstrip("/") / name).unlink(missing_ok=True)
+        elif how == "hanging":
+            drain = "; ".join(f"timeout 1 cat {STATE}/{name} >/dev/null || true" for name in WRITTEN)
+            lab.exec("sh", "-c", f"{drain}; find {STATE} -maxdepth 1 -type p -delete")
+        else:
+            for mounted in (STATE, FULL) if how == "full" else (STATE,):
+                lab.exec("umount", "-l", mounted, check=False)
+            renew_agent(node, wait=False)
+
+
+def renew_agent(node: str, *, wait: bool) -> None:
+    """A new pod: the kubelet waits ever longer with what is killed."""
+    which = ("-l", "app.kubernetes.io/name=health-watcher", "--field-selector", f"spec.nodeName={node}")
+    kubectl("-n", "reprise-system", "delete", "pods", *which, "--grace-period=1", f"--wait={str(wait).lower()}")
+
+
+@contextmanager
+def with_bad_disk(how: str, other: AbstractContextManager[None]) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(state_disk("n1", how))
+        settle()
+        stack.enter_context(other)
+        yield
+
+
+@contextmanager
+def paused(node: str, seconds: float) -> Iterator[None]:
+    """Every process of the node stands still for so long, its kernel too: nothing answers on its link meanwhile."""
+    RESUMED.clear()
+    faults.cut(node, "all")
+    stopped = stop_all(node)
+
+    def resume() -> None:
+        time.sleep(seconds)
+        faults.heal(node)
+        RESUMED.append(time.monotonic())
+        for pid in stopped:
+            kill(pid, signal.SIGCONT)
+
+    thread = threading.Thread(target=resume, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def stop_all(node: str) -> list[int]:
+    """Until none is left that runs: what runs may have started others meanwhile."""
+    found: list[int] = []
+    while fresh := [pid for pid in pids_on(node) if pid not in found]:
+        for pid in fresh:
+            kill(pid, signal.SIGSTOP)
+        found += fresh
+    return found
+
+
+def pids_on(node: str) -> list[int]:
+    pids: list[int] = []
+    for folder in (CGROUP / "pids" / NETNS / node).rglob("cgroup.procs"):
+        with suppress(OSError):  # removed meanwhile
+            pids += map(int, folder.read_text().split())
+    return pids
+
+
 CUT_OFF = "node cut from all"
-"""What runs there is moved, harmed or not."""
+DISKS, BESIDE = (
+    ("full", "read-only", "hanging"),
+    {"node cut off": lambda: cut("all"), "kubelet dead": lambda: without_kubelet("n1")},
+)
+PAUSES_S = (3, 5, 7, 10, 20, 45, 120)
+PAUSED = "node paused"
+PAUSED_LONG = "node paused, 120 s"
+RESUMED: list[float] = []
+"""When a paused node went on last, by the witness's clock."""
+WINDOW_S = 1.5
+"""For so long what runs there may still answer: docs/reliability.md, and what is on its way on a busy machine."""
+MOVED = frozenset({CUT_OFF, PAUSED, PAUSED_LONG, *(f"state disk {how}, node cut off" for how in DISKS)})
+"""What runs on the node is moved, harmed or not."""
 
 ROWS: dict[str, Fault] = {
     "nothing else": lambda *_: nullcontext(),
@@ -211,6 +340,7 @@ ROWS: dict[str, Fault] = {
     "restorer killed before each step": lambda *_: meddling.killed_before_each_step(),
     "NATS down": lambda *_: stopped("nats"),
     "NATS away, its data lost": lambda *_: away("nats"),
+    "NATS set back by 2 minutes": lambda *_: set_back(),
     "events doubled, late, mixed up": lambda _, chance: meddling.replayed(chance),
     "store down": lambda *_: stopped("minio"),
     "store slow": lambda *_: slow("minio"),
@@ -220,6 +350,13 @@ ROWS: dict[str, Fault] = {
     "kubelet dead": lambda *_: without_kubelet("n1"),
     "node's disk full": lambda *_: full_disk("n1"),
     CUT_OFF: lambda *_: cut("all"),
+    **{
+        f"state disk {how}, {name}": lambda *_, how=how, beside=beside: with_bad_disk(how, beside())
+        for how in DISKS
+        for name, beside in BESIDE.items()
+    },
+    PAUSED: lambda _, chance: paused("n1", chance.choice(PAUSES_S[:-1])),
+    PAUSED_LONG: lambda *_: paused("n1", PAUSES_S[-1]),
     "node cut from NATS": lambda *_: cut("nats"),
     "node cut from the API": lambda *_: cut("api"),
     "wall clock jumps": lambda _, chance: clocks.jumping(chance),

@@ -7,15 +7,15 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
-import nats
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 from reprise.contracts import subjects
-from reprise_lab import faults, listing
+from reprise_lab import faults, nats
 from reprise_lab.shell import LabError, kubectl
 
 STEPS = ("fence", "stage", "place", "restored", "release", "verify", "adopt")
+UNDER_WAY = ("stage", "place", "restored", "release", "verify")
 EACH_STEP_S = 75.0
 """NATS delivers what a killed restorer had in hand again after 10 s."""
 REPLAYED = 200
@@ -29,7 +29,7 @@ def _beside(act: Callable[[Client], Awaitable[None]], finish_s: float = 0.0) -> 
     stop, failed = threading.Event(), []
 
     async def run() -> None:
-        client = await nats.connect(f"nats://{listing.service_address('nats')}:4222", connect_timeout=5)
+        client = await nats.connect(connect_timeout=5)
         task = asyncio.ensure_future(act(client))
         while not (stop.is_set() or task.done()):
             await asyncio.sleep(0.1)
@@ -69,6 +69,26 @@ def killed_before_each_step() -> Iterator[None]:
                     await asyncio.to_thread(_kill_restorers)
 
     with _beside(act, EACH_STEP_S):
+        yield
+
+
+@contextmanager
+def at_the_first_step(act: Callable[[], None]) -> Iterator[None]:
+    """Once the first failover that begins from now on has come to where something of it is under way."""
+
+    async def wait(client: Client) -> None:
+        bucket = await client.jetstream().key_value("failovers")
+        watcher, fresh = await bucket.watchall(), False
+        while True:
+            with suppress(NatsError, TimeoutError):
+                entry = await watcher.updates(timeout=1)  # type: ignore[no-untyped-call]
+                if entry is None:
+                    fresh = True
+                elif fresh and json.loads(entry.value or b"{}").get("step") in UNDER_WAY:
+                    await asyncio.to_thread(act)
+                    return
+
+    with _beside(wait):
         yield
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from cells import CUT_OFF, HARMS, NODE_LOSS, ROWS, settle
+from cells import HARMS, MOVED, NODE_LOSS, RESUMED, ROWS, WINDOW_S, settle
 from herd import NODE, Stall, back, failovers, good
 from reprise_lab import counter, faults
 from reprise_lab.shell import LabError
@@ -85,15 +85,16 @@ def test_one_instance_with_its_memory_or_told_why_not(
     uids = {namespace: counter.pod(namespace)["metadata"]["uid"] for namespace in namespaces}
     runs = {witness.namespace: witness.last().run for witness in witnesses}
     began = Began(time.monotonic(), datetime.now(UTC))
+    RESUMED.clear()
     matrix.update(dict.fromkeys(((row, way) for way in ways), "BROKEN"))
     loses_node = ways == (NODE_LOSS,)
     try:
         with ROWS[row](namespaces, chance):
             settle()
             harmed = harm(uids, loses_node=loses_node)
-            if row == CUT_OFF:
+            if row in MOVED:
                 harmed = dict.fromkeys(uids, began.at) | harmed
-            wait_meanwhile(witnesses, runs, harmed, MOVED_S if loses_node or row == CUT_OFF else MEANWHILE_S)
+            wait_meanwhile(witnesses, runs, harmed, MOVED_S if loses_node or row in MOVED else MEANWHILE_S)
         ended = time.monotonic()
         for witness in witnesses:
             back(witness, harmed.get(witness.namespace, ended))
@@ -154,9 +155,11 @@ def verdict_of(witness: Witness, began: Began, *, unharmed: bool) -> tuple[str, 
     """How it ended, and which rules were broken."""
     declared = failovers(witness.namespace, began.wall)
     cold = any(r["state"] == "abandoned" for r in declared)
-    verdict = judge(witness.history, since=began.at, checkpoints=good(witness.namespace), cold=cold)
+    resumed = (RESUMED[-1], RESUMED[-1] + WINDOW_S) if RESUMED else None
+    verdict = judge(witness.history, since=began.at, checkpoints=good(witness.namespace), cold=cold, resumed=resumed)
     broken = list(verdict.broken)
     if unharmed and declared:
         broken.append(f"nothing was wrong with it, and a failover was declared: {declared[0]['detail']}")
     ended = "cold" if cold else "untouched" if unharmed else "restored"
-    return f"{ended} {verdict.silent_s:.1f} s", tuple(f"{witness.namespace}: {rule}" for rule in broken)
+    beside = f", {verdict.beside_s:.2f} s beside its successor" if verdict.beside_s else ""
+    return f"{ended} {verdict.silent_s:.1f} s{beside}", tuple(f"{witness.namespace}: {rule}" for rule in broken)

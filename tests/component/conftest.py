@@ -79,6 +79,44 @@ def shared_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[list[Server]]:
+    """A cluster of three servers."""
+    ports, routes = [free_port() for _ in range(3)], [free_port() for _ in range(3)]
+    binary = Path(sys.executable).parent / "nats-server"
+    servers = []
+    for number, (port, route) in enumerate(zip(ports, routes, strict=True)):
+        peers = ",".join(f"nats://127.0.0.1:{each}" for each in routes)
+        folder = tmp_path / f"n{number}"
+        command = [str(binary), "-js", "-sd", str(folder), "-a", "127.0.0.1", "-p", str(port), "-n", folder.name,
+                   "-cluster_name", "reprise", "-cluster", f"nats://127.0.0.1:{route}", "-routes", peers]  # fmt: skip
+        servers.append(Server(command, port, folder))
+    for server in servers:
+        server.start()
+    yield servers
+    for server in servers:
+        server.stop()
+
+
+Serve = Callable[[Path, Callable[[Path, int], list[str]]], Server]
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Start a server by the command that is made of its folder and its port."""
+    started: list[Server] = []
+
+    def start(folder: Path, command: Callable[[Path, int], list[str]]) -> Server:
+        port = free_port()
+        started.append(Server(command(folder, port), port, folder))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
 class S3Server(Server):
     """One of the S3 servers that the store must get on with."""
 

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
-from reprise.contracts import subjects
+from reprise.contracts import envelope, subjects
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import NodeLost, node_subject
 from reprise.runtime import bus as bus_module
+from reprise.runtime import unreadable
 from reprise.runtime.bus import Bus
 from reprise.runtime.election import Election
 from reprise.runtime.kv import Bucket
@@ -220,6 +221,17 @@ async def test_what_cannot_be_understood_is_dead_lettered_and_the_service_lives(
         assert [message.headers["Reprise-Reason"] for message in buried] == [reason]
 
 
+async def test_an_event_on_a_subject_that_is_not_its_own_is_dead_lettered(nats_server: Any) -> None:
+    """Permissions are by subject: what is allowed to one node must not speak of another."""
+    async with running(nats_server.port) as found:
+        await connected(found)
+        elsewhere = subjects.of(event("x").model_copy(update={"node": "n9"}))
+        await found.bus.jetstream.publish(elsewhere, envelope.encode(event("forged"), source="test")[1])
+        await found.bus.publish(event("after"))
+        assert await found.saw(1) == ["after"]
+        assert [message.headers["Reprise-Reason"] for message in await dead_letters(found)] == ["WrongSubject"]
+
+
 async def test_an_error_that_no_retry_helps_is_dead_lettered_with_its_reason(nats_server: Any) -> None:
     async with running(nats_server.port) as found:
         await connected(found)
@@ -297,6 +309,25 @@ async def test_a_bucket_compares_and_sets(nats_server: Any) -> None:
         entry = await bucket.get("k")
         assert entry is not None
         assert entry.value.number == 2
+
+
+async def test_one_value_that_cannot_be_read_keeps_no_watch_from_the_others_and_is_dead_lettered_once(nats_server: Any) -> None:
+    async with running(nats_server.port) as found:
+        await connected(found)
+        bucket = Bucket(found.bus, "poisoned", Value)
+        await bucket.put("a", Value(number=1))
+        await (await found.bus.jetstream.key_value("poisoned")).put("node.b", b"poison")
+        await bucket.put("c", Value(number=3))
+        for _ in range(2):  # two processes: what one of them was told is unknown to the other
+            watch = bucket.watch(5)
+            async with asyncio.timeout(5):
+                assert [(await anext(watch)).key, (await anext(watch)).key] == ["a", "c"]
+            await watch.aclose()  # type: ignore[attr-defined]
+            unreadable._told["poisoned"].clear()
+        buried = await dead_letters(found)
+        assert [message.subject for message in buried] == ["reprise-dead.v1.kv-poisoned.node.b.2"]
+        assert [message.data for message in buried] == [b"poison"]
+        assert buried[0].headers["Reprise-Reason"] == "UnreadableRecord"
 
 
 async def test_a_watch_outlives_the_loss_of_the_buckets_data(nats_server: Any) -> None:

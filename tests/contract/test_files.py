@@ -10,8 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
+from rendered import ROOT, render
 
 
 def compose() -> dict[str, Any]:
@@ -63,11 +62,13 @@ def test_the_webhook_component_adds_to_an_overlay(overlay: str, tmp_path: Path) 
     assert "/reprise-webhook:" in webhook["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
-def render(folder: Path) -> list[dict[str, Any]]:
-    from reprise_lab.paths import BIN
-
-    told = subprocess.run([BIN / "kubectl", "kustomize", folder], capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(told.stdout))
+@pytest.mark.parametrize("name", ["health-watcher", "checkpointer", "transfer"])
+def test_the_agents_are_updated_node_by_node_and_no_further_than_the_first_that_does_not_get_ready(name: str) -> None:
+    """Their readiness has the node's lease in it (main.py): the next node's turn is only once this one renews again."""
+    documents = yaml.safe_load_all((ROOT / f"deploy/base/{name}.yaml").read_text())
+    [daemons] = [document["spec"] for document in documents if document and document["kind"] == "DaemonSet"]
+    assert daemons["updateStrategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}}
+    assert daemons["minReadySeconds"] >= 5
 
 
 def probed(documents: list[dict[str, Any]]) -> set[str]:

@@ -44,6 +44,14 @@ def test_the_times_are_the_codes(row: str, seconds: float) -> None:
     assert f"{seconds:g} s" in line
 
 
+@pytest.mark.parametrize(
+    ("row", "clock_sees"), [("or its processes stopped", True), ("a hypervisor that stops its clocks", False)]
+)
+def test_the_window_of_a_paused_node_is_the_codes(row: str, clock_sees: bool) -> None:
+    line = next(line for line in TEXT.splitlines() if line.startswith("| ") and row in line)
+    assert f"**{decide.window_s(0.02, clock_sees=clock_sees):.1f} s**" in line
+
+
 def test_the_factors_are_the_codes() -> None:
     assert f"{decide.BEGIN_S:g} s and {decide.SLOWER:g} times" in TEXT
     assert f"{restorer.DELAYS} times" in TEXT

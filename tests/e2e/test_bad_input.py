@@ -6,14 +6,13 @@ import signal
 import time
 from pathlib import Path
 
-import nats
 import pytest
 from reprise.checkpointer.adapters.kubelet import HttpsKubelet
 from reprise.checkpointer.decide import Failure, Refusal, explain
 from reprise.contracts import envelope, subjects
 from reprise.contracts.events import CheckpointTaken
 from reprise.contracts.model import Target, Workload, checkpoint_id, now
-from reprise_lab import counter, faults, listing
+from reprise_lab import counter, faults, listing, nats
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES, PKI
 from reprise_lab.shell import kubectl, poll
@@ -125,8 +124,7 @@ def test_a_slot_that_is_no_whole_checkpoint_is_refused_with_its_reason_and_never
 
 
 async def publish(subject: str, payload: bytes) -> None:
-    address = kubectl("-n", "reprise-system", "get", "service", "nats", "-o", "jsonpath={.spec.clusterIP}")
-    client = await nats.connect(f"nats://{address}:4222")
+    client = await nats.connect()
     await client.jetstream().publish(subject, payload)
     await client.close()
 

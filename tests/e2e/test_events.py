@@ -3,10 +3,9 @@
 import json
 from typing import Any
 
-import nats
 import pytest
 from reprise.contracts import envelope, subjects
-from reprise_lab import counter, listing
+from reprise_lab import counter, listing, nats
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
@@ -15,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 async def collect(namespace: str) -> list[tuple[envelope.Envelope, Any]]:
     """Every event about a namespace that the stream holds, as any subscriber would read it."""
-    client = await nats.connect(f"nats://{listing.service_address('nats')}:4222")
+    client = await nats.connect()
     found = []
     subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
     try:

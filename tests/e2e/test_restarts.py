@@ -8,9 +8,8 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-import nats
 import pytest
-from reprise_lab import counter, faults
+from reprise_lab import counter, faults, nats
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kill, kubectl, poll
 from reprise_lab.witness import Witness
@@ -30,8 +29,7 @@ class KillAtStep(threading.Thread):
         asyncio.run(self._follow())
 
     async def _follow(self) -> None:
-        address = kubectl("-n", "reprise-system", "get", "service", "nats", "-o", "jsonpath={.spec.clusterIP}")
-        client = await nats.connect(f"nats://{address}:4222")
+        client = await nats.connect()
         watcher = await (await client.jetstream().key_value("failovers")).watchall()
         self.following.set()
         async for entry in watcher:
@@ -106,6 +104,28 @@ def restarts() -> dict[str, int]:
         pod["metadata"]["name"]: sum(s["restartCount"] for s in pod["status"].get("containerStatuses", []))
         for pod in json.loads(text)["items"]
     }
+
+
+@pytest.mark.alone
+def test_an_update_of_the_agents_goes_node_by_node_and_nobody_stands_still_for_it(protected_counter: Witness) -> None:
+    """Under load: checkpoints go on. An agent that is away freezes nobody, and the next one renews before it would."""
+    agents = ("health-watcher", "checkpointer", "transfer")
+    last = counter.console(f"checkpoints?namespace={protected_counter.namespace}&limit=1")[0]["checkpoint_id"]
+    began = time.monotonic()
+    for name in agents:
+        kubectl("-n", "reprise-system", "rollout", "restart", f"daemonset/{name}")
+    most = 0
+    while not all(json.loads(kubectl("-n", "reprise-system", "get", f"daemonset/{name}", "-o", "json"))["status"].get(
+        "updatedNumberScheduled") == len(NODES) for name in agents):  # fmt: skip
+        away = json.loads(kubectl("-n", "reprise-system", "get", "daemonset/health-watcher", "-o", "json"))["status"]
+        most = max(most, away.get("numberUnavailable", 0))
+        assert time.monotonic() - began < 180, "the update does not get on"
+    for name in agents:
+        kubectl("-n", "reprise-system", "rollout", "status", f"daemonset/{name}", "--timeout=120s")
+    assert most <= 1
+    counter.wait_checkpoint(protected_counter.namespace, after=last, seconds=60)
+    assert len(protected_counter.runs(began)) == 1
+    assert protected_counter.longest_silence_s(began) < 1.0, "it stood still"
 
 
 @pytest.mark.alone

@@ -8,10 +8,9 @@ import urllib.request
 from collections.abc import Callable
 from typing import Any
 
-import nats
 import pytest
 from reprise.contracts import envelope, subjects
-from reprise_lab import counter, faults, listing
+from reprise_lab import counter, faults, listing, nats
 from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
@@ -80,7 +79,7 @@ def wait_trace(trace_id: str, wanted: set[str]) -> Trace:
 
 async def events(namespace: str) -> list[tuple[str, Any]]:
     """Every event about the namespace so far, with the id of its trace."""
-    client = await nats.connect(f"nats://{listing.service_address('nats')}:4222")
+    client = await nats.connect()
     subscription = await client.jetstream().subscribe(f"{subjects.ROOT}.*.*.*.{namespace}.*", ordered_consumer=True)
     found = []
     try:

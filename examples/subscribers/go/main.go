@@ -15,11 +15,16 @@ import (
 )
 
 func main() {
-	client, err := nats.Connect(cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL))
+	var options []nats.Option
+	// A folder with ca.crt and user.creds, of the Secret reprise-nats-reader. A reader has one consumer, `reader`.
+	if folder := os.Getenv("NATS_CREDENTIALS"); folder != "" {
+		options = append(options, nats.UserCredentials(folder+"/user.creds"), nats.RootCAs(folder+"/ca.crt"), nats.CustomInboxPrefix("_INBOX.reader"))
+	}
+	client, err := nats.Connect(cmp.Or(os.Getenv("NATS_URL"), nats.DefaultURL), options...)
 	check(err)
 	stream, err := client.JetStream()
 	check(err)
-	events, err := stream.SubscribeSync("reprise.v1.failover.completed.>", nats.OrderedConsumer())
+	events, err := stream.SubscribeSync("reprise.v1.failover.completed.>", nats.BindStream("REPRISE"), nats.Durable("reader"), nats.ManualAck())
 	check(err)
 	for {
 		message, err := events.NextMsgWithContext(context.Background())
@@ -28,6 +33,7 @@ func main() {
 		check(json.Unmarshal(message.Data, &event))
 		data := event.Data
 		fmt.Printf("%s/%s serves on %s, %.1f s after its %s\n", data.Workload.Namespace, data.Workload.Name, data.Node, data.TotalS, data.Cause)
+		check(message.Ack())
 	}
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reprise_lab import build, containerd, control_plane, host, images, kind, network, node, pki, preflight
+from reprise_lab import build, containerd, control_plane, host, images, kind, nats, network, node, pki, preflight
 from reprise_lab.lock import OWNER
 from reprise_lab.node import Node
 from reprise_lab.paths import BRIDGE, CGROUP, CHECKOUT, CONTROLLERS, HOME, INFRA_NODE, KUBECONFIG, NETNS, NODES, RUN
@@ -67,6 +67,7 @@ def _nodes() -> None:
 
 def infra() -> None:
     """CoreDNS, NATS, MinIO, PostgreSQL, Jaeger; returns when all answer."""
+    nats.provide(INFRA / "namespace.yaml")
     kubectl("apply", "-k", str(INFRA))
     kubectl(
         "-n",

@@ -30,19 +30,27 @@ class Verdict:
     broken: tuple[str, ...]
     silent_s: float
     lost: int
+    beside_s: float = 0.0
+    """For so long what was paused still answered, once it went on, beside what had taken its place."""
 
     @property
     def kept(self) -> bool:
         return not self.broken
 
 
-def judge(history: Iterable[Answer], *, since: float, checkpoints: Iterable[Good] = (), cold: bool = False) -> Verdict:
-    """checkpoints: on the witness's clock. cold: a cold start was announced.
+def judge(
+    history: Iterable[Answer], *, since: float, checkpoints: Iterable[Good] = (), cold: bool = False,
+    resumed: tuple[float, float] | None = None,
+) -> Verdict:  # fmt: skip
+    """checkpoints: on the witness's clock. cold: a cold start was announced. resumed: within these moments what ran on a node
+    that was paused, and went on then, may answer beside its successor: the window that is documented, measured, and left out.
 
     Three rules: two instances never answer in overlapping time; a count never falls below that of the newest checkpoint that
     was told as stored by then; nothing begins anew unless that was announced.
     """
     seen = sorted((a for a in history if a.at >= since), key=lambda a: a.at)
+    beside = _beside(seen, *resumed) if resumed else []
+    seen = [a for a in seen if a not in beside]
     broken = [*_twice(seen), *_fell(seen, tuple(checkpoints))]
     runs = list(dict.fromkeys(a.run for a in seen))
     if len(runs) > 1 and not cold:
@@ -50,7 +58,18 @@ def judge(history: Iterable[Answer], *, since: float, checkpoints: Iterable[Good
         broken.append(f"at {at:.2f}: a blank instance answered ({runs[0]}, then {runs[1]}), and no cold start was announced")
     silent_s = max((b.at - a.at for a, b in pairwise(seen)), default=0.0)
     lost = sum(max(0, a.count - b.count) for a, b in pairwise(seen) if a.run == b.run)
-    return Verdict(tuple(broken), silent_s, lost)
+    beside_s = max((a.at for a in beside), default=resumed[0]) - resumed[0] if resumed else 0.0
+    return Verdict(tuple(broken), silent_s, lost, beside_s)
+
+
+def _beside(seen: list[Answer], begin: float, end: float) -> list[Answer]:
+    """Answers of who had been silent, and had a successor, when its node went on."""
+    before = [a for a in seen if a.at < begin]
+    if not before:
+        return []
+    newest = before[-1].address
+    known = {a.address for a in before} - {newest}
+    return [a for a in seen if begin <= a.at <= end and a.address in known]
 
 
 def _twice(seen: list[Answer]) -> Iterable[str]:

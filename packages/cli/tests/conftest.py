@@ -38,6 +38,7 @@ class MemoryMover:
         self.pods = [Hosted(COUNTER, "counter-1", "n1")]
         self.events = [Told("e0", "Moved", "an earlier one of pod counter-1 itself")]
         self.answers: list[Told] = []
+        self.forced: list[tuple[str, str]] = []
         self.leave: list[str] = []
         """Pods that are gone from the first node then."""
 
@@ -53,6 +54,9 @@ class MemoryMover:
 
     def hosted(self, node: str) -> list[Hosted]:
         return [pod for pod in self.pods if pod.node == node]
+
+    def force_failovers(self, namespace: str, request: str) -> None:
+        self.forced.append((namespace, request))
 
     def happens(self) -> None:
         self.events += self.answers

@@ -112,3 +112,19 @@ def test_drain_does_not_take_the_failure_of_an_earlier_attempt_for_the_end(
     monkeypatch.setattr("reprise.cli.commands.moves.time.sleep", lambda _: steps.pop(0)())
     result = reprise("drain", "n1")
     assert (result.exit_code, "2 of 2" in result.stderr, steps) == (0, True, []), result.stderr
+
+
+def test_a_forced_failover_is_a_request_of_its_own_each_time(reprise: Run, session: Any) -> None:
+    for _ in range(2):
+        result = reprise("failover", "--force")
+        assert result.exit_code == 0, result.stderr
+    (first, _), (second, _) = session.moving.forced, session.moving.forced[::-1]
+    assert first[0] == "reprise-system"
+    assert first[1] != second[1]
+
+
+def test_without_force_nothing_is_asked_for(reprise: Run, session: Any) -> None:
+    result = reprise("failover")
+    assert result.exit_code == 2
+    assert "by themselves" in result.stderr
+    assert not session.moving.forced

@@ -11,9 +11,10 @@ from reprise.contracts.errors import ContractError, MalformedEvent, UnknownEvent
 from reprise.contracts.events import ALL, CheckpointDue, Event, NodeLost, node_subject
 from reprise.contracts.model import Target, Workload, after, checkpoint_id, failover_id
 
-names = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,20}[a-z0-9])?", fullmatch=True)
-targets = st.builds(Target, node=names, pod=names, pod_uid=names, container=names, container_id=names)
-workloads = st.builds(Workload, namespace=names, kind=st.sampled_from(["Deployment", "StatefulSet", "Pod"]), name=names)
+labels = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?", fullmatch=True)
+names = st.lists(labels, min_size=1, max_size=3).map(".".join)
+targets = st.builds(Target, node=names, pod=names, pod_uid=names, container=labels, container_id=names)
+workloads = st.builds(Workload, namespace=labels, kind=st.sampled_from(["Deployment", "StatefulSet", "Pod"]), name=names)
 times = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 
 
@@ -52,7 +53,7 @@ def test_a_newer_minor_version_with_more_fields_is_read() -> None:
     assert isinstance(event, NodeLost)
 
 
-@given(names, names, names)
+@given(names, labels, names)
 def test_a_subject_has_seven_tokens_whatever_the_names(node: str, namespace: str, name: str) -> None:
     event = NodeLost(node=node, workload=Workload(namespace=namespace, name=name), detail="")
     assert len(subjects.of(event).split(".")) == 7

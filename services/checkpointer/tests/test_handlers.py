@@ -180,3 +180,24 @@ async def test_while_its_process_stands_still_for_a_move_what_is_due_is_skipped(
     agent_says(server, Checkup(healthy=False, detail="it stands still"))
     await handlers.on_due(due("ck2"))
     assert list(server.events) == ["taken-ck1", "skipped-ck2"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"target": TARGET.model_copy(update={"pod": "another-pod"})},
+        {"target": TARGET.model_copy(update={"node": "n2"})},
+        {"target": TARGET.model_copy(update={"container_id": "c2"})},
+        {"target": TARGET.model_copy(update={"container_id": ""})},
+        {"workload": Workload(namespace="default", name="another")},
+        {"workload": Workload(namespace="another", name="counter")},
+    ],
+    ids=["pod", "node", "container", "no container", "workload", "namespace"],
+)
+async def test_what_names_another_pod_than_it_means_is_not_taken(
+    handlers: Handlers, node: Node, server: MemoryServer, other: dict[str, Any]
+) -> None:
+    """Its memory would be stored as another workload's, and another pod be asked for at the kubelet."""
+    await handlers.on_due(due("ck1").model_copy(update=other))
+    assert node.taken == 0
+    assert list(server.events) == ["failed-ck1"]

@@ -55,6 +55,7 @@ def test_a_standby_is_warm_with_the_newest_or_less_than_an_interval_behind(chang
         ({"checkpoint_id": None}, "unprotected"),
         ({"tried_state": "failed"}, "failing"),
         ({"node_event": "node.isolated"}, "node-isolated"),
+        ({"node_event": "node.postponed"}, "node-lost"),
         ({"node_event": "node.returned"}, "ok"),
         ({"failover_state": "fenced", "node_event": "node.lost"}, "failing-over"),
         ({"failover_state": "completed"}, "ok"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import looptime
 import pytest
+from reprise.health_watcher import reconciler
 from reprise.health_watcher.agent import Agent
 
 
@@ -18,6 +19,7 @@ def inline_threads(patch: pytest.MonkeyPatch, takes_s: Callable[[], float] | Non
         return act(*args)
 
     patch.setattr(asyncio, "to_thread", inline)
+    patch.setattr(reconciler, "in_thread", inline)
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:

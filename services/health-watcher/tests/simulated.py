@@ -1,6 +1,9 @@
 """The simulation that explores I1, I6 and I9: the real agent, arbiter and saga on clocks of different rate, the engine's rules at
 each start, with links that fail and messages that are late, doubled and out of order. A counterexample is a timeline.
 
+A node that is paused stands still with all that is on it, its timers too; its clock sees that, or stands still as well. What runs
+on one that was given up meanwhile runs beside its successor for a moment: for decide.window_s() at the most.
+
 One protected pod on n1; the arbiter and the restorer are elsewhere; n2 can take it. NATS is in memory, its compare-and-set the
 real one; the container runtime, the kernel, the checkpointer and Kubernetes are the few lines below, the engine is engine_rule.
 Excluded, because not promised: an agent that is down while its node is cut off (docs/adr/0008).
@@ -8,10 +11,12 @@ Excluded, because not promised: an agent that is down while its node is cut off 
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+import types
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,13 +40,19 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher import arbiter, decide, fences, lease
+from reprise.health_watcher import arbiter, decide, fences, lease, reconciler, verdicts
+from reprise.health_watcher.adapters.disk import Disk
+from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.brake import Account, Brake
 from reprise.health_watcher.model import Exit, NodeLease
+from reprise.health_watcher.ports import LeaseTaken
 from reprise.health_watcher.testing import MemoryPods
 from reprise.restorer import decide as restorer_decide
+from reprise.restorer import fences as restorer_fences
+from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
@@ -53,7 +64,7 @@ from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
 from reprise.runtime.nodefiles import NodeFiles, StartFile
 from reprise.runtime.testing import MemoryBus, MemoryServer
-from virtual import VirtualLoop
+from virtual import ON_NODE, VirtualLoop
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """A disk's renames, two or three per second and node, would take longer than all the rest."""
@@ -62,12 +73,28 @@ HEALED_AT_S, SETTLED_S = 45.0, 30.0
 """No fault lasts longer than until then; a history ends so long after the last that happens in it."""
 UP_BEFORE_S = 900.0
 INFORMED_S = 2.0
+AWAY_S, FORGETS_S = 1.5, 8.0
 FaultKind = Literal[
-    "cut", "cut-nats", "cut-api", "nats-down", "api-down", "agent-dead", "agent-restart", "node-off", "restorer-dead", "unhealthy"
+    "cut",
+    "cut-nats",
+    "cut-api",
+    "nats-down",
+    "api-down",
+    "agent-dead",
+    "agent-restart",
+    "node-off",
+    "restorer-dead",
+    "unhealthy",
+    "disk-full",
+    "run-full",
+    "paused",
+    "paused-unseen",
 ]
 """unhealthy: the kubelet ends the old instance, as its livenessProbe would have it: by SIGKILL, which on cgroup v2 ends what is
-frozen too. Then it starts it again.
+frozen too. Then it starts it again. disk-full: the state disk takes nothing (nor if it is read-only). run-full: nor does tmpfs.
+paused, paused-unseen: the whole node stands still, and its CLOCK_BOOTTIME goes on or does not.
 """
+PAUSES = ("paused", "paused-unseen")
 
 
 @dataclass(frozen=True)
@@ -103,9 +130,26 @@ class Scenario:
     """Whether CRIU restores it elsewhere."""
     create_s: float = 0.15
     """From the engine's decision until the process runs."""
+    set_back_at_s: float | None = None
+    """When NATS goes away; AWAY_S later it is back, without what was written in the last FORGETS_S."""
 
     def active(self, now_s: float) -> set[str]:
         return {f.kind for f in self.faults if f.at_s <= now_s < f.until_s}
+
+    def paused_until_s(self, now_s: float) -> float:
+        """now_s itself if it is not paused."""
+        return max((f.until_s for f in self.faults if f.kind in PAUSES and f.at_s <= now_s < f.until_s), default=now_s)
+
+    def due_s(self, now_s: float, due_s: float) -> float:
+        """When a timer of n1 ends: those of a machine that stands still do as well."""
+        for fault in sorted((f for f in self.faults if f.kind in PAUSES), key=lambda f: f.at_s):
+            if now_s < fault.until_s and fault.at_s <= due_s:
+                due_s += fault.until_s - max(now_s, fault.at_s)
+        return due_s
+
+    def unseen_s(self, now_s: float) -> float:
+        """So much has passed that n1's clock did not see."""
+        return sum(max(0.0, min(now_s, f.until_s) - f.at_s) for f in self.faults if f.kind == "paused-unseen")
 
     @property
     def end_s(self) -> float:
@@ -119,7 +163,9 @@ def promised(scenario: Scenario) -> bool:
     """Without the double fault: an agent that is down while its node can renew by neither way."""
     for down in (f for f in scenario.faults if f.kind in ("agent-dead", "node-off")):
         for other in scenario.faults:
-            away = other.kind in ("cut", "cut-nats", "cut-api", "nats-down", "api-down", "node-off", "agent-restart")
+            away = other.kind in (
+                "cut", "cut-nats", "cut-api", "nats-down", "api-down", "node-off", "agent-restart", "run-full", *PAUSES
+            )  # fmt: skip
             if other is not down and away and other.at_s < down.until_s + 6 and down.at_s < other.until_s + 6:
                 return False
     return True
@@ -146,8 +192,12 @@ class World:
         self.cluster.add(PodView("u1", "counter-1", False, "counter:1", "c1", "ReplicaSet", OWNER, wanted=1), "n1")
         self.cluster.run = self._shadow_runs  # type: ignore[method-assign]
         self.files = NodeFiles(self.folder / "run")
-        self.clock = Clock(self.scenario.node_rate)
-        self.lease_versions = 0
+        hides = PAUSES if "monotonic" in self.mutants else ("paused-unseen",)
+        self.clock = Clock(self.scenario.node_rate, replace(self.scenario, faults=self._unseen(hides)))
+        self.arbiter_clock = Clock(self.scenario.arbiter_rate)
+        self.lease_taken: int | None = None
+        self.two_since_s: float | None = None
+        self.lease_versions, self.forced_by = 0, ""
         self.armed_s = 0.0
         self.dumped = ""
         """The checkpoint since which the old instance has not run."""
@@ -155,6 +205,9 @@ class World:
         self.created = 0
         self.has_slot = True
         self.starting = False
+
+    def _unseen(self, hides: tuple[str, ...]) -> tuple[Fault, ...]:
+        return tuple(replace(f, kind="paused-unseen") for f in self.scenario.faults if f.kind in hides)
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -167,6 +220,9 @@ class World:
 
     def up(self, what: Literal["nats", "api"], *, of_node: bool) -> bool:
         active = self.active()
+        since = self.scenario.set_back_at_s
+        if what == "nats" and since is not None and since <= self.now() < since + AWAY_S:
+            return False
         return not (f"{what}-down" in active or (of_node and active & {"cut", f"cut-{what}", "node-off"}))
 
     @property
@@ -194,10 +250,21 @@ class World:
 
     def check(self) -> None:
         running = [n for n, p in self.cluster.pods.items() if p.came_of and n != "counter-1"]
-        if self.old_runs and not self.stands:
+        if self.old_runs and not self.stands and not self.active() & {*PAUSES}:
             running.append("counter-1 (the old instance)")
-        if len(running) > 1:
+        if len(running) > 1 and self.now() > self.window_ends_s:
             self.violate(f"two run at once: {' and '.join(running)}")
+
+    @property
+    def window_ends_s(self) -> float:
+        """Until then a node that was paused for too long may not have frozen what it runs."""
+        ends = [
+            f.until_s
+            + (decide.window_s(self.scenario.freeze_s, clock_sees=f.kind == "paused") + CREATE_S) / self.scenario.node_rate
+            for f in self.scenario.faults
+            if f.kind in PAUSES and f.until_s <= self.now()
+        ]
+        return max(ends, default=float("-inf"))
 
     def violate(self, what: str) -> None:
         if not self.violation:
@@ -334,7 +401,8 @@ class World:
             return
         self.created += 1
         self.old_runs, self.old_id, self.dumped = True, self.old_id + "'", ""
-        self.cluster.pods.get("counter-1") and self.cluster.change("counter-1", container_id=self.old_id)
+        if "counter-1" in self.cluster.pods:
+            self.cluster.change("counter-1", container_id=self.old_id)
         start = StartFile(container_id=self.old_id, namespace="default", pod="counter-1", pod_uid="u1", container="counter",
                           outcome="restored" if act == "restore" else "blank", checkpoint_id="ck1")  # fmt: skip
         self.files._write(self.files.root / "starts" / f"{self.old_id}.json", start)
@@ -346,14 +414,32 @@ class World:
         await self.call("api", of_node=True)
         return name in self.cluster.pods
 
-    async def renew(self, lease: NodeLease) -> None:
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
         await self.call("api", of_node=True)
-        self.lease_versions += 1
+        return self.cluster.pods[name].fenced_by if name in self.cluster.pods else ""
+
+    async def renew(self, lease: NodeLease) -> None:
+        """As KubernetesLeases does, by compare-and-set."""
+        await self.call("api", of_node=True)
+        if self.lease_taken is not None and self.lease_taken >= lease.generation and "blind-put" not in self.mutants:
+            raise LeaseTaken(self.lease_taken)
+        self.lease_taken, self.lease_versions = None, self.lease_versions + 1
         await self.call("api", of_node=True, reply=True)
+
+    async def take(self, lease: NodeLease, version: str) -> bool:
+        await self.call("api", of_node=False)
+        if self.lease_taken is None and version not in (str(self.lease_versions), ""):
+            return False
+        self.lease_taken = lease.generation
+        return True
+
+    async def nodes(self) -> frozenset[str]:
+        await self.call("api", of_node=False)
+        return frozenset(("n0", "n1"))
 
     async def versions(self) -> dict[str, str]:
         await self.call("api", of_node=False)
-        return {"n1": str(self.lease_versions)}
+        return {"n1": str(self.lease_versions)} if self.lease_taken is None else {}
 
     async def call(self, what: Literal["nats", "api"], *, of_node: bool, reply: bool = False) -> None:
         await asyncio.sleep(0.003)
@@ -367,19 +453,18 @@ class World:
                 await asyncio.sleep(self.scenario.watch_delay_s)
             await self.call("nats", of_node=of_node, reply=when == "after")
 
-        return MemoryBus(self.server, on_call)  # type: ignore[arg-type]
+        return MemoryBus(self.server, on_call)
 
 
 class Clock:
-    """In place of the module time, and as CLOCK_BOOTTIME."""
+    """CLOCK_BOOTTIME. unseen: has the pauses in which it stood still."""
 
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
+    def __init__(self, rate: float, unseen: Scenario | None = None) -> None:
+        self._rate, self._unseen = rate, unseen
 
-    def monotonic(self) -> float:
-        return 1000.0 + asyncio.get_running_loop().time() * self._rate
-
-    now = monotonic
+    def now(self) -> float:
+        real_s = asyncio.get_running_loop().time()
+        return 1000.0 + (real_s - (self._unseen.unseen_s(real_s) if self._unseen else 0.0)) * self._rate
 
 
 class SimulatedArbiter(arbiter.Arbiter):
@@ -388,7 +473,7 @@ class SimulatedArbiter(arbiter.Arbiter):
         self._world = world
 
     async def _kubelet_answers(self, host_ip: str) -> bool:
-        return not self._world.active() & {"cut", "node-off"}
+        return not self._world.active() & {"cut", "node-off", *PAUSES}
 
 
 def the_pod(world: World) -> ProtectedPod:
@@ -429,6 +514,7 @@ async def agent(world: World) -> None:
                 run_dir=world.folder / "run",
                 state_dir=world.folder / "state",
                 clock=world.clock.now,
+                disk=Disk(wait_s=10.0),
             )
         )
         parts = (
@@ -571,7 +657,7 @@ async def other_lease(world: World) -> None:
     bucket, renewals = Bucket(world.bus(of_node=False), "leases", NodeLease), 0
     while True:
         renewals += 1
-        sent_at_s = arbiter.time.monotonic()
+        sent_at_s = world.arbiter_clock.now()
         lease = NodeLease(node="n0", host_ip="", boot_id="b", renewals=renewals, can_freeze=True, sent_at_s=sent_at_s)
         with contextlib.suppress(TimeoutError):
             await bucket.put("node.n0", lease)
@@ -645,6 +731,18 @@ async def restorer(world: World) -> None:
         await asyncio.sleep(0.05)
 
 
+async def sets_back(world: World) -> None:
+    """NATS: a power loss, and what had not been synced is forgotten."""
+    at_s = world.scenario.set_back_at_s
+    if at_s is None:
+        return
+    await asyncio.sleep(max(0.0, at_s - FORGETS_S))
+    kept = world.server.kept()
+    await asyncio.sleep(min(at_s, FORGETS_S) + AWAY_S - 0.01)
+    world.server.set_back(kept)
+    world.note(f"NATS is back, as it was {FORGETS_S:.0f} s before it went away")
+
+
 async def nodes_come(world: World) -> None:
     able = world.cluster.listed
     world.cluster.listed = ()
@@ -668,14 +766,20 @@ class Anything(frozenset[str]):
 async def play(world: World) -> None:
     bus = world.bus(of_node=False)
     judge = SimulatedArbiter(
-        world, SimpleNamespace(leading=True), KvLeases(bus), world, Bucket(bus, "fences", Fence), world, Announcer(bus), 0, "n0"
+        world, SimpleNamespace(leading=True), KvLeases(bus), world, Bucket(bus, "fences", Fence), world, Announcer(bus), 0, "n0",
+        Brake(Bucket(bus, "brake", Account), 0.5, 60.0, world.arbiter_clock.now), world.arbiter_clock.now,
     )  # fmt: skip
     if not world.scenario.restores:
         world.store.poison = Anything()
+    loop = cast(VirtualLoop, asyncio.get_running_loop())
+    if any(fault.kind in PAUSES for fault in world.scenario.faults):
+        loop.paused = world.scenario
+        loop.set_task_factory(StandsStill(world.scenario))
     parts = (
-        agent(world), kubelet(world), checkpointer(world), other_node(world), asks(world, world.scenario.move_at_s),
-        restorer(world), nodes_come(world), api_calls(world), other_lease(world), again(judge.follow),
-        judge.follow_kubernetes(), again(judge.run),
+        on_node(world, agent), on_node(world, kubelet), on_node(world, checkpointer), other_node(world),
+        asks(world, world.scenario.move_at_s), restorer(world), sets_back(world), nodes_come(world),
+        api_calls(world), other_lease(world),
+        again(judge.follow), judge.follow_kubernetes(), judge.follow_nodes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]
     for fault in world.scenario.faults:
@@ -684,6 +788,48 @@ async def play(world: World) -> None:
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class StandsStill:
+    """Makes tasks: those that are on n1 do nothing while that is paused."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+
+    def __call__(self, loop: Any, made: Any, context: Any = None) -> "asyncio.Task[Any]":
+        steps = self._run(loop, made) if ON_NODE.get() else made
+        return asyncio.Task(steps, loop=loop, context=context)
+
+    async def _run(self, loop: VirtualLoop, made: Coroutine[Any, Any, Any]) -> Any:
+        return await self._steps(loop, made)
+
+    @types.coroutine
+    def _steps(self, loop: VirtualLoop, made: Coroutine[Any, Any, Any]) -> Any:
+        """Each of its steps as the task would do it, but none during a pause, nor its cancellation."""
+        thrown: BaseException | None = None
+        while True:
+            while (until_s := self._scenario.paused_until_s(loop.time())) > loop.time():
+                try:
+                    yield from loop.until(until_s).__await__()
+                except asyncio.CancelledError as cancelled:
+                    thrown = cancelled
+            try:
+                waits = made.throw(thrown) if thrown else made.send(None)
+            except StopIteration as end:
+                return end.value
+            thrown = None
+            try:
+                yield waits
+            except GeneratorExit:
+                made.close()
+                raise
+            except BaseException as error:
+                thrown = error
+
+
+async def on_node(world: World, part: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+    ON_NODE.set(True)
+    await asyncio.create_task(part(world))
 
 
 async def again(part: Callable[[], Any]) -> None:
@@ -702,10 +848,14 @@ async def tell(world: World, fault: Fault) -> None:
         world.note("n1's kubelet ended the old instance: its livenessProbe failed")
     await asyncio.sleep(fault.until_s - fault.at_s)
     world.note(f"ends: {fault.kind}")
+    if fault.kind in PAUSES:
+        for _ in range(20):  # what runs beside its successor for longer than it may is found
+            await asyncio.sleep(0.25)
+            world.check()
 
 
 @contextlib.contextmanager
-def simulated(scenario: Scenario, mutants: tuple[str, ...]) -> Iterator[pytest.MonkeyPatch]:
+def simulated(scenario: Scenario, mutants: tuple[str, ...], loop: VirtualLoop) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
 
         async def inline(act: Callable[..., Any], *args: Any) -> Any:
@@ -713,16 +863,40 @@ def simulated(scenario: Scenario, mutants: tuple[str, ...]) -> Iterator[pytest.M
             return act(*args)
 
         patch.setattr(asyncio, "to_thread", inline)
+        patch.setattr(reconciler, "in_thread", inline)
         patch.setattr(restorer_decide, "hold_s", lambda _: scenario.hold_s)
-        patch.setattr(lease, "time", Clock(scenario.node_rate))
-        patch.setattr(arbiter, "time", Clock(scenario.arbiter_rate))
-        patch.setattr(arbiter, "protected_on", lambda api, node: protected_pods(api))
+        patch.setattr(arbiter, "protected_on", lambda api, node="": protected_pods(api))
+        if {"disk-full", "run-full"} & {fault.kind for fault in scenario.faults}:
+            fill_disks(patch, scenario, loop)
         for rule in mutants:
             break_on_purpose(patch, rule)
         yield patch
 
 
-def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
+def fill_disks(patch: pytest.MonkeyPatch, scenario: Scenario, loop: VirtualLoop) -> None:
+    """The state disk, or tmpfs, takes nothing more."""
+    write_text, open_ = Path.write_text, os.open
+    by_folder = {"state": "disk-full", "run": "run-full"}
+
+    def refuse(path: Any) -> None:
+        folder = next((f for f in by_folder if f"/{f}/" in str(path)), "")
+        if folder and by_folder[folder] in scenario.active(loop.time()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    def writes(path: Path, *of: Any, **how: Any) -> int:
+        refuse(path)
+        return write_text(path, *of, **how)
+
+    def opens(path: Any, flags: int, *of: Any, **how: Any) -> int:
+        if flags & os.O_WRONLY:
+            refuse(path)
+        return open_(path, flags, *of, **how)
+
+    patch.setattr(Path, "write_text", writes)
+    patch.setattr(os, "open", opens)
+
+
+def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:  # noqa: PLR0912 one case per rule reads best
     async def may(*_: Any) -> fences.Standing:
         return fences.Standing("ours")
 
@@ -738,6 +912,37 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
                 return revision if forgets else await update(self, name, value, revision)
 
             patch.setattr(Bucket, "update", says_nothing)
+        case "blind-put":  # an agent from before
+
+            async def puts(self: KvLeases, made: NodeLease) -> None:
+                await self.bucket.put(f"node.{made.node}", made)
+
+            patch.setattr(KvLeases, "renew", puts)
+        case "takes-nothing-away":  # an arbiter from before
+
+            async def reads(self: KvLeases, made: NodeLease, revision: int) -> int | None:
+                entry = await self.bucket.get(f"node.{made.node}")
+                return revision if entry is None or entry.revision == revision else None
+
+            async def read(self: World, made: NodeLease, version: str) -> bool:
+                return (await self.versions()).get("n1", "") == version
+
+            patch.setattr(KvLeases, "take", reads)
+            patch.setattr(World, "take", read)
+        case "believes":  # a restorer that does not look at the lease
+            patch.setattr(restorer_fences.Fences, "_returned", nothing)
+        case "record-before-freezing":
+            freeze = reconciler.Reconciler._freeze
+
+            async def records(self: reconciler.Reconciler, *, isolated: bool) -> bool:
+                for container in self._verdicts.protected():
+                    if self._verdicts.decide(container).frozen:
+                        write_whole(self._ledger._marks.parent / "frozen.json", "{}")
+                return await freeze(self, isolated=isolated)
+
+            patch.setattr(reconciler.Reconciler, "_freeze", records)
+        case "can-freeze-anyway":
+            patch.setattr(lease.Lease, "note", lambda *_: None)
         case "margin":
             patch.setattr(decide, "margin_s", lambda _: -1.5)
         case "fence":
@@ -755,7 +960,7 @@ def run(scenario: Scenario, mutant: str = "") -> World:
     loop = VirtualLoop()
     mutants = tuple(filter(None, mutant.split("+")))
     try:
-        with TemporaryDirectory(dir=MEMORY) as folder, simulated(scenario, mutants):
+        with TemporaryDirectory(dir=MEMORY) as folder, simulated(scenario, mutants, loop):
             world = World(scenario, Path(folder), mutants)
             loop.run_until_complete(play(world))
             return world

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import looptime
 import pytest
+from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.dumps import LOOK_S, Dumps
 from reprise.health_watcher.ledger import Ledger
@@ -51,7 +52,7 @@ def test_who_is_seen_waiting_twice_is_let_go_on(looks: list[set[int]], thawed: l
 
 def look(node: Any, folder: Path, times: int = 1, ledger: Ledger | None = None) -> None:
     marks, unused = FreezingMarks(folder), cast(Any, SimpleNamespace(changed=None))
-    ledger = ledger or Ledger(folder / "frozen.json", folder / "released")
+    ledger = ledger or Ledger(folder / "frozen.json", folder / "released", Disk())
     reconciler = Reconciler(unused, ledger, unused, unused, node, marks, unused, unused)
     containers = [
         SimpleNamespace(name="app", container_id="c1", running=True),
@@ -99,7 +100,7 @@ def test_what_an_engine_that_lives_has_frozen_is_left_alone(mark: Path) -> None:
 @pytest.mark.parametrize("why", ["isolated", "fenced", "held", "unreleased", "is being held"])
 def test_what_is_to_stand_still_here_is_not_thawed_because_an_engine_was_killed(mark: Path, why: Any) -> None:
     node: Any = Node()
-    ledger = Ledger(mark.parents[1] / "frozen.json", mark.parents[1] / "released")
+    ledger = Ledger(mark.parents[1] / "frozen.json", mark.parents[1] / "released", Disk())
     if why == "is being held":
         ledger.hold(Held("u9", "app", "c9", "ck1", 100.0))
     else:

@@ -15,6 +15,7 @@ from reprise.contracts.model import elsewhere_id, failover_id
 from reprise.contracts.records import CRASH_LOOP, Fence, HoldRecord
 from reprise.health_watcher.agent import Agent
 from reprise.health_watcher.elsewhere import HOLD_S
+from reprise.health_watcher.fences import number
 from reprise.health_watcher.model import Failing
 from reprise.health_watcher.rules.origin import FAILOVER
 from reprise.health_watcher.testing import MemoryNode
@@ -63,7 +64,9 @@ async def takes(node: MemoryNode, declared: FailoverDeclared) -> bool:
     """Restorer takes the fence, if it is as it was when that was declared."""
     fences = Bucket(MemoryBus(node.server), "fences", Fence)
     mine = Fence(pod_uid="u1", holder="restorer", failover_id=declared.failover_id)
-    revision = declared.fence_revision
+    if await number(fences, "u1") != declared.fence_revision:
+        return False
+    revision = await fences.revision("u1")
     return bool(await (fences.update("u1", mine, revision) if revision else fences.create("u1", mine)))
 
 

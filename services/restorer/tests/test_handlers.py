@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from reprise.contracts.errors import WrongSubject
 from reprise.contracts.events import CheckpointFailed, CheckpointStored, FailoverAbandoned, FailoverDeclared, ImageBuilt, Trigger
 from reprise.contracts.model import CriuStats, Target, Workload
 from reprise.restorer.handlers import Handlers
@@ -25,7 +26,7 @@ class Restorer:
         self.rejected: list[str] = []
         bus = MemoryBus(self.server)
         self.recoveries = Bucket(bus, "recoveries", Recovery)
-        pods = SimpleNamespace(pods={"u1": SimpleNamespace(deleting=False, policy=SimpleNamespace(keep=3))})
+        pods = SimpleNamespace(pods={"u1": SimpleNamespace(deleting=False, node="n1", policy=SimpleNamespace(keep=3))})
         parts: Any = (bus, pods, self, self, self)
         self.handlers = Handlers(*parts)
 
@@ -103,6 +104,16 @@ async def test_a_declaration_becomes_a_failover_with_what_its_node_rejected() ->
     (ran,) = restorer.ran
     assert (ran.rejected, ran.fence_revision, ran.wanted, ran.keep) == (("ck9",), 7, "ck2", 3)
     assert restorer.told == ["RollbackFailed"], "it goes on from another one than was asked for"
+
+
+@pytest.mark.parametrize("target", [TARGET, TARGET.model_copy(update={"node": "n2"})])
+async def test_a_failover_that_a_node_declares_of_another_nodes_pod_is_not_run(target: Target) -> None:
+    """A node has the power of one node: the pod runs on n1, whatever n2 says of it."""
+    restorer = Restorer()
+    declared = FailoverDeclared(node="n2", workload=WORKLOAD, failover_id="f1", target=target, cause="crash", detail="")
+    with pytest.raises(WrongSubject):
+        await restorer.handlers.on_declared(declared)
+    assert restorer.ran == []
 
 
 @pytest.mark.parametrize("lost", [False, True])

@@ -9,7 +9,7 @@ import pytest
 from reprise.contracts.annotations import MOVE_ID, MOVE_TO, RESTORE_ID, RESTORE_TO, Policy
 from reprise.contracts.events import FailoverDeclared
 from reprise.contracts.model import Workload, move_id, restore_id
-from reprise.restorer.model import Good, Need, Saga
+from reprise.restorer.model import Good, Need, Saga, Settled
 from reprise.restorer.requests import Requests
 from reprise.restorer.testing import MemoryStore
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
@@ -133,3 +133,25 @@ async def test_what_cannot_be_restored_is_refused_once_with_its_reason(checkpoin
     (told,) = world.told
     assert told.startswith("RollbackRefused: r1: not restored: ")
     assert said in told
+
+
+async def test_what_others_ask_for_is_done() -> None:
+    world, other = World(), Workload(namespace="default", name="other")
+    world.pods.pods["u-2"] = replace(pod("2"), workload=other)
+    world.pods.annotations = {WORKLOAD: {}, other: {}}
+    world.ask(move="r1")
+    world.pods.annotations[other] = dict(world.pods.annotations[WORKLOAD])
+    world.server.poison("failovers", key(move_id(WORKLOAD, "counter", "r1")))
+    await world.replica().look()
+    assert [event.workload for event in world.declared] == [other]
+
+
+async def test_what_was_settled_and_cannot_be_read_is_asked_for_once_more_only_if_no_failover_of_it_is_known() -> None:
+    world = World()
+    world.ask(move="r1")
+    await world.replica().look()
+    await world.ran()
+    world.server.poison("requests", key("default", "Deployment", "counter"))
+    await world.replica().look()
+    assert len(world.declared) == 1
+    assert Settled.model_validate_json(world.server.buckets["requests"]["default.Deployment.counter"].value).move == "r1"

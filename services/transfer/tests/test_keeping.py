@@ -295,7 +295,7 @@ async def test_a_checkpoint_that_names_another_slot_is_refused_and_nothing_is_to
 async def test_names_in_a_target_lead_nowhere(node: Node) -> None:
     outside = node.folder / "victim"
     outside.mkdir()
-    target = Target(node="n1", pod="p", pod_uid="..", container="..")
+    target = Target.model_construct(node="n1", pod="p", pod_uid="..", container="..", container_id="c1")
     taken = node.takes("1", target=target, slot="ns/../../victim", checkpoint_id="victim")
     await both(node, taken)
     await node.handlers.on_failed(node.fails(taken, "ns/../../victim").model_copy(update={"target": target}))

@@ -102,7 +102,7 @@ def environment(dsn: str, nats_port: int, port: int, **settings: str) -> dict[st
         "REPRISE_NATS_URL": f"nats://127.0.0.1:{nats_port}", "REPRISE_HEALTH_HOST": "127.0.0.1", "REPRISE_HEALTH_PORT": str(port),
         "REPRISE_POSTGRES_HOST": parse_qs(url.query)["host"][0], "REPRISE_POSTGRES_USER": url.username or "postgres",
         "REPRISE_POSTGRES_DATABASE": url.path.lstrip("/"), "REPRISE_TRACE_URL": "http://localhost:16686/trace/{trace_id}",
-        "REPRISE_CLUSTER": "false", **settings,
+        "REPRISE_CLUSTER": "false", "REPRISE_ANONYMOUS": "read", **settings,
     }  # fmt: skip
 
 

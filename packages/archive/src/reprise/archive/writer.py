@@ -295,7 +295,7 @@ def cpu_features(path: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
 
 
 def _require_container(name: str, wanted: str, facts: ArchiveFacts) -> None:
-    if wanted and facts.container_id != wanted:
+    if facts.container_id != wanted:
         raise BadArchive(
             f"it is of container {facts.container_id[:12]}, not of {wanted[:12]}: the container was replaced while the "
             "checkpoint was taken",

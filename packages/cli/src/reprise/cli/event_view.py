@@ -12,7 +12,7 @@ from reprise.contracts.events import VERSION
 
 EVENT_COLUMNS = ("TIME", "EVENT", "WORKLOAD", "NODE", "WHAT")
 HISTORY_COLUMNS = ("TIME", "WHAT", "STATE", "NODE", "DETAIL")
-BAD = ("failed", "abandoned", "lost", "isolated", "refused", "paused", "delayed")
+BAD = ("failed", "abandoned", "lost", "postponed", "isolated", "refused", "paused", "delayed")
 GOOD = ("stored", "completed", "returned")
 TELLING = ("message", "why", "detail", "how", "reference", "archive_path")
 WIDTH = 40

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 from reprise.cli.commands import events, moves, store
+from reprise.cli.commands.credentials import credentials
 from reprise.cli.commands.doctor import doctor
 from reprise.cli.commands.export import export
 from reprise.cli.commands.history import history, trace
@@ -64,8 +65,10 @@ app.command()(unprotect)
 app.command()(checkpoint)
 app.command()(restore)
 app.command()(doctor)
+app.command()(credentials)
 app.command()(moves.move)
 app.command()(moves.drain)
+app.command()(moves.failover)
 app.command()(history)
 app.command()(trace)
 app.command()(inspect)

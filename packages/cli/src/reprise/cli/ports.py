@@ -85,6 +85,10 @@ class Mover(Protocol):
         """The protected pods on a node that have not ended and are not being deleted."""
         ...
 
+    def force_failovers(self, namespace: str, request: str) -> None:
+        """Have the arbiter give up the lost nodes that its brake holds back. namespace: Reprise's; request: names the asking."""
+        ...
+
 
 @dataclass(frozen=True)
 class Claimed:

@@ -1,8 +1,10 @@
 """Where store and console are: told by the environment, or found in the cluster and reached through a port-forward."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from reprise.archive.checker import Copies
 from reprise.archive.crypto import FetchedKeys, KeyWrapper, SecretKeys
@@ -17,6 +19,7 @@ STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
 STORE_SERVICE, STORE_PORT = "minio", 9000
 CONSOLE_SERVICE, CONSOLE_PORT = "console", 8080
 NATS_SERVICE, NATS_PORT = "nats", 4222
+READER_SECRET = "reprise-nats-reader"
 
 
 class LazySession:
@@ -78,10 +81,14 @@ class LazySession:
 
         told = self._settings
         if told.nats_url:
-            yield NatsStream(told.nats_url, told.nats_url)
+            yield NatsStream(told.nats_url, told.nats_url, told.nats_credentials)
             return
-        with self._cluster.forward(told.system_namespace, NATS_SERVICE, NATS_PORT) as address:
-            yield NatsStream(f"nats://{address}", f"NATS in {told.system_namespace}")
+        where, name = told.system_namespace, f"NATS in {told.system_namespace}"
+        files = self._cluster.secret(where, READER_SECRET)
+        with tempfile.TemporaryDirectory() as folder, self._cluster.forward(where, NATS_SERVICE, NATS_PORT) as address:
+            for file, content in files.items():
+                (Path(folder) / file).write_bytes(content)
+            yield NatsStream(f"tls://{address}", name, Path(folder))
 
     def objects(self) -> Objects:
         return self._cluster.objects()

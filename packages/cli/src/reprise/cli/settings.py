@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from reprise.runtime.access.client import FOLDER
 
 
 class Settings(BaseSettings):
@@ -24,7 +25,9 @@ class Settings(BaseSettings):
     console_token: str = ""
     """A bearer token, where the console asks for one."""
     nats_url: str = ""
-    """`nats://host:port` of the event stream."""
+    """`tls://host:port` of the event stream."""
+    nats_credentials: Path = FOLDER
+    """With nats_url: a folder with ca.crt and user.creds, as in the Secret reprise-nats-reader."""
     system_namespace: str = "reprise-system"
     """Where Reprise is deployed."""
     debug: bool = False

@@ -26,6 +26,8 @@ RESTORE_FROM = PREFIX + "restore-from"
 """On a pod that a failover made: the checkpoint that it starts from, as `<pod uid>/<checkpoint id>` of its own namespace."""
 CHECKPOINT_IMAGE = PREFIX + "checkpoint-image"
 """On a pod that a failover made: the reference of that checkpoint's OCI image, for people and tools."""
+FENCED_BY = PREFIX + "fenced-by"
+"""On a pod that is given up: the failover that starts it elsewhere. Its fence in NATS decides; this outlives NATS' data."""
 CHECKPOINT_NOW = PREFIX + "checkpoint-now"
 """The moment at which the owner wants one checkpoint besides those of the interval; it is what names it, too."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other

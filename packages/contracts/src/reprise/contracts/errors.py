@@ -5,6 +5,7 @@ RepriseError
  |    +-- MalformedEvent
  |    +-- UnknownEventType
  |    +-- UnknownEventVersion
+ |    +-- WrongSubject
  +-- CheckpointError          a checkpoint that does not count
  +-- StoreError               the object store: unreachable, or holding something damaged
  |    +-- StoreUnavailable
@@ -46,6 +47,10 @@ class UnknownEventType(ContractError):
 
 class UnknownEventVersion(ContractError):
     """An event of another major version of the contract."""
+
+
+class WrongSubject(ContractError):
+    """An event on a subject that is not its own: who published it may publish there, and not what it says."""
 
 
 class CheckpointError(RepriseError):

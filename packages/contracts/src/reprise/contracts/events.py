@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, Field, PositiveFloat, PositiveInt
-from reprise.contracts.model import CriuStats, Frozen, Kind, RestoreStats, Target, Workload, now
+from reprise.contracts.model import NO_NAMESPACE, CriuStats, Frozen, Kind, NodeOrNone, RestoreStats, Target, Workload, now
 
 VERSION = "v1"
 
@@ -32,7 +32,7 @@ class Event(Frozen):
     TYPE: ClassVar[str]
     at: AwareDatetime = Field(default_factory=now)
     """When it happened, by the wall clock of who tells it."""
-    node: str
+    node: NodeOrNone
     """The node that it is about; empty if none."""
     workload: Workload
 
@@ -197,7 +197,7 @@ class FailoverDeclared(Event):
     reference: str = ""
     """Of older versions: the image that it ran."""
     fence_revision: int = 0
-    """Of the pod's fence when its node was given up (0: there was none): whoever writes the fence next decides."""
+    """Names the pod's fence as it was when its node was given up (0: there was none): whoever writes the fence next decides."""
     to: str = ""
     """Of a planned move: the node that is wanted; empty for any that can."""
     wanted: str = ""
@@ -380,6 +380,14 @@ class NodeLost(NodeEvent):
     TYPE: ClassVar[str] = "node.lost"
 
 
+class NodePostponed(NodeEvent):
+    """The node is lost, and is not given up yet: too much was failed over at once (the brake); detail: what, and the limit. It is
+    given up as soon as the limit lets it, or by `reprise failover --force`.
+    """
+
+    TYPE: ClassVar[str] = "node.postponed"
+
+
 class NodeIsolated(NodeEvent):
     """The node froze its protected containers, because it cannot renew its lease."""
 
@@ -431,6 +439,7 @@ ALL: tuple[type[Event], ...] = (
     OperationRequested,
     OperationRefused,
     NodeLost,
+    NodePostponed,
     NodeIsolated,
     NodeReturned,
     NodeGuarded,
@@ -441,4 +450,4 @@ BY_TYPE: dict[str, type[Event]] = {event.TYPE: event for event in ALL}
 
 def node_subject(node: str) -> Workload:
     """The workload field of an event that is about a node."""
-    return Workload(namespace="-", kind="Pod", name=node)
+    return Workload(namespace=NO_NAMESPACE, kind="Pod", name=node)

@@ -1,13 +1,43 @@
 """The nouns that events share. All frozen; times are aware UTC datetimes, sizes bytes, durations seconds."""
 
 import hashlib
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(min_length=1, max_length=253)]
-"""A Kubernetes object's name."""
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
+_TOKEN = r"[A-Za-z0-9]([-A-Za-z0-9._]*[A-Za-z0-9])?"
+NO_NAMESPACE = "-"
+"""Of an event that is about a node."""
+
+
+def _only(pattern: str, what: str) -> Callable[[str], str]:
+    """Names become parts of paths, URLs and keys: one with a separator in it would lead elsewhere. No pattern of the JSON Schema:
+    within v1 nothing is made narrower for who reads, and what a cluster has is of this form anyway.
+    """
+
+    def check(name: str) -> str:
+        if not re.fullmatch(pattern, name, re.ASCII):
+            raise ValueError(f"{name[:80]!r} is not {what}")
+        return name
+
+    return check
+
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=253), AfterValidator(_only(_SUBDOMAIN, "the name of a Kubernetes object (DNS-1123)"))
+]
+Namespace = Annotated[
+    str, Field(min_length=1, max_length=253), AfterValidator(_only(f"{_LABEL}|{NO_NAMESPACE}", "a namespace's name (DNS-1123)"))
+]
+Container = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_only(_LABEL, "a container's name (DNS-1123)"))]
+Uid = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_only(_TOKEN, "an object's UID"))]
+ContainerId = Annotated[str, AfterValidator(_only(f"({_TOKEN})?", "a container's id without its scheme"))]
+NodeOrNone = Annotated[str, AfterValidator(_only(f"({_SUBDOMAIN})?", "a node's name (DNS-1123)"))]
 
 
 Kind = Literal["criu", "http"]
@@ -23,7 +53,7 @@ class Frozen(BaseModel):
 class Workload(Frozen):
     """Who owns the pod: what a user annotated."""
 
-    namespace: Name
+    namespace: Namespace
     kind: Literal["Deployment", "StatefulSet", "Pod"] = "Deployment"
     name: Name
 
@@ -36,9 +66,9 @@ class Target(Frozen):
 
     node: Name
     pod: Name
-    pod_uid: Name
-    container: Name
-    container_id: str = ""
+    pod_uid: Uid
+    container: Container
+    container_id: ContainerId = ""
     """The runtime's id without its scheme; empty when the container is not running."""
 
     def but(self, *, node: str | None = None, pod_uid: str | None = None, container_id: str | None = None) -> "Target":

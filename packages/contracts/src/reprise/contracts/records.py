@@ -1,5 +1,6 @@
 """Records in KV that more than one service has to do with, changed by compare-and-set. Not part of what subscribers read."""
 
+import secrets
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel
@@ -7,7 +8,7 @@ from reprise.contracts.model import Workload
 
 
 class Fence(BaseModel):
-    """Who may run a pod's containers: written by compare-and-set only, and kept, so that its revision tells of each writing.
+    """Who may run a pod's containers: written by compare-and-set only, and kept, so that its number tells of each writing.
 
     `restorer`: the pod's instance is given up, it may start elsewhere, and the node must never thaw it.
     `node`: the node came back first and runs on. `nobody`: a failover let go of it; whoever writes it next decides.
@@ -16,6 +17,24 @@ class Fence(BaseModel):
     pod_uid: str
     holder: Literal["node", "restorer", "nobody"]
     failover_id: str = ""
+    number: int = 0
+    """Of this writing of it; 0: an older version wrote it, and its revision counts instead. A revision is no name: a NATS that
+    was set back (a power loss, a restored disk) gives the same ones again, to others.
+    """
+
+    def named(self, revision: int) -> int:
+        """What events and sagas call `fence_revision`. revision: that it was read at."""
+        return self.number or revision
+
+
+def next_number(before: int) -> int:
+    """Of the next writing of a fence: greater than the one before, and never given twice, whatever was forgotten in between.
+    before: 0 if there is none. Fits a double's 53 bits.
+    """
+    return ((before >> RANDOM_BITS) + 1 << RANDOM_BITS) | secrets.randbits(RANDOM_BITS)
+
+
+RANDOM_BITS = 32
 
 
 class HoldRecord(BaseModel):
@@ -26,7 +45,7 @@ class HoldRecord(BaseModel):
 
     restorer makes it `wanted` and removes it when it does not want it any more; the node takes it up (`begun`) and tells how it
     went (`held` or `failed`). Whoever writes the pod's fence next decides whether the process may run on; fence_revision is the
-    fence's revision while the process already stood still.
+    fence's number while the process already stood still.
     """
 
     failover_id: str
@@ -36,6 +55,12 @@ class HoldRecord(BaseModel):
     message: str = ""
     remedy: str = ""
 
+
+UNREADABLE_HOLD = HoldRecord(
+    failover_id="", state="failed", reason="RecordUnreadable", message="the record of its last checkpoint cannot be read",
+    remedy="see docs/runbooks.md#repriserecordunreadable, and ask again",
+)  # fmt: skip
+"""What counts instead: nothing stands still for a record that nobody can read. Its fence decides whether it may run."""
 
 CRASH_LOOP = "CrashLoop: "
 """How the reason of a start begins that is cold because what was restored ended again and again. The rest is what happened, `; `,
@@ -96,6 +121,10 @@ class RollbackRecord(BaseModel):
     checkpoint_id: str
     ready: bool = False
     """It is live on the node."""
+
+
+NOTHING_WANTED = RollbackRecord(failover_id="", node="", checkpoint_id="")
+"""What counts instead of one that cannot be read."""
 
 
 class Question(BaseModel):

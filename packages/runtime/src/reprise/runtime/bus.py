@@ -8,9 +8,11 @@ subscription says otherwise. While a handler works its message is kept in progre
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import nats
@@ -18,21 +20,22 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
 from nats.errors import Error as NatsError
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import NotFoundError
 from opentelemetry.trace import Span, SpanKind
 from prometheus_client import Counter, Gauge, Histogram
 from reprise.contracts import envelope, subjects
-from reprise.contracts.errors import ContractError, RepriseError
+from reprise.contracts.errors import ContractError, RepriseError, WrongSubject
 from reprise.contracts.events import VERSION, Event
+from reprise.runtime import streams
+from reprise.runtime.access import client as access
+from reprise.runtime.streams import RETAIN_S, Storage
 from reprise.runtime.telemetry import about, log, span, traceparent
 
 MAX_ATTEMPTS = 8
 ACK_WAIT_S = 10.0
 HEARTBEAT_S = 3.0
-DEDUP_WINDOW_S = 120.0
-RETAIN_S = 7 * 86400.0
 _DELAYS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30)
 
 HANDLED = Counter("reprise_events_handled_total", "Events handled", ["consumer", "outcome"])
@@ -88,7 +91,7 @@ class Subscription:
 
     def open(self, message: Msg) -> Opened:
         """Raises ContractError."""
-        received, event = envelope.decode(message.data)
+        received, event = _decoded(message)
         return Opened(received, event.TYPE, lambda: self.handler(event), about(event))
 
 
@@ -159,18 +162,30 @@ class Answerer:
 class Bus:
     """One connection to NATS. Reconnects for ever; publish() waits and raises when it cannot."""
 
-    def __init__(self, url: str, source: str) -> None:
-        self.url = url
+    def __init__(
+        self, url: str, source: str, storage: Storage | None = None, credentials: Path = access.FOLDER
+    ) -> None:  # fmt: skip
+        self.url, self._credentials = url, credentials
         self.source = source
+        self.storage = storage or Storage()
         self._client = Client()
         self._subscriptions: list[Subscription] = []
         self._observers: list[Observer] = []
         self._answerers: list[Answerer] = []
         self._active: set[asyncio.Task[None]] = set()
+        self._connected_at = float("-inf")
 
     @property
     def connected(self) -> bool:
         return self._client.is_connected
+
+    @property
+    def connected_s(self) -> float:
+        """Since it was connected, or connected again, last."""
+        return time.monotonic() - self._connected_at
+
+    async def _on_connected(self) -> None:
+        self._connected_at = time.monotonic()
 
     @property
     def jetstream(self) -> JetStreamContext:
@@ -195,29 +210,20 @@ class Bus:
                         max_outstanding_pings=2,
                         allow_reconnect=True,
                         error_cb=_on_error,
+                        reconnected_cb=self._on_connected,
+                        **access.options(self.url, self._credentials),
                     )
-                await self._ensure_streams()
+                    await self._on_connected()
+                await streams.ensure(self.jetstream, self.storage)
                 return
             except (NatsError, OSError, TimeoutError) as error:
                 if not told:
-                    log().warning("nats is not reachable, trying on", url=self.url, error=str(error))
+                    log().warning(
+                        "nats is not reachable, or does not take our streams, trying on", url=self.url, error=str(error)
+                    )
                     told = True
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 2.0)
-
-    async def _ensure_streams(self) -> None:
-        for config in (
-            StreamConfig(
-                name=subjects.STREAM,
-                subjects=[f"{subjects.ROOT}.>"],
-                retention=RetentionPolicy.LIMITS,
-                max_age=RETAIN_S,
-                duplicate_window=DEDUP_WINDOW_S,
-            ),
-            StreamConfig(name=subjects.DEAD_LETTER_STREAM, subjects=[f"{subjects.DEAD_LETTER_ROOT}.>"], max_age=4 * RETAIN_S),
-        ):
-            with contextlib.suppress(BadRequestError):  # it exists with an operator's own limits: theirs win
-                await self.jetstream.add_stream(config)
 
     async def publish(self, event: Event, *, dedup_id: str = "", timeout_s: float = 5.0) -> None:
         """Publish one event; the same dedup_id within two minutes is stored once.
@@ -454,10 +460,22 @@ class Bus:
         return "dead-letter"
 
 
+def _decoded(message: Msg) -> tuple[envelope.Envelope, Event]:
+    """NATS lets each user publish on its own subjects only: what an event says counts only on the subject that belongs to it.
+
+    Raises ContractError.
+    """
+    received, event = envelope.decode(message.data)
+    if message.subject != subjects.of(event):
+        detail = f"an event that belongs on {subjects.of(event)} was published on another subject"
+        raise WrongSubject(detail, subject=message.subject, remedy="find out who published it: docs/security.md")
+    return received, event
+
+
 def _show(observer: Observer, message: Msg) -> None:
     """A fault in who only looks on must not end the handlers beside it."""
     try:
-        observer.see(envelope.decode(message.data)[1])
+        observer.see(_decoded(message)[1])
     except ContractError:
         return  # the dead-letter stream has it
     except Exception:

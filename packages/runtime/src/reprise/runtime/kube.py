@@ -318,8 +318,8 @@ def any_pod(pod: Any, absent_at_s: float) -> AnyPod:
     )
 
 
-async def protected_on(api: client.ApiClient, node: str) -> list[ProtectedPod]:
-    """One listing of a node's protected pods, for who does not follow that node."""
+async def protected_on(api: client.ApiClient, node: str = "") -> list[ProtectedPod]:
+    """One listing of a node's protected pods, or of all, for who does not follow them."""
     core, apps = client.CoreV1Api(api), client.AppsV1Api(api)
     policies: dict[Workload, Policy] = {}
     for kind, listing in (
@@ -331,7 +331,7 @@ async def protected_on(api: client.ApiClient, node: str) -> list[ProtectedPod]:
             workload = Workload.model_construct(namespace=item.metadata.namespace, kind=kind, name=item.metadata.name)
             policies[workload] = parse(item.metadata.annotations or {}).policy
     found = []
-    page = await core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}")
+    page = await core.list_pod_for_all_namespaces(field_selector=f"spec.nodeName={node}" if node else "")
     for pod in page.items:
         workload = owner_of(pod)
         policy = parse(pod.metadata.annotations or {}).policy if workload.kind == "Pod" else policies.get(workload)

@@ -25,6 +25,7 @@ from prometheus_client import Counter
 from pydantic import BaseModel
 from reprise.contracts import subjects
 from reprise.contracts.model import Workload
+from reprise.runtime import streams, unreadable
 from reprise.runtime.bus import Bus
 
 M = TypeVar("M", bound=BaseModel)
@@ -75,11 +76,17 @@ class Change(Generic[M]):
 class Bucket(Generic[M]):
     """One bucket of one model. Raises nats.errors.Error or TimeoutError while NATS is away."""
 
-    def __init__(self, bus: Bus, name: str, model: type[M], *, ttl_s: float = 0) -> None:
+    def __init__(self, bus: Bus, name: str, model: type[M], *, ttl_s: float = 0, instead: M | None = None) -> None:
+        """instead: what counts in the place of a value that cannot be read, until it is written anew; None: reading that one
+        raises UnreadableRecord, which is a nats.errors.Error.
+        """
         self._bus = bus
         self._name = name
         self._model = model
         self._ttl_s = ttl_s
+        self._replicated = False
+        self._instead = instead
+        unreadable.watched(name)
         _count_from_zero(name)
 
     @contextlib.contextmanager
@@ -99,12 +106,16 @@ class Bucket(Generic[M]):
             OPERATIONS.labels(self._name, operation, outcome).inc()
 
     async def _kv(self) -> KeyValue:
-        js = self._bus.jetstream
+        js, replicas = self._bus.jetstream, self._bus.storage.replicas
         try:
-            return await js.key_value(self._name)
+            found = await js.key_value(self._name)
+            if replicas > 1 and not self._replicated:
+                await streams.replicate(js, f"KV_{self._name}", replicas)
+                self._replicated = True
+            return found
         except BucketNotFoundError:
             try:
-                return await js.create_key_value(KeyValueConfig(bucket=self._name, ttl=self._ttl_s or None))
+                return await js.create_key_value(KeyValueConfig(bucket=self._name, ttl=self._ttl_s or None, replicas=replicas))
             except BadRequestError:  # another replica was faster
                 return await js.key_value(self._name)
 
@@ -113,13 +124,45 @@ class Bucket(Generic[M]):
             with self._counted("get"):
                 entry = await (await self._kv()).get(key)
         except KeyNotFoundError:
+            unreadable.settled(self._name, key)
             return None
-        return Entry(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
+        try:
+            return Entry(key, await self._read(key, entry.value, entry.revision), entry.revision or 0)
+        except unreadable.UnreadableRecord:
+            if self._instead is None:
+                raise
+            return Entry(key, self._instead, entry.revision or 0)
+
+    async def _read(self, key: str, value: bytes | None, revision: int | None) -> M:
+        try:
+            read = self._model.model_validate_json(value or b"")
+        except Exception as error:  # a model's own validators may raise anything for what they never expected
+            js = self._bus.jetstream
+            raise await unreadable.tell(js, self._name, key, value or b"", revision or 0, error) from error
+        unreadable.settled(self._name, key)
+        return read
+
+    @property
+    def unreadable(self) -> frozenset[str]:
+        """Keys of values that could not be read when they were met last."""
+        return unreadable.keys(self._name)
 
     async def revision(self, key: str) -> int:
-        """Of a key's value; 0 if there is none."""
-        entry = await self.get(key)
-        return entry.revision if entry else 0
+        """Of a key's value, also of one that cannot be read; 0 if there is none."""
+        try:
+            with self._counted("get"):
+                return (await (await self._kv()).get(key)).revision or 0
+        except KeyNotFoundError:
+            return 0
+
+    async def was_deleted(self, key: str) -> bool:
+        """Whether somebody deleted its last value; not if NATS lost it with all its data."""
+        try:
+            with self._counted("get"):
+                await (await self._kv()).get(key)
+        except KeyNotFoundError as error:
+            return error.op is not None
+        return False
 
     async def create(self, key: str, value: M) -> int | None:
         """The new revision, or None if the key exists."""
@@ -164,12 +207,16 @@ class Bucket(Generic[M]):
             return []
 
     async def entries(self) -> list[Entry[M]]:
-        """All that there are, one after another."""
-        found = [await self.get(name) for name in await self.keys()]
+        """All that there are and can be read, one after another."""
+        found = []
+        for name in await self.keys():
+            with contextlib.suppress(unreadable.UnreadableRecord):
+                found.append(await self.get(name))
         return [entry for entry in found if entry]
 
     async def watch(self, quiet_s: float) -> AsyncIterator[Change[M]]:
-        """Every value now, then every change; starts over when NATS was away, and when nothing came for quiet_s.
+        """Every value now, then every change; starts over when NATS was away, and when nothing came for quiet_s. What cannot be
+        read is left out, and keeps nobody from the others.
 
         A watch on a bucket that NATS lost with its data stays silent for ever: silence is the only sign of it.
         """
@@ -182,8 +229,14 @@ class Bucket(Generic[M]):
                         entry = await asyncio.wait_for(anext(watcher), quiet_s)
                         if entry is None:
                             continue
-                        deleted = entry.operation in ("DEL", "PURGE")
-                        value = None if deleted else self._model.model_validate_json(entry.value or b"")
+                        if entry.operation in ("DEL", "PURGE"):
+                            unreadable.settled(self._name, entry.key)
+                            yield Change(entry.key, None, entry.revision or 0)
+                            continue
+                        try:
+                            value = await self._read(entry.key, entry.value, entry.revision)
+                        except unreadable.UnreadableRecord:
+                            continue
                         yield Change(entry.key, value, entry.revision or 0)
                 finally:
                     await watcher.stop()  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from reprise.runtime import telemetry
 from reprise.runtime.bus import Bus
 from reprise.runtime.health import Health, server
 from reprise.runtime.settings import RuntimeSettings
+from reprise.runtime.streams import Storage
 
 RESTART_MAX_S = 10.0
 RESTARTS = Counter("reprise_part_restarts_total", "Parts of the service that ended or failed and were started again", ["part"])
@@ -40,7 +41,8 @@ class Service:
             checkpoint_ratio=settings.trace_checkpoints,
         )
         self.log = telemetry.log()
-        self.bus = Bus(settings.nats_url, f"reprise/{name}/{settings.pod_name}")
+        storage = Storage(settings.nats_replicas, settings.events_max_bytes)
+        self.bus = Bus(settings.nats_url, f"reprise/{name}/{settings.pod_name}", storage)
         self.health = Health()
         self.health.ready_when("nats", lambda: self.bus.connected)
         self.app = self.health.app()

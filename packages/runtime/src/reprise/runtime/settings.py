@@ -9,7 +9,14 @@ class RuntimeSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="REPRISE_", frozen=True)
 
-    nats_url: str = "nats://nats:4222"
+    nats_url: str = "tls://nats:4222"
+    """Credentials are in /etc/reprise/nats; `nats://` is for 127.0.0.1 only (docs/security.md)."""
+    nats_replicas: int = Field(default=1, ge=1, le=5)
+    """Of each stream and bucket: 3 on three servers or more. All services have the same."""
+    events_max_bytes: int = Field(default=4 << 30, ge=64 << 20)
+    """The events stream drops its oldest beyond that, and dead letters beyond a sixteenth of it: leases never meet a full disk.
+    A workload with an interval of 10 s makes some 70 MB of events a day.
+    """
     node_name: str = ""
     """The node this process runs on (downward API); empty for a service that belongs to no node."""
     pod_name: str = "local"

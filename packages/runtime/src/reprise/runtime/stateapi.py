@@ -140,7 +140,7 @@ async def answers(access: Access) -> bool:
 
 async def hand_over(access: Access, state: Path, content_type: str) -> None:
     """POST it back. Raises RecoveryError: retryable if it did not answer, or not yet (503)."""
-    size = state.stat().st_size
+    size = (await asyncio.to_thread(state.stat)).st_size
     headers = {"Content-Length": str(size)} | ({"Content-Type": content_type} if content_type else {})
     try:
         async with (
@@ -172,8 +172,10 @@ async def _begin_of(answer: httpx.Response) -> str:
 
 
 async def _pieces(path: Path) -> AsyncIterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
+    """Read in a thread: the disk may hang, and then only this stands still."""
+    file = await asyncio.to_thread(path.open, "rb")
+    with file:
+        while piece := await asyncio.to_thread(file.read, PIECE):
             yield piece
 
 

@@ -49,6 +49,30 @@ class MemoryServer:
         self.revisions: dict[str, int] = {}
         self.watchers: dict[str, list[_Watcher]] = {}
         self.answerers: dict[str, Callable[[bytes], Awaitable[bytes]]] = {}
+        self.dead_letters: dict[str, bytes] = {}
+        """Values in buckets that could not be read, by subject."""
+
+    def kept(self) -> dict[str, dict[str, _Row]]:
+        """What the buckets hold, for set_back()."""
+        return {name: dict(rows) for name, rows in self.buckets.items()}
+
+    def set_back(self, kept: dict[str, dict[str, _Row]]) -> None:
+        """It is as it was, and gives revisions again: what was written since is forgotten. Whoever watches begins anew."""
+        for name, rows in self.buckets.items():
+            before = kept.get(name, {})
+            rows.clear()
+            rows.update(before)
+            self.revisions[name] = max((row.revision for row in before.values()), default=0)
+            for watcher in self.watchers.get(name, []):
+                for row in (*before.values(), None):
+                    watcher.queue.put_nowait(row)
+
+    def poison(self, bucket: str, key: str, value: bytes = b"not a record") -> None:
+        """Write what nobody can read."""
+        revision = self.revisions[bucket] = self.revisions.get(bucket, 0) + 1
+        row = self.buckets.setdefault(bucket, {})[key] = _Row(key, value, revision, False)
+        for watcher in self.watchers.get(bucket, []):
+            watcher.queue.put_nowait(row)
 
 
 class MemoryBus(Bus):
@@ -97,6 +121,10 @@ class _Stream:
     async def key_value(self, name: str) -> "_KeyValue":
         return _KeyValue(self._server, name, self._on_call)
 
+    async def publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> None:
+        """Of dead letters only: a Bus sends its events by itself."""
+        self._server.dead_letters[subject] = payload
+
 
 class _KeyValue:
     """As nats.js.kv.KeyValue: revisions are of the bucket, a deletion is one more, and what is deleted can be created."""
@@ -110,7 +138,7 @@ class _KeyValue:
         row = self._rows.get(key)
         await self._on_call("after", f"get {self._name}")
         if row is None or row.deleted:
-            raise KeyNotFoundError
+            raise KeyNotFoundError(op="DEL" if row else None)
         return row
 
     async def create(self, key: str, value: bytes) -> int:

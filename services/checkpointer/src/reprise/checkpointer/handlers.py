@@ -192,7 +192,8 @@ class Handlers:
     def _find(self, event: CheckpointDue) -> tuple[ProtectedPod, ProtectedContainer] | Failure:
         """From the informer, which may be stale: transfer compares the archive's own container id again."""
         pod = self._pods.pods.get(event.target.pod_uid)
-        if pod is None or pod.deleting:
+        named = (event.workload, event.target.pod, event.target.node)
+        if pod is None or pod.deleting or named != (pod.workload, pod.name, pod.node):
             return Failure("PodGone", f"pod {event.target.pod} is gone or being deleted", "nothing")
         container = next((c for c in pod.containers if c.name == event.target.container), None)
         if container is None:

@@ -68,7 +68,7 @@ async def main(settings: Settings) -> None:
     audience = settings.token_audience if reviews else ""
     url = settings.restorer_url
     planner = RestorerPlanner(httpx.AsyncClient(base_url=url, timeout=3)) if url else None
-    listed = ListedAnnotations(Bucket(service.bus, "annotations", WrongAnnotations))
+    listed = ListedAnnotations(Bucket(service.bus, "annotations", WrongAnnotations, instead=WrongAnnotations()))
     service.app.mount("/", app(ledger, tails, rendering, gate, asking, audience, planner, inspections(settings), listed))
     _parts(service, settings, ledger, handlers, api)
     service.bus.subscribe(CONSUMER, ALL, handlers.on_event, concurrency=256, batch=256)

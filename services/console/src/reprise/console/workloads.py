@@ -41,6 +41,8 @@ def health_of(row: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 one retu
     failing, reason = _failover_health(row)
     if failing:
         return failing, reason
+    if row["node_event"] == "node.postponed":
+        return "node-lost", f"its node {row['node']} is lost, and is not failed over: too much would be at once"
     if row["node_event"] in ("node.lost", "node.isolated"):
         return row["node_event"].replace(".", "-"), f"its node {row['node']} is {row['node_event'].removeprefix('node.')}"
     if row["tried_state"] == "failed":

@@ -1,11 +1,14 @@
 """The node's agent, put together from what it needs from outside: main.py gives it the real things, testing.py some in memory."""
 
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubernetes.aio import client
-from reprise.contracts.records import Fence, HoldRecord, ResumeRecord, StartRecord
+from reprise.contracts.records import UNREADABLE_HOLD, Fence, HoldRecord, ResumeRecord, StartRecord
+from reprise.health_watcher.adapters.disk import Disk
+from reprise.health_watcher.adapters.files import bring
 from reprise.health_watcher.adapters.marks import FreezingMarks
 from reprise.health_watcher.adapters.slots import Slots
 from reprise.health_watcher.announce import Announcer
@@ -61,6 +64,7 @@ class Outside:
     run_dir: Path
     state_dir: Path
     clock: Callable[[], float] = boottime_s
+    disk: Disk = field(default_factory=Disk)
 
 
 class Agent:
@@ -69,14 +73,19 @@ class Agent:
     def __init__(self, outside: Outside) -> None:
         o, bus = outside, outside.bus
         self.announcer = Announcer(bus)
-        self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots")
-        self.ledger = Ledger(o.state_dir / "frozen.json", o.state_dir / "released")
-        self.history, self.cold = History(o.state_dir / "ends.json"), ColdStarts(o.state_dir / "cold.json")
+        self.disk = o.disk
+        self.files, self.marks, self.slots = NodeFiles(o.run_dir), FreezingMarks(o.run_dir), Slots(o.state_dir / "slots", o.disk)
+        records = o.run_dir / "agent"
+        with contextlib.suppress(OSError):
+            o.disk.ask("bring", lambda: bring(("renewed.json", "frozen.json"), o.state_dir, records), None)
+        self.ledger = Ledger(records / "frozen.json", o.state_dir / "released", o.disk)
+        self.history, self.cold = History(o.state_dir / "ends.json", o.disk), ColdStarts(o.state_dir / "cold.json", o.disk)
         self.lease = Lease(
-            o.lease, o.kv, o.kubernetes, self.files, self.announcer, o.state_dir, o.freezer.limitation, o.watchdog, o.clock
+            o.lease, o.kv, o.kubernetes, self.files, self.announcer, records / "renewed.json",
+            lambda: o.freezer.limitation() or self.ledger.unwritable, o.watchdog, o.clock,
         )  # fmt: skip
-        records = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
-        self.starts = Starts(o.lease.node, self.files, o.pods, records, self.announcer)
+        starts = Bucket(bus, "starts", StartRecord, ttl_s=RECORDS_TTL_S)
+        self.starts = Starts(o.lease.node, self.files, o.pods, starts, self.announcer)
         self.fences = Fences(Bucket(bus, "fences", Fence), o.lookup, self.lease, self.ledger)
         self.resumes = Resumes(Bucket(bus, "resumes", ResumeRecord), o.clock, self.fences.changed)
         self.verdicts = Verdicts(
@@ -86,7 +95,7 @@ class Agent:
         self.reconciler = Reconciler(
             self.lease, self.ledger, self.fences, self.verdicts, o.freezer, self.marks, o.runtime, self.announcer
         )  # fmt: skip
-        holds = Bucket(bus, "holds", HoldRecord)
+        holds = Bucket(bus, "holds", HoldRecord, instead=UNREADABLE_HOLD)
         self.elsewhere = Elsewhere(bus, holds, self.ledger, self.fences, self.reconciler, self.lease)
         self.hung = Hung()
         self.next_steps = NextSteps(o.pods, self.starts, self.hung, o.clock)

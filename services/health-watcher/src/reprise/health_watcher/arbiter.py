@@ -2,29 +2,50 @@
 
 import asyncio
 import contextlib
-import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from kubernetes.aio import client
 from prometheus_client import Gauge
-from reprise.contracts.events import FailoverDeclared, NodeLost, node_subject
+from reprise.contracts.events import FailoverDeclared, NodeLost, NodePostponed, node_subject
 from reprise.contracts.model import failover_id
 from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
-from reprise.health_watcher.decide import BLIND_AFTER_S, judge, repeat_after_s, sees
+from reprise.health_watcher.brake import Brake
+from reprise.health_watcher.decide import BLIND_AFTER_S, FIRST_REPEAT_S, is_vestige, judge, repeat_after_s, sees
+from reprise.health_watcher.fences import number
 from reprise.health_watcher.model import LeaseView, NodeLease
+from reprise.health_watcher.rules.brake import Whole
 from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedPod, protected_on
 from reprise.runtime.kv import Bucket, key
+from reprise.runtime.nodefiles import boottime_s
 from reprise.runtime.telemetry import about, log, span
 
 LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
+POSTPONED = Gauge("reprise_postponed_nodes", "Nodes that are lost and are not given up, because too much would be at once")
 TICK_S = 0.25
 KUBELET_TIMEOUT_S = 1.0
+NODES_EVERY_S = 10.0
+GIVE_UP_S = 10.0
+"""Reading what ran there, its fences and both leases; then it is tried again."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A node's lease as it was judged. revision, version: of KV and of its Kubernetes Lease; empty: it has none."""
+
+    lease: NodeLease
+    revision: int
+    version: str
 
 
 class Arbiter:
-    """Every agent follows the leases, so that a new leader knows at once; only the leader judges."""
+    """Every agent follows the leases, so that a new leader knows at once; only the leader judges.
+
+    clock: seconds of CLOCK_BOOTTIME.
+    """
 
     def __init__(
         self,
@@ -36,75 +57,154 @@ class Arbiter:
         announcer: Announcer,
         kubelet_port: int,
         own_node: str,
+        brake: Brake,
+        clock: Callable[[], float] = boottime_s,
     ) -> None:
         self._election, self._kv, self._kubernetes = election, kv, kubernetes
-        self._fences = fences
+        self._fences, self._brake = fences, brake
         self._api, self._announcer, self._kubelet_port = api, announcer, kubelet_port
         self._leases: dict[str, NodeLease] = {}
         self._seen_at: dict[str, float] = {}
         self._versions: dict[str, str] = {}
-        self._own_node = own_node
+        self._own_node, self._clock = own_node, clock
         self._checked_at = self._own_seen_at = float("-inf")
         self._lost: dict[str, tuple[float, int]] = {}
         """Nodes that are given up: when each is judged again, and how often it was."""
         self._revisions: dict[str, int] = {}
+        self._nodes: frozenset[str] | None = None
+        """Those that the API server has; None: not known yet."""
+        self._postponed: dict[str, float] = {}
+        """Nodes that the brake holds back: when each is judged again."""
+        self._forced: frozenset[str] = frozenset()
+        """Nodes that somebody wants to be given up all the same."""
+        self._forced_by: str | None = None
+        """The newest such request; None: not read yet, and what was asked for before is not ours to do."""
         LOST.set_function(lambda: len(self._lost) if election.leading else 0)
+        POSTPONED.set_function(lambda: len(self._postponed) if election.leading else 0)
 
     async def follow(self) -> None:
         """Every renewal by KV, as it comes; our own node's is among them, so silence means that the watch is dead."""
         async for change in self._kv.bucket.watch(BLIND_AFTER_S):
             if change.value is None:
+                self._forget(change.key)
                 continue
             node = change.value.node
+            if change.key != key("node", node):
+                continue  # a node tells of itself only
             self._leases[node] = change.value
             if self._revisions.get(node) != change.revision:  # a watch that starts over repeats what was known
                 self._revisions[node] = change.revision
+                if change.value.taken:  # by this arbiter, or by one before it, which may not have declared anything yet
+                    self._seen_at.setdefault(node, self._clock())
+                    continue
                 self._sighting(node)
-                if node == self._own_node and change.value.sent_at_s <= time.monotonic():  # else it is of an earlier boot
+                if node == self._own_node and change.value.sent_at_s <= self._clock():  # else it is of an earlier boot
                     self._own_seen_at = change.value.sent_at_s  # not when it came: it may have waited while we stood still
 
     async def follow_kubernetes(self) -> None:
         """Renewals by Kubernetes Lease; a listing that fails makes the arbiter blind, and it judges nobody."""
         while True:
             with contextlib.suppress(Exception):
-                began = time.monotonic()
+                began = self._clock()
                 versions = await self._kubernetes.versions()
                 self._checked_at = began
                 for node, version in versions.items():
                     if self._versions.get(node) != version:
                         self._versions[node] = version
                         self._sighting(node)
+                self._note_force(self._kubernetes.forced_by)
             await asyncio.sleep(1.0)
 
+    async def follow_nodes(self) -> None:
+        """Which Nodes there are; the leader removes the leases of those that are not any more."""
+        while True:
+            with contextlib.suppress(Exception):  # what was known stays
+                self._nodes = await self._kubernetes.nodes()
+                for node in [node for node in self._leases if self._is_vestige(node)]:
+                    await self._remove_lease(node)
+            await asyncio.sleep(NODES_EVERY_S)
+
+    def _is_vestige(self, node: str) -> bool:
+        silent_s = self._clock() - self._seen_at[node]
+        return self._election.leading and self._sees() and is_vestige(silent_s, there=self._exists(node))
+
+    async def _remove_lease(self, node: str) -> None:
+        """Only as it was when it was seen last."""
+        await self._kubernetes.remove(node)
+        if await self._kv.bucket.remove(key("node", node), self._revisions[node]):
+            log().info("lease removed: there is no such node any more", lost_node=node)
+            self._forget(key("node", node))
+
+    def _forget(self, name: str) -> None:
+        """name: the key of a lease that was removed."""
+        for node in [node for node in self._leases if key("node", node) == name]:
+            for known in (self._leases, self._seen_at, self._versions, self._lost, self._postponed, self._revisions):
+                known.pop(node, None)
+
+    def _exists(self, node: str) -> bool:
+        return self._nodes is None or node in self._nodes
+
+    def _note_force(self, asked: str) -> None:
+        """Of `reprise failover --force`: what is held back now is given up; what is lost later is judged by the rule again."""
+        if self._forced_by is not None and asked not in ("", self._forced_by):
+            log().warning("somebody overrides the brake", request=asked, nodes=sorted(self._postponed))
+            self._forced |= self._postponed.keys()
+            self._postponed = dict.fromkeys(self._postponed, 0.0)
+        self._forced_by = asked
+
     def _sighting(self, node: str) -> None:
-        self._seen_at[node] = time.monotonic()
+        self._seen_at[node] = self._clock()
+        self._forced -= {node}
+        self._postponed.pop(node, None)
         if node in self._lost:
             log().info("node returned", lost_node=node)
             del self._lost[node]
 
     async def run(self) -> None:
-        while True:
-            if self._election.leading and self._sees():
-                for node in list(self._leases):
-                    if time.monotonic() >= self._lost.get(node, (0.0, 0))[0]:
-                        await self._judge(node)
-            await asyncio.sleep(TICK_S)
+        """Each node by itself: one whose kubelet is asked, for a second, keeps no other waiting."""
+        judging: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                judging = {node: task for node, task in judging.items() if not task.done()}
+                if self._election.leading and self._sees():
+                    due = [node for node in self._leases if node not in judging and self._is_due(node)]
+                    judging |= {node: asyncio.create_task(self._judge_alone(node)) for node in due}
+                await asyncio.sleep(TICK_S)
+        finally:
+            for task in judging.values():
+                task.cancel()
+
+    def _is_due(self, node: str) -> bool:
+        """Whether it is to be judged now. What the API server has no Node for any more runs nothing that is anybody's."""
+        now = self._clock()
+        if not self._exists(node) or now < max(self._lost.get(node, (0.0, 0))[0], self._postponed.get(node, 0.0)):
+            return False
+        return judge(_view(self._leases[node], now - self._seen_at[node])).verdict != "alive"
+
+    async def _judge_alone(self, node: str) -> None:
+        try:
+            async with asyncio.timeout(GIVE_UP_S):
+                await self._judge(node)
+        except Exception as error:
+            log().warning("a node could not be judged, trying again", lost_node=node, error=repr(error))
+            await asyncio.sleep(1.0)
 
     def _sees(self) -> bool:
         """Both ways of renewal are in view: who does not see its own node's renewal cannot say that another's is missing."""
-        now = time.monotonic()
+        now = self._clock()
         return sees(now - self._own_seen_at, now - self._checked_at)
 
     async def _judge(self, node: str) -> None:
         lease = self._leases[node]
-        silent_s = time.monotonic() - self._seen_at[node]
+        judged = Judged(lease, self._revisions[node], self._versions.get(node, ""))
+        silent_s = self._clock() - self._seen_at[node]
         verdict = judge(_view(lease, silent_s))
         if verdict.verdict == "ask-kubelet":
             reachable = await self._kubelet_answers(lease.host_ip)
-            silent_s = time.monotonic() - self._seen_at[node]
+            silent_s = self._clock() - self._seen_at[node]
             verdict = judge(_view(lease, silent_s, reachable=reachable))
         if verdict.verdict == "lost" and self._election.leading and self._sees():
-            await self._give_up(node, verdict.why, silent_s)
+            await self._give_up(judged, verdict.why, silent_s)
 
     async def _kubelet_answers(self, host_ip: str) -> bool:
         try:
@@ -115,14 +215,23 @@ class Arbiter:
         except (OSError, TimeoutError):
             return False
 
-    async def _give_up(self, node: str, why: str, silent_s: float) -> None:
-        """First the fences are read, then both leases: who thawed meanwhile is seen, and who will thaw later is stopped."""
+    async def _give_up(self, judged: Judged, why: str, silent_s: float) -> None:
+        """First the fences are read, then the lease is taken away: who thawed meanwhile has renewed before, which is seen; who
+        will thaw later is stopped.
+        """
+        lease, node = judged.lease, judged.lease.node
         pods = await protected_on(self._api, node)
-        revisions = {pod.uid: await self._fences.revision(key(pod.uid)) for pod in pods}
-        if not await self._still_silent(node):
+        if held_back := await self._held_back(node, len(pods)):
+            self._postpone(node, f"{why}. {held_back}")
             return
-        lease, repeats = self._leases[node], self._lost.get(node, (0.0, -1))[1] + 1
-        self._lost[node] = (time.monotonic() + repeat_after_s(repeats), repeats)
+        revisions = {pod.uid: await number(self._fences, pod.uid) for pod in pods}
+        if not await self._take_away(judged):
+            self._sighting(node)  # its renewal is on its way to us
+            return
+        self._forced -= {node}
+        self._postponed.pop(node, None)
+        repeats = self._lost.get(node, (0.0, -1))[1] + 1
+        self._lost[node] = (self._clock() + repeat_after_s(repeats), repeats)
         if not repeats:
             log().warning("node lost", lost_node=node, why=why, pods=len(pods))
             lost = NodeLost(node=node, workload=node_subject(node), detail=why)
@@ -131,16 +240,33 @@ class Arbiter:
             if not pod.deleting:
                 self._declare(pod, why, silent_s, revisions[pod.uid], f"{lease.renewals}-{repeats}")
 
-    async def _still_silent(self, node: str) -> bool:
-        """Read at the source: a renewal may be on its way to us."""
-        entry = await self._kv.bucket.get(key("node", node))
-        versions = await self._kubernetes.versions()
-        renewed = (entry is not None and entry.revision != self._revisions.get(node)) or (
-            versions.get(node) != self._versions.get(node)
-        )
-        if renewed:
-            self._sighting(node)
-        return not renewed
+    async def _held_back(self, node: str, pods: int) -> str:
+        async def whole() -> Whole:
+            return Whole(sum(map(self._exists, self._leases)), len(await protected_on(self._api)))
+
+        def lost(other: str) -> bool:
+            lease = self._leases.get(other)
+            return lease is not None and judge(_view(lease, self._clock() - self._seen_at[other])).verdict != "alive"
+
+        return await self._brake.enter(node, pods, whole, lost, self._nodes, forced=node in self._forced)
+
+    def _postpone(self, node: str, why: str) -> None:
+        told, lease = node in self._postponed, self._leases[node]
+        self._postponed[node] = self._clock() + FIRST_REPEAT_S
+        if not told:
+            detail = f"{why}. `kubectl reprise failover --force` overrides that"
+            log().error("a lost node is not given up: too much would be failed over at once", lost_node=node, why=why)
+            postponed = NodePostponed(node=node, workload=node_subject(node), detail=detail)
+            self._announcer.announce(postponed, f"postponed-{node}-{lease.boot_id}-{lease.renewals}")
+
+    async def _take_away(self, judged: Judged) -> bool:
+        """By both ways: from now on a renewal by either is refused, until the node has frozen what it runs. False: it renewed."""
+        revision = await self._kv.take(judged.lease, judged.revision)
+        if revision is None or not await self._kubernetes.take(judged.lease, judged.version):
+            return False
+        self._revisions[judged.lease.node] = revision
+        self._leases[judged.lease.node] = judged.lease.model_copy(update={"taken": True})
+        return True
 
     def _declare(self, pod: ProtectedPod, why: str, silent_s: float, fence_revision: int, judgement: str) -> None:
         for container in pod.containers:

@@ -8,9 +8,8 @@ import contextlib
 from pathlib import Path
 
 from pydantic import BaseModel
-from reprise.health_watcher.adapters.files import write_whole
+from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.model import Name
-from reprise.runtime.telemetry import log
 
 
 class ColdStart(BaseModel):
@@ -26,13 +25,13 @@ class _File(BaseModel):
 
 
 class ColdStarts:
-    """file: written at each change."""
+    """file: written at each change; while the disk does not take it, it is known here all the same."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, disk: Disk) -> None:
+        self._file, self._disk = file, disk
         self._known: dict[str, ColdStart] = {}
         with contextlib.suppress(OSError, ValueError):
-            self._known = _File.model_validate_json(file.read_text()).cold
+            self._known = _File.model_validate_json(disk.ask(file, file.read_text, "")).cold
 
     def announce(self, name: Name, gone: str, reason: str) -> None:
         self._known["/".join(name)] = ColdStart(gone=gone, reason=reason)
@@ -62,8 +61,4 @@ class ColdStarts:
             self._save()
 
     def _save(self) -> None:
-        """While the disk is full it is known all the same: nothing that freezes or starts containers waits for it."""
-        try:
-            write_whole(self._file, _File(cold=self._known).model_dump_json())
-        except OSError as error:
-            log().error("announced cold starts could not be written down", error=str(error))
+        self._disk.write(self._file, _File(cold=self._known).model_dump_json())

@@ -1,12 +1,16 @@
 """The rules of leases, of giving nodes up, of probes and gates: pure. rules/ has those of the node's own containers.
 
 Safety (I1): a node freezes FREEZE_AFTER_S after the start of its last renewal that succeeded by *either* way (KV, or
-a Kubernetes Lease), on its own monotonic clock. The arbiter gives a node up only FREEZE_AFTER_S and a margin after it last
-*saw* a renewal by either way, on its own monotonic clock. A renewal is seen later than it started, so the node has the whole
+a Kubernetes Lease), on its own CLOCK_BOOTTIME. The arbiter gives a node up only FREEZE_AFTER_S and a margin after it last
+*saw* a renewal by either way, on its own CLOCK_BOOTTIME. A renewal is seen later than it started, so the node has the whole
 margin to freeze before anyone may start a second instance. The margin is computed from how long freezing took on that node
 (margin_s); a node that cannot freeze is never given up.
-The arbiter reads the pods' fences first and both leases after that: a node that thawed has renewed, then written the
-fence, then thawed, so either the renewal is seen, or what it writes later makes the failover's compare-and-set fail.
+The arbiter reads the pods' fences first and takes both leases away after that, by compare-and-set on what it judged: a node
+that thawed has renewed, then written the fence, then thawed, so either the renewal is seen, or what it writes later makes the
+failover's compare-and-set fail.
+A node may be paused as a whole (a hypervisor, a suspend, a host that stands still), and freezes nothing meanwhile. If its clock
+sees that, it freezes as soon as it goes on; if its clock stood still too, it learns from its next renewal, which is refused, that
+it was given up. How long what it runs may run beside its successor by then: window_s(), and docs/reliability.md.
 Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see its own node's
 renewals is blind and judges nobody.
 """
@@ -29,6 +33,7 @@ RESET_S = 1.0
 SLOWER = 3.0
 """How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
 BLIND_AFTER_S = 2.5
+FORGET_AFTER_S = 60.0
 MOST_REPEAT_S = 60.0
 FIRST_REPEAT_S = 5.0
 
@@ -117,6 +122,15 @@ def lost_after_s(freeze_s: float, watchdog_s: float = 0.0) -> float:
     return max(FREEZE_AFTER_S + margin_s(freeze_s), reset_s)
 
 
+def window_s(freeze_s: float, *, clock_sees: bool) -> float:
+    """For how long a node that was paused for longer than lost_after_s() runs what it ran, once it goes on, at the most.
+
+    clock_sees: whether its CLOCK_BOOTTIME counted the pause. If not, its lease seems to last on: a renewal is refused within
+    RENEW_EVERY_S and a round trip, and without an answer the lease runs out.
+    """
+    return (0.0 if clock_sees else FREEZE_AFTER_S) + needed_s(freeze_s)
+
+
 def may_pet(since_renewal_s: float, *, ever_renewed: bool, all_frozen: bool) -> bool:
     """Whether the hardware watchdog is to leave this node running: nothing runs here that may run elsewhere soon."""
     return all_frozen or not must_freeze(since_renewal_s, ever_renewed=ever_renewed)
@@ -138,6 +152,11 @@ def judge(view: LeaseView) -> Judgement:
 def sees(own_renewal_age_s: float, listing_age_s: float) -> bool:
     """Whether both ways of renewal are in view. Ages count from when our own node's renewal, and the listing, *began*."""
     return own_renewal_age_s < BLIND_AFTER_S and listing_age_s < BLIND_AFTER_S
+
+
+def is_vestige(silent_s: float, *, there: bool) -> bool:
+    """Whether a node's lease is to be removed: the API server has no such Node any more, and nobody renews it."""
+    return not there and silent_s >= FORGET_AFTER_S
 
 
 def repeat_after_s(times: int) -> float:

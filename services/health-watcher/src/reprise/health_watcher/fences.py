@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass
 
 from reprise.contracts.records import Fence as Record
+from reprise.contracts.records import next_number
 from reprise.health_watcher.decide import may_thaw
 from reprise.health_watcher.lease import Lease
 from reprise.health_watcher.ledger import Ledger
@@ -14,6 +15,7 @@ from reprise.health_watcher.ports import PodLookup
 from reprise.health_watcher.rules.verdict import Fence
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
+from reprise.runtime.unreadable import UnreadableRecord
 
 LOOK_S = 0.1
 AGAIN_S = 0.4
@@ -69,7 +71,8 @@ class Fences:
         self._of = {uid: standing for uid, standing in self._of.items() if uid in known}
 
     async def revision(self, pod_uid: str) -> int:
-        return await self._records.revision(key(pod_uid))
+        """Names the fence as it is; 0: there is none."""
+        return await number(self._records, pod_uid)
 
     async def run(self) -> None:
         while True:
@@ -89,7 +92,10 @@ class Fences:
             held = any(held.pod_uid == pod.uid for held in self._ledger.held.values())
             if self.of(pod.uid).fence in ("unknown", "assumed", "theirs") and not held:
                 before = self.of(pod.uid)
-                self._of[pod.uid] = after = await self._ask(pod)
+                try:
+                    self._of[pod.uid] = after = await self._ask(pod)
+                except UnreadableRecord:
+                    continue  # it stands still until its fence is put right; the others do not wait for that
                 if after != before:
                     self.changed.set()
 
@@ -99,13 +105,31 @@ class Fences:
         wanted = pod.runs or await self._lookup.wanted(pod.namespace, pod.name, pod.uid)
         entry = await self._records.get(name)
         thaw = may_thaw(entry.value if entry else None, wanted=wanted)
+        if thaw.may and not pod.runs and (holder := await self._fenced_by(pod)):
+            return Standing("theirs", holder)
         if not thaw.may:
             log().warning("it may not run here", pod=pod.name, why=thaw.why)
             return Standing("gone" if thaw.over else "theirs", entry.value.failover_id if entry else "")
-        mine = Record(pod_uid=pod.uid, holder="node")
+        before = entry.value.named(entry.revision) if entry else 0
+        mine = Record(pod_uid=pod.uid, holder="node", number=next_number(before))
         written = await (self._records.update(name, mine, entry.revision) if entry else self._records.create(name, mine))
         if written is None:
             raise TimeoutError("somebody else wrote its fence at the same time")
+        if not pod.runs and (holder := await self._fenced_by(pod)):
+            return Standing("theirs", holder)  # somebody had it before NATS was set back, and told the API server just now
         if self._lease.epoch != epoch or self._lease.lapsed():
             raise TimeoutError("the lease ran out while this node asked")
         return Standing("ours")
+
+    async def _fenced_by(self, pod: Asked) -> str:
+        """The failover that has it, as is written on the pod: also where NATS was set back and has forgotten it."""
+        holder = await self._lookup.fenced_by(pod.namespace, pod.name, pod.uid)
+        if holder:
+            log().warning("it may not run here", pod=pod.name, why=f"its pod says that failover {holder} starts it elsewhere")
+        return holder
+
+
+async def number(records: Bucket[Record], pod_uid: str) -> int:
+    """Names a pod's fence as it is; 0: there is none."""
+    entry = await records.get(key(pod_uid))
+    return entry.value.named(entry.revision) if entry else 0

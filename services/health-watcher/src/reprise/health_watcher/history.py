@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from pydantic import BaseModel
-from reprise.health_watcher.adapters.files import write_whole
+from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.model import Name
 from reprise.health_watcher.rules.early_exits import EarlyExits
 from reprise.health_watcher.rules.slow_loops import SlowLoop
@@ -27,13 +27,13 @@ class _File(BaseModel):
 
 
 class History:
-    """file: written after each end."""
+    """file: written after each end; while the disk does not take it, it is known here all the same."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, file: Path, disk: Disk) -> None:
+        self._file, self._disk = file, disk
         self._known: dict[str, Ends] = {}
         with contextlib.suppress(OSError, ValueError):
-            self._known = _File.model_validate_json(file.read_text()).ends
+            self._known = _File.model_validate_json(disk.ask(file, file.read_text, "")).ends
 
     def of(self, name: Name) -> Ends:
         return self._known.get("/".join(name), Ends())
@@ -47,4 +47,4 @@ class History:
             oldest = sorted(self._known, key=lambda known: self._known[known].at_s)
             for known in oldest[: LIMIT // 2]:
                 del self._known[known]
-        write_whole(self._file, _File(ends=self._known).model_dump_json())
+        self._disk.write(self._file, _File(ends=self._known).model_dump_json())

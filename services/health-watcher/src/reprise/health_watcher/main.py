@@ -1,6 +1,7 @@
 """The composition root of health-watcher."""
 
 import asyncio
+import math
 from pathlib import Path
 
 from reprise.contracts.events import (
@@ -21,6 +22,7 @@ from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.arbiter import Arbiter
+from reprise.health_watcher.brake import Account, Brake
 from reprise.health_watcher.checkups import Checkups
 from reprise.health_watcher.dumps import Dumps
 from reprise.health_watcher.graces import Graces
@@ -74,9 +76,11 @@ async def main(settings: Settings) -> None:
     service.bus.answer(checkup.subject(node), checkups.answer)
     election = Election(service.bus, "arbiter", settings.pod_name)
     fences = Bucket(service.bus, "fences", Fence)
-    arbiter = Arbiter(election, kv, leases, fences, api, agent.announcer, settings.kubelet_port, node)
+    brake = Brake(Bucket(service.bus, "brake", Account), settings.brake_share, settings.brake_window_s)
+    arbiter = Arbiter(election, kv, leases, fences, api, agent.announcer, settings.kubelet_port, node, brake)
     for name, part in (
         ("pods", pods.run),
+        ("state-disk", agent.disk.run),
         ("node-file", agent.lease.write_for_ever),
         ("lease", agent.lease.renew_for_ever),
         ("reconciler", agent.reconciler.run),
@@ -98,13 +102,17 @@ async def main(settings: Settings) -> None:
         ("election", election.run),
         ("leases", arbiter.follow),
         ("kubernetes-leases", arbiter.follow_kubernetes),
+        ("cluster-nodes", arbiter.follow_nodes),
         ("arbiter", arbiter.run),
     ):
         service.part(name, part)
     holding = (FailoverHolding, CheckpointTaken, CheckpointFailed)
     service.bus.subscribe(f"watcher-{node}", FailoverStarted, agent.handlers.on_started, node=node)
     service.bus.subscribe(f"watcher-staged-{node}", CheckpointStaged, agent.handlers.on_staged, node=node)
-    service.bus.subscribe(f"watcher-released-{node}", FailoverReleased, agent.handlers.on_released, node=node)
+    # Given up, what was restored would stand still for ever.
+    service.bus.subscribe(
+        f"watcher-released-{node}", FailoverReleased, agent.handlers.on_released, node=node, max_attempts=math.inf
+    )
     service.bus.subscribe(f"watcher-cold-{node}", FailoverAbandoned, agent.handlers.on_abandoned, node=node)
     service.bus.subscribe(f"watcher-holds-{node}", holding, agent.holds.on_event, node=node)
     service.health.ready_when("pods", lambda: pods.synced)

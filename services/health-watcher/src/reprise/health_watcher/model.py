@@ -28,7 +28,11 @@ class NodeLease(BaseModel):
     watchdog_s: float = 0.0
     """After so long without its agent a hardware watchdog resets it; 0: it has none."""
     sent_at_s: float = 0.0
-    """By its node's monotonic clock; means something only there."""
+    """By its node's CLOCK_BOOTTIME; means something only there."""
+    generation: int = 0
+    """How often the node has taken its lease anew after it was taken away."""
+    taken: bool = False
+    """By the arbiter, which gave the node up; the rest is as the node wrote it last."""
 
 
 class NodeFacts(BaseModel):
@@ -75,21 +79,23 @@ class Frozen(BaseModel):
 
 
 class Standing(BaseModel):
-    """On the node's disk: what stands still and why, by container id; what is held."""
+    """On tmpfs: what stands still and why, by container id; what is held. released: also while the disk does not say it."""
 
     frozen: dict[str, Frozen] = {}
     held: tuple[Held, ...] = ()
+    released: tuple[str, ...] = ()
 
 
 class Renewed(BaseModel):
-    """On the node's disk: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
+    """On tmpfs: the last renewal that is known to have succeeded, so that a restarted agent knows its age.
 
-    at_s: CLOCK_BOOTTIME, which is the node's, not the process's. freeze_s: as in the lease.
+    at_s: CLOCK_BOOTTIME, which is the node's, not the process's. freeze_s, generation: as in the lease.
     """
 
     boot_id: str
     at_s: float
     freeze_s: float = 0.0
+    generation: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class Failing:
 
 @dataclass(frozen=True)
 class LeaseView:
-    """What the arbiter has seen of one node, on its own monotonic clock."""
+    """What the arbiter has seen of one node, on its own clock."""
 
     node: str
     silent_s: float

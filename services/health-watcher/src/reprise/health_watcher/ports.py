@@ -113,8 +113,16 @@ class ResetTimer(Protocol):
     """Its timeout; 0 while it is not armed."""
 
 
+class LeaseTaken(Exception):
+    """The arbiter has taken the node's lease of this generation away: the node was given up."""
+
+    def __init__(self, generation: int) -> None:
+        super().__init__(f"the lease of generation {generation} was taken away: this node was given up")
+        self.generation = generation
+
+
 class Renewal(Protocol):
-    """One way to renew the node's lease. Raises if it was not taken."""
+    """One way to renew the node's lease. Raises LeaseTaken, and anything else if nobody knows whether it was renewed."""
 
     async def renew(self, lease: NodeLease) -> None: ...
 
@@ -152,4 +160,8 @@ class PodLookup(Protocol):
 
     async def wanted(self, namespace: str, name: str, uid: str) -> bool:
         """Whether this very pod is there and is not being deleted."""
+        ...
+
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
+        """The failover that this very pod says has it; empty: none."""
         ...

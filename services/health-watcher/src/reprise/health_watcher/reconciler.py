@@ -1,13 +1,16 @@
 """Makes the node as the rule says (rules/verdict.py): nobody else touches the freezer or, by Verdicts, the pods' files.
 
-In each pass the files come first, then what must stand still is frozen, then what may run is thawed. Nothing here waits for the
-network: a node that is cut off freezes in time. Passes and whoever ends a container take turns, or something that is thawed while
-it is being frozen would stand still on no list.
+In each pass the files come first, then what must stand still is frozen, then that is written down, then what may run is thawed.
+Nothing here waits for the network, the container runtime or the state disk: a node that is cut off freezes in time, whatever
+else fails on it. Passes and whoever ends a container take turns, or something that is thawed while it is being frozen would stand
+still on no list.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from prometheus_client import Gauge
 from reprise.contracts.events import NodeIsolated, NodeReturned, node_subject
@@ -22,12 +25,19 @@ from reprise.health_watcher.verdicts import Verdicts
 from reprise.runtime.cri import CriError, RunningContainer
 from reprise.runtime.telemetry import log
 
+T = TypeVar("T")
 ISOLATED = Gauge("reprise_node_isolated", "Whether the node has no valid lease and keeps its protected containers frozen")
 FROZEN = Gauge("reprise_frozen_containers", "Protected containers that the node keeps frozen")
+THREADS = ThreadPoolExecutor(32, "freezer")
+"""The freezer's own: others may hang, in a resolver or on a disk."""
 LOOK_S = 0.1
 EVERY_S = 1.0
 """A pass, though nothing happened."""
 LIST_S = 1.0
+
+
+async def in_thread(act: Callable[..., T], *args: Any) -> T:
+    return await asyncio.get_running_loop().run_in_executor(THREADS, act, *args)
 
 
 class Reconciler:
@@ -47,6 +57,9 @@ class Reconciler:
         """Containers that were killed here, until the runtime knows."""
         self._taken: set[str] = set()
         """Containers that were restored frozen, and were on the list since."""
+        self._took_over = False
+        """Once: later nobody but this agent and the engine freezes anything here."""
+        self._removals: set[asyncio.Task[None]] = set()
         self.all_frozen = False
 
     def wake(self) -> None:
@@ -78,6 +91,8 @@ class Reconciler:
             self._fences.unsettle()
         written = self._verdicts.refresh()
         if lapsed:
+            async with self._acts:
+                await self._freeze(isolated=True)  # what is known: the runtime may not answer
             await self._look_again()
         async with self._acts:
             settled = await self._freeze(isolated=lapsed)
@@ -85,18 +100,26 @@ class Reconciler:
             await self._thaw()
             await self._end()
             await self._forget_gone()
-        await self._end_back_off()
+        self._end_back_off()
+        self._ledger.try_again()
         self.all_frozen = lapsed and settled
-        if lapsed and settled and written and not self._lease.overdue:
+        if lapsed and settled and written:
             self._verdicts.lapse_ended_s = self._lease.clock()
             self._lease.reinstate()
 
-    async def _end_back_off(self) -> None:
-        """What was not let start may now: the kubelet tries again as soon as its dead container is gone."""
+    def _end_back_off(self) -> None:
+        """What was not let start may now: the kubelet tries again as soon as its dead container is gone. No pass waits for it:
+        the runtime removes it from a disk that may hang.
+        """
         for container in self._verdicts.opened():
-            with contextlib.suppress(CriError):
-                await self._runtime.remove_container(container.id)
-                log().info("dead container removed: it may start again", pod=container.pod, id=container.id[:12])
+            task = asyncio.create_task(self._remove(container))
+            self._removals.add(task)
+            task.add_done_callback(self._removals.discard)
+
+    async def _remove(self, container: RunningContainer) -> None:
+        with contextlib.suppress(CriError):
+            await self._runtime.remove_container(container.id)
+            log().info("dead container removed: it may start again", pod=container.pod, id=container.id[:12])
 
     def refresh(self) -> None:
         """Only the files, at once: whoever goes on next counts on them."""
@@ -118,11 +141,12 @@ class Reconciler:
         wanted = [(c, frozen) for c in self._verdicts.protected() if (frozen := self._verdicts.decide(c).frozen)]
         new = [c for c, _ in wanted if self._must_stop(c, isolated=isolated)]
         known = set(self._ledger.frozen)
+        if new:
+            reasons_of = {c.id: reasons for c, reasons in wanted}
+            await asyncio.gather(*(self._freeze_one(c, reasons_of[c.id]) for c in new))
+            self._lease.froze(self._lease.clock() - began)
         for container, reasons in wanted:
             self._ledger.freeze(container, reasons)
-        if new:
-            await asyncio.gather(*(self._freeze_one(c, self._ledger.reasons(c.id)) for c in new))
-            self._lease.froze(self._lease.clock() - began)
         if isolated and any(c.id not in known for c, _ in wanted):
             node, count = self._lease.node, len(wanted)
             event = NodeIsolated(node=node, workload=node_subject(node), detail=f"froze {count} containers")
@@ -142,7 +166,7 @@ class Reconciler:
     async def _freeze_one(self, container: RunningContainer, reasons: frozenset[Reason]) -> None:
         self._marks.remove(container.id)
         try:
-            frozen = await asyncio.to_thread(self._freezer.freeze, container.id)
+            frozen = await in_thread(self._freezer.freeze, container.id)
             self._unsettled.discard(container.id)
             if frozen:
                 self._lease.freeze_failed = ""
@@ -155,7 +179,18 @@ class Reconciler:
     def _take_over(self) -> None:
         """What the engine restored frozen stands still by its hand, and is on the list from now on: it may have been released
         before the runtime showed it. One that is being checkpointed runs since long.
+
+        So is what an agent before this one froze and did not write down: its fence is asked before it runs on.
         """
+        if not self._took_over and self._verdicts.looked:
+            self._took_over = True
+            for container in self._verdicts.protected():
+                listed = container.id in self._ledger.frozen or container.id in self._ledger.held
+                if listed or self._verdicts.was_restored_frozen(container.id):
+                    continue
+                if self._freezer.is_frozen(container.id) and not self._marks.are_there(container.id):
+                    self._ledger.freeze(container, frozenset({"isolated"}))
+                    self._fences.unsettle(container.pod_uid)
         for container in self._verdicts.protected():
             if container.id in self._taken or not self._verdicts.was_restored_frozen(container.id):
                 continue
@@ -224,7 +259,7 @@ class Reconciler:
         ids = set(containers)
         try:
             for container_id in ids:
-                await asyncio.to_thread(self._freezer.kill, container_id)
+                await in_thread(self._freezer.kill, container_id)
         except OSError as error:
             log().error("cannot be killed where it stands", pod_uid=pod_uid, error=str(error))
             raise
@@ -239,7 +274,7 @@ class Reconciler:
         """
         for uid in {each.pod_uid for each in self._ledger.frozen.values()}:
             of = list(self._ledger.of_pod(uid))
-            if await asyncio.to_thread(lambda names: all(map(self._freezer.is_gone, names)), of):
+            if await in_thread(lambda names: all(map(self._freezer.is_gone, names)), of):
                 try:
                     self._freezer.thaw_pod(uid)
                 except OSError as error:

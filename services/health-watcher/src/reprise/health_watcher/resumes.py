@@ -15,6 +15,7 @@ from reprise.contracts.records import ResumeRecord
 from reprise.health_watcher.rules.verdict import Next
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
+from reprise.runtime.unreadable import UnreadableRecord
 
 UNKNOWN_S = 5.0
 """While NATS does not answer. Longer than a lease lasts: what was put on a node that had been given up never starts there."""
@@ -74,6 +75,8 @@ class Resumes:
             try:
                 async with asyncio.timeout(ASK_S):
                     entry = await self._records.get(key(pod.namespace, pod.name))
+            except UnreadableRecord:
+                continue  # as if nobody answered; the others do not wait for that
             except (NatsError, OSError, TimeoutError) as error:
                 log().warning("cannot ask whether a new pod is to be restored", pod=pod.name, error=repr(error))
                 return

@@ -1,5 +1,6 @@
 """Every knob of health-watcher; each is an environment variable with the prefix `REPRISE_`."""
 
+from pydantic import Field
 from reprise.runtime.settings import RuntimeSettings
 
 
@@ -21,6 +22,10 @@ class Settings(RuntimeSettings):
     state_dir: str = "/var/lib/reprise"
     """On the node's disk: the slots, and what this agent has to know when it starts again."""
     kubelet_port: int = 10250
+    brake_share: float = Field(default=0.5, gt=0, le=1)
+    """Of the nodes, and of the protected pods: more are not failed over at once, unless it is a single node. 1: no brake."""
+    brake_window_s: float = Field(default=60.0, gt=0)
+    """For so long a node that was given up counts after it returned; while it is lost it always does."""
     watchdog_device: str = ""
     """A hardware watchdog, e.g. /dev/watchdog, that resets the node if its agent is dead while it is cut off; empty: not used."""
     watchdog_timeout_s: int = 10

@@ -15,6 +15,7 @@ from reprise.contracts.annotations import Policy
 from reprise.contracts.events import Event
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.state import StateApi
+from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.agent import Agent, Outside
 from reprise.health_watcher.model import Exit, NodeLease
@@ -90,7 +91,10 @@ class MemoryNode:
         self.limited = self.fails = ""
         self.armed_s = 0.0
         self.wants = True
+        self.fenced = ""
+        """The failover that the pod itself says has it."""
         self.kills = True
+        self.disk_wait_s = 10.0
 
     def agent(self, clock: Callable[[], float] | None = None) -> Agent:
         """One that has just started."""
@@ -106,7 +110,7 @@ class MemoryNode:
             lease=lease, bus=bus, kv=KvLeases(bus), kubernetes=here, lookup=here, pods=here.pods, runtime=here, freezer=here,
             watchdog=here, exits=here, logs=here, recorder=here, api=here, accesses=here,
             run_dir=self.folder / "run", state_dir=self.folder / "state",
-            clock=clock or (lambda: 1000.0 + asyncio.get_running_loop().time()),
+            clock=clock or (lambda: 1000.0 + asyncio.get_running_loop().time()), disk=Disk(self.disk_wait_s),
         )  # fmt: skip
         return Agent(outside)
 
@@ -203,6 +207,8 @@ class MemoryNode:
     def freeze(self, container_id: str) -> bool:
         if self.fails:
             raise OSError(self.fails)
+        if container_id not in self.containers:
+            return False
         self.told.append(f"freeze {container_id}: {self.verdict(self.containers[container_id].pod_uid)}")
         self.frozen_pods.add(self.containers[container_id].pod_uid)
         return True
@@ -249,6 +255,11 @@ class MemoryNode:
             raise TimeoutError
         pod = self.pods.everything.get(uid)
         return self.wants and pod is not None and not pod.deleting
+
+    async def fenced_by(self, namespace: str, name: str, uid: str) -> str:
+        if self.cut:
+            raise TimeoutError
+        return self.fenced
 
     async def record(self, workload: Workload, type_: str, reason: str, message: str) -> None:
         self.told.append(f"{type_} {reason}: {message}")

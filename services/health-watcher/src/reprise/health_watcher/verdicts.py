@@ -111,6 +111,8 @@ class Verdicts:
         self._fences.interested(tuple(self._asked()), looked=self.looked)
         self._resumes.interested(tuple(self._newcomers()))
         failed = [pod for pod in self._known.values() if not self._write(self._file(pod))]
+        names = ", ".join(pod.name for pod in failed)
+        self._lease.note("verdicts cannot be written for the engine", names and f"of {names}, see the agent's log")
         self._remove_gone()
         if self._pods.synced and not failed:
             self._lease.may_be_told()

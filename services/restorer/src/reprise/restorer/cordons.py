@@ -20,6 +20,7 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
+from reprise.runtime.unreadable import UnreadableRecord
 
 LOOK_S = 1.0
 AGAIN_S = 60.0
@@ -87,7 +88,10 @@ class Cordons:
         if not pod.containers[0].running or clock < attempt.again_at:
             return
         request = f"cordon-{pod.uid}-{attempt.number}"
-        entry = await self._sagas.get(key(move_id(pod.workload, pod.containers[0].name, request)))
+        try:
+            entry = await self._sagas.get(key(move_id(pod.workload, pod.containers[0].name, request)))
+        except UnreadableRecord:
+            return  # the other pods do not wait for it
         if entry is None:
             await self._requests.declare(pod, decide.Asked(request, "", f"its node {pod.node} is cordoned"))
         elif entry.value.step == "abandoned":

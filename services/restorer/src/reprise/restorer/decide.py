@@ -305,8 +305,8 @@ def fetch_s(size: int) -> float:
     return size / HOLD_BYTES_S
 
 
-def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
-    """Whether the pod's fence, as it is at this revision, is this failover's to take (compare-and-set) or is its already.
+def may_take(fence: Fence | None, number: int, saga: Saga) -> Stop | None:
+    """Whether the pod's fence, which this number names, is this failover's to take (compare-and-set) or is its already.
 
     Only if nobody wrote it since the arbiter gave the node up, or since this failover let go of it: a node writes it
     before it thaws anything, so an instance that runs again is never joined by a second one (I1).
@@ -314,7 +314,7 @@ def may_take(fence: Fence | None, revision: int, saga: Saga) -> Stop | None:
     if fence and fence.holder == "restorer":
         return None if fence.failover_id == saga.failover_id else Stop(
             "OtherFailover", f"failover {fence.failover_id} has the pod's fence", "nothing", "hand-over")  # fmt: skip
-    if revision == saga.fence_revision:
+    if number == saga.fence_revision:
         return None
     if saga.planned:
         return Stop("HoldEnded", "its node let it run on before the move had fenced it", "ask again", "step-aside", again=True)

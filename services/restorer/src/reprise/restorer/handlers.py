@@ -1,6 +1,6 @@
 """One function per event."""
 
-from reprise.contracts.errors import DamagedObject
+from reprise.contracts.errors import DamagedObject, WrongSubject
 from reprise.contracts.events import (
     CheckpointFailed,
     CheckpointStaged,
@@ -9,6 +9,7 @@ from reprise.contracts.events import (
     FailoverDeclared,
     FailoverDelayed,
 )
+from reprise.contracts.model import ELSEWHERE
 from reprise.restorer.model import KEEP_ALL, Recovery, Saga
 from reprise.restorer.saga import SagaRunner
 from reprise.restorer.standby import Standbys
@@ -21,7 +22,7 @@ from reprise.runtime.telemetry import log
 class Handlers:
     def __init__(self, bus: Bus, pods: ProtectedPods, sagas: SagaRunner, standbys: Standbys, recorder: EventRecorder) -> None:
         self._pods, self._sagas, self._standbys, self._recorder = pods, sagas, standbys, recorder
-        self._recoveries = Bucket(bus, "recoveries", Recovery)
+        self._recoveries = Bucket(bus, "recoveries", Recovery, instead=Recovery())
 
     async def on_stored(self, event: CheckpointStored) -> None:
         """Have the standby of a living pod stage it. Its own node holds it already."""
@@ -47,44 +48,50 @@ class Handlers:
             await self._sagas.reject(event.workload, event.target.container, (event.checkpoint_id,))
 
     async def on_declared(self, event: FailoverDeclared) -> None:
-        """Run the failover to its end."""
+        """Run the failover to its end. Raises WrongSubject: what is told of a node holds for that node's pods only."""
         pod = self._pods.pods.get(event.target.pod_uid)
+        if event.target.node != event.node or (pod and pod.node != event.node):
+            detail = f"pod {event.target.pod} does not run on {event.node}, of which this failover was declared"
+            raise WrongSubject(detail, subject=event.failover_id, remedy="find out who published it: docs/security.md")
         saga = Saga(
             failover_id=event.failover_id, workload=event.workload, target=event.target, cause=event.cause,
             declared_at=event.at, fence_revision=event.fence_revision, rejected=event.rejected,
             to=event.to, wanted=event.wanted, elsewhere=event.elsewhere,
             restored_from=event.restored_from, keep=pod.policy.keep if pod else KEEP_ALL,
         )  # fmt: skip
+        await self.attend(saga)
+
+    async def attend(self, saga: Saga) -> None:
+        """Run it on to its end, and tell its owner. Called again for one that has ended it does nothing else."""
         ended = await self._sagas.run(saga)
-        if event.elsewhere and not ended.elsewhere and (stop := ended.attempt.failed):
-            message = f"{event.cause} of {event.target.pod}: not moved: {stop.reason}: {stop.message}. {stop.remedy}"
-            await self._recorder.record(event.workload, "Warning", "NotMoved", message)
+        target, workload, name = saga.target, saga.workload, saga.failover_id
+        if name.startswith(ELSEWHERE) and not ended.elsewhere and (stop := ended.attempt.failed):
+            message = f"{saga.cause} of {target.pod}: not moved: {stop.reason}: {stop.message}. {stop.remedy}"
+            await self._recorder.record(workload, "Warning", "NotMoved", message)
         if ended.step != "complete":
             return
         if ended.lost_work:
             message = (
-                f"{ended.failover_id}: pod {event.target.pod} moved from {event.node} to {ended.standby}, but not from its last "
+                f"{name}: pod {target.pod} moved from {target.node} to {ended.standby}, but not from its last "
                 f"checkpoint ({ended.lost_work}): it runs from {ended.checkpoint_id}, and what it did since is lost"
             )
-            await self._recorder.record(event.workload, "Warning", "MoveLostWork", message)
-        elif event.cause == "move":
-            what = f"pod {event.target.pod} moved from {event.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
-            message = f"{ended.failover_id}: {what}"
-            await self._recorder.record(event.workload, "Normal", "Moved", message)
-        elif event.cause == "restore":
-            await self._tell_restored(event, ended)
+            await self._recorder.record(workload, "Warning", "MoveLostWork", message)
+        elif saga.cause == "move":
+            what = f"pod {target.pod} moved from {target.node} to {ended.standby} with its memory ({ended.checkpoint_id})"
+            await self._recorder.record(workload, "Normal", "Moved", f"{name}: {what}")
+        elif saga.cause == "restore":
+            await self._tell_restored(ended)
         else:
             where = f"from {ended.checkpoint_id} on {ended.standby} ({ended.plan.path})"
-            message = f"{event.cause} of {event.target.pod}: restored {where}"
-            await self._recorder.record(event.workload, "Normal", "Restored", message)
+            await self._recorder.record(workload, "Normal", "Restored", f"{saga.cause} of {target.pod}: restored {where}")
 
-    async def _tell_restored(self, event: FailoverDeclared, ended: Saga) -> None:
-        if ended.checkpoint_id == event.wanted:
-            message = f"{ended.failover_id}: goes on from {event.wanted}, as was asked for"
-            await self._recorder.record(event.workload, "Normal", "RolledBack", message)
+    async def _tell_restored(self, ended: Saga) -> None:
+        if ended.checkpoint_id == ended.wanted:
+            message = f"{ended.failover_id}: goes on from {ended.wanted}, as was asked for"
+            await self._recorder.record(ended.workload, "Normal", "RolledBack", message)
             return
-        message = f"{ended.failover_id}: {event.wanted} did not come back; it goes on from {ended.checkpoint_id}"
-        await self._recorder.record(event.workload, "Warning", "RollbackFailed", message)
+        message = f"{ended.failover_id}: {ended.wanted} did not come back; it goes on from {ended.checkpoint_id}"
+        await self._recorder.record(ended.workload, "Warning", "RollbackFailed", message)
 
     async def on_abandoned(self, event: FailoverAbandoned) -> None:
         """Tell the owner."""

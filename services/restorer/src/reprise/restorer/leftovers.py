@@ -57,6 +57,8 @@ class LeftOvers:
         starts, resumes = await self._starts.entries(), await self._resumes.entries()
         standbys = await self._standbys.entries()
         fences, failovers = await self._fences.entries(), await self._sagas.entries()
+        if unknown := self._sagas.unreadable:
+            raise RepriseError(f"{len(unknown)} failovers cannot be read, and may run", subject=", ".join(sorted(unknown)))
         sagas = [entry.value for entry in failovers]
         pods = await self._pods.everyone()
         kept = {_workload_of(container_key(workload, "-")) for workload in standing(pods, sagas)}

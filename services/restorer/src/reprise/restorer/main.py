@@ -23,7 +23,8 @@ from reprise.restorer.cordons import Cordons
 from reprise.restorer.forecast import Forecast
 from reprise.restorer.handlers import Handlers
 from reprise.restorer.leftovers import LeftOvers
-from reprise.restorer.model import NodeFacts
+from reprise.restorer.model import NOT_KNOWN, NodeFacts
+from reprise.restorer.reconciler import Reconciler
 from reprise.restorer.requests import Requests
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
@@ -47,7 +48,8 @@ async def main(settings: Settings) -> None:
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
     checkpoints = StoredCheckpoints(Repository(s3_store(StoreSettings())))
-    cluster = KubernetesCluster(api, pods, service.bus, Bucket(service.bus, "nodes", NodeFacts), checkpoints.criu)
+    facts = Bucket(service.bus, "nodes", NodeFacts, instead=NOT_KNOWN)
+    cluster = KubernetesCluster(api, pods, service.bus, facts, checkpoints.criu)
     starts = Starts(service.bus)
     taints = KubernetesTaints(api)
     timeouts = Timeouts(settings.verify_timeout_s, settings.adopt_timeout_s, settings.stage_timeout_s)
@@ -59,6 +61,7 @@ async def main(settings: Settings) -> None:
     forecast = Forecast(sagas.planning, pods.pods)
     service.app.get("/plans/{node}")(forecast.of)
     election = Election(service.bus, "leftovers", settings.pod_name)
+    reconciler = Reconciler(sagas, handlers.attend, lambda: election.leading)
     leftovers = LeftOvers(service.bus, cluster, lambda: election.leading)
     left_taints = LeftTaints(service.bus, taints, lambda: election.leading)
     cordons = Cordons(
@@ -70,6 +73,7 @@ async def main(settings: Settings) -> None:
     service.part("requests", requests.run)
     service.part("cordons", cordons.run)
     service.part("leftovers", leftovers.run)
+    service.part("reconciler", reconciler.run)
     service.part("taints", left_taints.run)
     service.bus.subscribe("restorer-images", CheckpointStored, handlers.on_stored)
     service.bus.subscribe("restorer-staged", CheckpointStaged, handlers.on_staged)

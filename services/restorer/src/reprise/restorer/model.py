@@ -370,6 +370,9 @@ class NodeFacts(BaseModel):
     cpu_features: tuple[str, ...]
 
 
+NOT_KNOWN = NodeFacts(node="", cpu_features=())
+
+
 @dataclass(frozen=True)
 class Need:
     """What a checkpoint asks of a node; empty or 0 where it is not known."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import FailoverHolding
-from reprise.contracts.records import HoldRecord
+from reprise.contracts.records import UNREADABLE_HOLD, HoldRecord
 from reprise.restorer import decide, outcomes
 from reprise.restorer.model import Saga, Stop
 from reprise.restorer.ports import Checkpoints
@@ -23,7 +23,7 @@ class LastCheckpoint:
 
     def __init__(self, bus: Bus, checkpoints: Checkpoints) -> None:
         self._bus, self._checkpoints = bus, checkpoints
-        self.records = Bucket(bus, "holds", HoldRecord)
+        self.records = Bucket(bus, "holds", HoldRecord, instead=UNREADABLE_HOLD)
 
     async def take(self, saga: Saga, look: Callable[[], Awaitable[None]]) -> HoldRecord | Stop:
         """Until it is in the store, as an image. look: raises if the move may not go on."""

@@ -122,6 +122,14 @@ class Cluster(Protocol):
         """Hand the shadow to this ReplicaSet, which gives up the old pod for it; False if there is no such ReplicaSet."""
         ...
 
+    async def fence(self, target: Target, namespace: str, failover_id: str) -> str:
+        """Write on this very pod that a failover has it, unless another does; which. A pod that is gone is nobody else's."""
+        ...
+
+    async def unfence(self, target: Target, namespace: str, failover_id: str) -> None:
+        """Take that off again, if it is this failover's."""
+        ...
+
     async def step_back(self, target: Target, namespace: str, name: str) -> None:
         """Of the old pod: its Services send nobody there any more, and of two pods its ReplicaSet removes it."""
         ...

@@ -1,6 +1,8 @@
 """Notices that somebody asks for a planned move, or for an older state: annotations on the workload. It declares the failover."""
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from datetime import datetime
 
 from nats.errors import Error as NatsError
@@ -15,6 +17,7 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder, ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
+from reprise.runtime.unreadable import UnreadableRecord
 
 LOOK_S = 0.25
 
@@ -25,7 +28,7 @@ class Requests:
     def __init__(self, bus: Bus, pods: ProtectedPods, checkpoints: Checkpoints, recorder: EventRecorder) -> None:
         self._bus, self._pods, self._checkpoints, self._recorder = bus, pods, checkpoints, recorder
         self._sagas = Bucket(bus, "failovers", Saga)
-        self._requests = Bucket(bus, "requests", Settled)
+        self._requests = Bucket(bus, "requests", Settled, instead=Settled())
         self._settled: dict[Workload, Settled] = {}
 
     async def run(self) -> None:
@@ -43,19 +46,22 @@ class Requests:
         for workload, annotations in [*self._pods.annotations.items(), *bare.items()]:
             move, restore = (annotations.get(name, "").strip() for name in (MOVE_ID, RESTORE_ID))
             asked = Settled(move=move, restore=restore)
-            if asked == Settled() or self._settled.get(workload) == asked:
-                continue
-            name = key(workload.namespace, workload.kind, workload.name)
-            entry = await self._requests.get(name)
-            before = entry.value if entry else Settled()
-            if move and move != before.move:
-                await self._ask_move(workload, move, annotations.get(MOVE_TO, "").strip())
-            if restore and restore != before.restore:
-                await self._ask_restore(workload, restore, annotations.get(RESTORE_TO, "").strip())
-            if asked == before or await (
-                self._requests.update(name, asked, entry.revision) if entry else self._requests.create(name, asked)
-            ):
-                self._settled[workload] = asked
+            if asked != Settled() and self._settled.get(workload) != asked:
+                with contextlib.suppress(UnreadableRecord):  # of its failover: the others do not wait for that
+                    await self._settle(workload, annotations, asked)
+
+    async def _settle(self, workload: Workload, annotations: Mapping[str, str], asked: Settled) -> None:
+        name = key(workload.namespace, workload.kind, workload.name)
+        entry = await self._requests.get(name)
+        before = entry.value if entry else Settled()
+        if asked.move and asked.move != before.move:
+            await self._ask_move(workload, asked.move, annotations.get(MOVE_TO, "").strip())
+        if asked.restore and asked.restore != before.restore:
+            await self._ask_restore(workload, asked.restore, annotations.get(RESTORE_TO, "").strip())
+        if asked == before or await (
+            self._requests.update(name, asked, entry.revision) if entry else self._requests.create(name, asked)
+        ):
+            self._settled[workload] = asked
 
     async def _ask_move(self, workload: Workload, request: str, to: str) -> None:
         pods = self._of(workload)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from reprise.contracts.model import Workload
-from reprise.contracts.records import ResumeRecord, RollbackRecord
+from reprise.contracts.records import NOTHING_WANTED, ResumeRecord, RollbackRecord
 from reprise.restorer import decide
 from reprise.restorer.fences import Fences
 from reprise.restorer.model import Recovery, Saga, Standby, Stop
@@ -50,9 +50,9 @@ class Room:
         self.bus, self.cluster, self.taints, self.checkpoints, self.starts = bus, cluster, taints, checkpoints, starts
         self.timeouts = timeouts
         self.tell, self.fences, self.last = Tell(bus), Fences(bus), LastCheckpoint(bus, checkpoints)
-        self.standbys = Bucket(bus, "standby", Standby)
-        self.recoveries = Bucket(bus, "recoveries", Recovery)
-        self.wanted = Bucket(bus, "wanted", RollbackRecord)
+        self.standbys = Bucket(bus, "standby", Standby, instead=Standby())
+        self.recoveries = Bucket(bus, "recoveries", Recovery, instead=Recovery())
+        self.wanted = Bucket(bus, "wanted", RollbackRecord, instead=NOTHING_WANTED)
         self.resumes = Bucket(bus, "resumes", ResumeRecord)
 
     async def sight(self, saga: Saga) -> Stop | None:
@@ -64,6 +64,23 @@ class Room:
             return stop
         acts = saga.cause not in ("crash", "hang") or saga.elsewhere
         return decide.may_go_on(saga.target, pod, acts=acts, fenced_by=await self.fences.others(saga))
+
+    async def take_fence(self, saga: Saga) -> Stop | None:
+        """None once this failover has its pod. NATS decides; then it is written on the pod too: NATS can be set back, by a power
+        loss or a restored disk, and the node would be told that nobody has its pod.
+        """
+        if stop := await self.fences.take(saga):
+            return stop
+        holder = await self.cluster.fence(saga.target, saga.workload.namespace, saga.failover_id)
+        if holder != saga.failover_id:
+            return Stop("OtherFailover", f"failover {holder} has the pod", "nothing", "hand-over")
+        return await self.fences.ours(saga)
+
+    async def let_go(self, saga: Saga) -> int:
+        """The old instance may run again, if its node returns. Returns the fence's number that this failover knows."""
+        if saga.moves:
+            await self.cluster.unfence(saga.target, saga.workload.namespace, saga.failover_id)
+        return await self.fences.let_go(saga)
 
     async def look(self, saga: Saga) -> None:
         """Raises Abandon."""

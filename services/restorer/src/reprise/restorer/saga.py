@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reprise.contracts.errors import RecoveryError
+from reprise.contracts.errors import RecoveryError, RepriseError, StoreError
 from reprise.contracts.model import Workload
 from reprise.restorer import choosing, decide
 from reprise.restorer.counting import STEP_SECONDS, attributes, count
@@ -38,6 +38,8 @@ class SagaRunner:
     def __init__(self, room: Room) -> None:
         self._room, self.planning = room, Planning(room)
         self.sagas = Bucket(room.bus, "failovers", Saga)
+        self.in_hand: set[str] = set()
+        """Failovers that this replica runs."""
         self._routes: Mapping[RouteName, Route] = {
             "in-place": InPlace(room), "rollback": Rollback(room), "shadow": Shadow(room),
             "same-name": SameName(room),
@@ -47,6 +49,7 @@ class SagaRunner:
         """Start the saga, or go on with the one that is recorded under its id. Returns it as it ended, or waits."""
         name = key(declared.failover_id)
         saga, revision = declared, await self.sagas.create(name, declared)
+        self.in_hand.add(declared.failover_id)
         try:
             if revision is None:
                 saga, revision = await self._resume(name, declared)
@@ -56,6 +59,8 @@ class SagaRunner:
                     saga, revision = await self._advance(saga, revision)
         except Overtaken:
             log().info("another replica runs this failover", failover=saga.failover_id)
+        finally:
+            self.in_hand.discard(declared.failover_id)
         return saga
 
     async def reject(self, workload: Workload, container: str, checkpoints: tuple[str, ...]) -> None:
@@ -81,12 +86,13 @@ class SagaRunner:
             after = await self._step(saga)(saga)
         except Abandon as abandon:
             after = _undone(saga, abandon.stop)
-        except RecoveryError as error:
+        except RepriseError as error:
             if error.retryable:
                 raise
             if saga.step == "undo" or saga.attempt.released:  # there is no way but on: whatever is wrong may be put right
                 raise RecoveryError(str(error), reason=error.reason, remedy=error.remedy, retryable=True) from error
-            after = _undone(saga, Stop(error.reason, str(error), error.remedy))
+            bad = isinstance(error, StoreError)  # the checkpoint, not the attempt: the one before it may do
+            after = _undone(saga, Stop(error.reason, str(error), error.remedy, poisoned=bad))
         updated = await self.sagas.update(key(saga.failover_id), after, revision)
         if updated is None:
             raise Overtaken
@@ -112,14 +118,14 @@ class SagaRunner:
         if saga.attempt.plan:
             await self._routes[saga.plan.route].undo(saga)
         if saga.planned:
-            await self._room.fences.let_go(saga)
+            await self._room.let_go(saga)
         again = decide.after(saga, stop)
         following = saga.attempt.next(without=saga.checkpoint_id if stop.poisoned else "", failed=stop)
         if again and not again.later:
             log().warning("attempt failed, another one follows", failover=saga.failover_id, why=again.why)
             await asyncio.sleep(AGAIN_S if saga.planned else 0.0)
             return saga.at("plan", attempt=following)
-        revision = await self._room.fences.let_go(saga)
+        revision = await self._room.let_go(saga)
         if saga.elsewhere:
             log().warning("not moved, restored in place", failover=saga.failover_id, reason=stop.reason, why=stop.message)
             await self._room.last.forget(saga)

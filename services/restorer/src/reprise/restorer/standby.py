@@ -5,7 +5,7 @@ from collections.abc import Callable
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, CheckpointStored, ImageBuilt, StandbyRefused
 from reprise.contracts.model import Target
-from reprise.contracts.records import RollbackRecord
+from reprise.contracts.records import NOTHING_WANTED, RollbackRecord
 from reprise.restorer.decide import NOT_MOVABLE_REMEDY, prestage
 from reprise.restorer.model import Standby
 from reprise.restorer.nodes import choose_node
@@ -24,8 +24,8 @@ class Standbys:
 
     def __init__(self, bus: Bus, cluster: Cluster, checkpoints: Checkpoints) -> None:
         self._bus, self._cluster, self._checkpoints = bus, cluster, checkpoints
-        self._bucket = Bucket(bus, "standby", Standby)
-        self._wanted = Bucket(bus, "wanted", RollbackRecord)
+        self._bucket = Bucket(bus, "standby", Standby, instead=Standby())
+        self._wanted = Bucket(bus, "wanted", RollbackRecord, instead=NOTHING_WANTED)
         self._told: set[str] = set()
         """Pods of which was told that they cannot be moved."""
 

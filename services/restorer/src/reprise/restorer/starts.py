@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from reprise.contracts.records import StartRecord
 from reprise.runtime.bus import Bus
 from reprise.runtime.kv import Bucket, key
+from reprise.runtime.unreadable import UnreadableRecord
 
 QUIET_S = 30.0
 REMEMBERED = 10_000
@@ -59,8 +60,13 @@ class Starts:
         return container_id in self._known
 
     async def ask(self, container_id: str) -> StartRecord | None:
-        """Of one container, past the watch. Raises nats.errors.Error or TimeoutError while NATS is away."""
-        entry = await self.bucket.get(key(container_id)) if container_id else None
+        """Of one container, past the watch; None too if its record cannot be read. Raises nats.errors.Error or TimeoutError while
+        NATS is away.
+        """
+        try:
+            entry = await self.bucket.get(key(container_id)) if container_id else None
+        except UnreadableRecord:
+            return None
         epoch, watched = self._watched
         if entry and (container_id in self._known or entry.revision > watched):
             self._note(entry.value, (epoch, entry.revision))

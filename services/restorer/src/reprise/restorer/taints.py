@@ -13,7 +13,7 @@ from reprise.contracts.errors import RepriseError
 from reprise.restorer.model import Saga
 from reprise.restorer.ports import Taints
 from reprise.runtime.bus import Bus
-from reprise.runtime.kv import Bucket
+from reprise.runtime.kv import Bucket, key
 from reprise.runtime.telemetry import log
 
 LOOK_S = 30.0
@@ -39,6 +39,6 @@ class LeftTaints:
         found = await self._cluster.kept_off()
         running = {entry.value.failover_id for entry in await self._sagas.entries() if not entry.value.ended} if found else set()
         for node, failover_id in found:
-            if failover_id not in running:
+            if failover_id not in running and key(failover_id) not in self._sagas.unreadable:
                 await self._cluster.let_on(node, failover_id)
                 log().info("taint removed: its failover has ended", of_node=node, failover=failover_id)

@@ -15,7 +15,7 @@ from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.errors import NotStored
 from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
-from reprise.contracts.records import Fence, HoldRecord, StartRecord
+from reprise.contracts.records import UNREADABLE_HOLD, Fence, HoldRecord, StartRecord
 from reprise.restorer.model import Good, Life, NodeView, PodView, Prepared
 from reprise.restorer.placement import Placement
 from reprise.restorer.ports import FAILOVER_ANNOTATION, shadow_name
@@ -47,6 +47,8 @@ class Pod:
     """What it was told."""
     waits_for: str = ""
     """The checkpoint that its engine waits for."""
+    fenced_by: str = ""
+    """The failover that has it, as the API server knows."""
 
 
 @dataclass
@@ -223,6 +225,22 @@ class MemoryCluster:
         await self._call("after", "adopt")
         return True
 
+    async def fence(self, target: Target, namespace: str, failover_id: str) -> str:
+        await self._call("before", "fence the pod")
+        pod = self.pods.get(target.pod)
+        if pod is None or pod.view.uid != target.pod_uid:
+            return failover_id
+        pod.fenced_by = pod.fenced_by or failover_id
+        await self._call("after", "fence the pod")
+        return pod.fenced_by
+
+    async def unfence(self, target: Target, namespace: str, failover_id: str) -> None:
+        await self._call("before", "unfence the pod")
+        pod = self.pods.get(target.pod)
+        if pod and pod.view.uid == target.pod_uid and pod.fenced_by == failover_id:
+            pod.fenced_by = ""
+        await self._call("after", "unfence the pod")
+
     async def step_back(self, target: Target, namespace: str, name: str) -> None:
         await self._call("before", "step back")
 
@@ -349,7 +367,7 @@ class MemoryNodes:
 
     def __post_init__(self) -> None:
         self._bus = MemoryBus(self.server)
-        self._holds, self._fences = Bucket(self._bus, "holds", HoldRecord), Bucket(self._bus, "fences", Fence)
+        self._holds, self._fences = Bucket(self._bus, "holds", HoldRecord, instead=UNREADABLE_HOLD), Bucket(self._bus, "fences", Fence)
 
     async def act(self) -> None:
         if self.holds_back:

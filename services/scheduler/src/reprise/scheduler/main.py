@@ -14,7 +14,7 @@ from reprise.scheduler.advice import Advice
 from reprise.scheduler.handlers import Handlers
 from reprise.scheduler.listing import Listing
 from reprise.scheduler.misplaced import Misplaced
-from reprise.scheduler.model import Harm
+from reprise.scheduler.model import UNHARMED, Harm
 from reprise.scheduler.owners import Owners
 from reprise.scheduler.protection import FOLLOWED
 from reprise.scheduler.settings import Settings
@@ -31,10 +31,10 @@ async def main(settings: Settings) -> None:
     api = await kube.connect()
     pods = kube.ProtectedPods(api)
     election = Election(service.bus, "scheduler", settings.pod_name)
-    harms = Bucket(service.bus, "harms", Harm)
+    harms = Bucket(service.bus, "harms", Harm, instead=UNHARMED)
     timers = Timers(service.bus, pods, election, harms, settings.settle_s)
     recorder = kube.EventRecorder(api, "scheduler")
-    outcomes = Handlers(service.bus, harms, Bucket(service.bus, "newest", Newest), recorder)
+    outcomes = Handlers(service.bus, harms, Bucket(service.bus, "newest", Newest, instead=Newest(checkpoint_id="")), recorder)
     service.part("pods", pods.run)
     service.part("election", election.run)
     service.part("timers", timers.run)

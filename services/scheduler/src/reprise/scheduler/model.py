@@ -37,6 +37,9 @@ class Harm(BaseModel):
     """The newest that is counted: an outcome that is told twice, or late, counts once."""
 
 
+UNHARMED = Harm(pod_uid="", container="")
+
+
 @dataclass(frozen=True)
 class Known:
     """What events have told of one container of a pod; every replica follows them, and the leader speaks."""

@@ -15,6 +15,7 @@ from reprise.runtime.election import Election
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod, ProtectedPods
 from reprise.runtime.kv import Bucket, container_key, key
 from reprise.runtime.telemetry import about, log, span
+from reprise.runtime.unreadable import UnreadableRecord
 from reprise.scheduler.decide import Due, Wait, alive_since_s, grid, held_off_s, next_act, paused, remembered
 from reprise.scheduler.model import Harm, Slot
 
@@ -32,7 +33,7 @@ class Timers:
     def __init__(self, bus: Bus, pods: ProtectedPods, election: Election, harms: Bucket[Harm], settle_s: float) -> None:
         self._harms = harms
         self._bus, self._pods, self._election, self._settle_s = bus, pods, election, settle_s
-        self._slots, self._newest = Bucket(bus, "schedule", Slot), Bucket(bus, "newest", Newest)
+        self._slots, self._newest = Bucket(bus, "schedule", Slot), Bucket(bus, "newest", Newest, instead=Newest(checkpoint_id=""))
         self._known: dict[Key, tuple[Slot | None, int]] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._when: dict[Key, float] = {}
@@ -90,8 +91,7 @@ class Timers:
         pod, container = found
         try:
             if name not in self._known:
-                entry = await self._slots.get(key(*name))
-                self._known[name] = (entry.value, entry.revision) if entry else (None, 0)
+                self._known[name] = await self._last(key(*name))
             last, revision = self._known[name]
             now_s, of = time.time(), grid(*name, pod.policy.interval_s)
             wanted = pod.policy.checkpoint_at
@@ -111,6 +111,14 @@ class Timers:
             log().warning("cannot emit a due checkpoint, trying again", pod=pod.name, error=repr(error))
             self._known.pop(name, None)
             self._push(name, RETRY_S)
+
+    async def _last(self, name: str) -> tuple[Slot | None, int]:
+        """And the revision to replace. One that cannot be read counts for nothing."""
+        try:
+            entry = await self._slots.get(name)
+        except UnreadableRecord:
+            return None, await self._slots.revision(name)
+        return (entry.value, entry.revision) if entry else (None, 0)
 
     async def _held_off_s(self, name: Key, due: Due, interval_s: float, now_s: float) -> float:
         """How long it is not to be checkpointed, by what came of its last ones; 0: it may be."""

@@ -12,7 +12,7 @@ from reprise.archive.settings import StoreSettings
 from reprise.archive.store import Store
 from reprise.contracts.errors import StoreError
 from reprise.contracts.events import CheckpointFailed, CheckpointTaken, ImageBuilt
-from reprise.contracts.records import RollbackRecord
+from reprise.contracts.records import NOTHING_WANTED, RollbackRecord
 from reprise.runtime import kube
 from reprise.runtime.cri import Cri, find_socket
 from reprise.runtime.health import server
@@ -58,7 +58,8 @@ async def main(settings: Settings) -> None:
     ladder = parse_ladder(settings.keep_ladder)
     slots, limits = Slots(settings.slots_dir), Limits(settings.staging_spare_bytes)
     staging = Staging(service.bus, repository, cri, recorder, slots, NodeFiles(settings.run_dir), limits)
-    keeping = Keeping(service.bus, slots, Bucket(service.bus, "wanted", RollbackRecord), settings.checkpoints_dir)
+    rollbacks = Bucket(service.bus, "wanted", RollbackRecord, instead=NOTHING_WANTED)
+    keeping = Keeping(service.bus, slots, rollbacks, settings.checkpoints_dir)
     handlers = Handlers(service.bus, repository, recorder, keeping, slots, settings.checkpoints_dir, ladder)
     node = settings.node_name
     service.bus.subscribe(f"transfer-slots-{node}", CheckpointTaken, handlers.on_taken, node=node, concurrency=4)

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from kubernetes import client
-from reprise.cli.ports import Hosted, Told
+from reprise.cli.ports import ClusterError, Hosted, Told
 from reprise.contracts.annotations import parse
 from reprise.contracts.model import Workload
 from reprise.runtime.owners import owner_of
 
 TIMEOUT_S = (5, 20)  # connect, read
+FORCE = "reprise-failover-force"
+"""The arbiter follows the leases of its namespace; the holder of this one names the newest request."""
 ENDED = ("Succeeded", "Failed")
 
 
@@ -17,6 +19,7 @@ class KubeMover:
     """Implements ports.Mover. ask: runs a call about something, and turns its error into a ClusterError."""
 
     def __init__(self, api: client.ApiClient, ask: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._api = api
         self._apps, self._core, self._ask = client.AppsV1Api(api), client.CoreV1Api(api), ask
 
     def told(self, workload: Workload) -> list[Told]:
@@ -48,6 +51,17 @@ class KubeMover:
             for pod, workload in [(pod, owner_of(pod)) for pod in living]
             if workload in protected or (workload.kind == "Pod" and parse(pod.metadata.annotations or {}).policy.protects)
         ]
+
+    def force_failovers(self, namespace: str, request: str) -> None:
+        leases: Any = client.CoordinationV1Api(self._api)
+        what = f"Lease {FORCE} in {namespace}"
+        body = {"metadata": {"name": FORCE}, "spec": {"holderIdentity": request}}
+        try:
+            self._ask(what, lambda: leases.patch_namespaced_lease(FORCE, namespace, body, _request_timeout=TIMEOUT_S))
+        except ClusterError as error:
+            if error.reason != "NotFound":
+                raise
+            self._ask(what, lambda: leases.create_namespaced_lease(namespace, body, _request_timeout=TIMEOUT_S))
 
     def _protected(self) -> set[Workload]:
         deployments, sets = self._apps.list_deployment_for_all_namespaces, self._apps.list_stateful_set_for_all_namespaces

@@ -1,9 +1,11 @@
 """The event stream, read by a consumer of our own that leaves nothing behind."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import nats
 from nats.aio.client import Client
@@ -14,16 +16,17 @@ from nats.js.client import JetStreamContext
 from nats.js.errors import NotFoundError
 from reprise.cli.ports import ClusterError, Sent
 from reprise.contracts import subjects
+from reprise.runtime.access import client as access
 
 BATCH = 500
 WAIT_S = 5.0
 
 
 class NatsStream:
-    """name: what the user knows it by."""
+    """name: what the user knows it by. credentials: a folder."""
 
-    def __init__(self, url: str, name: str) -> None:
-        self._url, self._name = url, name
+    def __init__(self, url: str, name: str, credentials: Path) -> None:
+        self._url, self._name, self._credentials = url, name, credentials
 
     def replay(self, subject: str, since: datetime) -> Iterator[Sent]:
         """What cannot be read as JSON is left out: the dead-letter stream has it."""
@@ -45,16 +48,26 @@ class NatsStream:
             """Told once, by what fails."""
 
         try:
-            return await nats.connect(self._url, allow_reconnect=False, connect_timeout=5, error_cb=quiet, name="reprise CLI")
+            options = access.options(self._url, self._credentials)
+            return await nats.connect(
+                self._url, allow_reconnect=False, connect_timeout=5, error_cb=quiet, name="reprise CLI", **options
+            )
         except (NatsError, OSError, TimeoutError, ValueError) as error:
             raise self._away(error) from error
 
     async def _subscribe(self, client: Client, subject: str, since: datetime) -> JetStreamContext.PullSubscription:
+        """The consumer has the user's name, the only one that it may have: a replay that is still under way ends."""
+        plain = access.is_plain(self._url)
+        name, jetstream = "reader" if plain else access.Credentials.read(self._credentials).name, client.jetstream()
         config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since, ack_policy=AckPolicy.NONE, inactive_threshold=30
-        )
+            durable_name=name, filter_subject=subject, deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=since,
+            ack_policy=AckPolicy.NONE, inactive_threshold=30,
+        )  # fmt: skip
         try:
-            return await client.jetstream().pull_subscribe(subject, stream=subjects.STREAM, config=config)
+            with contextlib.suppress(NotFoundError):
+                await jetstream.delete_consumer(subjects.STREAM, name)
+            await jetstream.add_consumer(subjects.STREAM, config)
+            return await jetstream.pull_subscribe_bind(durable=name, stream=subjects.STREAM)
         except NotFoundError as error:
             raise ClusterError(
                 f"it has no stream {subjects.STREAM}", subject=self._name, remedy="is Reprise deployed, and has it ever run?"

@@ -121,4 +121,4 @@ def _tell_trace(row: dict[str, Any]) -> None:
         say("No trace was recorded of it.", "dim")
         return
     stdout().print(f"\nTrace {trace_id}: http://localhost:16686/trace/{trace_id}", soft_wrap=True)
-    say("after `kubectl -n reprise-system port-forward svc/jaeger 16686`", "dim")
+    say("after `kubectl -n reprise-system port-forward deploy/jaeger 16686`", "dim")

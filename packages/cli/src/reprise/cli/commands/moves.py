@@ -21,6 +21,9 @@ ENDS = (MOVED, LOST_WORK, "MoveFailed", "MoveRefused")
 
 Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the end.")]
 To = Annotated[str, typer.Option("--to", help="The node to move to; any that can if not given.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Although so much at once may be a fault of the cluster's network, or ours.")
+]
 Node = Annotated[str, typer.Argument(metavar="NODE", help="The node to leave.")]
 
 
@@ -70,6 +73,16 @@ def drain(context: typer.Context, node: Node, timeout: Timeout = 600) -> None:
     if stay or lost:
         raise typer.Exit(ERROR)
     say(f"`kubectl drain {node} --ignore-daemonsets --delete-emptydir-data` ends the others; `kubectl uncordon {node}` ends it.")
+
+
+def failover(context: typer.Context, force: Force = False) -> None:
+    """Fail over what the brake holds back: lost nodes beyond half of the nodes, or of the protected pods."""
+    session: Session = context.obj
+    if not force:
+        raise typer.BadParameter("lost nodes are failed over by themselves; --force does it for those that the brake holds back")
+    session.mover().force_failovers(session.system_namespace, secrets.token_hex(4))
+    say("asked for: each lost node that is held back now is given up within seconds", "yellow")
+    say("`kubectl reprise events replay --type node.lost --since 1m` shows them; nodes that are lost later are held back again.")
 
 
 def _check(mover: Mover, found: Claimed, to: str) -> None:

@@ -5,6 +5,7 @@ Source: https://kubernetes.io/docs/reference/node/kubelet-checkpoint-api/
 
 import ssl
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 from reprise.checkpointer.decide import Failure, Refusal
@@ -26,7 +27,8 @@ class HttpsKubelet:
         )
 
     async def checkpoint(self, namespace: str, target: Target) -> str | Refusal | Failure:
-        url = f"{self._base}/checkpoint/{namespace}/{target.pod}/{target.container}?timeout={round(self._timeout_s)}"
+        names = "/".join(quote(name, safe="") for name in (namespace, target.pod, target.container))
+        url = f"{self._base}/checkpoint/{names}?timeout={round(self._timeout_s)}"
         token = self._token_file.read_text().strip()  # rotated by the kubelet: read anew each time
         try:
             answer = await self._http.post(url, headers={"Authorization": f"Bearer {token}"})

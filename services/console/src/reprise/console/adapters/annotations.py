@@ -1,7 +1,6 @@
 """The list of annotations that have no effect, as scheduler keeps it in NATS."""
 
 from nats.errors import Error as NatsError
-from pydantic import ValidationError
 from reprise.contracts.records import WrongAnnotations
 from reprise.runtime.kv import Bucket
 from reprise.runtime.telemetry import log
@@ -16,7 +15,7 @@ class ListedAnnotations:
     async def wrong(self) -> WrongAnnotations | None:
         try:
             entry = await self._bucket.get(WrongAnnotations.ALL)
-        except (NatsError, OSError, TimeoutError, ValidationError) as error:
+        except (NatsError, OSError, TimeoutError) as error:
             log().warning("the list of wrong annotations cannot be read", error=repr(error))
             return None
         return entry.value if entry else WrongAnnotations()

@@ -1,4 +1,4 @@
-"""What the agent remembers on its node's disk."""
+"""What the agent remembers in files: on tmpfs what fencing needs, on the node's disk the rest."""
 
 import os
 from pathlib import Path
@@ -26,3 +26,13 @@ def write_mark(path: Path) -> None:
 def names(folder: Path) -> set[str]:
     """Of the files that lie there."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def bring(names: tuple[str, ...], source: Path, target: Path) -> None:
+    """What an earlier agent kept on the disk, and is on tmpfs now. Of an earlier boot it names nothing that is there."""
+    for name in names:
+        old, new = source / name, target / name
+        if old.exists():
+            if not new.exists():
+                write_whole(new, old.read_text())
+            old.unlink()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reprise.health_watcher.adapters.disk import Disk
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -23,14 +25,17 @@ class Slot:
 
 
 class Slots:
-    """root: the node's /var/lib/reprise/slots as it is mounted here."""
+    """root: the node's /var/lib/reprise/slots as it is mounted here. While the disk hangs, what was there last is told."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, disk: Disk) -> None:
+        self._root, self._disk = root, disk
         self._known: dict[tuple[str, str], dict[str, Slot]] = {}
 
     def kept(self, slots: str, container: str) -> tuple[str, ...]:
         """The checkpoints that the engine would try, the newest first. slots: `<namespace>/<pod uid>`."""
+        return self._disk.ask(("kept", slots, container), lambda: self._kept(slots, container), ())
+
+    def _kept(self, slots: str, container: str) -> tuple[str, ...]:
         found = []
         for name in ("live", "previous"):
             with contextlib.suppress(OSError):
@@ -49,6 +54,14 @@ class Slots:
         """The containers of which this checkpoint lies there, and whose each says it is: that never changes."""
         if known := self._known.get((slots, checkpoint_id)):
             return known
+        found = self._disk.ask(
+            ("containers", slots, checkpoint_id), lambda: self._containers(slots, checkpoint_id), dict[str, Slot]()
+        )
+        if found:
+            self._known[slots, checkpoint_id] = found
+        return found
+
+    def _containers(self, slots: str, checkpoint_id: str) -> dict[str, Slot]:
         found: dict[str, Slot] = {}
         for path in (self._root / slots).glob(f"*/{checkpoint_id}/slot.json"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -57,6 +70,4 @@ class Slots:
                     str(body["namespace"]), str(body["pod"]), str(body["container"]), str(body.get("kind", "criu")),
                     str(body.get("content_type", "")), dict(body.get("api", {})),
                 )  # fmt: skip
-        if found:
-            self._known[slots, checkpoint_id] = found
         return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes.aio import client
-from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM, RESTORED_GATE
+from reprise.contracts.annotations import CHECKPOINT_IMAGE, FENCED_BY, RESTORE_FROM, RESTORED_GATE
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Question
@@ -27,7 +27,7 @@ HASH_LABEL = "pod-template-hash"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 NUDGED_ANNOTATION = "reprise.dev/nudged"
 CHEAP = "-100"
-OF_ONE_POD = (DELETION_COST, NUDGED_ANNOTATION, FAILOVER_ANNOTATION, RESTORE_FROM, CHECKPOINT_IMAGE)
+OF_ONE_POD = (DELETION_COST, NUDGED_ANNOTATION, FAILOVER_ANNOTATION, RESTORE_FROM, CHECKPOINT_IMAGE, FENCED_BY)
 REVISION = "deployment.kubernetes.io/revision"
 LISTED_S = 30.0
 MOST_PLACEMENTS = 10_000
@@ -321,6 +321,20 @@ class KubernetesCluster:
             if error.status != 404:  # it is gone: who looks next sees that
                 raise RecoveryError(f"{error.reason}", subject=str(workload), retryable=True) from error
         return True
+
+    async def fence(self, target: Target, namespace: str, failover_id: str) -> str:
+        found = await self._read(namespace, target.pod)
+        if found is None or found.metadata.uid != target.pod_uid:
+            return failover_id
+        if holder := (found.metadata.annotations or {}).get(FENCED_BY):
+            return str(holder)
+        await self.mark(namespace, target.pod, target.pod_uid, {FENCED_BY: failover_id})
+        return failover_id
+
+    async def unfence(self, target: Target, namespace: str, failover_id: str) -> None:
+        found = await self._read(namespace, target.pod)
+        if found and found.metadata.uid == target.pod_uid and (found.metadata.annotations or {}).get(FENCED_BY) == failover_id:
+            await self.mark(namespace, target.pod, target.pod_uid, {FENCED_BY: None})
 
     async def step_back(self, target: Target, namespace: str, name: str) -> None:
         """Of two pods a ReplicaSet removes the one that is not Ready, then the cheaper one, then the newer one. Fenced, the old

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from reprise.contracts.annotations import CHECKPOINT_IMAGE, RESTORE_FROM
-from reprise.contracts.errors import NotStored, RecoveryError
+from reprise.contracts.errors import DamagedObject, NotStored, RecoveryError
 from reprise.contracts.model import Target
 from reprise.contracts.records import ResumeRecord, StartRecord
 from reprise.restorer import admission, choosing, decide, outcomes
@@ -25,8 +25,9 @@ from reprise.restorer.ports import REVISION_LABEL
 from reprise.restorer.room import LIFE_S, LOOK_S, POLL_S, Abandon, Room
 from reprise.restorer.routes import Step
 from reprise.restorer.routes.shadow import INIT_MOST_S, RELEASE_AGAIN_S, UNTOLD_LOOKS, Shadow, annotations, made_by
-from reprise.runtime.kv import key
+from reprise.runtime.kv import Entry, key
 from reprise.runtime.telemetry import log
+from reprise.runtime.unreadable import UnreadableRecord
 
 MISPLACED = 10
 """So often the next pod of what is moved is replaced because it was put back; then that has to do."""
@@ -78,8 +79,8 @@ class SameName(Shadow):
         """Until another pod has its name, on a node where it can be brought back."""
         room, loop, namespace = self._room, asyncio.get_running_loop(), saga.workload.namespace
         await self._keep_off(saga)
-        entry = await room.resumes.get(_name(saga))
-        body = entry.value.body if entry and entry.value.failover_id == saga.failover_id else ""
+        entry = await self._resume(saga)
+        body = entry.value.body if entry else ""
         end, misplaced, refused, wait_s = loop.time() + room.timeouts.verify_s, 0, 0, LIFE_S
         while True:
             pod = await room.cluster.pod(namespace, saga.target.pod, saga.target.container)
@@ -103,6 +104,14 @@ class SameName(Shadow):
                 return await self._not_made(saga, pod)
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, LOOK_S)
+
+    async def _resume(self, saga: Saga) -> Entry[ResumeRecord] | None:
+        """This failover's record, if it is there and can be read: without it, a StatefulSet makes the next pod by itself."""
+        try:
+            entry = await self._room.resumes.get(_name(saga))
+        except UnreadableRecord:
+            return None
+        return entry if entry and entry.value.failover_id == saga.failover_id else None
 
     async def _keep_off(self, saga: Saga) -> None:
         """A StatefulSet's controller is faster, and the scheduler takes a lost node for a good one for 40 s."""
@@ -168,7 +177,7 @@ class SameName(Shadow):
             if not (await self._standby(saga)).holds(saga.standby, saga.checkpoint_id):
                 await self._ask_standby(saga)
                 await self._until_staged(saga, self._room.timeouts.verify_s, self._look_after)
-        except NotStored as error:
+        except (NotStored, DamagedObject) as error:
             return await self._back(saga, Stop(error.reason, str(error), error.remedy, poisoned=True))
         except Abandon as abandon:
             return await (self._ended(saga, GONE) if abandon.stop is GONE else self._back(saga, abandon.stop))
@@ -312,8 +321,7 @@ class SameName(Shadow):
     async def _forget(self, saga: Saga) -> None:
         """Of this failover only: the next pod may have one of its own by now."""
         await self._let_on(saga)
-        entry = await self._room.resumes.get(_name(saga))
-        if entry and entry.value.failover_id == saga.failover_id:
+        if entry := await self._resume(saga):
             await self._room.resumes.remove(entry.key, entry.revision)
         await self._room.last.forget(saga)
 

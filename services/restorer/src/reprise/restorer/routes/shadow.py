@@ -62,7 +62,7 @@ class Shadow:
     async def fence(self, saga: Saga) -> Saga:
         room = self._room
         await room.look(saga)
-        if stop := await room.fences.take(saga):
+        if stop := await room.take_fence(saga):
             raise Abandon(stop)
         await room.tell.started(saga)
         await room.tell.fenced(saga)

@@ -1,0 +1,294 @@
+"""Many nodes at once, before the real arbiter on virtual time: no loss waits for another's, and a storm is braked."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import structlog
+from reprise.contracts.annotations import Policy
+from reprise.contracts.events import Event, FailoverDeclared, NodeLost, NodePostponed
+from reprise.contracts.model import Workload
+from reprise.contracts.records import Fence
+from reprise.health_watcher import arbiter
+from reprise.health_watcher.adapters.leases import KvLeases
+from reprise.health_watcher.announce import Announcer
+from reprise.health_watcher.brake import Account, Brake
+from reprise.health_watcher.decide import lost_after_s
+from reprise.health_watcher.model import NodeLease
+from reprise.runtime.kube import ProtectedContainer, ProtectedPod
+from reprise.runtime.kv import Bucket
+from reprise.runtime.testing import MemoryBus, MemoryServer
+from virtual import VirtualLoop
+
+OWN = "n0"
+
+
+def clock() -> float:
+    return 1000.0 + asyncio.get_running_loop().time()
+
+
+class Cluster:
+    """Nodes that renew until they are cut; one protected pod on each that is asked for."""
+
+    def __init__(self, nodes: int, *, protected: tuple[str, ...] = ()) -> None:
+        self.server, self.forced_by = MemoryServer(), ""
+        self.there = {f"n{number}" for number in range(nodes)}
+        self.names = sorted(self.there)
+        self.protected, self.cut, self.removed = protected, dict[str, float](), set[str]()
+
+    def events(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.server.events.values() if isinstance(event, kind)]
+
+    def given_up(self) -> set[str]:
+        return {event.node for event in self.events(NodeLost)}
+
+    def arbiter(self) -> arbiter.Arbiter:
+        bus, here = MemoryBus(self.server), cast(Any, self)
+        brake = Brake(Bucket(bus, "brake", Account), 0.5, 60.0, clock)
+        leads = cast(Any, SimpleNamespace(leading=True))
+        judge = arbiter.Arbiter(
+            leads, KvLeases(bus), here, Bucket(bus, "fences", Fence), here, Announcer(bus), 0, OWN, brake, clock
+        )  # fmt: skip
+        judge._kubelet_answers = self.answers  # type: ignore[method-assign]
+        return judge
+
+    async def answers(self, host_ip: str) -> bool:
+        """A node that is gone does not even refuse."""
+        await asyncio.sleep(arbiter.KUBELET_TIMEOUT_S)
+        return False
+
+    async def renewals(self) -> None:
+        bucket, count = Bucket(MemoryBus(self.server), "leases", NodeLease), 0
+        while True:
+            count += 1
+            now = asyncio.get_running_loop().time()
+            for name in self.names:
+                if now < self.cut.get(name, float("inf")):
+                    lease = NodeLease(node=name, host_ip="", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
+                    await bucket.put(f"node.{name}", lease)
+            await asyncio.sleep(1.0)
+
+    # The API server.
+    async def versions(self) -> dict[str, str]:
+        return {}
+
+    async def take(self, lease: NodeLease, version: str) -> bool:
+        return True
+
+    async def nodes(self) -> frozenset[str]:
+        return frozenset(self.there)
+
+    async def remove(self, node: str) -> None:
+        self.removed.add(node)
+
+    def pods(self, node: str = "") -> list[ProtectedPod]:
+        def pod(name: str) -> ProtectedPod:
+            workload = Workload(namespace="default", name=f"app-{name}")
+            containers = (ProtectedContainer("app", "app:1", container_id="c", running=True),)
+            return ProtectedPod(workload, Policy(mode="criu"), "default", f"app-{name}", f"u-{name}", name, "", "", "Running",
+                                False, containers)  # fmt: skip
+
+        return [pod(name) for name in self.protected if node in ("", name)]
+
+
+def play(cluster: Cluster, scene: Callable[[], Awaitable[None]], *, judge: arbiter.Arbiter | None = None) -> None:
+    async def whole() -> None:
+        found = judge or cluster.arbiter()
+        parts = (cluster.renewals(), found.follow(), found.follow_kubernetes(), found.follow_nodes(), found.run())
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        await scene()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    loop = VirtualLoop()
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(arbiter, "protected_on", _protected_on)
+            loop.run_until_complete(whole())
+    finally:
+        loop.close()
+        structlog.reset_defaults()
+
+
+async def _protected_on(api: Any, node: str = "") -> list[ProtectedPod]:
+    return cast(Cluster, api).pods(node)
+
+
+async def until(what: Callable[[], object], within_s: float) -> float:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while not what():
+        assert loop.time() - began < within_s, f"not within {within_s} s"
+        await asyncio.sleep(0.05)
+    return loop.time() - began
+
+
+def test_sixty_vanished_nodes_keep_no_real_loss_waiting() -> None:
+    """They were judged one after another, a second each."""
+    cluster = Cluster(140, protected=("n139",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = dict.fromkeys((f"n{number}" for number in range(1, 61)), 5.0)
+        await asyncio.sleep(20)
+        cluster.cut["n139"] = 25.0
+        await until(lambda: cluster.events(FailoverDeclared), lost_after_s(0.0) + 3)
+
+    play(cluster, scene)
+
+
+def test_a_lease_of_a_node_that_was_deleted_is_removed_and_is_not_judged() -> None:
+    cluster = Cluster(4, protected=("n3",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.there -= {"n1", "n2"}
+        await asyncio.sleep(10)
+        cluster.cut = {"n1": 15.0, "n2": 15.0}
+        await until(lambda: not cluster.server.buckets["leases"]["node.n1"].deleted, 1)
+        await until(lambda: cluster.server.buckets["leases"]["node.n1"].deleted, 90)
+        assert cluster.removed == {"n1", "n2"}
+        assert cluster.given_up() == set()
+        cluster.cut["n3"] = 0.0
+        await until(lambda: cluster.events(FailoverDeclared), lost_after_s(0.0) + 3)
+
+    play(cluster, scene)
+
+
+def test_a_lease_of_a_deleted_node_that_is_still_renewed_stays() -> None:
+    cluster = Cluster(3)
+
+    async def scene() -> None:
+        cluster.there -= {"n1"}
+        await asyncio.sleep(120)
+        assert not cluster.server.buckets["leases"]["node.n1"].deleted
+        assert not cluster.removed
+
+    play(cluster, scene)
+
+
+def test_beyond_half_of_the_nodes_the_arbiter_waits_and_says_so_until_somebody_forces_it() -> None:
+    cluster = Cluster(6, protected=("n1", "n2", "n3", "n4"))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = dict.fromkeys(("n1", "n2", "n3", "n4"), 5.0)
+        await asyncio.sleep(30)
+        # Three of six nodes would be half; three of four protected pods are not.
+        assert len(cluster.given_up()) == 2
+        assert len(cluster.events(FailoverDeclared)) >= 2
+        told = cluster.events(NodePostponed)
+        assert {event.node for event in told} == cluster.cut.keys() - cluster.given_up()
+        assert len(told) == 2, "once for each"
+        assert "3 of 4 protected pods" in told[0].detail
+        assert "reprise failover --force" in told[0].detail
+        await asyncio.sleep(300)
+        assert len(cluster.given_up()) == 2, "what is still lost counts for ever"
+        cluster.forced_by = "request-1"
+        await until(lambda: cluster.given_up() == cluster.cut.keys(), 5)
+        cluster.cut["n5"] = 0.0
+        await asyncio.sleep(20)
+        assert "n5" not in cluster.given_up(), "forced is only what was held back then"
+
+    play(cluster, scene)
+
+
+def test_one_of_two_nodes_is_given_up_with_all_that_is_protected() -> None:
+    cluster = Cluster(2, protected=("n1",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n1": 5.0}
+        await until(lambda: cluster.events(FailoverDeclared), lost_after_s(0.0) + 3)
+
+    play(cluster, scene)
+
+
+def test_an_arbiter_that_takes_over_knows_what_the_one_before_gave_up() -> None:
+    cluster = Cluster(4, protected=("n1", "n2", "n3"))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n1": 5.0}
+        await until(cluster.given_up, 15)
+
+    async def taken_over() -> None:
+        cluster.cut |= {"n2": 3.0, "n3": 3.0}
+        await asyncio.sleep(60)
+        assert cluster.given_up() == {"n1"}, "each of the others would be the second of three protected pods"
+
+    play(cluster, scene)
+    play(cluster, taken_over)
+
+
+def test_a_node_that_returned_counts_until_the_window_is_over() -> None:
+    cluster = Cluster(2, protected=("n1",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n1": 5.0}
+        await until(cluster.given_up, 15)
+        cluster.cut = {}
+        await asyncio.sleep(2)
+        bucket = Bucket(MemoryBus(cluster.server), "brake", Account)
+        entry = await bucket.get("given-up")
+        assert entry and entry.value.nodes == {"n1": 1}
+        cluster.cut = {"n1": 0.0}
+        await until(lambda: len(cluster.events(NodeLost)) == 2, 15)
+
+    play(cluster, scene)
+
+
+def test_a_request_from_before_this_arbiter_began_forces_nothing() -> None:
+    cluster = Cluster(3, protected=("n1", "n2"))
+    cluster.forced_by = "request-of-yesterday"
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = dict.fromkeys(("n1", "n2"), 5.0)
+        await asyncio.sleep(40)
+        assert len(cluster.given_up()) == 1
+
+    play(cluster, scene)
+
+
+def test_a_lease_that_nobody_can_read_keeps_no_loss_waiting_nor_that_of_its_own_node() -> None:
+    """One such value ended the watch, and with it the arbiter, for ever."""
+    cluster = Cluster(6, protected=("n1", "n2", "n3", "n4"))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n2": 5.0, "n3": 5.0}
+        await asyncio.sleep(0.5)
+        cluster.server.poison("leases", "node.n2")
+        cluster.server.poison("leases", "poison")
+        await until(lambda: cluster.given_up() == {"n2", "n3"}, lost_after_s(0.0) + 5)
+
+    play(cluster, scene)
+
+
+def test_a_node_tells_of_itself_only() -> None:
+    """Under its own key another one's lease counts for nothing."""
+    cluster = Cluster(6, protected=("n2",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut["n2"] = 5.0
+        bucket = Bucket(MemoryBus(cluster.server), "leases", NodeLease)
+
+        async def pretend() -> None:
+            for count in range(1000, 1100):
+                lease = NodeLease(node="n2", host_ip="", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
+                await bucket.put("node.n3", lease)
+                await asyncio.sleep(0.5)
+
+        pretending = asyncio.create_task(pretend())
+        await until(lambda: "n2" in cluster.given_up(), lost_after_s(0.0) + 5)
+        pretending.cancel()
+
+    play(cluster, scene)
