@@ -40,7 +40,7 @@ from reprise.contracts.events import (
 )
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Fence, HoldRecord
-from reprise.health_watcher import arbiter, decide, fences, lease, reconciler, verdicts
+from reprise.health_watcher import arbiter, decide, fences, lease, reconciler
 from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.adapters.files import write_whole
 from reprise.health_watcher.adapters.leases import KvLeases
@@ -52,7 +52,6 @@ from reprise.health_watcher.ports import LeaseTaken
 from reprise.health_watcher.testing import MemoryPods
 from reprise.restorer import decide as restorer_decide
 from reprise.restorer import fences as restorer_fences
-from reprise.restorer import moving
 from reprise.restorer.model import Good, Need, NodeView, PodView, Saga
 from reprise.restorer.room import Room, Timeouts
 from reprise.restorer.saga import SagaRunner
@@ -896,7 +895,7 @@ def fill_disks(patch: pytest.MonkeyPatch, scenario: Scenario, loop: VirtualLoop)
     patch.setattr(os, "open", opens)
 
 
-def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:  # noqa: PLR0912 one case per rule reads best
+def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
     async def may(*_: Any) -> fences.Standing:
         return fences.Standing("ours")
 

@@ -367,7 +367,8 @@ class MemoryNodes:
 
     def __post_init__(self) -> None:
         self._bus = MemoryBus(self.server)
-        self._holds, self._fences = Bucket(self._bus, "holds", HoldRecord, instead=UNREADABLE_HOLD), Bucket(self._bus, "fences", Fence)
+        self._holds = Bucket(self._bus, "holds", HoldRecord, instead=UNREADABLE_HOLD)
+        self._fences = Bucket(self._bus, "fences", Fence)
 
     async def act(self) -> None:
         if self.holds_back:
