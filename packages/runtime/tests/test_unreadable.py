@@ -112,6 +112,18 @@ async def test_it_is_shown_until_it_is_written_anew_or_removed(name: str) -> Non
     assert shown(name) == 0
 
 
+async def test_a_listing_forgets_what_was_unreadable_and_is_gone(name: str) -> None:
+    """NATS lost its data, and tells of no deletion."""
+    server = MemoryServer()
+    server.poison(name, "a")
+    bucket = Bucket(MemoryBus(server), name, Value)
+    assert await bucket.entries() == []
+    assert bucket.unreadable == {"a"}
+    server.buckets[name].clear()
+    assert await bucket.entries() == []
+    assert bucket.unreadable == set()
+
+
 async def test_what_counts_instead_is_replaced_by_compare_and_set(name: str) -> None:
     server = MemoryServer()
     bucket = Bucket(MemoryBus(server), name, Value, instead=Value(number=7))

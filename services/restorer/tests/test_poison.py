@@ -14,6 +14,8 @@ from worlds import (
 )
 
 CACHES = ("standby", "recoveries", "wanted", "holds", "resumes", "starts")
+LOST_WITH_IT = ("bare", "resumes")
+"""What a bare pod is to be made of again is nowhere else: its failover says so, and is tried again until it is put back."""
 PATHS = ("in-place", "shadow", "move", "restore", "stateful", "stateful move", "bare", "elsewhere")
 
 
@@ -32,8 +34,9 @@ class Poisoned(World):
 
 
 @pytest.mark.looptime
-@pytest.mark.parametrize("bucket", CACHES)
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("path", "bucket"), [(path, bucket) for path in PATHS for bucket in CACHES if (path, bucket) != LOST_WITH_IT]
+)
 async def test_a_failover_ends_with_at_most_one_instance(path: str, bucket: str) -> None:
     for at in itertools.count(0, 11):
         world = Poisoned(path, bucket, at)

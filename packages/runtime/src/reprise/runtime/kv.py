@@ -208,8 +208,10 @@ class Bucket(Generic[M]):
 
     async def entries(self) -> list[Entry[M]]:
         """All that there are and can be read, one after another."""
-        found = []
-        for name in await self.keys():
+        found, names = [], await self.keys()
+        for gone in self.unreadable.difference(names):
+            unreadable.settled(self._name, gone)
+        for name in names:
             with contextlib.suppress(unreadable.UnreadableRecord):
                 found.append(await self.get(name))
         return [entry for entry in found if entry]
