@@ -259,7 +259,8 @@ class World:
         """Until then a node that was paused for too long may not have frozen what it runs."""
         ends = [
             f.until_s
-            + (decide.window_s(self.scenario.freeze_s, clock_sees=f.kind == "paused") + CREATE_S) / self.scenario.node_rate
+            + (decide.window_s(self.scenario.freeze_s, clock_sees=f.kind == "paused") + self.scenario.create_s)
+            / self.scenario.node_rate
             for f in self.scenario.faults
             if f.kind in PAUSES and f.until_s <= self.now()
         ]
@@ -929,7 +930,10 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
             patch.setattr(KvLeases, "take", reads)
             patch.setattr(World, "take", read)
         case "believes":  # a restorer that does not look at the lease
-            patch.setattr(restorer_fences.Fences, "_returned", nothing)
+
+            async def believes(*_: Any) -> None: ...
+
+            patch.setattr(restorer_fences.Fences, "_returned", believes)
         case "record-before-freezing":
             freeze = reconciler.Reconciler._freeze
 

@@ -27,7 +27,7 @@ class Settings(RuntimeSettings):
     cluster: bool = True
     """Whether it is in a Kubernetes cluster: else nothing can be asked of one, and no token be reviewed by one."""
     anonymous: Literal["read", "none"] = "none"
-    """What needs no token. `read`: the ledger, which has names, sizes, failures and the ends of logs, but nothing of any memory."""
+    """What needs no token. `read`: the ledger: names, sizes, failures and the ends of logs, but nothing of any memory."""
     token_review: bool = True
     """Kubernetes vouches for tokens, and its RBAC says what each may do (deploy/README.md)."""
     token_audience: str = "reprise-console"
