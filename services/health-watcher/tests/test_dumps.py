@@ -128,7 +128,7 @@ def test_nothing_is_thawed_while_the_reconciler_freezes(tmp_path: Path) -> None:
     """Thawed in between, it would be told to stand still and run."""
     node: Any = Node()
     unused: Any = SimpleNamespace(changed=None)
-    ledger = Ledger(tmp_path / "frozen.json", tmp_path / "released")
+    ledger = Ledger(tmp_path / "frozen.json", tmp_path / "released", Disk())
     reconciler = Reconciler(unused, ledger, unused, unused, node, FreezingMarks(tmp_path), unused, unused)
 
     async def kill() -> None:

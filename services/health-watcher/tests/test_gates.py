@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reprise.contracts.annotations import RESTORE_FROM, RESTORED_GATE, Policy
 from reprise.contracts.model import Kind, Target, Workload
 from reprise.health_watcher import gates
+from reprise.health_watcher.adapters.disk import Disk
 from reprise.health_watcher.cold_starts import ColdStarts
 from reprise.health_watcher.decide import gate_of
 from reprise.health_watcher.model import Instance
@@ -81,7 +82,7 @@ class Written:
     def starts_anew(self) -> None:
         """The agent."""
         here: Any = self
-        self.cold = ColdStarts(self.folder / "cold.json")
+        self.cold = ColdStarts(self.folder / "cold.json", Disk())
         self.gates = gates.Gates(here, here.pods, here, self.cold)
 
     def announce(self) -> None:
