@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -152,6 +153,10 @@ func (c *Creation) waitsForItsState(decision decide.Decision) bool {
 	})
 }
 
+// badSize is CRIU's word (files-reg.c) for an open file that is not as long as it was. The checkpoint before is of an even older
+// file: to try it too would cost as much again, for nothing.
+const badSize = "has bad size"
+
 // restore tries the checkpoints in their order, and says how the container starts if none can be restored.
 func (c *Creation) restore(said nodefiles.Container) Outcome {
 	const maxTries = 2 // live, and the one before it: a crash must not cost much more than a restart
@@ -177,6 +182,9 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 		}
 		if c.stopped() {
 			return c.refuse("ended by a signal while it restored")
+		}
+		if strings.Contains(err.Error(), badSize) {
+			break
 		}
 	}
 	switch {

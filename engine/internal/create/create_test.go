@@ -243,6 +243,16 @@ func TestWhatMayNotStartColdFailsOnceNoCheckpointComesBack(t *testing.T) {
 	}
 }
 
+func TestAFileThatHasGrownSinceTheNewestCheckpointHasGrownSinceTheOneBeforeToo(t *testing.T) {
+	n := newNode(t)
+	n.meanwhile(fmt.Sprintf("echo '(00.1) Error (criu/files-reg.c:1): File data/log has bad size 9 (expect 5)' > %s/k2/restore.log; exit 1",
+		n.store.WorkPath("c1")))
+	outcome, start := n.create()
+	if outcome != Runc || start.Outcome != "cold" || !strings.Contains(start.Reason, "bad size") || n.calls("restore") != 1 {
+		t.Errorf("%v %+v, %d restores", outcome, start, n.calls("restore"))
+	}
+}
+
 func TestWhatMayNotStartColdStartsIfThereIsNothingOfItYet(t *testing.T) {
 	n := newNode(t)
 	n.says(`{"verdict": "restore", "slots": ["shop/another"], "never_cold": true}`)
