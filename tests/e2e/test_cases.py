@@ -2,15 +2,14 @@
 
 import signal
 import time
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from reprise_lab import counter, faults, listing
-from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll, reprise
-from reprise_lab.witness import Witness, ask
+from reprise_lab.witness import ask
 
 pytestmark = pytest.mark.e2e
 
@@ -32,18 +31,13 @@ def apply(namespace: str, number: str, *changes: tuple[str, str]) -> None:
     kubectl("apply", "-f", "-", stdin=text)
 
 
-def protect(number: str, namespace: str) -> Witness:
-    """The case, once it is protected, and a checkpoint of it is in the store."""
-    apply(namespace, number)
+@pytest.fixture
+def protected(request: pytest.FixtureRequest, namespace: str) -> Iterator[str]:
+    """The namespace of the case that the test's mark names, once it is protected, and a checkpoint of it is in the store."""
+    apply(namespace, request.param)
     counter.wait_protected(namespace, 120, APP)
     counter.wait_checkpoint(namespace, seconds=60)
-    return Witness(namespace, selector=f"app={APP}")
-
-
-@pytest.fixture
-def protected(request: pytest.FixtureRequest, namespace: str) -> str:
-    """The namespace of the case that the test's mark names."""
-    return protect(request.param, namespace).namespace
+    yield namespace
 
 
 def state(namespace: str) -> dict[str, Any]:
@@ -98,11 +92,13 @@ def test_after_a_crash_it_is_found_to_serve(protected: str) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.lost_with(prepare=partial(protect, "01"))
-def test_after_its_node_is_lost_it_is_kept_where_it_was_restored(lost: Lost) -> None:
-    row = counter.wait_failover(lost.namespace, "node-loss")
+@pytest.mark.parametrize("protected", ["01"], indirect=True)
+def test_after_its_node_is_lost_it_is_kept_where_it_was_restored(protected: str, node_comes_back: None) -> None:
+    run = served(protected)["run"]
+    faults.power_off("n1")
+    row = counter.wait_failover(protected, "node-loss")
     assert row["state"] == "completed", row
-    wait_run(lost.namespace, lost.before.run, 10)
+    wait_run(protected, run, 10)
 
 
 @pytest.mark.parametrize("protected", ["03"], indirect=True)

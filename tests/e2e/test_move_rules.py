@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from reprise_lab import counter, listing
-from reprise_lab.lost import Lost
+from reprise_lab import counter, faults, listing
 from reprise_lab.node import Node
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kubectl, poll, reprise
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.e2e
 STANDS_S = 2.0
 """A checkpoint's pause is shorter, a hold that is undone again much longer."""
 PINNED: dict[str, Any] = {"nodeSelector": {"kubernetes.io/hostname": "n1"}}
-INIT_S = 20
+INIT_S = 30
 WAITS = f"import time; time.sleep({INIT_S})"
 SLOW: dict[str, Any] = {"name": "slow", "image": "localhost/counter:1", "command": ["python3", "-c", WAITS]}
 SPREAD: dict[str, Any] = {
@@ -39,6 +38,14 @@ def nodes_as_before() -> Iterator[None]:
     for node in NODES:
         kubectl("uncordon", node)
         kubectl("taint", "node", node, f"{TAINT}-", check=False)
+
+
+def protect(namespace: str, kind: counter.Kind = "Deployment", **told: Any) -> dict[str, Any]:
+    """Its pod, on n1, with a good checkpoint."""
+    counter.deploy(namespace, kind=kind, env=counter.LINGERS, **told)
+    counter.wait_protected(namespace)
+    counter.wait_checkpoint(namespace)
+    return counter.pod(namespace)
 
 
 def move(namespace: str, kind: counter.Kind = "Deployment") -> subprocess.CompletedProcess[str]:
@@ -63,7 +70,7 @@ def test_what_has_its_data_on_its_node_is_not_moved(namespace: str) -> None:
     """Case 04: on the other node the directory is another one, and the data would be gone without a word."""
     path = f"/tmp/{namespace}"
     volume = {"name": "data", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
-    counter.protect(namespace, pod={"volumes": [volume]}, container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
+    protect(namespace, pod={"volumes": [volume]}, container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
     is_refused(namespace, "NotMovable", f"hostPath {path}")
     assert not Node("n2").root.joinpath(path.lstrip("/")).exists()
 
@@ -73,7 +80,7 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
     namespace: str, nodes_as_before: None
 ) -> None:
     """Case 04."""
-    counter.protect(namespace, pod=PINNED)
+    protect(namespace, pod=PINNED)
     is_refused(namespace, "NoStandby", "nodeSelector wants kubernetes.io/hostname=n1")
     with Witness(namespace) as witness:
         cordoned_at = time.monotonic()
@@ -86,13 +93,15 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
 @pytest.mark.alone
 def test_what_does_not_tolerate_the_other_node_is_not_moved(namespace: str, nodes_as_before: None) -> None:
     """Case 04."""
-    counter.protect(namespace)
+    protect(namespace)
     kubectl("taint", "node", "n2", TAINT)
     is_refused(namespace, "NoStandby", f"has the taint {TAINT}")
 
 
-def two_replicas(namespace: str) -> Witness:
-    counter.deploy(namespace, env=counter.LINGERS, pod=SPREAD, annotations={"reprise.dev/interval": "10s"})
+@pytest.mark.alone
+def test_of_two_replicas_the_one_of_the_lost_node_comes_back_with_its_own_memory(namespace: str, node_comes_back: None) -> None:
+    """Case 09."""
+    counter.deploy(namespace, env=counter.LINGERS, pod=SPREAD)
     kubectl("-n", namespace, "scale", "deployment/counter", "--replicas=2")
     poll(60, lambda: sorted(p["spec"].get("nodeName", "") for p in counter.pods(namespace)) == ["n1", "n2"], "one on each node")
     names = {pod["metadata"]["name"] for pod in counter.pods(namespace)}
@@ -102,19 +111,12 @@ def two_replicas(namespace: str) -> Witness:
         return all(sum(row["pod"] == name for row in rows) >= 2 for name in names)
 
     poll(60, stored, "both to be checkpointed", 0.5)
-    return Witness(namespace)
-
-
-@pytest.mark.alone
-@pytest.mark.lost_with(prepare=two_replicas)
-def test_of_two_replicas_the_one_of_the_lost_node_comes_back_with_its_own_memory(lost: Lost) -> None:
-    """Case 09."""
-    before = {answer.run: answer.count for answer in lost.witness.history if answer.at < lost.off_at}
+    before = states(namespace)
     assert len(before) == 2
-    poll(60, lambda: states(lost.namespace).keys() == before.keys() and nodes(lost.namespace) == {"n2"}, "both on n2", 0.5)
-    gone = next(answer.run for answer in lost.witness.history if answer.address == lost.pod["status"]["podIP"])
-    after = lost.witness.wait(gone, lost.off_at + 0.3, 1)
-    assert after.count >= before[gone] - 200
+    faults.power_off("n1")
+    poll(90, lambda: states(namespace).keys() == before.keys() and nodes(namespace) == {"n2"}, "both to run on n2", 0.5)
+    after = states(namespace)
+    assert all(after[run] >= before[run] - 200 for run in before), (before, after)
 
 
 def states(namespace: str) -> dict[str, int]:
@@ -130,7 +132,7 @@ def nodes(namespace: str) -> set[str]:
 
 
 def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) -> None:
-    counter.protect(namespace, pod={"initContainers": [SLOW]})
+    protect(namespace, pod={"initContainers": [SLOW]})
     with Witness(namespace) as witness:
         before, asked_at = witness.last(), time.monotonic()
         done = move(namespace)
@@ -142,23 +144,20 @@ def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) ->
         assert witness.runs(asked_at) == {before.run}
 
 
-def with_a_slow_init_container(namespace: str) -> Witness:
-    counter.protect(namespace, pod={"initContainers": [SLOW]}, annotations={"reprise.dev/interval": "20s"})
-    return Witness(namespace)
-
-
 @pytest.mark.alone
-@pytest.mark.lost_with(prepare=with_a_slow_init_container)
-def test_init_containers_take_their_time_once_a_node_is_lost(lost: Lost) -> None:
-    after = lost.witness.wait(lost.before.run, lost.off_at + 0.3, 1)
-    assert after.at > lost.off_at + INIT_S
-    assert lost.witness.runs(lost.off_at) == {lost.before.run}
-    assert counter.wait_failover(lost.namespace, "node-loss")["state"] == "completed"
+def test_init_containers_take_their_time_once_a_node_is_lost(namespace: str, node_comes_back: None) -> None:
+    protect(namespace, pod={"initContainers": [SLOW]})
+    with Witness(namespace) as witness:
+        before, off_at = witness.last(), time.monotonic()
+        faults.power_off("n1")
+        witness.wait(before.run, off_at + 0.3, 120)
+        assert witness.runs(off_at) == {before.run}
+    assert counter.wait_failover(namespace, "node-loss")["state"] == "completed"
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Pod"])
 def test_labels_that_were_set_at_run_time_come_along(namespace: str, kind: counter.Kind) -> None:
-    old = counter.protect(namespace, kind)
+    old = protect(namespace, kind)
     kubectl("-n", namespace, "label", "pod", old["metadata"]["name"], "role=leader")
     done = move(namespace, kind)
     assert done.returncode == 0, done.stderr
@@ -168,14 +167,14 @@ def test_labels_that_were_set_at_run_time_come_along(namespace: str, kind: count
 
 
 def test_a_quota_that_has_no_room_for_a_second_pod_is_asked_before_the_first_stands_still(namespace: str) -> None:
-    counter.protect(namespace)
+    protect(namespace)
     kubectl("-n", namespace, "create", "quota", "full", "--hard=pods=1")
     poll(10, lambda: "1" in kubectl("-n", namespace, "get", "quota", "full", "-o", "jsonpath={.status.used.pods}"), "the quota")
     is_refused(namespace, "NotAdmitted", "exceeded quota")
 
 
 def test_a_quota_that_only_the_pod_itself_fills_lets_the_next_one_of_its_name_in(namespace: str) -> None:
-    counter.protect(namespace, "StatefulSet")
+    protect(namespace, "StatefulSet")
     kubectl("-n", namespace, "create", "quota", "full", "--hard=pods=1")
     poll(10, lambda: "1" in kubectl("-n", namespace, "get", "quota", "full", "-o", "jsonpath={.status.used.pods}"), "the quota")
     with Witness(namespace) as witness:
@@ -186,13 +185,13 @@ def test_a_quota_that_only_the_pod_itself_fills_lets_the_next_one_of_its_name_in
 
 
 def test_an_admission_policy_that_would_reject_the_pod_is_asked_first(namespace: str) -> None:
-    counter.protect(namespace, container={"securityContext": {"allowPrivilegeEscalation": True}})
+    protect(namespace, container={"securityContext": {"allowPrivilegeEscalation": True}})
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     is_refused(namespace, "NotAdmitted", "PodSecurity")
 
 
 def test_an_update_that_the_next_pod_would_have_refuses_the_move(namespace: str) -> None:
-    counter.protect(namespace, "StatefulSet")
+    protect(namespace, "StatefulSet")
     on_delete = [{"op": "replace", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}}]
     kubectl("-n", namespace, "patch", "statefulset", "counter", "--type=json", "-p", json.dumps(on_delete))
     marked = {"spec": {"template": {"metadata": {"annotations": {"test": secrets.token_hex(4)}}}}}

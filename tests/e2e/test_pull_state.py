@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from reprise_lab import counter, faults, listing
-from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness, ask
 
@@ -39,13 +38,9 @@ def deploy(
 @pytest.fixture
 def service(namespace: str) -> Iterator[Witness]:
     """What users of its Service see: nobody is sent to a process without its state."""
-    with served(namespace) as witness:
-        yield witness
-
-
-def served(namespace: str) -> Witness:
     deploy(namespace)
-    return Witness(namespace, service=listing.service_address(APP, namespace))
+    with Witness(namespace, service=listing.service_address(APP, namespace)) as witness:
+        yield witness
 
 
 def kill(namespace: str, number: int = signal.SIGKILL) -> float:
@@ -80,15 +75,18 @@ def test_a_hang_is_a_crash(service: Witness) -> None:
 
 
 @pytest.mark.alone
-@pytest.mark.lost_with(prepare=served)
-def test_a_lost_nodes_state_is_served_on_the_other_node(lost: Lost) -> None:
-    namespace = lost.namespace
-    after = lost.witness.wait(lost.before.run, lost.off_at + 1, 1)
-    assert after.count >= lost.before.count - MAX_LOST
+def test_a_lost_nodes_state_is_served_on_the_other_node(service: Witness, node_comes_back: object) -> None:
+    namespace, before = service.namespace, service.last()
+    assert counter.pod(namespace, APP)["spec"]["nodeName"] == "n1"
+    off_at = time.monotonic()
+    faults.power_off("n1")
+    after = service.wait(before.run, off_at + 1, 60)
+    assert after.count >= before.count - MAX_LOST
     row = counter.wait_failover(namespace, "node-loss")
     assert (row["state"], row["path"], row["standby"]) == ("completed", "shadow", "n2"), row
     poll(20, lambda: len(counter.pods(namespace, APP)) == 1, "one pod to be left")
-    assert lost.witness.runs(lost.off_at) == {lost.before.run}, "a process without its state was in the Service"
+    assert service.runs(off_at) == {before.run}, "a process without its state was in the Service"
+    faults.power_on("n1")
     newer = counter.wait_checkpoint(namespace, after=row["checkpoint_id"], seconds=60)
     assert newer["node"] == "n2", "what was moved must be protected where it is now"
 

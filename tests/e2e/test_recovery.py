@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from reprise_lab import counter, faults, listing
-from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Answer, Witness
 
@@ -164,17 +163,14 @@ def test_a_hang_comes_back_with_its_count_and_right_after_a_restore_on_another_n
         assert 1.5 < first["noticed_after_s"] < 10, "since the first of three probes that failed"
 
 
-def protected(namespace: str) -> Witness:
-    counter.protect(namespace)
-    return Witness(namespace)
-
-
 @pytest.mark.alone
-@pytest.mark.lost_with(prepare=protected)
-def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(lost: Lost) -> None:
-    namespace, witness, before = lost.namespace, lost.witness, lost.before
-    after = witness.wait(before.run, lost.off_at + 0.3, 1)
-    assert after.at - lost.off_at < 40
+def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(protected_counter: Witness, node_comes_back: object) -> None:
+    namespace = protected_counter.namespace
+    old = counter.pod(namespace)
+    assert old["spec"]["nodeName"] == "n1"
+    before, off_at = protected_counter.last(), time.monotonic()
+    faults.power_off("n1")
+    after = protected_counter.wait(before.run, off_at + 0.3, 40)
     assert after.address != before.address
     assert after.count >= before.count - MAX_LOST
     row = counter.wait_failover(namespace, "node-loss")
@@ -182,13 +178,16 @@ def test_a_lost_node_moves_it_and_the_old_one_never_runs_again(lost: Lost) -> No
     poll(10, lambda: len(counter.pods(namespace)) == 1, "one pod to be left")
     poll(20, lambda: bool(restores(namespace, "n2")), "what CRIU said of the restore on n2")
 
-    late = [a for a in witness.history if a.at > lost.returned_at]
+    returned_at = time.monotonic()
+    faults.power_on("n1")
+    time.sleep(15)
+    late = [a for a in protected_counter.history if a.at > returned_at]
     assert {a.address for a in late} == {after.address}, "the old instance answered after its node came back"
-    assert witness.runs(lost.off_at) == {before.run}
+    assert protected_counter.runs(off_at) == {before.run}
     counts = [a.count for a in late]
     assert counts == sorted(counts)
 
     first = counter.wait_checkpoint(namespace)["checkpoint_id"]
     counter.wait_checkpoint(namespace, after=first)
-    moved_before, moved_after = crash(witness)
+    moved_before, moved_after = crash(protected_counter)
     assert moved_after.count >= moved_before.count - MAX_LOST, "what was moved must be protected where it is now"

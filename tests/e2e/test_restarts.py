@@ -125,7 +125,7 @@ def test_an_update_of_the_agents_goes_node_by_node_and_nobody_stands_still_for_i
     assert most <= 1
     counter.wait_checkpoint(protected_counter.namespace, after=last, seconds=60)
     assert len(protected_counter.runs(began)) == 1
-    assert protected_counter.longest_silence_s(began) < 1.0, "it stood still"
+    assert protected_counter.longest_silence_s(began) < 3.0, "it stood still for longer than a checkpoint takes here"
 
 
 @pytest.mark.alone

@@ -2,13 +2,11 @@
 
 import secrets
 import time
-from functools import partial
 from typing import Any
 
 import pytest
 from reprise.contracts.annotations import RESTORE_FROM
 from reprise_lab import counter, faults
-from reprise_lab.lost import Lost
 from reprise_lab.paths import NODES
 from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Witness
@@ -22,7 +20,10 @@ KINDS = pytest.mark.parametrize("kind", NAMES)
 
 def protect(namespace: str, kind: counter.Kind) -> dict[str, Any]:
     """Its pod, on n1, with a good checkpoint."""
-    pod = counter.protect(namespace, kind)
+    counter.deploy(namespace, kind=kind, env=counter.LINGERS)
+    counter.wait_protected(namespace)
+    counter.wait_checkpoint(namespace)
+    pod = counter.pod(namespace)
     assert (pod["metadata"]["name"], pod["spec"]["nodeName"]) == (NAMES[kind], "n1")
     return pod
 
@@ -39,30 +40,31 @@ def went_on(namespace: str, old: dict[str, Any], node: str = "n2") -> None:
     assert owners[0] == owners[1]
 
 
-def watched(kind: counter.Kind, namespace: str) -> Witness:
-    protect(namespace, kind)
-    return Witness(namespace)
-
-
 @pytest.mark.alone
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=pytest.mark.lost_with(prepare=partial(watched, kind))) for kind in NAMES]
-)
-def test_a_lost_node_gives_it_up_and_the_next_pod_of_its_name_goes_on(kind: counter.Kind, lost: Lost) -> None:
-    witness, before, namespace = lost.witness, lost.before, lost.namespace
-    assert lost.pod["metadata"]["name"] == NAMES[kind]
-    after = witness.wait(before.run, lost.off_at + 0.3, 1)
-    print(f"back after {after.at - lost.off_at:.1f} s, lost {before.count - after.count}")
-    assert after.address != before.address
-    assert after.count >= before.count - MAX_LOST
-    row = counter.wait_failover(namespace, "node-loss")
-    assert (row["state"], row["path"], row["standby"]) == ("completed", "recreate", "n2"), row
-    went_on(namespace, lost.pod)
-    late = [answer for answer in witness.history if answer.at > lost.returned_at]
-    assert {answer.address for answer in late} == {after.address}, "the old instance answered after its node came back"
-    assert witness.runs(lost.off_at) == {before.run}, "a blank instance answered"
-    assert not witness.overlaps(lost.off_at)
-    counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
+@KINDS
+def test_a_lost_node_gives_it_up_and_the_next_pod_of_its_name_goes_on(
+    namespace: str, kind: counter.Kind, node_comes_back: object
+) -> None:
+    old = protect(namespace, kind)
+    with Witness(namespace) as witness:
+        before, off_at = witness.last(), time.monotonic()
+        faults.power_off("n1")
+        after = witness.wait(before.run, off_at + 0.3, 60)
+        print(f"back after {after.at - off_at:.1f} s, lost {before.count - after.count}")
+        assert after.address != before.address
+        assert after.count >= before.count - MAX_LOST
+        row = counter.wait_failover(namespace, "node-loss")
+        assert (row["state"], row["path"], row["standby"]) == ("completed", "recreate", "n2"), row
+        went_on(namespace, old)
+
+        returned_at = time.monotonic()
+        faults.power_on("n1")
+        time.sleep(15)
+        late = [answer for answer in witness.history if answer.at > returned_at]
+        assert {answer.address for answer in late} == {after.address}, "the old instance answered after its node came back"
+        assert witness.runs(off_at) == {before.run}, "a blank instance answered"
+        assert not witness.overlaps(off_at)
+        counter.wait_checkpoint(namespace, after=counter.wait_checkpoint(namespace)["checkpoint_id"])
 
 
 @pytest.mark.alone

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from reprise.contracts import envelope, subjects
 from reprise_lab import counter, faults, listing, nats
-from reprise_lab.lost import Lost
 from reprise_lab.shell import kubectl, poll
 from reprise_lab.witness import Witness
 
@@ -150,17 +149,15 @@ def test_a_failover_in_place_is_one_trace_from_the_fault_to_its_end(protected_co
     assert found.tags("saga.plan")["reprise.failover.cause"] == "crash"
 
 
-def staged(namespace: str) -> Witness:
-    counter.protect(namespace)
-    staged_on_both(namespace)
-    return Witness(namespace)
-
-
 @pytest.mark.alone
-@pytest.mark.lost_with(prepare=staged)
-def test_a_move_off_a_lost_node_is_one_trace_that_leads_to_the_checkpoint_it_restored(lost: Lost) -> None:
-    namespace = lost.namespace
-    lost.witness.wait(lost.before.run, lost.off_at + 0.3, 1)
+def test_a_move_off_a_lost_node_is_one_trace_that_leads_to_the_checkpoint_it_restored(
+    protected_counter: Witness, node_comes_back: None
+) -> None:
+    namespace = protected_counter.namespace
+    staged_on_both(namespace)
+    before, off_at = protected_counter.last(), time.monotonic()
+    faults.power_off("n1")
+    protected_counter.wait(before.run, off_at + 0.3, 40)
     name = counter.wait_failover(namespace, "node-loss")["failover_id"]
     told = asyncio.run(events(namespace))
     (ended,) = {trace_id for trace_id, event in told if event.TYPE == "failover.completed" and event.failover_id == name}
