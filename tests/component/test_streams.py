@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import nats
@@ -75,13 +76,14 @@ async def test_a_server_with_less_room_gives_what_it_has(nats_server: Any) -> No
 
 async def test_on_three_servers_everything_has_three_replicas_and_outlives_one_of_them(three: list[Any]) -> None:
     alone = await connected(three[1].port)
-    await Bucket(alone, "leases", Value).put("node.n1", Value(number=1))
+    unreplicated = Bucket(alone, "leases", Value)
+    await again(lambda: unreplicated.put("node.n1", Value(number=1)))
     bus = await connected(three[1].port, Storage(replicas=3))
     leases, fences = Bucket(bus, "leases", Value), Bucket(bus, "fences", Value)
     await again(lambda: leases.put("node.n1", Value(number=2)))
     await again(lambda: fences.create("u1", Value(number=1)))
     names = (subjects.STREAM, subjects.DEAD_LETTER_STREAM, "KV_leases", "KV_fences")
-    assert {name: (await config(bus, name)).num_replicas for name in names} == dict.fromkeys(names, 3)
+    assert {name: (await again(partial(config, bus, name))).num_replicas for name in names} == dict.fromkeys(names, 3)
     await asyncio.sleep(1)
     three[0].stop()
     await again(lambda: leases.put("node.n1", Value(number=3)))
