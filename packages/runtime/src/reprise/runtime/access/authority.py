@@ -76,7 +76,8 @@ class Authority:
         if not crt.exists():
             key, name = ec.generate_private_key(ec.SECP256R1()), _named("Reprise")
             usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-            made = _certificate(name, name, key.public_key(), key.public_key(), AUTHORITY_LIVES).add_extension(usage, critical=True)
+            made = _certificate(name, name, key.public_key(), key.public_key(), AUTHORITY_LIVES)
+            made = made.add_extension(usage, critical=True)
             made = made.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             _write(pem, _pem(key))
             _write(crt, made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode())
