@@ -40,14 +40,6 @@ def nodes_as_before() -> Iterator[None]:
         kubectl("taint", "node", node, f"{TAINT}-", check=False)
 
 
-def protect(namespace: str, kind: counter.Kind = "Deployment", **told: Any) -> dict[str, Any]:
-    """Its pod, on n1, with a good checkpoint."""
-    counter.deploy(namespace, kind=kind, env=counter.LINGERS, **told)
-    counter.wait_protected(namespace)
-    counter.wait_checkpoint(namespace)
-    return counter.pod(namespace)
-
-
 def move(namespace: str, kind: counter.Kind = "Deployment") -> subprocess.CompletedProcess[str]:
     return reprise("move", f"{namespace}/{kind.lower()}/counter", limit_s=180)
 
@@ -70,7 +62,7 @@ def test_what_has_its_data_on_its_node_is_not_moved(namespace: str) -> None:
     """Case 04: on the other node the directory is another one, and the data would be gone without a word."""
     path = f"/tmp/{namespace}"
     volume = {"name": "data", "hostPath": {"path": path, "type": "DirectoryOrCreate"}}
-    protect(namespace, pod={"volumes": [volume]}, container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
+    counter.protect(namespace, pod={"volumes": [volume]}, container={"volumeMounts": [{"name": "data", "mountPath": "/data"}]})
     is_refused(namespace, "NotMovable", f"hostPath {path}")
     assert not Node("n2").root.joinpath(path.lstrip("/")).exists()
 
@@ -80,7 +72,7 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
     namespace: str, nodes_as_before: None
 ) -> None:
     """Case 04."""
-    protect(namespace, pod=PINNED)
+    counter.protect(namespace, pod=PINNED)
     is_refused(namespace, "NoStandby", "nodeSelector wants kubernetes.io/hostname=n1")
     with Witness(namespace) as witness:
         cordoned_at = time.monotonic()
@@ -93,7 +85,7 @@ def test_what_may_run_on_its_node_only_is_not_moved_and_a_cordon_lets_go_of_its_
 @pytest.mark.alone
 def test_what_does_not_tolerate_the_other_node_is_not_moved(namespace: str, nodes_as_before: None) -> None:
     """Case 04."""
-    protect(namespace)
+    counter.protect(namespace)
     kubectl("taint", "node", "n2", TAINT)
     is_refused(namespace, "NoStandby", f"has the taint {TAINT}")
 
@@ -132,7 +124,7 @@ def nodes(namespace: str) -> set[str]:
 
 
 def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) -> None:
-    protect(namespace, pod={"initContainers": [SLOW]})
+    counter.protect(namespace, pod={"initContainers": [SLOW]})
     with Witness(namespace) as witness:
         before, asked_at = witness.last(), time.monotonic()
         done = move(namespace)
@@ -146,7 +138,7 @@ def test_init_containers_run_while_what_is_moved_still_serves(namespace: str) ->
 
 @pytest.mark.alone
 def test_init_containers_take_their_time_once_a_node_is_lost(namespace: str, node_comes_back: None) -> None:
-    protect(namespace, pod={"initContainers": [SLOW]})
+    counter.protect(namespace, pod={"initContainers": [SLOW]})
     with Witness(namespace) as witness:
         before, off_at = witness.last(), time.monotonic()
         faults.power_off("n1")
@@ -157,7 +149,7 @@ def test_init_containers_take_their_time_once_a_node_is_lost(namespace: str, nod
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "Pod"])
 def test_labels_that_were_set_at_run_time_come_along(namespace: str, kind: counter.Kind) -> None:
-    old = protect(namespace, kind)
+    old = counter.protect(namespace, kind)
     kubectl("-n", namespace, "label", "pod", old["metadata"]["name"], "role=leader")
     done = move(namespace, kind)
     assert done.returncode == 0, done.stderr
@@ -167,14 +159,14 @@ def test_labels_that_were_set_at_run_time_come_along(namespace: str, kind: count
 
 
 def test_a_quota_that_has_no_room_for_a_second_pod_is_asked_before_the_first_stands_still(namespace: str) -> None:
-    protect(namespace)
+    counter.protect(namespace)
     kubectl("-n", namespace, "create", "quota", "full", "--hard=pods=1")
     poll(10, lambda: "1" in kubectl("-n", namespace, "get", "quota", "full", "-o", "jsonpath={.status.used.pods}"), "the quota")
     is_refused(namespace, "NotAdmitted", "exceeded quota")
 
 
 def test_a_quota_that_only_the_pod_itself_fills_lets_the_next_one_of_its_name_in(namespace: str) -> None:
-    protect(namespace, "StatefulSet")
+    counter.protect(namespace, "StatefulSet")
     kubectl("-n", namespace, "create", "quota", "full", "--hard=pods=1")
     poll(10, lambda: "1" in kubectl("-n", namespace, "get", "quota", "full", "-o", "jsonpath={.status.used.pods}"), "the quota")
     with Witness(namespace) as witness:
@@ -185,13 +177,13 @@ def test_a_quota_that_only_the_pod_itself_fills_lets_the_next_one_of_its_name_in
 
 
 def test_an_admission_policy_that_would_reject_the_pod_is_asked_first(namespace: str) -> None:
-    protect(namespace, container={"securityContext": {"allowPrivilegeEscalation": True}})
+    counter.protect(namespace, container={"securityContext": {"allowPrivilegeEscalation": True}})
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     is_refused(namespace, "NotAdmitted", "PodSecurity")
 
 
 def test_an_update_that_the_next_pod_would_have_refuses_the_move(namespace: str) -> None:
-    protect(namespace, "StatefulSet")
+    counter.protect(namespace, "StatefulSet")
     on_delete = [{"op": "replace", "path": "/spec/updateStrategy", "value": {"type": "OnDelete"}}]
     kubectl("-n", namespace, "patch", "statefulset", "counter", "--type=json", "-p", json.dumps(on_delete))
     marked = {"spec": {"template": {"metadata": {"annotations": {"test": secrets.token_hex(4)}}}}}

@@ -122,6 +122,14 @@ def wait_protected(namespace: str, seconds: float = 40, app: str = APP) -> None:
     poll(seconds, lambda: protected(namespace, app), f"{app} in {namespace} to be protected", ASK_S)
 
 
+def protect(namespace: str, kind: Kind = "Deployment", **told: Any) -> dict[str, Any]:
+    """Its pod, on n1, with a good checkpoint. told: to deploy()."""
+    deploy(namespace, kind=kind, env=LINGERS, **told)
+    wait_protected(namespace)
+    wait_checkpoint(namespace)
+    return pod(namespace)
+
+
 def slot(namespace: str, name: str = "live", app: str = APP) -> Path:
     """A checkpoint of its pod as it lies on its node; name: `live`, `previous` or a checkpoint's id."""
     found = pod(namespace, app)
