@@ -141,14 +141,20 @@ class Scenario:
 
     def due_s(self, now_s: float, due_s: float) -> float:
         """When a timer of n1 ends: those of a machine that stands still do as well."""
+        counted_s = now_s
         for fault in sorted((f for f in self.faults if f.kind in PAUSES), key=lambda f: f.at_s):
-            if now_s < fault.until_s and fault.at_s <= due_s:
-                due_s += fault.until_s - max(now_s, fault.at_s)
+            if counted_s < fault.until_s and fault.at_s <= due_s:  # pauses may overlap
+                due_s += fault.until_s - max(counted_s, fault.at_s)
+                counted_s = fault.until_s
         return due_s
 
     def unseen_s(self, now_s: float) -> float:
         """So much has passed that n1's clock did not see."""
-        return sum(max(0.0, min(now_s, f.until_s) - f.at_s) for f in self.faults if f.kind == "paused-unseen")
+        total_s = counted_s = 0.0
+        for fault in sorted((f for f in self.faults if f.kind == "paused-unseen"), key=lambda f: f.at_s):
+            begin_s, end_s = max(counted_s, fault.at_s), min(now_s, fault.until_s)
+            total_s, counted_s = total_s + max(0.0, end_s - begin_s), max(counted_s, fault.until_s)
+        return total_s
 
     @property
     def end_s(self) -> float:
