@@ -67,7 +67,7 @@ crio: setup ## what brings workloads back, on CRI-O with cgroup v2 and v1 too: r
 	  TESTS="$(foreach part,recovery faults moves never_blank,tests/e2e/test_$(part).py)" || exit 1; done
 
 test: lint unit component lab ## everything but bench, four rows of chaos (SEED=n chooses them), and the lab taken down at the end
-	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),1) ROWS=$(or $(ROWS),4) && \
+	@code=0; { $(MAKE) --no-print-directory e2e && $(MAKE) --no-print-directory chaos SEED=$(or $(SEED),7) ROWS=$(or $(ROWS),4) && \
 	  $(MAKE) --no-print-directory crio; } || code=$$?; \
 	if [ $$code -ne 0 ]; then $(MAKE) --no-print-directory logs; fi; \
 	$(LAB) down || code=$$?; exit $$code
