@@ -179,7 +179,11 @@ class Arbiter:
         now = self._clock()
         if not self._exists(node) or now < max(self._lost.get(node, (0.0, 0))[0], self._postponed.get(node, 0.0)):
             return False
-        return judge(_view(self._leases[node], now - self._seen_at[node])).verdict != "alive"
+        return self._is_silent(node)
+
+    def _is_silent(self, node: str) -> bool:
+        lease = self._leases.get(node)
+        return lease is not None and judge(_view(lease, self._clock() - self._seen_at[node])).verdict != "alive"
 
     async def _judge_alone(self, node: str) -> None:
         try:
@@ -244,11 +248,7 @@ class Arbiter:
         async def whole() -> Whole:
             return Whole(sum(map(self._exists, self._leases)), len(await protected_on(self._api)))
 
-        def lost(other: str) -> bool:
-            lease = self._leases.get(other)
-            return lease is not None and judge(_view(lease, self._clock() - self._seen_at[other])).verdict != "alive"
-
-        return await self._brake.enter(node, pods, whole, lost, self._nodes, forced=node in self._forced)
+        return await self._brake.enter(node, pods, whole, self._is_silent, self._nodes, forced=node in self._forced)
 
     def _postpone(self, node: str, why: str) -> None:
         told, lease = node in self._postponed, self._leases[node]

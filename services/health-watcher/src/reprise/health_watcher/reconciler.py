@@ -185,8 +185,7 @@ class Reconciler:
         if not self._took_over and self._verdicts.looked:
             self._took_over = True
             for container in self._verdicts.protected():
-                listed = container.id in self._ledger.frozen or container.id in self._ledger.held
-                if listed or self._verdicts.was_restored_frozen(container.id):
+                if self.stands_here(container.id) or self._verdicts.was_restored_frozen(container.id):
                     continue
                 if self._freezer.is_frozen(container.id) and not self._marks.are_there(container.id):
                     self._ledger.freeze(container, frozenset({"isolated"}))
