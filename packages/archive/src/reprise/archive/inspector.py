@@ -27,6 +27,7 @@ from reprise.archive.criu.tasks_pb2 import (
     tcp_stream_entry,
 )
 from reprise.archive.criu.volumes import FILES_MAGIC, REMAPS_MAGIC
+from reprise.archive.criu.volumes import MOST as MAX_IMAGE
 from reprise.archive.facts import ArchiveFacts, facts_of, json_object, read_member
 from reprise.archive.inspection import Area, FileLock, Inspection, Log, OpenFile, Process, Socket
 from reprise.archive.tarindex import BadArchive, Member, index_file
@@ -36,7 +37,6 @@ MAGICS = {
     "files": FILES_MAGIC, "fdinfo": 0x56213732, "filelocks": 0x54323616, "remap-fpath": REMAPS_MAGIC,
     "memfd": 0x48453499, "tcp-stream": 0x51465506,
 }  # fmt: skip
-MAX_IMAGE = 64 << 20
 MAX_PROCESSES = 20_000
 MAX_OPEN = 500_000
 MAX_ARGUMENTS = 4096

@@ -37,6 +37,10 @@ def next_number(before: int) -> int:
 RANDOM_BITS = 32
 
 
+FORCE = "reprise-failover-force"
+"""A Kubernetes Lease in Reprise's namespace: its holder names the newest request to fail over in spite of the brake."""
+
+
 class HoldRecord(BaseModel):
     """The last checkpoint before a move, from which the process goes on elsewhere. Under the checkpoint's id.
 

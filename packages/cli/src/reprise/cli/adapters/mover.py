@@ -7,11 +7,10 @@ from kubernetes import client
 from reprise.cli.ports import ClusterError, Hosted, Told
 from reprise.contracts.annotations import parse
 from reprise.contracts.model import Workload
+from reprise.contracts.records import FORCE
 from reprise.runtime.owners import owner_of
 
 TIMEOUT_S = (5, 20)  # connect, read
-FORCE = "reprise-failover-force"
-"""The arbiter follows the leases of its namespace; the holder of this one names the newest request."""
 ENDED = ("Succeeded", "Failed")
 
 

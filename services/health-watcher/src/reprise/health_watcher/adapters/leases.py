@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubernetes.aio import client
+from reprise.contracts.records import FORCE
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.ports import LeaseTaken
 from reprise.runtime.bus import Bus
@@ -18,8 +19,6 @@ from reprise.runtime.unreadable import UnreadableRecord
 PREFIX = "reprise-node-"
 ARBITER = "reprise-arbiter"
 """Who holds the Kubernetes Lease of a node that is given up."""
-FORCE = "reprise-failover-force"
-"""Its holder names the newest request to fail over in spite of the brake: `reprise failover --force`."""
 CONFLICT, MISSING = 409, 404
 TRIES = 2
 """The answer to this node's last renewal may have been lost."""
