@@ -53,10 +53,8 @@ def killed(service: str) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        # The kubelet waits ever longer with what crashes; a new pod does not wait.
-        # Nor is one waited for that is on a node that is off.
-        name = f"app.kubernetes.io/name={service}"
-        kubectl("-n", "reprise-system", "delete", "pods", "-l", name, "--grace-period=1", "--wait=false")
+        # No new pod is waited for: its node may be off.
+        renew(service, wait=False)
 
 
 @contextmanager
@@ -248,7 +246,7 @@ def state_disk(node: str, how: str) -> Iterator[None]:
         lab.exec("sh", "-ec", f"mount --bind {STATE} {STATE}; mount -o remount,ro,bind {STATE}")
     try:
         if how != "hanging":
-            renew_agent(node, wait=True)  # its container has the disk as it was when it was made
+            renew("health-watcher", node, wait=True)  # its container has the disk as it was when it was made
             counter.wait_reprise()
         yield
     finally:
@@ -261,12 +259,12 @@ def state_disk(node: str, how: str) -> Iterator[None]:
         else:
             for mounted in (STATE, FULL) if how == "full" else (STATE,):
                 lab.exec("umount", "-l", mounted, check=False)
-            renew_agent(node, wait=False)
+            renew("health-watcher", node, wait=False)
 
 
-def renew_agent(node: str, *, wait: bool) -> None:
-    """A new pod: the kubelet waits ever longer with what is killed."""
-    which = ("-l", "app.kubernetes.io/name=health-watcher", "--field-selector", f"spec.nodeName={node}")
+def renew(service: str, node: str = "", *, wait: bool) -> None:
+    """New pods: the kubelet waits ever longer with what crashes. node: only the one there."""
+    which = ["-l", f"app.kubernetes.io/name={service}", *(("--field-selector", f"spec.nodeName={node}") if node else ())]
     kubectl("-n", "reprise-system", "delete", "pods", *which, "--grace-period=1", f"--wait={str(wait).lower()}")
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import looptime
 import pytest
 from reprise.health_watcher import reconciler
 from reprise.health_watcher.agent import Agent
+from reprise.health_watcher.testing import MemoryNode
 
 
 def inline_threads(patch: pytest.MonkeyPatch, takes_s: Callable[[], float] | None = None) -> None:
@@ -20,6 +22,15 @@ def inline_threads(patch: pytest.MonkeyPatch, takes_s: Callable[[], float] | Non
 
     patch.setattr(asyncio, "to_thread", inline)
     patch.setattr(reconciler, "in_thread", inline)
+
+
+def running_node(folder: Path, patch: pytest.MonkeyPatch) -> MemoryNode:
+    """With one protected container, which runs. A freeze takes 0.02 s."""
+    inline_threads(patch, lambda: 0.02)
+    here = MemoryNode(folder)
+    here.pods.add()
+    here.start()
+    return here
 
 
 def play(scene: Coroutine[Any, Any, None]) -> None:

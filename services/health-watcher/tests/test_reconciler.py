@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import inline_threads, play, runs
+from playing import play, running_node, runs
 from reprise.contracts.annotations import RESTORE_FROM
 from reprise.contracts.events import (
     CheckpointStaged,
@@ -27,11 +27,7 @@ from reprise.runtime.testing import MemoryBus
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    inline_threads(monkeypatch, lambda: 0.02)
-    here = MemoryNode(tmp_path)
-    here.pods.add()
-    here.start()
-    return here
+    return running_node(tmp_path, monkeypatch)
 
 
 async def fence(node: MemoryNode, holder: Any, uid: str = "u1") -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kubernetes.aio import client
-from playing import inline_threads, play, runs
+from playing import play, running_node, runs
 from reprise.health_watcher.adapters.leases import ARBITER, KubernetesLeases, KvLeases
 from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.ports import LeaseTaken
@@ -20,11 +20,7 @@ LEASE = NodeLease(node="n1", host_ip="", boot_id="b", renewals=1, can_freeze=Tru
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryNode:
-    inline_threads(monkeypatch, lambda: 0.02)
-    here = MemoryNode(tmp_path)
-    here.pods.add()
-    here.start()
-    return here
+    return running_node(tmp_path, monkeypatch)
 
 
 def leases(node: MemoryNode) -> Bucket[NodeLease]:
