@@ -83,11 +83,7 @@ func TestBenchPauseOfASmallProcess(t *testing.T) { pauses(t, 20) }
 func TestBenchPauseAtOneGiB(t *testing.T) { pauses(t, 3, "1024") }
 
 func TestBenchRestore(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.crash()
 	var byEngine, byRunc, blank []time.Duration
 	for range 10 {

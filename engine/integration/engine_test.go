@@ -129,11 +129,7 @@ func (c *container) used() string {
 }
 
 func TestAFrozenRestoreRunsNoInstructionUntilItIsThawed(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.waitFor(c.last().n + 20)
 	c.crash()
 	before := c.last()
@@ -270,11 +266,7 @@ func TestABadCheckpointFallsBackToThePreviousOneAndThenStartsCold(t *testing.T) 
 }
 
 func TestARefusedRestoreLeavesTheRootAsItWas(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	n.damage("k", "core")
 	c.crash()
 	n.say(map[string]any{"verdict": "restore", "slots": []string{n.place()}, "checkpoint_id": "k"})
@@ -310,11 +302,7 @@ func TestARefusedRestoreLeavesTheRootAsItWas(t *testing.T) {
 }
 
 func TestWhatDoesNotFitStartsCold(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.crash()
 	c = n.container("1") // another command line
 	if s := c.run(); s["outcome"] != "cold" || !strings.Contains(s["reason"].(string), "command line") {
@@ -337,11 +325,7 @@ func TestWithoutALeaseNothingProtectedStarts(t *testing.T) {
 
 // Uninstalled: the runtime calls runc again, and nothing of ours is on the node: no agent, no lease, no slot.
 func TestAfterAnUninstallWhatWasRestoredIsRuncsAndStartsBlank(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.crash()
 	c = n.container()
 	if s := c.run(); s["outcome"] != "restored" {
@@ -386,11 +370,7 @@ func TestAfterAnUninstallWhatWasRestoredIsRuncsAndStartsBlank(t *testing.T) {
 
 // Unprotected, and the engine is still there: the same, although its checkpoint is.
 func TestWhatIsNotProtectedAnyMoreStartsBlankAtOnceWhateverItsAgentDoes(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	for _, agent := range []string{"alive, no lease", "gone"} {
 		c.crash()
 		n.write(n.dir+"/run/pods/"+n.uid+".json", map[string]any{"version": 1, "uid": n.uid, "containers": map[string]any{}})
@@ -437,11 +417,7 @@ func TestAFailedCheckpointLeavesItRunning(t *testing.T) {
 }
 
 func TestAContainerThatEndsBeforeItsStartIsNotReportedAsCreated(t *testing.T) {
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.crash()
 	c = n.container()
 	if err := c.create(); err != nil {
@@ -457,11 +433,7 @@ func TestARestoreThatHangsIsEndedAndStartsCold(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes the 20 s that a restore may take")
 	}
-	n := newNode(t)
-	c := n.container()
-	c.run()
-	c.waitFor(20)
-	c.good("k")
+	n, c := checkpointed(t)
 	c.crash()
 	os.WriteFile(work+"/hang.sh", []byte("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-restore ] || sleep 1000\n"), 0o755)
 	n.write(work+"/engine.json", map[string]any{"run_dir": n.dir + "/run", "state_dir": n.dir + "/state",

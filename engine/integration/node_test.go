@@ -361,3 +361,14 @@ func (c *container) thaw() {
 	os.WriteFile(c.cgroup()+"/freezer.state", []byte("THAWED"), 0)
 	os.WriteFile(c.cgroup()+"/cgroup.freeze", []byte("0"), 0)
 }
+
+// checkpointed is a node with a container that has run for a while and has the good checkpoint k.
+func checkpointed(t *testing.T) (*node, *container) {
+	t.Helper()
+	n := newNode(t)
+	c := n.container()
+	c.run()
+	c.waitFor(20)
+	c.good("k")
+	return n, c
+}
