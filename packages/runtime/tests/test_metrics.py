@@ -4,13 +4,13 @@ import asyncio
 from typing import Literal
 
 import pytest
-from fastapi.testclient import TestClient
 from nats.errors import TimeoutError as NatsTimeout
 from prometheus_client import REGISTRY
 from pydantic import BaseModel
 from reprise.runtime.health import Health
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer
+from starlette.testclient import TestClient
 
 
 class Value(BaseModel):

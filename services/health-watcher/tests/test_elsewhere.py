@@ -92,7 +92,7 @@ def test_the_first_end_is_restored_in_place_and_the_next_soon_one_goes_elsewhere
 def test_a_hang_counts_whichever_way_it_is_ended(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()
-        agent.hung.failing["c1"] = Failing(3, 3, 0.0)
+        agent.hung.failing["c1"] = Failing(3, (0.0,) * 3)
         await life(node, agent, "c1", code=137)
         assert [(event.cause, event.elsewhere) for event in declared(node)] == [("hang", True)]
 

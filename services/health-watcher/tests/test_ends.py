@@ -290,7 +290,7 @@ def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(node:
         agent = node.agent()
         node.start("c1")
         await runs(agent, 1)
-        agent.hung.failing["c1"] = Failing(failures, 3, time.monotonic() - 4.0)
+        agent.hung.failing["c1"] = Failing(3, (time.monotonic() - 4.0,) * failures)
         node.end("c1")
         await runs(agent, 1)
         (failover,) = declared(node)
@@ -299,17 +299,17 @@ def test_one_that_its_kubelet_ended_hung_since_the_first_probe_that_failed(node:
     play(scene())
 
 
-@pytest.mark.parametrize(("first_failed_ago_s", "cause"), [(4.0, "hang"), (2.5, "crash")])
+@pytest.mark.parametrize(("failed_ago_s", "cause"), [((5.0, 4.0), "hang"), ((3.5, 2.5), "crash"), ((2.5, 1.5), "crash")])
 def test_what_failed_only_once_it_had_ended_does_not_make_a_crash_a_hang(
-    node: MemoryNode, first_failed_ago_s: float, cause: str
+    node: MemoryNode, failed_ago_s: tuple[float, ...], cause: str
 ) -> None:
-    """A busy runtime tells late of an end: its probe may have failed twice by then."""
+    """A busy runtime tells late of an end: its probe may have failed twice by then, or once as its process was ending."""
 
     async def scene() -> None:
         agent = node.agent()
         node.start("c1")
         await runs(agent, 1)
-        agent.hung.failing["c1"] = Failing(2, 3, time.monotonic() - first_failed_ago_s)
+        agent.hung.failing["c1"] = Failing(3, tuple(time.monotonic() - ago_s for ago_s in failed_ago_s))
         node.end("c1", 137, at_s=time.time() - 3.0)
         await runs(agent, 1)
         (failover,) = declared(node)
@@ -418,7 +418,7 @@ def test_what_its_kubelet_ends_for_its_probe_is_no_loop_though_it_ends_in_good_o
             await runs(agent, 1)
             node.slot(f"ck{number + 1}")
             if failures:
-                agent.hung.failing[f"c{number}"] = Failing(failures, 3, time.monotonic() - 30.0)
+                agent.hung.failing[f"c{number}"] = Failing(3, (time.monotonic() - 30.0,) * failures)
             node.end(f"c{number}", 0, lived_s=90.0)
             await runs(agent, 1)
         assert node.verdict() == verdict

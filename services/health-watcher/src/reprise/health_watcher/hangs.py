@@ -100,11 +100,11 @@ class Hangs:
         frozen = self._freezer.is_frozen(container.container_id)
         known = replace(count, was_healthy=count.was_healthy or container.container_id in self._hung.seen_healthy)
         after = count_probe(known, healthy=verdict.healthy, frozen=frozen)
-        if after.failures and after.was_healthy:
+        if after.failures > count.failures and after.was_healthy:
             before = self._hung.failing.get(container.container_id)
-            since_s, threshold = before.since_s if before else began_s, container.liveness.failure_threshold or 3
-            self._hung.failing[container.container_id] = Failing(after.failures, threshold, since_s)
-        else:
+            threshold = container.liveness.failure_threshold or 3
+            self._hung.failing[container.container_id] = Failing(threshold, (*(before.began_s if before else ()), began_s))
+        elif not after.failures or not after.was_healthy:
             self._hung.failing.pop(container.container_id, None)
         if after.failures > count.failures:
             log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,

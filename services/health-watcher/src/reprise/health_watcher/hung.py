@@ -1,6 +1,7 @@
 """The livenessProbe failures of this node's containers, kept until the end of each container is reported."""
 
 import time
+from dataclasses import replace
 
 from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.model import Failing
@@ -22,13 +23,15 @@ class Hung:
     def ended(self, container_id: str, ago_s: float) -> None:
         """A probe that began once it had ended had nobody to ask: on a busy node an end is noticed late."""
         self.seen_healthy.discard(container_id)
-        failing = self.failing.get(container_id)
-        if failing is not None and failing.since_s >= time.monotonic() - ago_s - SAME_S:
-            del self.failing[container_id]
+        failing = self.failing.pop(container_id, None)
+        if failing is not None:
+            at_s = time.monotonic() - ago_s - SAME_S
+            if before := tuple(began_s for began_s in failing.began_s if began_s < at_s):
+                self.failing[container_id] = replace(failing, began_s=before)
 
     def is_hung(self, container_id: str) -> bool:
         """Whether it was ended for its livenessProbe: by us, or by its kubelet, at whose SIGTERM it may exit with any code."""
         failing = self.failing.get(container_id)
         return container_id in self.hanging or (
-            failing is not None and cause_of_death(failing.failures, failing.threshold) == "hang"
+            failing is not None and cause_of_death(len(failing.began_s), failing.threshold) == "hang"
         )

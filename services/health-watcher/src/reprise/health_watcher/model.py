@@ -140,11 +140,14 @@ class ProbeCount:
 
 @dataclass(frozen=True)
 class Failing:
-    """A container whose liveness probe fails. since_s: when the first of these probes began, monotonic."""
+    """A container whose liveness probe fails. began_s: when each of these probes began, monotonic, in their order."""
 
-    failures: int
     threshold: int
-    since_s: float
+    began_s: tuple[float, ...]
+
+    @property
+    def since_s(self) -> float:
+        return self.began_s[0]
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,18 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
 from reprise.contracts.model import Target, failover_id, now
 from reprise.contracts.plans import Planned
 from reprise.restorer import decide
 from reprise.restorer.model import Plan, Saga, Stop
 from reprise.restorer.planning import Planning
 from reprise.runtime.kube import ProtectedPod
+from starlette.requests import Request
+from starlette.responses import Response
 
 AT_ONCE = 8
+PLANNED = TypeAdapter(list[Planned])
 
 
 class Forecast:
@@ -26,6 +30,10 @@ class Forecast:
         here = [pod for pod in self._pods.values() if pod.node == node and not pod.deleting]
         targets = [(pod, pod.target(container)) for pod in here for container in pod.containers]
         return list(await asyncio.gather(*(self._plan(pod, target) for pod, target in targets)))
+
+    async def answer(self, request: Request) -> Response:
+        """As JSON, of the path's node."""
+        return Response(PLANNED.dump_json(await self.of(request.path_params["node"])), media_type="application/json")
 
     async def _plan(self, pod: ProtectedPod, target: Target) -> Planned:
         saga = Saga(

@@ -59,7 +59,7 @@ async def main(settings: Settings) -> None:
     handlers = Handlers(service.bus, pods, sagas, standbys, recorder)
     requests = Requests(service.bus, pods, checkpoints, recorder)
     forecast = Forecast(sagas.planning, pods.pods)
-    service.app.get("/plans/{node}")(forecast.of)
+    service.app.add_route("/plans/{node}", forecast.answer)
     election = Election(service.bus, "leftovers", settings.pod_name)
     reconciler = Reconciler(sagas, handlers.attend, lambda: election.leading)
     leftovers = LeftOvers(service.bus, cluster, lambda: election.leading)

@@ -9,30 +9,34 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import StreamingResponse
 from reprise.archive.images import lineage_of
 from reprise.archive.manifest import Manifest
 from reprise.archive.oci import MANIFEST_TYPE, digest
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import NotStored, RepriseError
 from reprise.runtime.telemetry import log
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
 """A checkpoint's id, or a digest."""
+IMAGE = ("namespace", "workload", "container")
+"""The parts of an image's name."""
 
 
-def app(repository: Repository, token: str) -> FastAPI:
+def app(repository: Repository, token: str) -> Starlette:
     """The registry's ASGI app. token: whoever does not show it gets nothing: an image is a process's memory.
 
     `<namespace>/<kind>-<name>/<container>:<checkpoint id>`
     """
     if not token:
         raise ValueError("a registry without a token would give every process's memory to anybody on the node")
-    api = FastAPI(openapi_url=None, redirect_slashes=False)
 
-    @api.middleware("http")
     async def authorize(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
         shown = request.headers.get("Authorization", "")
         if not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
@@ -41,12 +45,11 @@ def app(repository: Repository, token: str) -> FastAPI:
             return refused
         return await proceed(request)
 
-    @api.get("/v2/")
-    async def version() -> dict[str, str]:
-        return {}
+    async def version(_: Request) -> Response:
+        return JSONResponse({})
 
-    @api.api_route("/v2/{namespace}/{workload}/{container}/manifests/{reference}", methods=["GET", "HEAD"])
-    async def manifest(namespace: str, workload: str, container: str, reference: str) -> Response:
+    async def manifest(request: Request) -> Response:
+        namespace, workload, container, reference = (request.path_params[name] for name in (*IMAGE, "reference"))
         if not _are_names(namespace, workload, container, of=reference):
             return problem(404, "NAME_UNKNOWN", "no checkpoint is called that")
         try:
@@ -57,8 +60,8 @@ def app(repository: Repository, token: str) -> FastAPI:
             return problem(404, "MANIFEST_UNKNOWN", f"there is no checkpoint {reference} of {namespace}/{workload}/{container}")
         return Response(body, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(body)})
 
-    @api.api_route("/v2/{namespace}/{workload}/{container}/blobs/{wanted}", methods=["GET", "HEAD"])
-    async def blob(namespace: str, workload: str, container: str, wanted: str, request: Request) -> Response:
+    async def blob(request: Request) -> Response:
+        namespace, workload, container, wanted = (request.path_params[name] for name in (*IMAGE, "digest"))
         if not _are_names(namespace, workload, container, of=wanted):
             return problem(404, "BLOB_UNKNOWN", "no blob is called that")
         headers = {"Docker-Content-Digest": wanted}
@@ -76,6 +79,16 @@ def app(repository: Repository, token: str) -> FastAPI:
             return Response(media_type="application/octet-stream", headers=headers)
         return StreamingResponse(_stream(parts), media_type="application/octet-stream", headers=headers)
 
+    of_image = "/v2/" + "/".join(f"{{{name}}}" for name in IMAGE)
+    api = Starlette(
+        routes=[
+            Route("/v2/", version),
+            Route(of_image + "/manifests/{reference}", manifest),
+            Route(of_image + "/blobs/{digest}", blob),
+        ],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=authorize)],
+    )
+    api.router.redirect_slashes = False
     return api
 
 
