@@ -12,10 +12,9 @@ from reprise_lab.witness import Answer, Witness
 
 pytestmark = pytest.mark.e2e
 
-INTERVAL_S = 5
 TICKS_PER_S = 10
 # A checkpoint is at most one interval old, plus the time that it took to become restorable, plus the noise of a busy lab.
-MAX_LOST = (INTERVAL_S + 4) * TICKS_PER_S
+MAX_LOST = (counter.INTERVAL_S + 4) * TICKS_PER_S
 
 
 def signal_counter(namespace: str, number: int) -> None:

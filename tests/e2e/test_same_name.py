@@ -12,8 +12,8 @@ from reprise_lab.shell import kubectl, poll, reprise
 from reprise_lab.witness import Witness
 
 pytestmark = pytest.mark.e2e
-MAX_LOST = 100
-"""Increments since its last checkpoint: at 10 each second, an interval of 5 s, and what taking and storing one takes."""
+MAX_LOST = (counter.INTERVAL_S + 5) * 10
+"""Increments since its last checkpoint: at 10 each second, an interval, and what taking and storing one takes."""
 NAMES: dict[counter.Kind, str] = {"StatefulSet": "counter-0", "Pod": "counter"}
 KINDS = pytest.mark.parametrize("kind", NAMES)
 

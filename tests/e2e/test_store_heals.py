@@ -24,9 +24,9 @@ TICKS_PER_S = 10
 MAX_LOST = (INTERVAL_S + 4) * TICKS_PER_S  # as in test_recovery
 
 
-def check(*options: str) -> tuple[int, dict[str, Any]]:
+def check(namespace: str, *options: str) -> tuple[int, dict[str, Any]]:
     """`reprise store check` as a user runs it: its exit code, and what it told."""
-    command = [str(Path(sys.executable).parent / "reprise"), "store", "check", "-o", "json", *options]
+    command = [str(Path(sys.executable).parent / "reprise"), "store", "check", "-n", namespace, "-o", "json", *options]
     env = os.environ | {"KUBECONFIG": str(KUBECONFIG)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode in (0, 3), done.stderr
@@ -48,15 +48,15 @@ def test_a_lost_pack_is_told_and_healed_from_a_nodes_copy(namespace: str) -> Non
     touched = {m.checkpoint_id for m in (newest, before_it) if lost.id in {ref.id for ref in m.packs}}
     opened.delete(key)
 
-    code, told = check()
+    code, told = check(namespace)
     assert code == 3
     assert {(finding["kind"], finding["object"]) for finding in told["findings"]} == {("lost-pack", key)}, "or damaged before"
     assert newest.checkpoint_id in touched <= set(told["findings"][0]["checkpoints"])
 
-    code, told = check("--repair")
+    code, told = check(namespace, "--repair")
     assert (code, told["healed"]) == (0, [key])
     assert opened.size(key) == lost.size
-    assert check() == (0, {"findings": [], "healed": []})
+    assert check(namespace) == (0, {"findings": [], "healed": []})
 
     with Witness(namespace) as witness:
         before, killed_at = witness.last(), time.monotonic()

@@ -185,7 +185,7 @@ def test_the_pod_says_that_it_is_protected_and_by_what(protected_counter: Witnes
     poll(30, lambda: condition(namespace).get("status") == "True", "the condition reprise.dev/Protected", 0.5)
     assert condition(namespace)["reason"] == PROTECTED
     assert "newest checkpoint" in condition(namespace)["message"]
-    assert listing.told(namespace, "Protected")
+    poll(20, lambda: bool(listing.told(namespace, "Protected")), "the Event Protected", 0.5)
     kubectl("-n", namespace, "annotate", "deployment", "counter", "reprise.dev/mode=off", "--overwrite")
     poll(30, lambda: condition(namespace).get("reason") == "NotAnnotated", "the condition of a workload that is let go", 0.5)
     assert condition(namespace)["status"] == "False"

@@ -58,6 +58,8 @@ def test_a_lost_pack_is_found_with_all_that_it_touches(repository: Repository, t
     del store.objects[two[0].lineage.pack(shared)]
     (finding,) = repository.check()
     assert (finding.kind, finding.checkpoints) == ("lost-pack", ("ck1", "ck2"))
+    assert list(repository.check(namespace=two[0].lineage.namespace)) == [finding]
+    assert list(repository.check(namespace=two[0].lineage.namespace[:-1])) == [], "of another namespace"
     with pytest.raises(DamagedObject, match=f"ck1.*{shared}.*not in the store"):
         list(repository.read_archive(two[0]))
 

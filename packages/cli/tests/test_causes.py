@@ -26,10 +26,10 @@ WELL = Evidence(
 )  # fmt: skip
 
 
-def inspected(*sockets: Socket, criu: str = "4.2.1", closed: bool = False, locks: int = 0) -> Inspection:
+def inspected(*sockets: Socket, criu: str = "4.2.1", closed: bool = False, locks: int = 0, **told: Any) -> Inspection:
     facts = ArchiveFacts(
         runtime="cri-o", container_id="c", container_name="app", base_image="", base_image_id="", oci_runtime="runc",
-        stats=CriuStats(), members=1, criu_version=criu,
+        stats=CriuStats(), members=1, criu_version=criu, **told,
     )  # fmt: skip
     held = tuple(FileLock(1, at, "flock") for at in range(locks))
     return Inspection("a", 1, facts, "", "", closed, (), (), sockets, held, (), Log(0, (), (), ()), ())
@@ -117,6 +117,9 @@ CASES: list[tuple[str, Evidence, str, str]] = [
     ("last failover", replace(WELL, failover=GONE | {"reason": "RestoreFailed", "message": None}), "warning", "RestoreFailed"),
     ("last failover", replace(WELL, failover=GONE | {"reason": "NoStandby"}), "ok", "abandoned"),
     ("last failover", replace(WELL, failover={}), "ok", "None"),
+    ("files on volumes", replace(WELL, inspection=inspected()), "ok", "none"),
+    ("files on volumes", replace(WELL, inspection=inspected(sized=("/data",))), "warning", "volume at /data"),
+    ("files on volumes", replace(WELL, inspection=inspected(emptied=("/data",))), "warning", "emptyDir at /data"),
     ("protection", replace(WELL, policy=Policy()), "warning", "not protected yet"),
     ("protection", replace(WELL, good=None), "warning", "no checkpoint is stored yet"),
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Histories are compared, so times and the fences' numbers must be the same in each."""
 
+import random
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -14,3 +15,9 @@ AT = datetime(2026, 1, 1, tzinfo=UTC)
 def the_same_in_each_history(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "secrets", SimpleNamespace(randbits=lambda _bits: 7))
     monkeypatch.setattr(planning, "now", lambda: AT)
+
+
+@pytest.fixture
+def explored(request: pytest.FixtureRequest) -> random.Random:
+    """What chooses the part of a model that this run explores, by the seed that hypothesis has too: `make component SEED=n`."""
+    return random.Random(request.config.getoption("--hypothesis-seed"))

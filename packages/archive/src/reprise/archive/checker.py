@@ -67,9 +67,9 @@ class Checker:
     def __init__(self, store: Store, keyring: Keyring) -> None:
         self._store, self._keyring = store, keyring
 
-    def check(self, *, read_data: bool) -> Iterator[Finding]:
+    def check(self, *, read_data: bool, namespace: str = "") -> Iterator[Finding]:
         """Without read_data: everything but the chunks themselves. A pack is read once, in memory."""
-        for lineage in lineages(self._store):
+        for lineage in lineages(self._store, namespace):
             yield from self._lineage(lineage, read_data)
 
     def _lineage(self, lineage: Lineage, read_data: bool) -> Iterator[Finding]:

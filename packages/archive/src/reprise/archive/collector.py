@@ -173,11 +173,11 @@ def remove(store: Store, manifest: Manifest) -> None:
     store.delete(manifest.recipe_key)
 
 
-def lineages(store: Store) -> list[Lineage]:
-    """All that have anything in the store."""
+def lineages(store: Store, namespace: str = "") -> list[Lineage]:
+    """All, or all of one namespace, that have anything in the store."""
     found = set[Lineage]()
     for prefix in ("archives/", "packs/", "intents/", "doomed/"):
-        for entry in store.list(prefix):
+        for entry in store.list(f"{prefix}{namespace}/" if namespace else prefix):
             parts = entry.key.split("/")
             if len(parts) >= 5:
                 found.add(Lineage(parts[1], parts[2], parts[3]))

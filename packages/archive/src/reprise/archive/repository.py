@@ -176,9 +176,9 @@ class Repository:
             raise damaged_pack(manifest.lineage, ref.id, what, manifest.checkpoint_id)
         return body
 
-    def check(self, *, read_data: bool = False) -> Iterator[Finding]:
-        """Every kind of damage, and the checkpoints that it touches."""
-        return Checker(self.store, self.keyring).check(read_data=read_data)
+    def check(self, *, read_data: bool = False, namespace: str = "") -> Iterator[Finding]:
+        """Every kind of damage, and the checkpoints that it touches; of one namespace, or of all."""
+        return Checker(self.store, self.keyring).check(read_data=read_data, namespace=namespace)
 
     def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
         """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys.

@@ -122,24 +122,3 @@ def staging_limitation(
             "free disk space on the node, or lower REPRISE_STAGING_SPARE_BYTES",
         )  # fmt: skip
     return None
-
-
-def may_start_cold(sized: tuple[str, ...], emptied: tuple[str, ...], target: Target) -> str:
-    """What its owner must know of a checkpoint that CRIU may not restore, although it dumped it; empty: nothing.
-
-    sized, emptied: as in the archive's facts.
-    """
-    who = f"container {target.container} of pod {target.pod}"
-    said = []
-    if sized:
-        said.append(
-            f"{who} has a file open for writing on its volume at {', '.join(sized)}. CRIU does not restore a process whose "
-            "open file has another size than at the checkpoint: then it starts cold. Keep what grows on the container's own file "
-            "system, which comes along with a checkpoint, or open it for appending only"
-        )
-    if emptied:
-        said.append(
-            f"{who} has a file open for writing on its emptyDir at {', '.join(emptied)}, which is empty on another node: "
-            "it is not moved as planned, and after the loss of its node it starts cold"
-        )
-    return ". ".join(said)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from prometheus_client import Counter, Histogram
+from reprise.archive.criu.volumes import may_start_cold
 from reprise.archive.crypto import KeyUnavailable
 from reprise.archive.facts import BadArchive
 from reprise.archive.manifest import Manifest
@@ -25,7 +26,7 @@ from reprise.runtime.bus import Bus
 from reprise.runtime.kube import EventRecorder
 from reprise.runtime.telemetry import log, of_target, span
 from reprise.transfer.adapters.slots import Slots
-from reprise.transfer.decide import home_of, may_start_cold, orphans
+from reprise.transfer.decide import home_of, orphans
 from reprise.transfer.keeping import Keeping
 
 STORE_RETRY_S = 1.0
@@ -155,15 +156,16 @@ class Handlers:
 
     async def _advise(self, event: CheckpointTaken, manifest: Manifest) -> None:
         """What may not be restored is told with its first checkpoint, not after a crash; once, as long as it stays so."""
-        text = may_start_cold(manifest.facts.sized, manifest.facts.emptied, event.target)
-        who = (event.target.pod_uid, event.target.container)
-        if self._advised.get(who, "") == text:
+        text = may_start_cold(manifest.facts.sized, manifest.facts.emptied)
+        key = (event.target.pod_uid, event.target.container)
+        if self._advised.get(key, "") == text:
             return
         if len(self._advised) > MOST_ADVISED:
             self._advised.clear()
-        self._advised[who] = text
+        self._advised[key] = text
         if text:
-            await self._recorder.record(event.workload, "Warning", "MayStartCold", text)
+            who = f"container {event.target.container} of pod {event.target.pod}"
+            await self._recorder.record(event.workload, "Warning", "MayStartCold", f"{who}: {text}")
 
     async def _superseded(self, event: CheckpointTaken) -> None:
         SUPERSEDED.inc()

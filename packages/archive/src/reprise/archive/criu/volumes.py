@@ -30,6 +30,23 @@ class OpenOn(NamedTuple):
     emptied: tuple[str, ...] = ()
 
 
+def may_start_cold(sized: tuple[str, ...], emptied: tuple[str, ...]) -> str:
+    """What its owner must know of a process that CRIU dumps and may not restore, with what helps; empty: nothing."""
+    said = []
+    if sized:
+        said.append(
+            f"it has a file open for writing on its volume at {', '.join(sized)}: CRIU does not restore a process whose open "
+            "file has another size than at the checkpoint, and then it starts cold. Keep what grows on the container's own file "
+            "system, which comes along with a checkpoint, or open it for appending only"
+        )
+    if emptied:
+        said.append(
+            f"it has a file open for writing on its emptyDir at {', '.join(emptied)}, which is empty on another node: "
+            "it is not moved as planned, and after the loss of its node it starts cold"
+        )
+    return "; ".join(said)
+
+
 def open_on(files: bytes, remaps: bytes, mounts: Any, everywhere: Iterable[str]) -> OpenOn:
     """files, remaps: files.img and remap-fpath.img, or none. mounts: of the container's config.json, as it comes from outside.
     everywhere: paths at which each container has a mount.

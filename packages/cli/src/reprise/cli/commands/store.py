@@ -18,16 +18,20 @@ ReadData = Annotated[bool, typer.Option("--read-data", help="Read and decrypt ev
 Repair = Annotated[
     bool, typer.Option("--repair", help="Upload again what a node still holds undamaged; later checkpoints do without the rest.")
 ]
+Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only of this namespace.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
 
 @app.command()
-def check(context: typer.Context, read_data: ReadData = False, repair: Repair = False, output: Output = Format.table) -> None:
+def check(
+    context: typer.Context, namespace: Namespace = "", read_data: ReadData = False, repair: Repair = False,
+    output: Output = Format.table,
+) -> None:  # fmt: skip
     """Find damage, and the checkpoints that it touches. Exits with 3 if there is any that is not repaired."""
     session: Session = context.obj
     with session.repository(keys=True) as repository:
         with watching(repository, "checking", by_bytes=read_data):
-            findings = list(repository.check(read_data=read_data))
+            findings = list(repository.check(read_data=read_data, namespace=namespace))
         healed = _repaired(session, repository, findings) if repair else []
     told = [as_data(finding, healed) for finding in findings]
     if output.is_data:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from reprise.archive.criu.volumes import may_start_cold
 from reprise.cli.doctor.evidence import Evidence
 from reprise.contracts.causes import RESTORE_CAUSES, variables
 
@@ -329,6 +330,16 @@ def file_locks(e: Evidence) -> Verdict | None:
     return dumped(e, "none, or dumped with the rest", "locks need `file-locks` in engine.json")
 
 
+def open_on_volumes(e: Evidence) -> Verdict | None:
+    if e.workload is None or e.inspection is None:
+        return None
+    text = may_start_cold(e.inspection.facts.sized, e.inspection.facts.emptied)
+    if not text:
+        return Verdict("ok", "none that its restore depends on")
+    seen, _, remedy = text.partition(". ")
+    return Verdict("warning", seen, remedy or "mount a volume that comes along to another node, or accept the cold start")
+
+
 def deleted_files(e: Evidence) -> Verdict | None:
     if e.workload is None:
         return None
@@ -446,6 +457,7 @@ CAUSES = (
     Cause("io_uring", io_uring, ("IoUring",), memory=True),
     Cause("inotify", inotify, ("Inotify",), memory=True),
     Cause("file locks", file_locks, ("FileLocks",), memory=True),
+    Cause("files on volumes", open_on_volumes, memory=True),
     Cause("deleted files", deleted_files, ("GhostFile",), memory=True),
     Cause("other files", passing, ("UnsupportedFile", "ExternalUnixSocket")),
     Cause("mounts", mounts, ("Mount",)),
