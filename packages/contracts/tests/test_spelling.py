@@ -1,5 +1,8 @@
 """An annotation that nobody reads is told, with what was probably meant; what is none of ours is nobody's business."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,3 +80,9 @@ def test_where_none_is_read_each_is_told_with_where_it_belongs() -> None:
 def test_no_name_breaks_it(names: dict[str, str], domain: str) -> None:
     found = spelling.misplaced({domain + name: value for name, value in names.items()}, "")
     assert len(found) <= len(names)
+
+
+def test_the_reference_has_each_annotation() -> None:
+    text = (Path(__file__).parents[3] / "docs/annotations.md").read_text()
+    assert not [name for name in (*spelling.WRITTEN, *spelling.MADE) if f"`{name}`" not in text]
+    assert not [name for name in re.findall(r"^\| `(reprise\.dev/[a-z-]+)`", text, re.M) if spelling.meant(name) is not None]
