@@ -108,7 +108,7 @@ def beside(namespace: str, env: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The same process with nothing of Reprise around it."""
     counter.deploy(namespace, annotations=counter.PLAIN, env=env)
     try:
-        poll(60, lambda: bool(counter.state(namespace)), "it to answer", 0.5)
+        counter.state(namespace, 60)
         yield counter.pod(namespace)
     finally:
         counter.remove(namespace)

@@ -103,11 +103,16 @@ def pod(namespace: str, app: str = APP) -> dict[str, Any]:
     return found[0]
 
 
-def state(namespace: str) -> dict[str, Any]:
-    said = ask(pod(namespace)["status"].get("podIP", ""), timeout_s=1)
-    if not said:
-        raise LabError(f"the counter in {namespace} does not answer")
-    return said
+def state(namespace: str, seconds: float = 10) -> dict[str, Any]:
+    """As it is told from outside; for so long it may stand still, as a large one does at each checkpoint."""
+    said: list[dict[str, Any]] = []
+
+    def answers() -> bool:
+        said[:] = [found for found in [ask(pod(namespace)["status"].get("podIP", ""), timeout_s=1)] if found]
+        return bool(said)
+
+    poll(seconds, answers, f"the counter in {namespace} to answer", ASK_S)
+    return said[0]
 
 
 def protected(namespace: str, app: str = APP) -> bool:

@@ -122,7 +122,7 @@ def test_everyone_blind_at_once_fails_nobody_over() -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
 @given(scenarios)
 def test_no_history_of_faults_makes_two(scenario: Scenario) -> None:
     world = run(scenario)

@@ -88,7 +88,7 @@ scenarios = st.builds(
 
 
 @pytest.mark.long
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate, Phase.shrink))
 @given(scenarios)
 def test_no_history_of_faults_makes_a_move_lose_or_double_anything(scenario: Scenario) -> None:
     ends(scenario)
