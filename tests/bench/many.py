@@ -38,8 +38,10 @@ def lost(count: int, progress: Progress) -> list[float]:
                 if witness.runs(began) != {run}:
                     raise LabError(f"another instance answered in {witness.namespace}")
                 row = counter.wait_failover(witness.namespace, "node-loss", 120)
-                if row["state"] != "completed" or len(counter.pods(witness.namespace)) != 1:
+                if row["state"] != "completed":
                     raise LabError(f"the failover of {witness.namespace} ended {row['state']}: {row.get('message')}")
+            for name in names:
+                poll(30, lambda name=name: len(counter.pods(name)) == 1, f"one pod of {name} to be left", 0.5)  # type: ignore[misc]
         return took
     finally:
         faults.power_on("n1")
