@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import looptime
 import pytest
@@ -22,6 +23,7 @@ from reprise.contracts.model import ELSEWHERE, Target, checkpoint_id
 from reprise.contracts.records import Fence, StartRecord
 from reprise.restorer.decide import DELAYS, STEPS_BACK
 from reprise.restorer.model import Good, Life, Need, PodView, Prepared, Recovery, Standby
+from reprise.restorer.outcomes import NOT_NOW
 from reprise.restorer.ports import FAILOVER_ANNOTATION as FAILOVER
 from reprise.restorer.ports import shadow_name
 from reprise.restorer.room import Timeouts
@@ -1058,3 +1060,30 @@ async def test_the_name_of_the_pod_that_was_moved_tells_its_node_that_it_was() -
     assert saga.name.startswith(ELSEWHERE)
     assert saga.attempt.restored
     assert saga.attempt.restored.pod == shadow_name(WORKLOAD, saga.name)
+
+
+@pytest.mark.parametrize("why", NOT_NOW)
+@pytest.mark.looptime
+async def test_a_node_that_refuses_for_what_passes_is_waited_for(why: str) -> None:
+    """Twenty that come at once can keep its agent from renewing the lease for a moment: its kubelet tries again."""
+    world, tries = World("shadow"), list[str]()
+    plain = world.cluster.start
+
+    async def not_at_first(name: str, container: str, *, pinned: str = "") -> None:
+        tries.append(name)
+        if len(tries) > 1:
+            await plain(name, container, pinned=pinned)
+            return
+        uid, told = world.cluster.pods[name].view.uid, f"{why}: it may run elsewhere"
+        record = StartRecord(container_id="first", pod_uid=uid, container=container, outcome="refused", reason=told)
+        await Starts(MemoryBus(world.server)).bucket.put(record.container_id, record)
+        asyncio.get_running_loop().call_later(0.02, lambda: asyncio.ensure_future(not_at_first(name, container, pinned=pinned)))
+
+    world.cluster.start = not_at_first  # type: ignore[method-assign]
+    saga = await world.run()
+    assert (saga.step, world.cluster.serving(), len(tries)) == ("complete", ["ck3"], 2)
+
+
+def test_what_passes_is_what_the_engine_says() -> None:
+    source = (Path(__file__).parents[3] / "engine/internal/decide/decide.go").read_text()
+    assert all(f'"{why}' in source for why in NOT_NOW)

@@ -50,11 +50,15 @@ def _cause(told: str) -> tuple[str, str]:
     return (known.reason, known.remedy) if known else ("RestoreFailed", LOG_REMEDY)
 
 
+NOT_NOW = ("waited ", "this node's lease has run out", "the agent has not run since the node booted")
+"""How the engine's refusals begin that its node gets over by itself (engine/internal/decide)."""
+
+
 def waited(start: StartRecord) -> bool:
-    """Whether the engine waits, or gave up to wait, for a checkpoint that is not there yet (engine/internal/decide): the kubelet
-    tries again.
+    """Whether the engine waits, or refused for what passes: a checkpoint that is not there yet, a lease that lapsed on a node
+    that takes much at once. The kubelet tries again.
     """
-    return start.outcome == "starting" or (start.outcome == "refused" and start.reason.startswith("waited "))
+    return start.outcome == "starting" or (start.outcome == "refused" and start.reason.startswith(NOT_NOW))
 
 
 def still_waits(saga: Saga, start: StartRecord) -> bool:
