@@ -1,7 +1,7 @@
 # `make help` lists what there is. Everything a target needs it gets by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-UV := $(or $(shell command -v uv),.bootstrap/bin/uv)
+UV := .bootstrap/bin/uv
 RUN := $(UV) run --no-sync
 LAB := $(RUN) reprise-lab
 export PATH := $(PATH):$(CURDIR)/.venv/bin
@@ -9,16 +9,17 @@ GO := env CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
 
-.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements contract contract-release
+.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements sbom audit contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.bootstrap/bin/uv:
+.bootstrap/bin/uv: deploy/uv.txt
 	@python3 -m venv .bootstrap || { echo "python3-venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@.bootstrap/bin/pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	@.bootstrap/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/uv.txt
+	@touch $@
 
-setup: $(if $(shell command -v uv),,.bootstrap/bin/uv) ## install uv if it is missing, and every Python dependency from the lock
+setup: .bootstrap/bin/uv ## install the uv of deploy/uv.txt, and every Python dependency from the lock
 	@$(UV) sync --frozen --quiet --compile-bytecode
 
 go: setup # the engine's language: from its wheel where the machine has none
@@ -113,6 +114,17 @@ logs: setup ## the last lines of every service
 
 requirements: setup ## export uv.lock for the images
 	$(UV) export --frozen --no-dev --no-emit-workspace --all-packages --no-header --no-annotate --quiet > deploy/requirements.txt
+
+build/sbom/python.json: uv.lock .bootstrap/bin/uv
+	@mkdir -p $(@D)
+	@$(UV) export --frozen --no-dev --all-packages --format cyclonedx1.5 --preview-features sbom-export --quiet --output-file $@ >/dev/null
+
+sbom: build/sbom/python.json go ## build/sbom: what the images' Python packages and the engine are made of, as CycloneDX
+	@cd engine && $(GO) build -trimpath -ldflags "-s -w" -o ../build/reprise-runc ./cmd/reprise-runc && \
+	  $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output ../build/sbom/engine.json ../build/reprise-runc
+
+audit: go ## known vulnerabilities in what the locks name; fails with 1, or with 3 where the databases cannot be asked
+	@$(RUN) python -m reprise_lab.audit
 
 proto: setup ## regenerate the CRI stubs from the k8s.io/cri-api Go module
 	$(RUN) python packages/runtime/generate_cri.py

