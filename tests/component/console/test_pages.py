@@ -101,7 +101,7 @@ def test_the_overview_has_the_worst_first_with_its_reason(told: Console, page: P
 
 def test_a_workload_page_tells_what_if_and_draws_its_history(told: Console, page: Page) -> None:
     page.goto(address(told, "workload"))
-    expect(page.locator(".whatif")).to_contain_text("If n2 died now: It would continue on n3 in about 6.7 s")
+    expect(page.locator(".whatif")).to_contain_text("If n2 died now: It would continue on n3 in about 7.6 s")
     expect(page.get_by_role("img", name=re.compile(r"Timeline: \d+ good checkpoints, 2 failed, 3 failovers"))).to_be_visible()
     for chart in ("Pause", "Size", "New in each"):
         drawn = page.get_by_role("img", name=re.compile(rf"{chart}: newest .+, between .+ and .+"))

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-CRASH_BASE_S = 0.9
-"""A killed 30 MiB process served again after 0.87 s, as measured before the engine."""
-NODE_LOSS_BASE_S = 6.7
-"""A node without power, its workload staged on the standby: 6.72 s until it served, as measured before the engine."""
+CRASH_BASE_S = 1.0
+"""`make bench ONLY=recovery.crash` on two slow cores: a killed process of 30 MiB served again after 1.00 s, median of 20."""
+NODE_LOSS_BASE_S = 7.6
+"""`make bench ONLY=recovery.node_loss`: without power, its workload staged on the standby: served after 7.56 s, median of 10."""
 RESTORE_BYTES_PER_S = 1_000_000_000
-"""CRIU reads pages back at about the speed of memory and page cache; assumed, a slow disk is slower."""
+"""CRIU read 1 GiB back in 1.19 s (`make bench ONLY=recovery.large`); a slow disk is slower."""
 COLD_BYTES_PER_S = 80_000_000
-"""Fetching a checkpoint that is not there yet: 12.9 s for 1 GB on two cores, as measured before the engine."""
+"""Fetching a checkpoint that is not there yet: 12.9 s for 1 GB on two cores; not measured again since the engine came."""
 
 
 @dataclass(frozen=True)
