@@ -81,8 +81,8 @@ def test_where_it_runs_is_no_standby_of_it() -> None:
 
 def test_a_cold_standby_costs_the_download() -> None:
     warm, cold = (expected_recovery(800_000_000, warm=held) for held in (True, False))
-    assert (warm.crash, cold.crash) == (1.7, 1.7)
-    assert (warm.node_loss, cold.node_loss) == (7.5, 17.5)
+    assert (warm.crash, cold.crash) == (1.8, 1.8)
+    assert (warm.node_loss, cold.node_loss) == (8.4, 18.4)
     assert "80 MB/s to fetch" in cold.how
 
 
