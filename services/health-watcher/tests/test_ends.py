@@ -12,6 +12,7 @@ from playing import inline_threads, play, runs
 from reprise.contracts.events import ContainerEnded, FailoverDeclared
 from reprise.contracts.records import Fence
 from reprise.health_watcher.agent import Agent
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.model import Failing
 from reprise.health_watcher.testing import MemoryNode
 from reprise.runtime.kv import Bucket, key
@@ -316,6 +317,14 @@ def test_what_failed_only_once_it_had_ended_does_not_make_a_crash_a_hang(
         assert failover.cause == cause
 
     play(scene())
+
+
+def test_what_fails_once_its_end_is_known_and_not_yet_told_does_not_either() -> None:
+    hung, now_s = Hung(), time.monotonic()
+    hung.failed("c1", 3, now_s - 4.0)
+    hung.ended("c1", 3.0)
+    hung.failed("c1", 3, now_s)
+    assert not hung.is_hung("c1")
 
 
 def test_a_runtime_that_does_not_know_yet_is_asked_again(node: MemoryNode) -> None:

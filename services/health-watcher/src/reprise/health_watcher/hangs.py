@@ -15,7 +15,7 @@ from reprise.health_watcher.declarations import Declarations
 from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.leaving import Leaving
-from reprise.health_watcher.model import Failing, ProbeCount
+from reprise.health_watcher.model import ProbeCount
 from reprise.health_watcher.ports import Execs, FreezerState, Runtime
 from reprise.health_watcher.starts import Starts
 from reprise.runtime.cri import CriError
@@ -101,9 +101,7 @@ class Hangs:
         known = replace(count, was_healthy=count.was_healthy or container.container_id in self._hung.seen_healthy)
         after = count_probe(known, healthy=verdict.healthy, frozen=frozen)
         if after.failures > count.failures and after.was_healthy:
-            before = self._hung.failing.get(container.container_id)
-            threshold = container.liveness.failure_threshold or 3
-            self._hung.failing[container.container_id] = Failing(threshold, (*(before.began_s if before else ()), began_s))
+            self._hung.failed(container.container_id, container.liveness.failure_threshold or 3, began_s)
         elif not after.failures or not after.was_healthy:
             self._hung.failing.pop(container.container_id, None)
         if after.failures > count.failures:

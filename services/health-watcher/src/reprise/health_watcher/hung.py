@@ -1,11 +1,14 @@
 """The livenessProbe failures of this node's containers, kept until the end of each container is reported."""
 
 import time
+from collections import deque
 from dataclasses import replace
 
 from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.model import Failing
 
+OVER = 200
+"""So many containers that ended are remembered, until nobody probes them any more."""
 SAME_S = 0.1
 """A probe that was under way when it ended failed for that."""
 
@@ -17,11 +20,19 @@ class Hung:
         self.hanging: dict[str, str] = {}
         """Those that are being ended because they hang, and what was seen."""
         self.failing: dict[str, Failing] = {}
+        self._over: deque[str] = deque(maxlen=OVER)
         self.seen_healthy: set[str] = set()
         """Those of which somebody asked, and they were: one may be checkpointed, and hang, before its probe is first run here."""
 
+    def failed(self, container_id: str, threshold: int, began_s: float) -> None:
+        """Its probe, which began then, failed."""
+        if container_id not in self._over:
+            before = self.failing.get(container_id)
+            self.failing[container_id] = Failing(threshold, (*(before.began_s if before else ()), began_s))
+
     def ended(self, container_id: str, ago_s: float) -> None:
         """A probe that began once it had ended had nobody to ask: on a busy node an end is noticed late."""
+        self._over.append(container_id)
         self.seen_healthy.discard(container_id)
         failing = self.failing.pop(container_id, None)
         if failing is not None:
