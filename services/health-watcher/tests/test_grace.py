@@ -18,6 +18,7 @@ from reprise.contracts.model import Workload
 from reprise.health_watcher import hangs as hangs_module
 from reprise.health_watcher.graces import Graces
 from reprise.health_watcher.hangs import Hangs
+from reprise.health_watcher.hung import Hung
 from reprise.health_watcher.model import Frozen, Subject
 from reprise.runtime.cri import RunningContainer
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
@@ -59,8 +60,6 @@ class Node:
     ill_s: float
     stood_s: float = 20.0
     killed_at: float | None = None
-    failing: dict[str, Any] = field(default_factory=dict)
-    hanging: dict[str, str] = field(default_factory=dict)
 
     @property
     def from_s(self) -> float:
@@ -102,7 +101,6 @@ class Node:
         return {"c1": Frozen(pod_uid="u1", container="counter", reasons=("isolated",))} if self.stands else {}
 
     held: dict[str, Any] = field(default_factory=dict)
-    seen_healthy: set[str] = field(default_factory=set)
 
     def is_frozen(self, _container_id: str) -> bool:
         return self.stands
@@ -128,7 +126,7 @@ class Node:
         here: Any = self
         graces = Graces(here, wall=lambda: WALL + _now())
         parts = [
-            asyncio.ensure_future(part()) for part in (graces.run, Hangs(here, here, here, here, here, here, here, graces).run)
+            asyncio.ensure_future(part()) for part in (graces.run, Hangs(here, here, here, Hung(), here, here, here, graces).run)
         ]
         await asyncio.sleep(for_s)
         for part in parts:
