@@ -327,6 +327,24 @@ def test_what_fails_once_its_end_is_known_and_not_yet_told_does_not_either() -> 
     assert not hung.is_hung("c1")
 
 
+@pytest.mark.parametrize("deleting", [True, False])
+def test_what_its_runtime_takes_to_run_for_ever_does_not_keep_a_deleted_pod(node: MemoryNode, deleting: bool) -> None:
+    """Seen with CRI-O, of a container that ended in the middle of its checkpoint. Else it is the kubelet's, as ever."""
+
+    async def scene() -> None:
+        agent = node.agent()
+        made = node.start("c1")
+        await runs(agent, 1)
+        node.pods.pods["u1"] = replace(node.pods.pods["u1"], deleting=deleting)
+        node.end("c1", 137)
+        node.statuses.pop("c1")
+        node.containers["c1"] = replace(made, state="exited")
+        await runs(agent, 4)
+        assert ("remove c1" in node.told) is deleting
+
+    play(scene())
+
+
 def test_a_runtime_that_does_not_know_yet_is_asked_again(node: MemoryNode) -> None:
     async def scene() -> None:
         agent = node.agent()

@@ -49,12 +49,12 @@ def test_an_end_that_is_final_is_no_failover(policy: str, code: int, final: bool
 
 @given(
     st.builds(Death, st.sampled_from(["Always", "OnFailure", "Never"]), st.integers(0, 255), st.booleans(), st.booleans(),
-              st.booleans(), st.booleans(), st.booleans(), st.none() | st.floats(0, 1e4), st.integers(0, 9))
+              st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.none() | st.floats(0, 1e4), st.integers(0, 9))
 )  # fmt: skip
 def test_nobodys_container_is_removed_and_what_we_ended_is_no_crash(death: Death) -> None:
     verdict = on_end(death)
     if death.pod_deleting or death.fenced or death.superseded or (verdict.final and not death.expected):
-        assert verdict.remove_after_s is None
+        assert verdict.remove_after_s == (0.0 if death.unnoticed and death.pod_deleting else None)
     if death.pod_deleting or death.fenced or death.expected or verdict.final:
         assert not verdict.declare
 

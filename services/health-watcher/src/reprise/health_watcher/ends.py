@@ -109,6 +109,7 @@ class Ends:
                 superseded=end.ended.superseded,
                 told=told,
                 expected=end.expected,
+                unnoticed=end.status.state == "running",
                 fenced=self._fences.of(target.pod_uid).fence in ("theirs", "gone"),
                 since_last_end_s=since,
                 soon_in_a_row=known.soon_in_a_row,

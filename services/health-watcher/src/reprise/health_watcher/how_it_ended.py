@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from reprise.health_watcher.model import Subject
 from reprise.health_watcher.ports import Ended, Logs, Runtime
 from reprise.runtime.cri import CriError, Status
+from reprise.runtime.cri.client import State
 from reprise.runtime.kube import ProtectedPod
 from reprise.runtime.telemetry import log
 
@@ -43,17 +44,20 @@ class HowItEnded:
         self._runtime, self._logs = runtime, logs
 
     async def status(self, container_id: str) -> Status:
-        """As soon as the runtime knows that it has ended."""
+        """As soon as the runtime knows that it has ended. State `running`: it does not learn of it; `unknown`: it cannot say."""
+        state: State = "unknown"
         for _ in range(round(KNOWN_S / LOOK_S)):
             try:
                 found = await self._runtime.status(container_id)
             except CriError as error:
                 log().debug("it is not known how it ended", id=container_id[:12], error=str(error))
+                state = "unknown"
                 break
+            state = found.state
             if found.state == "exited":
                 return found
             await asyncio.sleep(LOOK_S)
-        return Status("unknown", SIGKILL_CODE, "Unknown", 0, time.time_ns(), "")
+        return Status(state, SIGKILL_CODE, "Unknown", 0, time.time_ns(), "")
 
     async def tail(self, path: str) -> str:
         """Once it stays as it is: the runtime writes what the process said last a little after it has told of the end."""

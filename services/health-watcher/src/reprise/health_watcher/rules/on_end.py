@@ -17,6 +17,7 @@ MOST_DELAY_S = 60.0
 class Death:
     """A protected container that ended. superseded: its successor was created already. told: an agent before this one, or long
     ago, told of it. expected: we ended it, so that it is restored. fenced: its pod is restored elsewhere.
+    unnoticed: its process is gone, and the runtime takes it to run: CRI-O may for ever, if it ended during its checkpoint.
     since_last_end_s: since an instance of the same container ended here before; None: none did.
     """
 
@@ -27,6 +28,7 @@ class Death:
     told: bool = False
     expected: bool = False
     fenced: bool = False
+    unnoticed: bool = False
     since_last_end_s: float | None = None
     soon_in_a_row: int = 0
 
@@ -45,7 +47,8 @@ def on_end(death: Death) -> OnEnd:
     """Return what to do; a container whose end is final, or whose pod is deleted, is nobody's failover."""
     final = is_final(death.restart_policy, death.exit_code)
     if why := _nobodys(death, final=final):
-        return OnEnd(False, final, None, why)
+        # The kubelet waits for it, and its pod would stay.
+        return OnEnd(False, final, 0.0 if death.unnoticed and death.pod_deleting else None, why)
     if death.superseded:
         return OnEnd(not death.expected, False, None, "the kubelet restarted it already")
     backs_off = death.since_last_end_s is not None and death.since_last_end_s < BACKOFF_S
