@@ -156,7 +156,7 @@ async def test_it_tells_recovery_point_standby_and_last_failover(ledger: Ledger)
     assert (told["workload"], told["container"], told["health"], told["interval_s"]) == ("counter", "app", "ok", 20)
     assert (told["checkpoint"]["id"], told["checkpoint"]["size_bytes"]) == ("counter-010", 1010)
     assert (told["standby"]["node"], told["standby"]["warm"], told["refused"]) == ("n2", True, None)
-    assert told["expected_recovery_s"]["crash"] == 0.9
+    assert told["expected_recovery_s"]["crash"] == 1.0
     assert told["last_failover"]["id"] == "fo-3"
     assert told["last_failover"] | {"cause": "crash", "state": "completed", "total_s": 0.9} == told["last_failover"]
     assert await ask(ledger, namespace="elsewhere") == []
