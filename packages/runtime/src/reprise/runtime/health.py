@@ -27,7 +27,7 @@ class Health:
         return [name for name, condition in self._conditions.items() if not condition()]
 
     def app(self) -> Starlette:
-        """Not FastAPI's, whose import takes 0.8 s of a slow core where Starlette's takes 0.25: agents start as their node does."""
+        """Not FastAPI's, whose import takes 0.8 s of a slow core, Starlette's 0.25: agents start as their node does."""
         return Starlette(
             routes=[Route("/healthz", self._healthz), Route("/readyz", self._readyz), Route("/metrics", self._metrics)]
         )
