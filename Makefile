@@ -8,6 +8,7 @@ export PATH := $(PATH):$(CURDIR)/.venv/bin
 GO := env CGO_ENABLED=0 GOFLAGS=-buildvcs=false go
 SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/chaos
 export REPRISE_CHECKOUT := $(CURDIR)
+SBOM := build/sbom
 
 .PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements sbom audit contract contract-release
 
@@ -115,13 +116,13 @@ logs: setup ## the last lines of every service
 requirements: setup ## export uv.lock for the images
 	$(UV) export --frozen --no-dev --no-emit-workspace --all-packages --no-header --no-annotate --quiet > deploy/requirements.txt
 
-build/sbom/python.json: uv.lock .bootstrap/bin/uv
+$(SBOM)/python.json: uv.lock .bootstrap/bin/uv
 	@mkdir -p $(@D)
 	@$(UV) export --frozen --no-dev --all-packages --format cyclonedx1.5 --preview-features sbom-export --quiet --output-file $@ >/dev/null
 
-sbom: build/sbom/python.json go ## build/sbom: what the images' Python packages and the engine are made of, as CycloneDX
+sbom: $(SBOM)/python.json go ## build/sbom: what the images' Python packages and the engine are made of, as CycloneDX
 	@cd engine && $(GO) build -trimpath -ldflags "-s -w" -o ../build/reprise-runc ./cmd/reprise-runc && \
-	  $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output ../build/sbom/engine.json ../build/reprise-runc
+	  $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output $(abspath $(SBOM))/engine.json ../build/reprise-runc
 
 audit: go ## known vulnerabilities in what the locks name; fails with 1, or with 3 where the databases cannot be asked
 	@$(RUN) python -m reprise_lab.audit

@@ -82,7 +82,7 @@ def test_a_restorer_killed_in_a_move_finishes_it_when_it_is_back(
 
 @pytest.mark.alone
 def test_a_killed_scheduler_neither_misses_nor_doubles_a_checkpoint(namespace: str) -> None:
-    """Every replica is killed, later replaced: what came due meanwhile is made up for by one, and nothing is emitted twice."""
+    """Every replica is killed and later replaced. One checkpoint makes up for the missed slots, and no slot is emitted twice."""
     interval_s = 8.0
     counter.deploy(namespace, annotations={"reprise.dev/interval": f"{interval_s:.0f}s"})
     counter.wait_protected(namespace)

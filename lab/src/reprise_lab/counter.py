@@ -27,7 +27,7 @@ PLAIN = {"reprise.dev/mode": "off"}
 """The annotations of one that is not protected."""
 Kind = Literal["Deployment", "StatefulSet", "Pod"]
 INTERVAL_S = 10
-"""Of the counter's checkpoints here. The example's own 5 s are for who watches it; several at once keep two cores busy."""
+"""Time between two checkpoints of the counter in tests. The example's 5 s suit a demo; here they would keep both cores busy."""
 ASK_S = 0.3
 """Between two questions to the console: they cost what the machine has little of."""
 ENDED = ("completed", "abandoned", "stepped-aside")
@@ -104,15 +104,15 @@ def pod(namespace: str, app: str = APP) -> dict[str, Any]:
 
 
 def state(namespace: str, seconds: float = 10) -> dict[str, Any]:
-    """As it is told from outside; for so long it may stand still, as a large one does at each checkpoint."""
-    said: list[dict[str, Any]] = []
+    """Return the counter's state as a client sees it. Asks for up to `seconds`, since a checkpoint freezes a large counter."""
+    said: dict[str, Any] = {}
 
     def answers() -> bool:
-        said[:] = [found for found in [ask(pod(namespace)["status"].get("podIP", ""), timeout_s=1)] if found]
+        said.update(ask(pod(namespace)["status"].get("podIP", ""), timeout_s=1) or {})
         return bool(said)
 
     poll(seconds, answers, f"the counter in {namespace} to answer", ASK_S)
-    return said[0]
+    return said
 
 
 def protected(namespace: str, app: str = APP) -> bool:

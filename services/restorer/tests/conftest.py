@@ -19,5 +19,5 @@ def the_same_in_each_history(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def explored(request: pytest.FixtureRequest) -> random.Random:
-    """What chooses the part of a model that this run explores, by the seed that hypothesis has too: `make component SEED=n`."""
+    """Choose the part of a model that this run explores. Seeded like hypothesis: `make component SEED=n`."""
     return random.Random(request.config.getoption("--hypothesis-seed"))

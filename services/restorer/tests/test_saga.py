@@ -56,7 +56,7 @@ SLOW = {"move, it_never_serves", "move, hopeless", "move, it_gets_nowhere", "sta
         "stateful, the_other_node_gets_nothing"}  # fmt: skip
 """A second or more each. The fast loop has the same failures on the other paths, and moves that succeed or end early."""
 PAIRS = 100
-"""So many of the pairs of calls are explored in one run: which, says its seed."""
+"""How many pairs of calls one run explores; its seed selects them."""
 EACH = [
     pytest.param(*case, id=name, marks=[pytest.mark.long] if name in SLOW else [])
     for name, case in zip(NAMES, CASES, strict=True)
@@ -1065,7 +1065,7 @@ async def test_the_name_of_the_pod_that_was_moved_tells_its_node_that_it_was() -
 @pytest.mark.parametrize("why", NOT_NOW)
 @pytest.mark.looptime
 async def test_a_node_that_refuses_for_what_passes_is_waited_for(why: str) -> None:
-    """Twenty that come at once can keep its agent from renewing the lease for a moment: its kubelet tries again."""
+    """Twenty failovers at once can delay the agent's lease renewal. The kubelet tries again."""
     world, tries = World("shadow"), list[str]()
     plain = world.cluster.start
 

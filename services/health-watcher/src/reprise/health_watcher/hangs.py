@@ -100,10 +100,10 @@ class Hangs:
         frozen = self._freezer.is_frozen(container.container_id)
         known = replace(count, was_healthy=count.was_healthy or container.container_id in self._hung.seen_healthy)
         after = count_probe(known, healthy=verdict.healthy, frozen=frozen)
-        if after.failures > count.failures and after.was_healthy:
-            self._hung.failed(container.container_id, container.liveness.failure_threshold or 3, began_s)
-        elif not after.failures or not after.was_healthy:
+        if not (after.failures and after.was_healthy):
             self._hung.failing.pop(container.container_id, None)
+        elif after.failures > count.failures:
+            self._hung.failed(container.container_id, container.liveness.failure_threshold or 3, began_s)
         if after.failures > count.failures:
             log().warning("liveness probe failed", pod=pod.name, container=container.name, failures=after.failures,
                           detail=verdict.detail)  # fmt: skip

@@ -44,7 +44,9 @@ class HowItEnded:
         self._runtime, self._logs = runtime, logs
 
     async def status(self, container_id: str) -> Status:
-        """As soon as the runtime knows that it has ended. State `running`: it does not learn of it; `unknown`: it cannot say."""
+        """Return the status once the runtime reports the end. Its state after KNOWN_S: `running` if the runtime
+        still does not, `unknown` if it cannot be asked.
+        """
         state: State = "unknown"
         for _ in range(round(KNOWN_S / LOOK_S)):
             try:

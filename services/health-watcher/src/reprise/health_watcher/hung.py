@@ -8,7 +8,7 @@ from reprise.health_watcher.decide import cause_of_death
 from reprise.health_watcher.model import Failing
 
 OVER = 200
-"""So many containers that ended are remembered, until nobody probes them any more."""
+"""How many ended containers are remembered. A probe of one may still be running."""
 SAME_S = 0.1
 """A probe that was under way when it ended failed for that."""
 
@@ -25,13 +25,13 @@ class Hung:
         """Those of which somebody asked, and they were: one may be checkpointed, and hang, before its probe is first run here."""
 
     def failed(self, container_id: str, threshold: int, began_s: float) -> None:
-        """Its probe, which began then, failed."""
+        """Record that a probe which began at began_s failed."""
         if container_id not in self._over:
             before = self.failing.get(container_id)
             self.failing[container_id] = Failing(threshold, (*(before.began_s if before else ()), began_s))
 
     def ended(self, container_id: str, ago_s: float) -> None:
-        """A probe that began once it had ended had nobody to ask: on a busy node an end is noticed late."""
+        """Drop the failures of probes that began after the container had ended: a busy node notices an end late."""
         self._over.append(container_id)
         self.seen_healthy.discard(container_id)
         failing = self.failing.pop(container_id, None)

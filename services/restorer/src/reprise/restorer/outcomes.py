@@ -51,12 +51,12 @@ def _cause(told: str) -> tuple[str, str]:
 
 
 NOT_NOW = ("waited ", "this node's lease has run out", "the agent has not run since the node booted")
-"""How the engine's refusals begin that its node gets over by itself (engine/internal/decide)."""
+"""Prefixes of the engine's temporary refusals (engine/internal/decide): the node recovers by itself."""
 
 
 def waited(start: StartRecord) -> bool:
-    """Whether the engine waits, or refused for what passes: a checkpoint that is not there yet, a lease that lapsed on a node
-    that takes much at once. The kubelet tries again.
+    """Whether the engine waits, or refused for a temporary reason: the checkpoint is not there yet, or the lease of a busy node
+    lapsed. The kubelet tries again.
     """
     return start.outcome == "starting" or (start.outcome == "refused" and start.reason.startswith(NOT_NOW))
 

@@ -156,7 +156,7 @@ class Handlers:
 
     async def _advise(self, event: CheckpointTaken, manifest: Manifest) -> None:
         """What may not be restored is told with its first checkpoint, not after a crash; once, as long as it stays so."""
-        text = may_start_cold(manifest.facts.sized, manifest.facts.emptied)
+        text = ". ".join(filter(None, may_start_cold(manifest.facts.sized, manifest.facts.emptied)))
         key = (event.target.pod_uid, event.target.container)
         if self._advised.get(key, "") == text:
             return

@@ -25,8 +25,6 @@ from starlette.routing import Route
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 REFERENCE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}|sha256:[0-9a-f]{64}")
 """A checkpoint's id, or a digest."""
-IMAGE = ("namespace", "workload", "container")
-"""The parts of an image's name."""
 
 
 def app(repository: Repository, token: str) -> Starlette:
@@ -49,7 +47,7 @@ def app(repository: Repository, token: str) -> Starlette:
         return JSONResponse({})
 
     async def manifest(request: Request) -> Response:
-        namespace, workload, container, reference = (request.path_params[name] for name in (*IMAGE, "reference"))
+        namespace, workload, container, reference = request.path_params.values()  # in the path's order
         if not _are_names(namespace, workload, container, of=reference):
             return problem(404, "NAME_UNKNOWN", "no checkpoint is called that")
         try:
@@ -61,7 +59,7 @@ def app(repository: Repository, token: str) -> Starlette:
         return Response(body, media_type=MANIFEST_TYPE, headers={"Docker-Content-Digest": digest(body)})
 
     async def blob(request: Request) -> Response:
-        namespace, workload, container, wanted = (request.path_params[name] for name in (*IMAGE, "digest"))
+        namespace, workload, container, wanted = request.path_params.values()
         if not _are_names(namespace, workload, container, of=wanted):
             return problem(404, "BLOB_UNKNOWN", "no blob is called that")
         headers = {"Docker-Content-Digest": wanted}
@@ -79,12 +77,11 @@ def app(repository: Repository, token: str) -> Starlette:
             return Response(media_type="application/octet-stream", headers=headers)
         return StreamingResponse(_stream(parts), media_type="application/octet-stream", headers=headers)
 
-    of_image = "/v2/" + "/".join(f"{{{name}}}" for name in IMAGE)
     api = Starlette(
         routes=[
             Route("/v2/", version),
-            Route(of_image + "/manifests/{reference}", manifest),
-            Route(of_image + "/blobs/{digest}", blob),
+            Route("/v2/{namespace}/{workload}/{container}/manifests/{reference}", manifest),
+            Route("/v2/{namespace}/{workload}/{container}/blobs/{wanted}", blob),
         ],
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=authorize)],
     )

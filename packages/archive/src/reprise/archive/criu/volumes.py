@@ -30,21 +30,24 @@ class OpenOn(NamedTuple):
     emptied: tuple[str, ...] = ()
 
 
-def may_start_cold(sized: tuple[str, ...], emptied: tuple[str, ...]) -> str:
-    """What its owner must know of a process that CRIU dumps and may not restore, with what helps; empty: nothing."""
-    said = []
+def may_start_cold(sized: tuple[str, ...], emptied: tuple[str, ...]) -> tuple[str, str]:
+    """Why CRIU may not restore a process that it dumps, and the remedy. Either is empty if there is none."""
+    seen, remedy = [], ""
     if sized:
-        said.append(
+        seen.append(
             f"it has a file open for writing on its volume at {', '.join(sized)}: CRIU does not restore a process whose open "
-            "file has another size than at the checkpoint, and then it starts cold. Keep what grows on the container's own file "
-            "system, which comes along with a checkpoint, or open it for appending only"
+            "file has another size than at the checkpoint, and then it starts cold"
+        )
+        remedy = (
+            "Keep what grows on the container's own file system, which comes along with a checkpoint, "
+            "or open it for appending only"
         )
     if emptied:
-        said.append(
+        seen.append(
             f"it has a file open for writing on its emptyDir at {', '.join(emptied)}, which is empty on another node: "
             "it is not moved as planned, and after the loss of its node it starts cold"
         )
-    return "; ".join(said)
+    return "; ".join(seen), remedy
 
 
 def open_on(files: bytes, remaps: bytes, mounts: Any, everywhere: Iterable[str]) -> OpenOn:

@@ -333,10 +333,9 @@ def file_locks(e: Evidence) -> Verdict | None:
 def open_on_volumes(e: Evidence) -> Verdict | None:
     if e.workload is None or e.inspection is None:
         return None
-    text = may_start_cold(e.inspection.facts.sized, e.inspection.facts.emptied)
-    if not text:
+    seen, remedy = may_start_cold(e.inspection.facts.sized, e.inspection.facts.emptied)
+    if not seen:
         return Verdict("ok", "none that its restore depends on")
-    seen, _, remedy = text.partition(". ")
     return Verdict("warning", seen, remedy or "mount a volume that comes along to another node, or accept the cold start")
 
 
