@@ -65,13 +65,14 @@ MAY_EMIT = {
     "operation.requested": {"console"},
     "operation.refused": {"console"},
     "node.lost": {"n1", "n2"},
+    "node.suspected": {"n1", "n2"},
     "node.postponed": {"n1", "n2"},
     "node.isolated": {"n1"},
     "node.returned": {"n1"},
     "node.guarded": {"n1"},
     "node.unguarded": {"n1"},
 }
-"""About node n1. That n2 may say three of these of n1 is the arbiter's right: any agent may be elected (docs/security.md)."""
+"""About node n1. That n2 may say four of these of n1 is the arbiter's right: any agent may be elected (docs/security.md)."""
 
 MAY_WRITE = {
     "leases/node.n1": {"n1", "n2"},

@@ -1,14 +1,20 @@
 """Reprise's own parts fail: nothing is lost, nothing is doubled, and the workload is not harmed."""
 
+import asyncio
+import json
 import secrets
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from reprise_lab import counter, faults
+from reprise.contracts import envelope, subjects
+from reprise.contracts.annotations import AHEAD
+from reprise.contracts.events import Event, NodeSuspected, node_subject
+from reprise_lab import counter, faults, nats
 from reprise_lab.shell import LabError, kubectl, poll, reprise
 from reprise_lab.witness import Answer, Witness
 
@@ -135,6 +141,32 @@ def went_on_elsewhere_only(cut: CutOff) -> None:
     poll(60, lambda: not kubectl("-n", namespace, "get", "pod", cut.pod, "-o", "name", check=False), "the old pod to go", 0.5)
     late = {a.address for a in cut.witness.history if a.at > cut.healed_at}
     assert cut.before.address not in late, "the old instance answered after the cut was healed"
+
+
+def test_a_node_that_is_only_suspected_and_renews_leaves_nothing(protected_counter: Witness) -> None:
+    """The pod that its loss would need is made meanwhile; it starts nothing, and goes again."""
+    namespace, began = protected_counter.namespace, time.monotonic()
+    original = counter.pod(namespace)["metadata"]
+    poll(60, lambda: counter.console(f"events?namespace={namespace}&type=checkpoint.staged&limit=1"), "a standby to hold it")
+    suspected = NodeSuspected(node="n1", workload=node_subject("n1"), detail="a test says so")
+    asyncio.run(publish(suspected))
+    ahead = poll(20, lambda: [p for p in made(namespace) if AHEAD in p["metadata"]["annotations"]], "a pod to be made", 0.05)[0]
+    assert ahead["spec"]["nodeName"] != "n1"
+    poll(30, lambda: [p["metadata"]["uid"] for p in made(namespace)] == [original["uid"]], "it to go again", 0.2)
+    assert protected_counter.runs(began) == {protected_counter.last().run}
+    assert not protected_counter.overlaps(began)
+    assert not counter.console(f"failovers?namespace={namespace}&limit=1")
+
+
+def made(namespace: str) -> list[dict[str, Any]]:
+    """Those that are being deleted too."""
+    return json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
+
+
+async def publish(event: Event) -> None:
+    client = await nats.connect()
+    await client.jetstream().publish(subjects.of(event), envelope.encode(event, source="test")[1])
+    await client.close()
 
 
 def test_a_pod_deleted_by_its_user_is_not_brought_back(protected_counter: Witness) -> None:

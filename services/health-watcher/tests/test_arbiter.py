@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 import structlog
 from reprise.contracts.annotations import Policy
-from reprise.contracts.events import Event, FailoverDeclared, NodeLost, NodePostponed
+from reprise.contracts.events import Event, FailoverDeclared, NodeLost, NodePostponed, NodeSuspected
 from reprise.contracts.model import Workload
 from reprise.contracts.records import Fence
 from reprise.health_watcher import arbiter
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.brake import Account, Brake
-from reprise.health_watcher.decide import lost_after_s
+from reprise.health_watcher.decide import LEAD_S, lost_after_s
 from reprise.health_watcher.model import NodeLease
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
@@ -253,6 +253,50 @@ def test_a_request_from_before_this_arbiter_began_forces_nothing() -> None:
         cluster.cut = dict.fromkeys(("n1", "n2"), 5.0)
         await asyncio.sleep(40)
         assert len(cluster.given_up()) == 1
+
+    play(cluster, scene)
+
+
+def test_a_node_is_suspected_before_it_is_lost_so_that_nothing_waits_for_its_kubelet_then() -> None:
+    cluster = Cluster(3, protected=("n1",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut, silent_from = {"n1": 5.5}, 5.0
+        await until(lambda: cluster.events(NodeSuspected), lost_after_s(0.0) - LEAD_S + arbiter.KUBELET_TIMEOUT_S + 0.5)
+        assert not cluster.events(NodeLost), "suspected is not lost"
+        await until(lambda: cluster.events(FailoverDeclared), 5)
+        loop = asyncio.get_running_loop()
+        assert loop.time() - silent_from >= lost_after_s(0.0), "not sooner than it may be given up"
+        assert loop.time() - silent_from < lost_after_s(0.0) + 0.6
+        assert len(cluster.events(NodeSuspected)) == 1
+
+    play(cluster, scene)
+
+
+def test_a_node_that_renews_in_time_is_suspected_and_is_not_lost() -> None:
+    cluster = Cluster(3, protected=("n1",))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n1": 5.0}
+        await until(lambda: cluster.events(NodeSuspected), 6)
+        cluster.cut = {}
+        await asyncio.sleep(20)
+        assert not cluster.events(NodeLost)
+
+    play(cluster, scene)
+
+
+def test_if_most_nodes_look_lost_none_is_suspected() -> None:
+    cluster = Cluster(5, protected=("n1", "n2", "n3"))
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = dict.fromkeys(("n1", "n2", "n3"), 5.0)
+        await asyncio.sleep(20)
+        assert not cluster.events(NodeSuspected)
+        assert cluster.events(NodeLost)
 
     play(cluster, scene)
 

@@ -108,6 +108,13 @@ def test_a_checkpoint_that_is_not_there_yet_is_waited_for_and_anothers_is_refuse
     assert decide(replace(MADE, origin=Origin("shop/u0", "ck7", distrust="of redis"))).verdict.verdict == "refuse"
 
 
+def test_what_was_made_ahead_waits_until_a_failover_takes_it() -> None:
+    ahead = Origin("shop/u0", "ck7", ahead=True)
+    assert decide(replace(MADE, origin=ahead)).verdict.verdict == "wait"
+    assert decide(replace(MADE, origin=ahead, hands_out=True)).verdict.verdict == "wait", "its engine would start it plainly"
+    assert decide(replace(MADE, origin=replace(ahead, distrust="of redis"))).verdict.verdict == "refuse"
+
+
 @pytest.mark.parametrize(
     ("rejected", "kept", "verdict"),
     [(("ck1",), ("ck2", "ck1"), "restore"), (("ck1", "ck2"), ("ck2", "ck1"), "blank"), (("ck1",), (), "restore")],

@@ -28,6 +28,8 @@ CHECKPOINT_IMAGE = PREFIX + "checkpoint-image"
 """On a pod that a failover made: the reference of that checkpoint's OCI image, for people and tools."""
 FENCED_BY = PREFIX + "fenced-by"
 """On a pod that is given up: the failover that starts it elsewhere. Its fence in NATS decides; this outlives NATS' data."""
+AHEAD = PREFIX + "ahead"
+"""On a pod that was made while a node was only suspected: it starts nothing before its failover takes this away."""
 CHECKPOINT_NOW = PREFIX + "checkpoint-now"
 """The moment at which the owner wants one checkpoint besides those of the interval; it is what names it, too."""
 MIN_INTERVAL_S = 1.0  # the kubelet names archives by the second: two in one second overwrite each other

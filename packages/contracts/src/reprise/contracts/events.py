@@ -380,6 +380,14 @@ class NodeLost(NodeEvent):
     TYPE: ClassVar[str] = "node.lost"
 
 
+class NodeSuspected(NodeEvent):
+    """The node is silent and its kubelet does not answer, but it may not be given up yet. Nothing is started elsewhere on the
+    strength of this; the pods that would be needed are made, and wait.
+    """
+
+    TYPE: ClassVar[str] = "node.suspected"
+
+
 class NodePostponed(NodeEvent):
     """The node is lost, and is not given up yet: too much was failed over at once (the brake); detail: what, and the limit. It is
     given up as soon as the limit lets it, or by `reprise failover --force`.
@@ -439,6 +447,7 @@ ALL: tuple[type[Event], ...] = (
     OperationRequested,
     OperationRefused,
     NodeLost,
+    NodeSuspected,
     NodePostponed,
     NodeIsolated,
     NodeReturned,

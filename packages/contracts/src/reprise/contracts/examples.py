@@ -116,6 +116,7 @@ APART: dict[str, dict[str, Any]] = {
         "remedy": "protect it first: reprise protect shop/counter",
     },
     "node.lost": {"detail": "no lease for 4.6 s, and its kubelet does not answer"},
+    "node.suspected": {"detail": "no renewal seen for 4.0 s, and its kubelet does not answer"},
     "node.postponed": {"detail": "it would be 2 of 3 nodes at once, and at most 50% may be (before it: n2)"},
     "node.isolated": {"detail": "its lease could not be renewed for 3.0 s: 1 container frozen"},
     "node.returned": {"detail": "its lease is renewed again"},

@@ -17,7 +17,7 @@ WRITTEN = tuple(
     )
 ) + tuple(SEEDS + name for name in ("cr_mode", "cr_interval", "ps_mode", "ps_interval", "ps_path", "ps_port"))  # fmt: skip
 """What a workload's owner writes on it, or a tool for them."""
-MADE = tuple(OURS + name for name in ("restore-from", "checkpoint-image", "failover", "fenced-by", "nudged", "restored"))
+MADE = tuple(OURS + name for name in ("restore-from", "checkpoint-image", "failover", "fenced-by", "nudged", "restored", "ahead"))
 """What Reprise writes on a pod."""
 ALIKE = 0.84
 Wrong = tuple[str, str, str]

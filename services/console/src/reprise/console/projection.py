@@ -25,6 +25,7 @@ from reprise.contracts.events import (
     FailoverStarted,
     NodeEvent,
     NodeGuarded,
+    NodeSuspected,
     NodeUnguarded,
     OperationRefused,
     OperationRequested,
@@ -157,6 +158,8 @@ def _node_row(event: Event) -> Row | None:
             "node": event.node, "guarded_at": event.at, "guarded": isinstance(event, NodeGuarded), "guard_detail": event.detail,
         }  # fmt: skip
         return Row("nodes", "node", columns, newest={"guarded_at": ("guarded", "guard_detail")})
+    if isinstance(event, NodeSuspected):
+        return None  # it is over as soon as the node renews, and nobody says so
     if isinstance(event, NodeEvent):
         columns = {"node": event.node, "changed_at": event.at, "change": event.TYPE, "detail": event.detail}
         return Row("nodes", "node", columns, newest={"changed_at": ("change", "detail")})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kubernetes.aio import client
 from prometheus_client import Gauge
-from reprise.contracts.events import FailoverDeclared, NodeLost, NodePostponed, node_subject
+from reprise.contracts.events import FailoverDeclared, NodeLost, NodePostponed, NodeSuspected, node_subject
 from reprise.contracts.model import failover_id
 from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
@@ -25,7 +25,7 @@ from reprise.runtime.telemetry import about, log, span
 
 LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
 POSTPONED = Gauge("reprise_postponed_nodes", "Nodes that are lost and are not given up, because too much would be at once")
-TICK_S = 0.25
+TICK_S = 0.1
 KUBELET_TIMEOUT_S = 1.0
 NODES_EVERY_S = 10.0
 GIVE_UP_S = 10.0
@@ -182,6 +182,7 @@ class Arbiter:
         return self._is_silent(node)
 
     def _is_silent(self, node: str) -> bool:
+        """Whether it is lost, or may be in a moment."""
         lease = self._leases.get(node)
         return lease is not None and judge(_view(lease, self._clock() - self._seen_at[node])).verdict != "alive"
 
@@ -207,8 +208,19 @@ class Arbiter:
             reachable = await self._kubelet_answers(lease.host_ip)
             silent_s = self._clock() - self._seen_at[node]
             verdict = judge(_view(lease, silent_s, reachable=reachable))
-        if verdict.verdict == "lost" and self._election.leading and self._sees():
+        if not (self._election.leading and self._sees()):
+            return
+        if verdict.verdict == "suspected":
+            self._suspect(lease, verdict.why)
+        if verdict.verdict == "lost":
             await self._give_up(judged, verdict.why, silent_s)
+
+    def _suspect(self, lease: NodeLease, why: str) -> None:
+        """Not if most of the nodes look like that: then it is the network, or us, and making anything ready is a storm."""
+        if 2 * sum(map(self._is_silent, self._leases)) > len(self._leases):
+            return
+        suspected = NodeSuspected(node=lease.node, workload=node_subject(lease.node), detail=why)
+        self._announcer.announce(suspected, f"suspected-{lease.node}-{lease.boot_id}-{lease.renewals}")
 
     async def _kubelet_answers(self, host_ip: str) -> bool:
         try:

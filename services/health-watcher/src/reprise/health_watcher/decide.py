@@ -32,6 +32,9 @@ RESET_S = 1.0
 """Of a watchdog: it counts in whole seconds."""
 SLOWER = 3.0
 """How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
+LEAD_S = 2.0
+"""So long before a silent node may be given up its kubelet is asked. A powered-off one does not even refuse, which takes a second
+to be known: asked only then, each failover would be a second later."""
 BLIND_AFTER_S = 2.5
 FORGET_AFTER_S = 60.0
 MOST_REPEAT_S = 60.0
@@ -100,7 +103,7 @@ def patience_s(since_renewal_s: float, *, ever_renewed: bool, freeze_s: float) -
 class Judgement:
     """What the arbiter thinks of a node."""
 
-    verdict: Literal["alive", "ask-kubelet", "lost", "spared"]
+    verdict: Literal["alive", "ask-kubelet", "suspected", "lost", "spared"]
     why: str
 
 
@@ -137,8 +140,12 @@ def may_pet(since_renewal_s: float, *, ever_renewed: bool, all_frozen: bool) -> 
 
 
 def judge(view: LeaseView) -> Judgement:
-    """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable."""
-    if view.silent_s < lost_after_s(view.freeze_s, view.watchdog_s):
+    """Lost only if silent for longer than the node needs to freeze itself, *and* its kubelet is unreachable.
+
+    Suspected if only the time is missing: nothing may be started then, but what a failover would need may be made.
+    """
+    lost_after = lost_after_s(view.freeze_s, view.watchdog_s)
+    if view.silent_s < (lost_after - LEAD_S if view.can_freeze else lost_after):
         return Judgement("alive", f"renewed {view.silent_s:.1f} s ago")
     if not view.can_freeze:
         return Judgement("spared", "its agent said that it cannot freeze containers: a second instance would be unsafe")
@@ -146,6 +153,8 @@ def judge(view: LeaseView) -> Judgement:
         return Judgement("ask-kubelet", f"no renewal seen for {view.silent_s:.1f} s")
     if view.kubelet_reachable:
         return Judgement("spared", "its kubelet answers: an agent that is dead or cut off is not a lost node")
+    if view.silent_s < lost_after:
+        return Judgement("suspected", f"no renewal seen for {view.silent_s:.1f} s, and its kubelet does not answer")
     return Judgement("lost", f"no renewal seen for {view.silent_s:.1f} s and its kubelet does not answer")
 
 

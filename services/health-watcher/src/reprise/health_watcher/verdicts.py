@@ -280,8 +280,9 @@ class Verdicts:
         slot = self._slots.containers(wanted.slots, wanted.checkpoint_id).get(name)
         if slot is None or pod.workload is None:
             return Origin(wanted.slots, wanted.checkpoint_id, missing=True)
+        ahead = origins.is_ahead(pod.annotations)
         why = origins.distrust(pod.workload, pod.name, pod.annotations, slot.namespace, slot.pod)
-        return Origin(wanted.slots, wanted.checkpoint_id, distrust=why)
+        return Origin(wanted.slots, wanted.checkpoint_id, ahead=ahead, distrust=why)
 
     def _write(self, file: PodFile) -> bool:
         if self._written.get(file.uid) == file:

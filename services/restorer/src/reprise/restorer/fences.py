@@ -73,6 +73,16 @@ class Fences:
         message = "the node came back first and holds its lease"
         return Stop("NodeReturned", message, "nothing: it is tried again if the node is lost again", "step-aside", later=True)
 
+    async def renewed(self, node: str, since: int) -> bool:
+        """Whether the node has renewed its lease; since: its revision(). False too if the arbiter has taken it away."""
+        entry = await self._leases.get(key("node", node))
+        return entry is not None and entry.revision != since and entry.value.taken is not True
+
+    async def revision(self, node: str) -> int:
+        """Of the node's lease; 0: it has none."""
+        entry = await self._leases.get(key("node", node))
+        return entry.revision if entry else 0
+
     async def others(self, saga: Saga) -> str:
         """Another failover that has the pod's fence; empty if none."""
         entry = await self._bucket.get(key(saga.target.pod_uid))

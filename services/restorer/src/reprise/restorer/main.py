@@ -13,12 +13,14 @@ from reprise.contracts.events import (
     FailoverAbandoned,
     FailoverDeclared,
     FailoverDelayed,
+    NodeSuspected,
     StandbyRefused,
 )
 from reprise.restorer.adapters.budgets import KubernetesBudgets
 from reprise.restorer.adapters.checkpoints import StoredCheckpoints
 from reprise.restorer.adapters.cluster import KubernetesCluster
 from reprise.restorer.adapters.taints import KubernetesTaints
+from reprise.restorer.ahead import Ahead
 from reprise.restorer.cordons import Cordons
 from reprise.restorer.forecast import Forecast
 from reprise.restorer.handlers import Handlers
@@ -53,12 +55,14 @@ async def main(settings: Settings) -> None:
     starts = Starts(service.bus)
     taints = KubernetesTaints(api)
     timeouts = Timeouts(settings.verify_timeout_s, settings.adopt_timeout_s, settings.stage_timeout_s)
-    sagas = SagaRunner(Room(service.bus, cluster, taints, checkpoints, starts, timeouts))
+    room = Room(service.bus, cluster, taints, checkpoints, starts, timeouts)
+    sagas = SagaRunner(room)
     standbys = Standbys(service.bus, cluster, checkpoints)
     recorder = kube.EventRecorder(api, "restorer")
     handlers = Handlers(service.bus, pods, sagas, standbys, recorder)
     requests = Requests(service.bus, pods, checkpoints, recorder)
     forecast = Forecast(sagas.planning, pods.pods)
+    ahead = Ahead(room, sagas.planning, sagas.sagas, pods.pods)
     service.app.add_route("/plans/{node}", forecast.answer)
     election = Election(service.bus, "leftovers", settings.pod_name)
     reconciler = Reconciler(sagas, handlers.attend, lambda: election.leading)
@@ -81,6 +85,7 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe("restorer-refusals", StandbyRefused, standbys.on_refused)
     # Given up halfway, because the API server was away for a minute, a pod would stand still or be gone for ever.
     service.bus.subscribe("restorer-failovers", FailoverDeclared, handlers.on_declared, concurrency=32, max_attempts=math.inf)
+    service.bus.subscribe("restorer-suspicions", NodeSuspected, ahead.on_suspected, concurrency=32)
     service.bus.subscribe("restorer-notices", FailoverAbandoned, handlers.on_abandoned)
     service.bus.subscribe("restorer-delays", FailoverDelayed, handlers.on_delayed)
     service.health.ready_when("pods", lambda: pods.synced)

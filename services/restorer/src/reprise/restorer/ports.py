@@ -84,12 +84,17 @@ class Cluster(Protocol):
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
-        gated: bool = False,
+        gated: bool = False, ahead: bool = False,
     ) -> str:  # fmt: skip
         """From this ReplicaSet's template, on this node, with the labels that the source has now; its UID. Idempotent by its
         name, the failover attempt's. RecoveryError, not retryable: there is nothing to make it of. gated: it has the readiness
-        gate `reprise.dev/restored`.
+        gate `reprise.dev/restored`. ahead: its failover is not decided yet, and it starts nothing before this is called again
+        without that.
         """
+        ...
+
+    async def discard_ahead(self, workload: Workload, name: str) -> bool:
+        """Delete the shadow unless its failover has taken it; True once it is taken, or gone."""
         ...
 
     async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:

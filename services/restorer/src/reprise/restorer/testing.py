@@ -12,7 +12,7 @@ from typing import Literal
 
 from reprise.archive.images import image_reference
 from reprise.contracts.annotations import RESTORE_FROM
-from reprise.contracts.errors import NotStored
+from reprise.contracts.errors import NotStored, RecoveryError
 from reprise.contracts.events import CheckpointStaged, Event, FailoverHolding, FailoverReleased, FailoverStarted, ImageBuilt
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import UNREADABLE_HOLD, Fence, HoldRecord, StartRecord
@@ -49,6 +49,8 @@ class Pod:
     """The checkpoint that its engine waits for."""
     fenced_by: str = ""
     """The failover that has it, as the API server knows."""
+    ahead: bool = False
+    """No failover has taken it yet: its engine waits."""
 
 
 @dataclass
@@ -103,6 +105,7 @@ class MemoryCluster:
         self.refuses = ""
         """Why the API server does not take the pod that is to go on."""
         self.made = 0
+        self.made_ahead = 0
         self.deleted: list[str] = []
         self.off: set[tuple[str, str]] = set()
         """Nodes that the scheduler puts nothing on, and for which failover."""
@@ -167,16 +170,32 @@ class MemoryCluster:
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
-        gated: bool = False,
+        gated: bool = False, ahead: bool = False,
     ) -> str:  # fmt: skip
         await self._call("before", "create shadow")
         shadow, checkpoint_id = shadow_name(workload, name), annotations[RESTORE_FROM].partition("/")[2]
+        there = self.pods.get(shadow)
+        if there and there.ahead and not ahead and (there.node, there.waits_for) != (standby, checkpoint_id):
+            del self.pods[shadow]
+            raise RecoveryError("a pod of its name was made for another plan", subject=shadow, retryable=True)
         if shadow not in self.pods:
-            pod = self.add(PodView(f"uid-{name}", shadow, False, "counter:1", "", "", ""), standby, owned=False)
-            pod.waits_for = checkpoint_id
-            await self.engines()
+            uid = f"uid-{name}"
+            self.add(PodView(uid, shadow, False, "counter:1", "", "", ""), standby, owned=False).waits_for = checkpoint_id
+            self.made_ahead += ahead
+            self.pods[shadow].ahead = ahead
+        self.pods[shadow].ahead &= ahead
+        await self.engines()
         await self._call("after", "create shadow")
         return self.pods[shadow].view.uid
+
+    async def discard_ahead(self, workload: Workload, name: str) -> bool:
+        await self._call("before", "discard what was made ahead")
+        found = self.pods.get(shadow_name(workload, name))
+        if found is None or not found.ahead:
+            return True
+        del self.pods[found.view.name]
+        await self._call("after", "discard what was made ahead")
+        return False
 
     async def refuses_shadow(self, workload: Workload, name: str, owner: str, standby: str, source: Target) -> str:
         await self._call("before", "try shadow")
@@ -185,7 +204,7 @@ class MemoryCluster:
     async def engines(self) -> None:
         """Those that wait for a checkpoint which is on their node by now go on."""
         for name, pod in list(self.pods.items()):
-            if pod.waits_for and pod.waits_for in self.slots.get(pod.node, []):
+            if not pod.ahead and pod.waits_for and pod.waits_for in self.slots.get(pod.node, []):
                 pinned, pod.waits_for = pod.waits_for, ""
                 await self.start(name, "counter", pinned=pinned)
 

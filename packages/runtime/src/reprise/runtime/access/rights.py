@@ -121,7 +121,7 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 ARBITER = Role(
-    emits=(events.NodeLost, events.NodePostponed, events.FailoverDeclared),
+    emits=(events.NodeSuspected, events.NodeLost, events.NodePostponed, events.FailoverDeclared),
     reads=("leases", "fences"),
     writes=("elections/arbiter", "leases/node.*", "brake"),
 )
@@ -167,7 +167,7 @@ ROLES: dict[str, Role] = {
         ),
         consumers=(
             "restorer-images", "restorer-staged", "restorer-damages", "restorer-refusals", "restorer-failovers",
-            "restorer-notices", "restorer-delays",
+            "restorer-notices", "restorer-delays", "restorer-suspicions",
         ),
         reads=("nodes", "leases"),
         writes=(

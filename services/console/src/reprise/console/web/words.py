@@ -89,6 +89,7 @@ EVENT_TONE = {
     "operation.requested": "busy",
     "operation.refused": "bad",
     "node.lost": "bad",
+    "node.suspected": "warn",
     "node.postponed": "bad",
     "node.isolated": "bad",
     "node.returned": "ok",
@@ -176,6 +177,6 @@ def event_summary(kind: str, data: dict[str, object]) -> str:  # noqa: PLR0911
         case "operation.requested":
             to = f" to {said['to']}" if said.get("to") else ""
             return f"{OPERATION.get(str(said.get('operation')), said.get('operation'))}{to}, by {said.get('user')}"
-        case "node.lost" | "node.postponed" | "node.isolated" | "node.returned" | "node.guarded" | "node.unguarded":
+        case _ if kind.startswith("node."):
             return str(said.get("detail"))
     return str(said.get("checkpoint_id") or "")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reprise.contracts.annotations import RESTORE_FROM
+from reprise.contracts.annotations import AHEAD, RESTORE_FROM
 from reprise.contracts.model import Workload
 
 FAILOVER = "reprise.dev/failover"
@@ -31,6 +31,11 @@ def wanted(namespace: str, annotations: Mapping[str, str]) -> Wanted | None:
     if not PLAIN.fullmatch(uid) or not PLAIN.fullmatch(checkpoint_id):
         return Wanted("", "", f"{RESTORE_FROM} is not `<pod uid>/<checkpoint id>`: {text[:100]!r}")
     return Wanted(f"{namespace}/{uid}", checkpoint_id)
+
+
+def is_ahead(annotations: Mapping[str, str]) -> bool:
+    """Whether the pod was made in case its node is given up, and no failover has taken it yet."""
+    return AHEAD in annotations
 
 
 def distrust(workload: Workload, pod: str, annotations: Mapping[str, str], slot_namespace: str, slot_pod: str) -> str:

@@ -36,13 +36,14 @@ be told what it starts from.
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a pod was made to start from. missing: it does not lie on this node (yet). distrust: why it is not
-    believed to be this workload's.
+    """The checkpoint that a pod was made to start from. missing: it does not lie on this node (yet). ahead: no failover needs the
+    pod yet. distrust: why it is not believed to be this workload's.
     """
 
     slots: str
     checkpoint_id: str
     missing: bool = False
+    ahead: bool = False
     distrust: str = ""
 
 
@@ -139,6 +140,8 @@ def _pinned(of: Snapshot, origin: Origin) -> Verdict:
         return Verdict(verdict="refuse", reason=origin.distrust)
     if origin.missing:
         return Verdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
+    if origin.ahead:
+        return Verdict(verdict="wait", reason="it was made in case another node is given up, which is not decided")
     slots = (of.slots, origin.slots)
     if of.hands_out:
         return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, checkpoint_id=origin.checkpoint_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubernetes.aio import client
-from reprise.contracts.annotations import CHECKPOINT_IMAGE, FENCED_BY, RESTORE_FROM, RESTORED_GATE
+from reprise.contracts.annotations import AHEAD, CHECKPOINT_IMAGE, FENCED_BY, RESTORE_FROM, RESTORED_GATE
 from reprise.contracts.errors import RecoveryError
 from reprise.contracts.model import Target, Workload
 from reprise.contracts.records import Question
@@ -198,7 +198,9 @@ class KubernetesCluster:
             found: dict[str, list[Resident]] = {}
             listed = await self._core.list_pod_for_all_namespaces(field_selector="status.phase!=Succeeded,status.phase!=Failed")
             for pod in listed.items:
-                found.setdefault(pod.spec.node_name or "", []).append(resident_of(pod))
+                # What was made ahead is not in the way of the failover that it was made for.
+                if AHEAD not in (pod.metadata.annotations or {}):
+                    found.setdefault(pod.spec.node_name or "", []).append(resident_of(pod))
             self._on_node, self._listed_at = {node: tuple(pods) for node, pods in found.items()}, time.monotonic()
             self._known_features.clear()
         return self._on_node
@@ -212,9 +214,10 @@ class KubernetesCluster:
 
     async def create_shadow(
         self, workload: Workload, name: str, owner: str, standby: str, annotations: dict[str, str], *, source: Target,
-        gated: bool = False,
+        gated: bool = False, ahead: bool = False,
     ) -> str:  # fmt: skip
-        body = await self._shadow(workload, name, owner, standby, source, annotations, gated=gated)
+        mark = {AHEAD: "true"} if ahead else {}
+        body = await self._shadow(workload, name, owner, standby, source, annotations | mark, gated=gated)
         try:
             made = await self._core.create_namespaced_pod(workload.namespace, body, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
@@ -223,7 +226,37 @@ class KubernetesCluster:
             made = await self._read(workload.namespace, body.metadata.name)
             if made is None:
                 raise RecoveryError("it went while it was looked at", subject=body.metadata.name, retryable=True) from error
+            if not ahead and AHEAD in (made.metadata.annotations or {}):
+                await self._take(made, body)
         return str(made.metadata.uid)
+
+    async def _take(self, made: Any, wanted: Any) -> None:
+        """Of a pod that was made ahead: from now on it starts. Deleting it names the version without this (discard_ahead), so one
+        of the two fails. One that was made for another plan is in the way.
+        """
+        name, namespace = made.metadata.name, made.metadata.namespace
+        fits = made.spec.node_name == wanted.spec.node_name and _origin(made) == _origin(wanted)
+        if fits and made.metadata.deletion_timestamp is None:
+            change = {"metadata": {"uid": made.metadata.uid, "annotations": {AHEAD: None}}}
+            try:
+                taken = await self._core.patch_namespaced_pod(
+                    name, namespace, change, _content_type=STRATEGIC, _request_timeout=WRITE_TIMEOUT_S
+                )
+            except client.ApiException as error:
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{name}", retryable=True) from error
+            if taken.metadata.deletion_timestamp is None:
+                return
+        await self._delete(_target(made), namespace, grace_s=DISCARD_GRACE_S)
+        message = "a pod of its name was made for another plan, and is about to be gone"
+        raise RecoveryError(message, subject=f"pod {namespace}/{name}", retryable=True)
+
+    async def discard_ahead(self, workload: Workload, name: str) -> bool:
+        found = await self._read(workload.namespace, shadow_name(workload, name))
+        if found is None or AHEAD not in (found.metadata.annotations or {}):
+            return True
+        version = found.metadata.resource_version
+        await self._delete(_target(found), workload.namespace, grace_s=DISCARD_GRACE_S, version=version)
+        return False
 
     async def _shadow(
         self, workload: Workload, name: str, owner: str, standby: str, source: Target, annotations: dict[str, str],
@@ -357,8 +390,10 @@ class KubernetesCluster:
     async def end(self, target: Target, namespace: str) -> None:
         await self._delete(target, namespace, grace_s=DISCARD_GRACE_S)
 
-    async def _delete(self, target: Target, namespace: str, *, grace_s: int) -> None:
-        options = client.V1DeleteOptions(grace_period_seconds=grace_s, preconditions=client.V1Preconditions(uid=target.pod_uid))
+    async def _delete(self, target: Target, namespace: str, *, grace_s: int, version: str | None = None) -> None:
+        """This very pod; version: only as it was then."""
+        only = client.V1Preconditions(uid=target.pod_uid, resource_version=version)
+        options = client.V1DeleteOptions(grace_period_seconds=grace_s, preconditions=only)
         try:
             await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
@@ -443,6 +478,14 @@ def next_revision(stateful_set: Any, pod: Any) -> str:
     ordinal = pod.metadata.name.removeprefix(f"{stateful_set.metadata.name}-")
     held_back = rolling is not None and ordinal.isdigit() and int(ordinal) < (rolling.partition or 0)
     return new if new and own and new != own and not held_back else ""
+
+
+def _origin(pod: Any) -> str:
+    return str((pod.metadata.annotations or {}).get(RESTORE_FROM, ""))
+
+
+def _target(pod: Any) -> Target:
+    return Target(node=pod.spec.node_name or "", pod=pod.metadata.name, pod_uid=pod.metadata.uid, container="")
 
 
 def _pod_on(node: str, body: str) -> Any:
