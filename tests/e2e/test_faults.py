@@ -150,8 +150,14 @@ def test_a_node_that_is_only_suspected_and_renews_leaves_nothing(protected_count
     poll(60, lambda: counter.console(f"events?namespace={namespace}&type=checkpoint.staged&limit=1"), "a standby to hold it")
     suspected = NodeSuspected(node="n1", workload=node_subject("n1"), detail="a test says so")
     asyncio.run(publish(suspected))
-    ahead = poll(20, lambda: [p for p in made(namespace) if AHEAD in p["metadata"]["annotations"]], "a pod to be made", 0.05)[0]
-    assert ahead["spec"]["nodeName"] != "n1"
+    seen: list[dict[str, Any]] = []
+
+    def is_seen() -> bool:
+        seen.extend(pod for pod in made(namespace) if AHEAD in pod["metadata"]["annotations"])
+        return bool(seen)
+
+    poll(20, is_seen, "a pod to be made", 0.05)
+    assert seen[0]["spec"]["nodeName"] != "n1"
     poll(30, lambda: [p["metadata"]["uid"] for p in made(namespace)] == [original["uid"]], "it to go again", 0.2)
     assert protected_counter.runs(began) == {protected_counter.last().run}
     assert not protected_counter.overlaps(began)
