@@ -153,7 +153,7 @@ def test_a_node_that_is_only_suspected_and_renews_leaves_nothing(protected_count
     seen: list[dict[str, Any]] = []
 
     def is_seen() -> bool:
-        seen.extend(pod for pod in made(namespace) if AHEAD in pod["metadata"]["annotations"])
+        seen.extend(pod for pod in made(namespace) if AHEAD in pod["metadata"].get("annotations", {}))
         return bool(seen)
 
     poll(20, is_seen, "a pod to be made", 0.05)

@@ -246,7 +246,7 @@ class KubernetesCluster:
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{name}", retryable=True) from error
             if taken.metadata.deletion_timestamp is None:
                 return
-        await self._delete(_target(made), namespace, grace_s=DISCARD_GRACE_S)
+        await self._delete(namespace, name, made.metadata.uid, grace_s=DISCARD_GRACE_S)
         message = "a pod of its name was made for another plan, and is about to be gone"
         raise RecoveryError(message, subject=f"pod {namespace}/{name}", retryable=True)
 
@@ -254,8 +254,8 @@ class KubernetesCluster:
         found = await self._read(workload.namespace, shadow_name(workload, name))
         if found is None or AHEAD not in (found.metadata.annotations or {}):
             return True
-        version = found.metadata.resource_version
-        await self._delete(_target(found), workload.namespace, grace_s=DISCARD_GRACE_S, version=version)
+        meta = found.metadata
+        await self._delete(meta.namespace, meta.name, meta.uid, grace_s=DISCARD_GRACE_S, version=meta.resource_version)
         return False
 
     async def _shadow(
@@ -388,17 +388,17 @@ class KubernetesCluster:
                 raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
 
     async def end(self, target: Target, namespace: str) -> None:
-        await self._delete(target, namespace, grace_s=DISCARD_GRACE_S)
+        await self._delete(namespace, target.pod, target.pod_uid, grace_s=DISCARD_GRACE_S)
 
-    async def _delete(self, target: Target, namespace: str, *, grace_s: int, version: str | None = None) -> None:
+    async def _delete(self, namespace: str, name: str, uid: str, *, grace_s: int, version: str | None = None) -> None:
         """This very pod; version: only as it was then."""
-        only = client.V1Preconditions(uid=target.pod_uid, resource_version=version)
+        only = client.V1Preconditions(uid=uid, resource_version=version)
         options = client.V1DeleteOptions(grace_period_seconds=grace_s, preconditions=only)
         try:
-            await self._core.delete_namespaced_pod(target.pod, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
+            await self._core.delete_namespaced_pod(name, namespace, body=options, _request_timeout=WRITE_TIMEOUT_S)
         except client.ApiException as error:
             if error.status not in (404, 409):
-                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{target.pod}", retryable=True) from error
+                raise RecoveryError(f"{error.reason}", subject=f"pod {namespace}/{name}", retryable=True) from error
 
     async def body(self, namespace: str, name: str, uid: str, annotations: dict[str, str]) -> str | None:
         found = await self._read(namespace, name)
@@ -410,7 +410,7 @@ class KubernetesCluster:
         return await objection(self._core, namespace, _pod_on(node, body), replaces=True)
 
     async def end_for_good(self, target: Target, namespace: str) -> None:
-        await self._delete(target, namespace, grace_s=0)
+        await self._delete(namespace, target.pod, target.pod_uid, grace_s=0)
 
     async def recreate(self, namespace: str, body: str, node: str) -> None:
         pod = _pod_on(node, body)
@@ -482,10 +482,6 @@ def next_revision(stateful_set: Any, pod: Any) -> str:
 
 def _origin(pod: Any) -> str:
     return str((pod.metadata.annotations or {}).get(RESTORE_FROM, ""))
-
-
-def _target(pod: Any) -> Target:
-    return Target(node=pod.spec.node_name or "", pod=pod.metadata.name, pod_uid=pod.metadata.uid, container="")
 
 
 def _pod_on(node: str, body: str) -> Any:
