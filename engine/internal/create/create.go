@@ -49,6 +49,7 @@ type Creation struct {
 	config   []byte // config.json as the runtime wrote it
 	who      bundle.Identity
 	began    time.Time
+	idle     time.Duration // spent waiting with a restored process for a failover to need it
 	attempts []nodefiles.Attempt
 	stop     chan struct{} // closed by the first signal that asks us to end
 
@@ -172,7 +173,7 @@ func (c *Creation) restore(said nodefiles.Container) Outcome {
 		if tries++; tries > maxTries || (tries > 1 && c.left() < leastForTry) {
 			break
 		}
-		err := c.attempt(slot, said.Frozen)
+		err := c.attempt(slot, said)
 		if err == nil {
 			return Done
 		}
@@ -226,7 +227,7 @@ func (c *Creation) report(start nodefiles.Start) {
 	start.PodUID, start.Container = c.who.PodUID, c.who.Container
 	start.Attempts = c.attempts
 	start.At, start.AtS = time.Now().UTC().Format(time.RFC3339Nano), nodefiles.Boottime()
-	start.TookS = time.Since(c.began).Seconds()
+	start.TookS = (time.Since(c.began) - c.idle).Seconds()
 	if err := c.Store.PutStart(start); err != nil {
 		c.Log.Write("warning", report.Fields{"container_id": start.ContainerID, "message": err.Error()})
 	}

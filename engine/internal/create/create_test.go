@@ -108,6 +108,66 @@ func (n *node) file(name string) string {
 
 func (n *node) lives() bool { _, err := os.Stat(n.dir + "/runc/c1"); return err == nil }
 
+const ahead = `{"verdict": "restore", "slots": ["shop/u1"], "checkpoint_id": "k2", "frozen": true, "ahead": %t}`
+
+func TestWhatIsRestoredAheadOfAFailoverIsNotCreatedBeforeOneNeedsIt(t *testing.T) {
+	n := newNode(t)
+	n.says(fmt.Sprintf(ahead, true))
+	var decided time.Time
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		if n.file("group/cgroup.freeze") != "1" || n.lives() == false {
+			t.Error("it is not restored meanwhile, or runs")
+		}
+		decided = time.Now()
+		n.says(fmt.Sprintf(ahead, false))
+	}()
+	outcome, start := n.create()
+	if outcome != Done || start.Outcome != "restored" || start.CheckpointID != "k2" || !start.Frozen || !n.lives() {
+		t.Errorf("%v %+v", outcome, start)
+	}
+	if decided.IsZero() || n.file("group/cgroup.freeze") != "1" {
+		t.Error("it is created before its failover needs it, or runs")
+	}
+	if start.TookS > 0.29 {
+		t.Errorf("its waiting is counted as the restore's time: %v s", start.TookS)
+	}
+}
+
+func TestWhatWasRestoredAheadIsEndedIfItsPodGoesOrSomethingElseIsMeant(t *testing.T) {
+	for name, said := range map[string]string{
+		"its pod goes":        `{"verdict": "refuse", "reason": "its pod is being deleted"}`,
+		"another checkpoint":  `{"verdict": "restore", "slots": ["shop/u1"], "checkpoint_id": "k1", "frozen": true}`,
+		"it is to start cold": `{"verdict": "blank", "reason": "told so"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t)
+			n.says(fmt.Sprintf(ahead, true))
+			n.meanwhile("cat > " + n.store.Path("pods", "u1.json") + " <<'E'\n" + n.pod(said) + "\nE")
+			outcome, start := n.create()
+			if outcome != Failed || start.Outcome != "refused" || n.lives() || n.store.IsMarked("c1") {
+				t.Errorf("%v %+v lives: %v", outcome, start, n.lives())
+			}
+			if n.calls("restore") != 1 {
+				t.Error("another checkpoint is tried")
+			}
+		})
+	}
+}
+
+func TestWhatWasRestoredAheadWaitsWhileTheLeaseIsLost(t *testing.T) {
+	n := newNode(t)
+	n.says(fmt.Sprintf(ahead, true))
+	n.meanwhile("cat > " + n.store.Path("pods", "u1.json") + " <<'E'\n" + n.pod(`{"verdict": "wait", "reason": "no lease"}`) + "\nE")
+	go func() {
+		time.Sleep(200 * time.Millisecond)
+		n.says(fmt.Sprintf(ahead, false))
+	}()
+	if outcome, start := n.create(); outcome != Done || start.Outcome != "restored" {
+		t.Errorf("%v %+v", outcome, start)
+	}
+}
+
 func TestWhatIsStillMeantAfterItsRestoreRuns(t *testing.T) {
 	n := newNode(t)
 	outcome, start := n.create()

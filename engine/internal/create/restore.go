@@ -39,7 +39,7 @@ func (c *Creation) doesNotFit(slot slots.Slot) string {
 }
 
 // attempt restores one checkpoint, or leaves everything as it was.
-func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
+func (c *Creation) attempt(slot slots.Slot, said nodefiles.Container) error {
 	id := c.Call.ID()
 	work := filepath.Join(c.Store.WorkPath(id), slot.Meta.CheckpointID)
 	if err := criu.CheckPages(slot.Images()); err != nil {
@@ -66,7 +66,7 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 		err = c.run(slot, work)
 	}
 	if err == nil {
-		err = c.settle(slot, frozen)
+		err = c.settle(slot, said)
 	}
 	if err != nil {
 		c.Store.Unmark(id)
@@ -79,7 +79,7 @@ func (c *Creation) attempt(slot slots.Slot, frozen bool) error {
 	}
 	stats, _ := criu.RestoreStats(work)
 	c.report(nodefiles.Start{
-		Outcome: "restored", CheckpointID: slot.Meta.CheckpointID, Slot: slot.Name, Frozen: frozen, Criu: stats,
+		Outcome: "restored", CheckpointID: slot.Meta.CheckpointID, Slot: slot.Name, Frozen: said.Frozen, Criu: stats,
 	})
 	return nil
 }
@@ -105,6 +105,32 @@ func (c *Creation) stillMeant(slot slots.Slot) error {
 		return nil
 	}
 	return fmt.Errorf("%w: meanwhile %s: %s", errNotMeant, changed[decision.Action], reason)
+}
+
+// taken waits, with what was restored frozen, for as long as no failover needs the pod. Its container is not started
+// meanwhile, so nobody takes the pod for one that is ready.
+func (c *Creation) taken(slot slots.Slot) error {
+	began := time.Now()
+	defer func() { c.idle += time.Since(began) }()
+	for {
+		decision := c.look()
+		said := decision.Said
+		switch meant := said.Frozen && said.CheckpointID == slot.Meta.CheckpointID; {
+		case decision.Action == decide.Restore && meant && !said.Ahead:
+			return nil
+		case decision.Action == decide.Restore && !meant:
+			return fmt.Errorf("%w: meanwhile %s", errNotMeant, changed[decision.Action])
+		case decision.Action != decide.Restore && decision.Action != decide.Again:
+			return fmt.Errorf("%w: meanwhile %s: %s", errNotMeant, changed[decision.Action], decision.Reason)
+		}
+		if c.stopped() {
+			return fmt.Errorf("%w: by a signal", errNotMeant)
+		}
+		if c.left() <= 0 {
+			return fmt.Errorf("%w: no failover has taken it within %v", errNotMeant, limit)
+		}
+		time.Sleep(lookAgain)
+	}
 }
 
 // changed says what a second look found, by its action.
@@ -197,11 +223,18 @@ func (c *Creation) writeConfig(content []byte) error {
 	return os.Chmod(path, info.Mode())
 }
 
-// settle decides whether what was restored, of which nothing has run yet, may run: at once, or when the agent releases it.
-func (c *Creation) settle(slot slots.Slot, frozen bool) error {
+// settle decides whether what was restored, of which nothing has run yet, may run: at once, or when the agent releases it. Ahead of
+// a failover it is not even started.
+func (c *Creation) settle(slot slots.Slot, said nodefiles.Container) error {
 	group, err := c.freeze(slot)
-	if err != nil || frozen {
+	if err != nil {
 		return err
+	}
+	if said.Ahead {
+		return c.taken(slot)
+	}
+	if said.Frozen {
+		return nil
 	}
 	if err := c.stillMeant(slot); err != nil {
 		return err

@@ -53,6 +53,7 @@ type Container struct {
 	CheckpointID string   `json:"checkpoint_id"`
 	Rejected     []string `json:"rejected"`
 	Frozen       bool     `json:"frozen"`
+	Ahead        bool     `json:"ahead"`
 	NeverCold    bool     `json:"never_cold"`
 }
 

@@ -34,7 +34,7 @@ class Cluster:
     """Nodes that renew until they are cut; one protected pod on each that is asked for."""
 
     def __init__(self, nodes: int, *, protected: tuple[str, ...] = ()) -> None:
-        self.server, self.forced_by = MemoryServer(), ""
+        self.server, self.forced_by, self.asked = MemoryServer(), "", 0
         self.there = {f"n{number}" for number in range(nodes)}
         self.names = sorted(self.there)
         self.protected, self.cut, self.removed = protected, dict[str, float](), set[str]()
@@ -45,18 +45,19 @@ class Cluster:
     def given_up(self) -> set[str]:
         return {event.node for event in self.events(NodeLost)}
 
-    def arbiter(self) -> arbiter.Arbiter:
+    def arbiter(self, *, leads: bool = True) -> arbiter.Arbiter:
         bus, here = MemoryBus(self.server), cast(Any, self)
         brake = Brake(Bucket(bus, "brake", Account), 0.5, 60.0, clock)
-        leads = cast(Any, SimpleNamespace(leading=True))
+        election = cast(Any, SimpleNamespace(leading=leads))
         judge = arbiter.Arbiter(
-            leads, KvLeases(bus), here, Bucket(bus, "fences", Fence), here, Announcer(bus), 0, OWN, brake, clock
+            election, KvLeases(bus), here, Bucket(bus, "fences", Fence), here, Announcer(bus), 0, OWN, brake, clock
         )  # fmt: skip
         judge._kubelet_answers = self.answers  # type: ignore[method-assign]
         return judge
 
     async def answers(self, host_ip: str) -> bool:
         """A node that is gone does not even refuse."""
+        self.asked += 1
         await asyncio.sleep(arbiter.KUBELET_TIMEOUT_S)
         return False
 
@@ -286,6 +287,25 @@ def test_a_node_that_renews_in_time_is_suspected_and_is_not_lost() -> None:
         assert not cluster.events(NodeLost)
 
     play(cluster, scene)
+
+
+def test_who_does_not_lead_suspects_too_and_gives_nothing_up() -> None:
+    """The arbiter that led may have died with the node."""
+    cluster = Cluster(3, protected=("n1",))
+    asked = []
+
+    async def scene() -> None:
+        await asyncio.sleep(5)
+        cluster.cut = {"n1": 5.5}
+        await until(lambda: cluster.events(NodeSuspected), 5)
+        await asyncio.sleep(2)
+        asked.append(cluster.asked)
+        await asyncio.sleep(60)
+        asked.append(cluster.asked)
+        assert not cluster.events(NodeLost)
+
+    play(cluster, scene, judge=cluster.arbiter(leads=False))
+    assert asked[0] == asked[1], "a node that stays lost is not asked for ever by everybody"
 
 
 def test_if_most_nodes_look_lost_none_is_suspected() -> None:

@@ -108,9 +108,11 @@ def test_a_checkpoint_that_is_not_there_yet_is_waited_for_and_anothers_is_refuse
     assert decide(replace(MADE, origin=Origin("shop/u0", "ck7", distrust="of redis"))).verdict.verdict == "refuse"
 
 
-def test_what_was_made_ahead_waits_until_a_failover_takes_it() -> None:
+def test_what_was_made_ahead_is_restored_and_does_not_start_before_a_failover_takes_it() -> None:
     ahead = Origin("shop/u0", "ck7", ahead=True)
-    assert decide(replace(MADE, origin=ahead)).verdict.verdict == "wait"
+    verdict = decide(replace(MADE, origin=ahead)).verdict
+    assert (verdict.verdict, verdict.checkpoint_id, verdict.frozen, verdict.ahead) == ("restore", "ck7", True, True)
+    assert not decide(MADE).verdict.ahead
     assert decide(replace(MADE, origin=ahead, hands_out=True)).verdict.verdict == "wait", "its engine would start it plainly"
     assert decide(replace(MADE, origin=replace(ahead, distrust="of redis"))).verdict.verdict == "refuse"
 

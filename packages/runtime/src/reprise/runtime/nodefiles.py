@@ -60,6 +60,8 @@ class ContainerVerdict(BaseModel):
     """Checkpoints that are never tried again."""
     frozen: bool = False
     """The restored process must not run one instruction until the agent thaws it."""
+    ahead: bool = False
+    """Nor is its container started, once it is restored, until this is false: no failover needs it yet."""
     never_cold: bool = False
     """If nothing that lies there can be restored it fails, instead of starting cold."""
 

@@ -13,7 +13,7 @@ from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.brake import Brake
-from reprise.health_watcher.decide import BLIND_AFTER_S, FIRST_REPEAT_S, is_vestige, judge, repeat_after_s, sees
+from reprise.health_watcher.decide import BLIND_AFTER_S, FIRST_REPEAT_S, is_vestige, judge, lost_after_s, repeat_after_s, sees
 from reprise.health_watcher.fences import number
 from reprise.health_watcher.model import LeaseView, NodeLease
 from reprise.health_watcher.rules.brake import Whole
@@ -73,6 +73,8 @@ class Arbiter:
         self._revisions: dict[str, int] = {}
         self._nodes: frozenset[str] | None = None
         """Those that the API server has; None: not known yet."""
+        self._suspected: dict[str, int] = {}
+        """Nodes that are silent, by their last renewal."""
         self._postponed: dict[str, float] = {}
         """Nodes that the brake holds back: when each is judged again."""
         self._forced: frozenset[str] = frozenset()
@@ -138,7 +140,7 @@ class Arbiter:
     def _forget(self, name: str) -> None:
         """name: the key of a lease that was removed."""
         for node in [node for node in self._leases if key("node", node) == name]:
-            for known in (self._leases, self._seen_at, self._versions, self._lost, self._postponed, self._revisions):
+            for known in (self._leases, self._seen_at, self._versions, self._lost, self._postponed, self._revisions, self._suspected):
                 known.pop(node, None)
 
     def _exists(self, node: str) -> bool:
@@ -166,7 +168,7 @@ class Arbiter:
         try:
             while True:
                 judging = {node: task for node, task in judging.items() if not task.done()}
-                if self._election.leading and self._sees():
+                if self._sees():
                     due = [node for node in self._leases if node not in judging and self._is_due(node)]
                     judging |= {node: asyncio.create_task(self._judge_alone(node)) for node in due}
                 await asyncio.sleep(TICK_S)
@@ -179,7 +181,13 @@ class Arbiter:
         now = self._clock()
         if not self._exists(node) or now < max(self._lost.get(node, (0.0, 0))[0], self._postponed.get(node, 0.0)):
             return False
-        return self._is_silent(node)
+        return self._is_silent(node) and (self._election.leading or self._may_suspect(node))
+
+    def _may_suspect(self, node: str) -> bool:
+        """Whoever does not lead only says what it suspects: a leader that died with the node is replaced no sooner than it matters."""
+        lease = self._leases[node]
+        given_up = self._clock() - self._seen_at[node] >= lost_after_s(lease.freeze_s, lease.watchdog_s)
+        return not given_up and self._suspected.get(node) != lease.renewals
 
     def _is_silent(self, node: str) -> bool:
         """Whether it is lost, or may be in a moment."""
@@ -208,15 +216,16 @@ class Arbiter:
             reachable = await self._kubelet_answers(lease.host_ip)
             silent_s = self._clock() - self._seen_at[node]
             verdict = judge(_view(lease, silent_s, reachable=reachable))
-        if not (self._election.leading and self._sees()):
-            return
-        if verdict.verdict == "suspected":
+        if verdict.verdict == "suspected" and self._sees():
             self._suspect(lease, verdict.why)
-        if verdict.verdict == "lost":
+        if verdict.verdict == "lost" and self._election.leading and self._sees():
             await self._give_up(judged, verdict.why, silent_s)
 
     def _suspect(self, lease: NodeLease, why: str) -> None:
-        """Not if most of the nodes look like that: then it is the network, or us, and making anything ready is a storm."""
+        """Once, whoever says so. Not if most of the nodes look like that: then it is the network, or us, and making anything
+        ready is a storm.
+        """
+        self._suspected[lease.node] = lease.renewals
         if 2 * sum(map(self._is_silent, self._leases)) > len(self._leases):
             return
         suspected = NodeSuspected(node=lease.node, workload=node_subject(lease.node), detail=why)

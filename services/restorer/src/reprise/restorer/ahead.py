@@ -1,9 +1,9 @@
 """Makes the pods that a node's loss would need while the node is only suspected to be lost.
 
-A pod takes about a second from its creation until its container may start: its network, its volumes, its init containers. Its
-engine waits with that container (docs/node-files.md, `wait`) until the failover takes the pod (routes/shadow.py, `place`): so the
-second passes while the arbiter waits anyway. Nothing is started, fenced or recorded; a node that renews again costs a pod that
-was never Ready, and is removed.
+A pod takes about a second from its creation until its container may start: its network, its volumes, its init containers. CRIU
+takes another for each GiB. Both pass while the arbiter waits anyway: the engine restores the process, frozen, and does not end
+`create` (docs/node-files.md, `ahead`) until the failover takes the pod (routes/shadow.py, `place`). Nothing is started, fenced or
+recorded; a node that renews again costs a pod that was never Ready, and is removed.
 
 Only for what lies ready on its standby, and is brought back by a shadow: the others keep their pod's name.
 """
@@ -27,7 +27,7 @@ from reprise.runtime.telemetry import log
 FRESH_S = 5.0
 """What is suspected for longer is decided by now: a message that comes again has only to be cleaned up after."""
 UNDECIDED_S = 30.0
-"""So long a pod waits to be taken. Less than its engine does (MadeWaitS in engine/internal/decide)."""
+"""So long a pod waits to be taken. Less than its engine does (limit in engine/internal/create)."""
 AT_ONCE = 8
 
 

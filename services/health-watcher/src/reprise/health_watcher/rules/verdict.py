@@ -86,6 +86,7 @@ class Verdict:
     checkpoint_id: str = ""
     rejected: tuple[str, ...] = ()
     frozen: bool = False
+    ahead: bool = False
     never_cold: bool = False
 
 
@@ -140,12 +141,12 @@ def _pinned(of: Snapshot, origin: Origin) -> Verdict:
         return Verdict(verdict="refuse", reason=origin.distrust)
     if origin.missing:
         return Verdict(verdict="wait", reason=f"checkpoint {origin.checkpoint_id} is not on this node yet")
-    if origin.ahead:
-        return Verdict(verdict="wait", reason="it was made in case another node is given up, which is not decided")
     slots = (of.slots, origin.slots)
+    if of.hands_out and origin.ahead:
+        return Verdict(verdict="wait", reason="it was made in case another node is given up, which is not decided")
     if of.hands_out:
         return Verdict(verdict="blank", reason=HAND_BACK, slots=slots, checkpoint_id=origin.checkpoint_id)
-    return Verdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True)
+    return Verdict(verdict="restore", slots=slots, checkpoint_id=origin.checkpoint_id, frozen=True, ahead=origin.ahead)
 
 
 def _newest(of: Snapshot) -> Verdict:
