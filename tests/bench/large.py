@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise_lab import counter, faults
-from reprise_lab.shell import LabError, kubectl, poll
+from reprise_lab.shell import LabError, kubectl, poll, reprise
 from reprise_lab.witness import MEASURES_S, Witness
 from rich.progress import Progress
 from rows import MIB, Row, daemons_ready
@@ -23,6 +23,7 @@ DIRTY = 0.05
 DIRTY_PAGES = round(BALLOON_MIB * MIB / 4096 * DIRTY / (INTERVAL_S * 10))
 """At each of the counter's ticks, ten a second."""
 STAGINGS = 6
+LOSSES = 3
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def staged() -> list[dict[str, Any]]:
 
 
 def large(progress: Progress) -> list[Row]:
-    task = progress.add_task("1 GiB: standby, then its node is lost", total=STAGINGS + 3)
+    task = progress.add_task("1 GiB: standby, then its node is lost", total=STAGINGS + 2 + LOSSES)
     env = {"BALLOON_MIB": str(BALLOON_MIB), "DIRTY_PAGES": str(DIRTY_PAGES)}
     counter.deploy(NAMESPACE, annotations={"reprise.dev/interval": f"{INTERVAL_S}s"}, env=env)
     try:
@@ -72,7 +73,7 @@ def large(progress: Progress) -> list[Row]:
         warm = len(staged()) + 2  # so that only what changes is fetched
         poll(240, lambda: len(staged()) >= warm, "the standby to hold it", 0.2)
         progress.advance(task, 2)
-        return standby(progress, task) + node_lost()
+        return standby(progress, task) + node_lost(progress, task)
     finally:
         faults.power_on("n1")
         poll(60, daemons_ready, "Reprise on n1", 0.5)
@@ -100,12 +101,31 @@ def standby(progress: Progress, task: Any) -> list[Row]:
     ]  # fmt: skip
 
 
-def node_lost() -> list[Row]:
+def node_lost(progress: Progress, task: Any) -> list[Row]:
+    """Its kubelet looks at its runtime once a second: when that comes is luck, so the median of some losses is told."""
+    lost = []
+    for number in range(1, LOSSES + 1):
+        lost.append(lose(number))
+        progress.advance(task)
+        if number < LOSSES:
+            go_home()
+    ratios = [took / criu for took, criu, _ in lost]
+    told = ", ".join(f"{took:.2f}" for took, _, _ in lost)
+    return [
+        Row("recovery.large_vs_criu", statistics.median(ratios), "x", "<= 1.2",
+            f"fence to serving {told} s, from the power cut {statistics.median(cut for _, _, cut in lost):.2f}; "
+            f"CRIU's own restore {statistics.median(criu for _, criu, _ in lost):.2f}",
+            f"{BALLOON_MIB} MiB of memory, staged; its node powered off, median of {LOSSES}"),
+    ]  # fmt: skip
+
+
+def lose(number: int) -> tuple[float, float, float]:
+    """Seconds from the fence to serving, of CRIU's own restore, and from the power cut to serving."""
     with Witness(NAMESPACE, every_s=MEASURES_S) as witness:
         run, began, clock = witness.last().run, time.monotonic(), time.time() - time.monotonic()
         faults.power_off("n1")
         served_at = witness.after_gap(run, began, 120).at + clock
-        row = counter.wait_failover(NAMESPACE, "node-loss")
+        row = counter.wait_failover(NAMESPACE, "node-loss", count=number)
     events = counter.console(f"events?namespace={NAMESPACE}&type=failover.fenced&limit=1")
     if row["state"] != "completed" or not events:
         raise LabError(f"the failover of {NAMESPACE} ended {row['state']}: {row.get('message')}")
@@ -113,9 +133,16 @@ def node_lost() -> list[Row]:
     restores = counter.console(f"restores?namespace={NAMESPACE}&node={STANDBY}&limit=1")
     if not restores:
         raise LabError(f"the restore of {NAMESPACE} on {STANDBY} was not told")
-    criu, took = restores[0]["restore_time_us"] / 1e6, served_at - fenced_at
-    return [
-        Row("recovery.large_vs_criu", took / criu, "x", "<= 1.2",
-            f"fence to serving {took:.2f} s, from the power cut {served_at - clock - began:.2f}; CRIU's own restore {criu:.2f}",
-            f"{BALLOON_MIB} MiB of memory, staged; its node powered off"),
-    ]  # fmt: skip
+    return served_at - fenced_at, restores[0]["restore_time_us"] / 1e6, served_at - clock - began
+
+
+def go_home() -> None:
+    """Back to n1, and until its standby holds it again."""
+    faults.power_on("n1")
+    poll(60, daemons_ready, "Reprise on n1", 0.5)
+    done = reprise("move", f"{NAMESPACE}/counter", "--to", "n1")
+    if done.returncode:
+        raise LabError(f"it does not move back: {done.stderr}")
+    counter.wait_protected(NAMESPACE, 240)
+    warm = len(staged()) + 2
+    poll(240, lambda: len(staged()) >= warm, "the standby to hold it", 0.2)
