@@ -181,13 +181,14 @@ class Arbiter:
         now = self._clock()
         if not self._exists(node) or now < max(self._lost.get(node, (0.0, 0))[0], self._postponed.get(node, 0.0)):
             return False
-        return self._is_silent(node) and (self._election.leading or self._may_suspect(node))
-
-    def _may_suspect(self, node: str) -> bool:
-        """Whoever does not lead only says what it suspects: a leader that died with the node is replaced no sooner than it matters."""
-        lease = self._leases[node]
-        given_up = self._clock() - self._seen_at[node] >= lost_after_s(lease.freeze_s, lease.watchdog_s)
-        return not given_up and self._suspected.get(node) != lease.renewals
+        if not self._is_silent(node):
+            return False
+        lease, silent_s = self._leases[node], now - self._seen_at[node]
+        lost_after = lost_after_s(lease.freeze_s, lease.watchdog_s)
+        if self._suspected.get(node) != lease.renewals and silent_s < lost_after:
+            return True
+        # Who does not lead only says what it suspects: the leader may have died with the node.
+        return self._election.leading and silent_s >= lost_after - KUBELET_TIMEOUT_S
 
     def _is_silent(self, node: str) -> bool:
         """Whether it is lost, or may be in a moment."""

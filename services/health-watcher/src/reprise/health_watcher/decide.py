@@ -32,9 +32,9 @@ RESET_S = 1.0
 """Of a watchdog: it counts in whole seconds."""
 SLOWER = 3.0
 """How much longer than ever measured freezing may take: a node that is cut off may be a busy one."""
-LEAD_S = 2.0
-"""So long before a silent node may be given up its kubelet is asked. A powered-off one does not even refuse, which takes a second
-to be known: asked only then, each failover would be a second later."""
+LEAD_S = 3.0
+"""So long before a silent node may be given up its kubelet is asked first. A powered-off one does not even refuse, which takes a
+second to be known; the rest of the time is for what can be made ready, a pod and its restore."""
 BLIND_AFTER_S = 2.5
 FORGET_AFTER_S = 60.0
 MOST_REPEAT_S = 60.0
