@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from reprise.checkpointer.adapters.pressure import CpuPressure
-from reprise.checkpointer.pace import AT_ONCE, COST, MOST_WAITING, SHARE, Claim
+from reprise.checkpointer.pace import AT_ONCE, COST, MOST_COUNTED_S, MOST_WAITING, SHARE, Claim
 from reprise.checkpointer.turns import GaveWay, Turns
 from reprise.runtime.bus import RetryLater
 
@@ -152,6 +152,15 @@ async def test_rest_ends_as_soon_as_the_pressure_does() -> None:
     pressure[0] = 0.0
     await waiting
     assert node.began["w1"][0] - ended_s < 1
+
+
+async def test_one_that_hangs_keeps_no_other_waiting_for_as_long_as_it_hung() -> None:
+    node = Node(Turns(lambda: 1.0, CORES))
+    async with node.turns.turn(Claim(("hangs", "c"), "ck1", demanded=False, first=False, due_s=0.0)):
+        await asyncio.sleep(120)
+    ended_s = now_s()
+    await node.checkpoint("w0")
+    assert node.began["w0"][0] - ended_s <= 3 * MOST_COUNTED_S + 0.1
 
 
 async def test_of_too_many_that_wait_the_last_in_order_gives_way_so_that_a_demand_is_delivered() -> None:

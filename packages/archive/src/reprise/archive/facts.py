@@ -63,8 +63,8 @@ class ArchiveFacts(BaseModel):
 
 
 def facts_of(file: IO[bytes], name: str, members: list[Member], *, open_files: bool = True) -> ArchiveFacts:
-    """Read the few documents of an archive, a file that can seek. open_files: whether to look through CRIU's images of them too, for
-    `sized` and `emptied`. Raises BadArchive saying what is wrong.
+    """Read the few documents of an archive, a file that can seek. open_files: whether to look through CRIU's images of them too,
+    for `sized` and `emptied`. Raises BadArchive saying what is wrong.
     """
     by_path = {member.path: member for member in members}
     of_state = STATE in by_path

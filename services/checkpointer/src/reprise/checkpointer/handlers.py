@@ -40,7 +40,9 @@ DUE_TO_KUBELET = Histogram(
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
 HELD_AT_MOST_S = 900.0
 TAKEN = Counter("reprise_checkpoints_taken_total", "Checkpoints taken of containers that were healthy before and after")
-SKIPPED = Counter("reprise_checkpoints_skipped_total", "Due checkpoints that were not needed", ["reason"])
+SKIPPED = Counter(
+    "reprise_checkpoints_skipped_total", "Due checkpoints that were not needed, or gave way to newer ones", ["reason"]
+)
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000

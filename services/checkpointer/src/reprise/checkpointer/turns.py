@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Gauge, Histogram
 from reprise.checkpointer.pace import (
+    MOST_COUNTED_S,
     MOST_WAITING,
     Claim,
     Container,
@@ -89,7 +90,7 @@ class Turns:
         finally:
             self._settle()
             self._under_way -= 1
-            self._owed_s += _now_s() - started_s
+            self._owed_s += min(_now_s() - started_s, MOST_COUNTED_S)
             self._go_on()
 
     async def _wait(self, claim: Claim) -> None:
