@@ -22,7 +22,7 @@ CALM, BUSY = 0.4, 0.7
 """Pressure up to which nothing is held back, and from which the share holds. In between the rest grows in proportion, so that the
 pace does not swing between the two. For two cores they are roughly 70 and 85 % of use (M/M/2: a task waits if three can run)."""
 MOST_COUNTED_S = 20.0
-"""Of one checkpoint. What takes longer mostly waits, for a disk or for a program that does not answer: nobody else rests for that."""
+"""Of one checkpoint. What takes longer mostly waits, for a disk or a program that does not answer: no other rests for that."""
 MOST_WAITING = 128
 """On one node. Each is a message in hand, and NATS gives out no more than 256 of them: a move's must always be among them."""
 
