@@ -184,6 +184,22 @@ async def test_a_state_that_its_program_says_is_unchanged_is_as_fresh_as_that_lo
     assert told["checkpoint"]["id"] == "counter-000"
 
 
+async def test_what_gave_way_on_a_busy_node_is_why_it_is_late_until_a_newer_one_is_stored(ledger: Ledger) -> None:
+    for event in checkpoint(0):
+        await ledger.record(event)
+    due, skipped = checkpoint(5)[0], {"reason": "NodeBusy", "message": "its node is too busy"}
+    assert isinstance(due, CheckpointDue)
+    known = {"node": "n1", "workload": due.workload, "checkpoint_id": due.checkpoint_id, "target": due.target}
+    for event in (due, CheckpointSkipped.model_validate(known | skipped)):
+        await ledger.record(event)
+    (row,) = await ledger.workloads(None, 10)
+    assert row["busy_message"] == "its node is too busy"
+    for event in checkpoint(10):
+        await ledger.record(event)
+    (row,) = await ledger.workloads(None, 10)
+    assert row["busy_message"] is None
+
+
 WORKLOAD = Workload(namespace="default", name="counter")
 
 

@@ -1,5 +1,6 @@
 """Each due event is one checkpoint, however often it is delivered, whenever it comes, and whatever the wall clock says."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ from reprise.checkpointer import handlers as handlers_module
 from reprise.checkpointer.decide import Failure
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
+from reprise.checkpointer.pace import Claim
 from reprise.checkpointer.testing import STUB, WELL, Machine, agent_says, fails
+from reprise.checkpointer.turns import Turns
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import Target, Workload
@@ -20,6 +23,10 @@ from reprise.runtime.testing import MemoryBus, MemoryServer
 
 WORKLOAD = Workload(namespace="default", name="counter")
 TARGET = Target(node="n1", pod="counter-1", pod_uid="u1", container="counter", container_id="c1")
+
+
+OTHERS = Claim(("u0", "counter"), "ck0", demanded=False, first=False, due_s=0.0)
+"""Another container's, which keeps the node busy."""
 
 
 class Node(Machine):
@@ -68,7 +75,14 @@ def handlers(node: Node, server: MemoryServer) -> Handlers:
     container = ProtectedContainer("counter", "localhost/counter:1", "c1", running=True)
     pod = ProtectedPod(WORKLOAD, Policy(mode="criu"), "default", "counter-1", "u1", "n1", "", "", "Running", False,
                        (container,))  # fmt: skip
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": pod}), Dumping(node, node, node, 120.0), None, Recorder())
+    parts: Any = (
+        MemoryBus(server),
+        SimpleNamespace(pods={"u1": pod}),
+        Dumping(node, node, node, 120.0),
+        None,
+        Recorder(),
+        Turns(lambda: 0.0, 2),
+    )
     return Handlers(*parts)
 
 
@@ -201,3 +215,56 @@ async def test_what_names_another_pod_than_it_means_is_not_taken(
     await handlers.on_due(due("ck1").model_copy(update=other))
     assert node.taken == 0
     assert list(server.events) == ["failed-ck1"]
+
+
+async def test_a_newer_one_takes_the_place_of_one_that_waits_for_a_busy_node(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    handlers._turns = Turns(lambda: 1.0, 2)
+    async with handlers._turns.turn(OTHERS):
+        older = asyncio.create_task(handlers.on_due(due("ck1")))
+        await asyncio.sleep(0.05)
+        newer = asyncio.create_task(handlers.on_due(due("ck2")))
+        await older
+        assert (node.taken, list(server.events)) == (0, ["skipped-ck1"])
+        assert server.events["skipped-ck1"].reason == "NodeBusy"  # type: ignore[attr-defined]
+    await newer
+    assert (node.taken, list(server.events)) == (1, ["skipped-ck1", "taken-ck2"])
+
+
+async def test_a_move_does_not_wait_behind_what_waits_for_a_busy_node(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    """Nor does it matter which of the two is named later."""
+    handlers._turns = Turns(lambda: 1.0, 2)
+    async with handlers._turns.turn(OTHERS):
+        waiting = [asyncio.create_task(handlers.on_due(due(name))) for name in ("ck1", "ck2", "ck4")]
+        await asyncio.sleep(0.05)
+        await handlers.on_due(due("ck3").model_copy(update={"hold": True, "trigger": "move"}))
+        await asyncio.gather(*waiting)
+    assert (node.taken, sorted(server.events)) == (1, ["skipped-ck1", "skipped-ck2", "skipped-ck4", "taken-ck3"])
+
+
+async def test_one_that_waits_is_delivered_again_and_is_one_checkpoint_still(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    handlers._turns = Turns(lambda: 1.0, 2)
+    async with handlers._turns.turn(OTHERS):
+        both = [asyncio.create_task(handlers.on_due(due("ck1"))) for _ in range(2)]
+        await asyncio.sleep(0.05)
+    await asyncio.gather(*both)
+    assert (node.taken, list(server.events)) == (1, ["taken-ck1"])
+
+
+async def test_what_waited_is_probed_again_before_it_is_checkpointed(
+    handlers: Handlers, node: Node, server: MemoryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers_module, "PROBE_HOLDS_S", 0.0)
+    handlers._turns = Turns(lambda: 1.0, 2)
+    async with handlers._turns.turn(OTHERS):
+        waiting = asyncio.create_task(handlers.on_due(due("ck1")))
+        await asyncio.sleep(0.05)
+        agent_says(server, Checkup(healthy=False, detail="HTTP 503"))
+    await waiting
+    assert (node.taken, list(server.events)) == (0, ["failed-ck1"])
+    assert server.events["failed-ck1"].reason == "UnhealthyBefore"  # type: ignore[attr-defined]

@@ -10,6 +10,7 @@ import pytest
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
 from reprise.checkpointer.testing import STUB, WELL, Machine, agent_says
+from reprise.checkpointer.turns import Turns
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue, CheckpointTaken, Trigger
 from reprise.contracts.model import Target, Workload, now
@@ -40,7 +41,14 @@ async def outcome(*told: Checkup, hold: bool = False, trigger: Trigger = "interv
     server, node = MemoryServer(), Machine()
     if told:
         agent_says(server, *told)
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": POD}), Dumping(node, node, node, 120.0), None, Recorder())
+    parts: Any = (
+        MemoryBus(server),
+        SimpleNamespace(pods={"u1": POD}),
+        Dumping(node, node, node, 120.0),
+        None,
+        Recorder(),
+        Turns(lambda: 0.0, 2),
+    )
     due = CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="move" if hold else trigger, due_at=now(),
         interval_s=10, keep=3, hold=hold,
@@ -53,7 +61,14 @@ async def outcome(*told: Checkup, hold: bool = False, trigger: Trigger = "interv
 async def test_its_nodes_agent_is_asked_of_this_very_instance() -> None:
     server, node = MemoryServer(), Machine()
     asked = agent_says(server, WELL)
-    parts: Any = (MemoryBus(server), SimpleNamespace(pods={"u1": POD}), Dumping(node, node, node, 120.0), None, Recorder())
+    parts: Any = (
+        MemoryBus(server),
+        SimpleNamespace(pods={"u1": POD}),
+        Dumping(node, node, node, 120.0),
+        None,
+        Recorder(),
+        Turns(lambda: 0.0, 2),
+    )
     due = CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", due_at=now(), interval_s=10, keep=3
     )

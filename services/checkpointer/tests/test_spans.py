@@ -9,6 +9,7 @@ from reprise.checkpointer.decide import Failure
 from reprise.checkpointer.dumping import Dumping
 from reprise.checkpointer.handlers import Handlers
 from reprise.checkpointer.testing import WELL, Machine, agent_says
+from reprise.checkpointer.turns import Turns
 from reprise.contracts.annotations import Policy
 from reprise.contracts.events import CheckpointDue
 from reprise.contracts.model import Target, Workload, now
@@ -46,7 +47,7 @@ async def checkpoint(node: Machine) -> MemoryServer:
     due = CheckpointDue(
         node="n1", workload=WORKLOAD, checkpoint_id="ck1", target=TARGET, trigger="interval", due_at=now(), interval_s=10, keep=3
     )
-    handlers = Handlers(bus, Pods(), Dumping(node, node, node, 120.0), None, Recorder())  # type: ignore[arg-type]
+    handlers = Handlers(bus, Pods(), Dumping(node, node, node, 120.0), None, Recorder(), Turns(lambda: 0.0, 2))  # type: ignore[arg-type]
     with span("checkpoint.due", root=True, attributes=about(due)):
         await bus.publish(due, dedup_id="due")
     await bus.process("checkpointer-n1", "due", handlers.on_due)

@@ -18,7 +18,7 @@ def row(**changes: Any) -> dict[str, Any]:
         "refused_at refused_node refused_reason refused_message refused_remedy tried_reason tried_message tried_remedy "
         "failover_id failover_cause failover_state failover_total_s failover_at failover_ended_at "
         "failover_reason failover_message failover_remedy node_event unguarded new_bytes pause_s frozen_time_us checkpoint_kind "
-        "gone_at"
+        "gone_at busy_message"
     )
     return dict.fromkeys(names.split()) | {
         "namespace": "default", "kind": "Deployment", "workload": "counter", "container": "app", "node": "n1", "pod": "p",
@@ -65,6 +65,13 @@ def test_a_standby_is_warm_with_the_newest_or_less_than_an_interval_behind(chang
 )
 def test_health_is_the_worst_that_is_so(changes: dict[str, Any], health: str) -> None:
     assert health_of(row(**changes))[0] == health
+
+
+def test_what_is_late_because_its_node_is_busy_says_so_and_what_is_in_time_does_not() -> None:
+    busy = {"busy_message": "its node is too busy"}
+    assert "too busy" in health_of(row(recovery_point_age_s=31.0, **busy))[1]
+    assert "too busy" in health_of(row(checkpoint_id=None, **busy))[1]
+    assert health_of(row(**busy)) == ("ok", "")
 
 
 def test_a_refusal_is_told_until_a_standby_staged_something_since() -> None:

@@ -7,7 +7,15 @@ from typing import Any, get_args
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise.contracts.events import CheckpointFailed, CheckpointPaused, CheckpointStaged, CheckpointStored, Event, StandbyRefused
+from reprise.contracts.events import (
+    CheckpointFailed,
+    CheckpointPaused,
+    CheckpointSkipped,
+    CheckpointStaged,
+    CheckpointStored,
+    Event,
+    StandbyRefused,
+)
 from reprise.contracts.model import CriuStats, Target, Workload, checkpoint_id, due_time
 from reprise.scheduler.model import Known, Protection, Reason
 from reprise.scheduler.protection import WORST_FIRST, has_warm_standby, inherited, protection, seen, worst
@@ -44,6 +52,12 @@ def live(number: int, uid: str = "u1", node: str = "n1") -> CheckpointStaged:
 def staged(number: int, node: str = "n2", *, warm: bool = True) -> CheckpointStaged:
     return CheckpointStaged(
         node=node, workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, reference="r", pull_s=1, role="standby", warm=warm
+    )
+
+
+def busy(number: int) -> CheckpointSkipped:
+    return CheckpointSkipped(
+        node="n1", workload=WORKLOAD, checkpoint_id=ck(number), target=TARGET, reason="NodeBusy", message="spread the workloads"
     )
 
 
@@ -106,6 +120,15 @@ def test_one_failed_checkpoint_does_not_end_the_protection_but_three_intervals_d
     assert (late.protected, late.reason) == (False, "CheckpointFailing")
     assert "do this" in late.message
     assert told(after(stored(2)), 8).reason == "Stale"
+
+
+def test_what_is_late_because_its_node_is_busy_says_so_until_its_next_checkpoint() -> None:
+    late = told(after(stored(2), busy(3)), 8)
+    assert (late.protected, late.reason) == (False, "Stale")
+    assert "spread the workloads" in late.message
+    assert "spread" not in told(after(stored(2), busy(3), stored(4)), 20).message
+    assert told(after(stored(2), live(2), busy(3)), 3).reason == "Armed", "one that is late harms nobody"
+    assert told(after(busy(3))) == Protection(False, "NoCheckpoint", "no checkpoint is stored yet; spread the workloads")
 
 
 def test_a_pause_is_of_one_pod_only() -> None:

@@ -62,8 +62,10 @@ class ArchiveFacts(BaseModel):
     """Of kind http: as the program told it."""
 
 
-def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
-    """Read the few documents of an archive, a file that can seek. Raises BadArchive saying what is wrong."""
+def facts_of(file: IO[bytes], name: str, members: list[Member], *, open_files: bool = True) -> ArchiveFacts:
+    """Read the few documents of an archive, a file that can seek. open_files: whether to look through CRIU's images of them too,
+    for `sized` and `emptied`. Raises BadArchive saying what is wrong.
+    """
     by_path = {member.path: member for member in members}
     of_state = STATE in by_path
     required = REQUIRED_OF_STATE if of_state else REQUIRED
@@ -78,6 +80,8 @@ def facts_of(file: IO[bytes], name: str, members: list[Member]) -> ArchiveFacts:
     log = by_path.get("dump.log")
     version = CRIU_VERSION.search(read_member(file, log, LOG_HEAD)) if log else None
     facts = _facts(documents, name, len(members), version[1].decode() if version else "")
+    if not open_files:
+        return facts
     found = _open_on(file, by_path, json_object(documents["spec.dump"], "spec.dump", name).get("mounts"))
     return facts.model_copy(update={"sized": found.sized[:MOST_TOLD], "emptied": found.emptied[:MOST_TOLD]})
 

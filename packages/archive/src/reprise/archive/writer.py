@@ -158,10 +158,10 @@ class Writer:
 
 
 def verify_archive(source: ArchiveSource, container_id: str) -> ArchiveFacts:
-    """What it says of itself, if it is whole and of this container. Raises BadArchive."""
+    """What it says of itself besides its open files, if it is whole and of this container. Raises BadArchive."""
     with file_of(source) as file:
         members = index_file(file, source.name)
-        facts = facts_of(file, source.name, members)
+        facts = facts_of(file, source.name, members, open_files=False)
         _require_container(source.name, container_id, facts)
         _require_pages(source.name, members, read_pagemaps(file, members))
         return facts

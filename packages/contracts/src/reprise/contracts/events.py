@@ -91,7 +91,7 @@ class CheckpointFailed(Event):
 
 
 class CheckpointSkipped(Event):
-    """A due checkpoint that was not taken because none was needed; nothing is wrong."""
+    """A due checkpoint that was not taken because none was needed, or because its node is too busy (NodeBusy): a newer one is."""
 
     TYPE: ClassVar[str] = "checkpoint.skipped"
     checkpoint_id: str

@@ -6,6 +6,8 @@ from reprise.contracts.causes import error_lines, of_log
 from reprise.contracts.events import Trigger
 from reprise.contracts.records import Checkup
 
+DEMANDED: frozenset[Trigger] = frozenset({"demand", "drain", "move"})
+"""Somebody waits for these."""
 LEAST_OF_INTERVAL = 0.25
 MOST_WAIT_S = 60.0
 PATIENCE_S = 5.0
@@ -40,6 +42,13 @@ class Skip:
     reason: str
     message: str
 
+
+NODE_BUSY = Skip(
+    "NodeBusy",
+    "its node is too busy for a checkpoint each interval: they are taken in turn, and this one gave way to a newer one. To have "
+    "them more often, give a longer interval to what needs it less, or spread the workloads over more CPUs",
+)
+"""pace.py has the rule."""
 
 RIGHTS = (
     "grant the checkpointer's service account `create` on `nodes/checkpoint` (and for kubeadm >= 1.36.1 do not count on "
@@ -76,7 +85,7 @@ def too_soon(since_last_s: float | None, interval_s: float, trigger: Trigger) ->
     since_last_s: since the end of the container's last one by this node's monotonic clock, None if there was none. The event's
     own time is not looked at: two wall clocks that differ would stop the checkpoints. What a user asked for is always taken.
     """
-    if since_last_s is None or trigger in ("demand", "drain", "move"):
+    if since_last_s is None or trigger in DEMANDED:
         return None
     if since_last_s >= interval_s * LEAST_OF_INTERVAL:
         return None

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from prometheus_client import Counter, Histogram
 from reprise.checkpointer.decide import (
+    DEMANDED,
     INTERACTIVE,
+    NODE_BUSY,
     PATIENCE_S,
     Failure,
     Skip,
@@ -19,7 +21,9 @@ from reprise.checkpointer.decide import (
     unhealthy_before,
 )
 from reprise.checkpointer.dumping import Dumped, Dumping
+from reprise.checkpointer.pace import Claim
 from reprise.checkpointer.states import States
+from reprise.checkpointer.turns import GaveWay, Turns
 from reprise.contracts.causes import LASTING
 from reprise.contracts.events import CheckpointDue, CheckpointFailed, CheckpointSkipped, CheckpointTaken
 from reprise.contracts.records import Checkup, Question
@@ -36,22 +40,26 @@ DUE_TO_KUBELET = Histogram(
 KUBELET_SECONDS = Histogram("reprise_kubelet_checkpoint_seconds", "The kubelet's checkpoint call")
 HELD_AT_MOST_S = 900.0
 TAKEN = Counter("reprise_checkpoints_taken_total", "Checkpoints taken of containers that were healthy before and after")
-SKIPPED = Counter("reprise_checkpoints_skipped_total", "Due checkpoints that were not needed", ["reason"])
+SKIPPED = Counter(
+    "reprise_checkpoints_skipped_total", "Due checkpoints that were not needed, or gave way to newer ones", ["reason"]
+)
 FAILED = Counter("reprise_checkpoints_failed_total", "Checkpoints that do not count", ["reason"])
 
 REMEMBERED = 1000
 AGAIN_S, FIRST_AGAIN_S = 0.5, 1.0
 FIRST_PATIENCE_S = 20.0
-AT_ONCE = 2
-"""Checkpoints of a node; more are waited for that were taken, and whose programs do not answer yet."""
+PROBE_HOLDS_S = 1.0
+"""For how long a probe's answer may be taken for the container's state at the checkpoint."""
 
 
 class Handlers:
-    """pods: this node's."""
+    """pods: this node's. turns: whose checkpoint is next, and when."""
 
-    def __init__(self, bus: Bus, pods: ProtectedPods, dumping: Dumping, states: States, recorder: EventRecorder) -> None:
+    def __init__(
+        self, bus: Bus, pods: ProtectedPods, dumping: Dumping, states: States, recorder: EventRecorder, turns: Turns
+    ) -> None:
         self._bus, self._pods, self._dumping, self._states, self._recorder = bus, pods, dumping, states, recorder
-        self._at_once = asyncio.Semaphore(AT_ONCE)
+        self._turns = turns
         self._held: dict[str, float] = {}
         """Containers that were held, and when: what is due of them meanwhile fails for a good reason."""
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -69,6 +77,7 @@ class Handlers:
         that is delivered again is told again, not taken again.
         """
         key = (event.target.pod_uid, event.target.container)
+        self._turns.announce(self._claim(event))
         async with self._locks[key]:
             outcome = self._done.get(event.checkpoint_id)
             if outcome is None:
@@ -88,11 +97,10 @@ class Handlers:
                 await self._bus.publish(outcome, dedup_id=f"taken-{event.checkpoint_id}")
 
     async def _take_named(self, event: CheckpointDue, key: tuple[str, str]) -> CheckpointTaken | Skip | Failure:
-        # The kubelet names archives by the second: two in one second would overwrite each other.
-        while self._named.get(key) == int(time.time()):
-            await asyncio.sleep(0.05)
-        self._named[key] = int(time.time())
-        outcome = await self._take(event)
+        try:
+            outcome = await self._take(event, key)
+        except GaveWay:
+            return NODE_BUSY
         self._ended[key] = time.monotonic()
         if isinstance(outcome, CheckpointTaken):
             self._newest[key] = max(event.checkpoint_id, self._newest.get(key, ""))
@@ -109,19 +117,39 @@ class Handlers:
         if len(self._done) > REMEMBERED:
             self._done.popitem(last=False)
 
-    async def _take(self, event: CheckpointDue) -> CheckpointTaken | Skip | Failure:
+    def _claim(self, event: CheckpointDue) -> Claim:
+        key = (event.target.pod_uid, event.target.container)
+        due_s = self._ended.get(key, float("-inf")) + event.interval_s
+        demanded = event.trigger in DEMANDED
+        return Claim(key, event.checkpoint_id, demanded=demanded, first=event.trigger == "first", due_s=due_s)
+
+    async def _ready(self, event: CheckpointDue, patience_s: float) -> tuple[ProtectedPod, ProtectedContainer] | Failure | Skip:
+        """The container, if it is there and healthy."""
         found = self._find(event)
         if isinstance(found, Failure):
             return found
         pod, container = found
-        hands_out = pod.policy.mode == "http"
-        if container.interactive and not hands_out:
+        if container.interactive and pod.policy.mode != "http":
             return INTERACTIVE
         with span("probe before"):
-            before = unhealthy_before(await self._before(event, pod, container), hold=event.hold)
-        if before:
-            return before
-        async with self._at_once:
+            before = unhealthy_before(await self._before(event, pod, container, patience_s), hold=event.hold)
+        return before or found
+
+    async def _take(self, event: CheckpointDue, key: tuple[str, str]) -> CheckpointTaken | Skip | Failure:
+        """Raises GaveWay."""
+        patience_s = PATIENCE_S if event.hold else FIRST_PATIENCE_S if event.trigger == "first" else 0.0
+        ready = await self._ready(event, patience_s)
+        if not isinstance(ready, tuple):
+            return ready
+        async with self._turns.turn(self._claim(event)) as waited_s:
+            if waited_s > PROBE_HOLDS_S and not isinstance(ready := await self._ready(event, 0.0), tuple):
+                return ready
+            pod, container = ready
+            hands_out = pod.policy.mode == "http"
+            # The kubelet names archives by the second: two in one second would overwrite each other.
+            while self._named.get(key) == int(time.time()):
+                await asyncio.sleep(0.05)
+            self._named[key] = int(time.time())
             started_at, began = datetime.now(UTC), time.monotonic()
             latency_s = max(0.0, (started_at - event.at).total_seconds())
             DUE_TO_KUBELET.observe(latency_s)
@@ -148,11 +176,10 @@ class Handlers:
         self._held = {c: at for c, at in self._held.items() if time.monotonic() - at < HELD_AT_MOST_S}
         return event.target.container_id in self._held
 
-    async def _before(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer) -> Checkup:
+    async def _before(self, event: CheckpointDue, pod: ProtectedPod, container: ProtectedContainer, patience_s: float) -> Checkup:
         """What is due each interval may fail once. Asked again are what is moved, which may feel its last checkpoint's pause, and
         what has just started: it may not serve yet, and its next one may be due in an hour.
         """
-        patience_s = PATIENCE_S if event.hold else FIRST_PATIENCE_S if event.trigger == "first" else 0.0
         end_s = asyncio.get_running_loop().time() + patience_s
         while True:
             found = await self._check(pod, container)

@@ -48,11 +48,15 @@ def health_of(row: dict[str, Any]) -> tuple[str, str]:  # noqa: PLR0911 one retu
     if row["tried_state"] == "failed":
         return "failing", f"{row['tried_reason']}: {row['tried_message']}; {row['tried_remedy']}"
     if row["checkpoint_id"] is None:
-        return "unprotected", "no checkpoint is stored yet"
+        return "unprotected", _because("no checkpoint is stored yet", row["busy_message"])
     age_s, interval_s = row["recovery_point_age_s"], row["interval_s"]
     if age_s is not None and interval_s and age_s > STALE_INTERVALS * interval_s:
-        return "stale", f"its newest checkpoint is more than {STALE_INTERVALS} intervals old"
+        return "stale", _because(f"its newest checkpoint is more than {STALE_INTERVALS} intervals old", row["busy_message"])
     return "ok", ""
+
+
+def _because(what: str, why: str | None) -> str:
+    return f"{what}: {why}" if why else what
 
 
 def _failover_health(row: dict[str, Any]) -> tuple[str, str]:

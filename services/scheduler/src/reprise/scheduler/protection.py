@@ -38,6 +38,8 @@ def seen(known: Known, event: Event) -> Known:  # noqa: PLR0911 one return per e
         # Of kind http: its program said that the newest one is its state still.
         case CheckpointSkipped(reason="Unchanged") if known.recovery_point and event.checkpoint_id > known.checkpoint_id:
             return replace(known, recovery_point=max(known.recovery_point, due_time(event.checkpoint_id) or event.at))
+        case CheckpointSkipped(reason="NodeBusy") if event.checkpoint_id > known.busy_id:
+            return replace(known, busy_id=event.checkpoint_id, busy=event.message)
         case CheckpointPaused():
             return replace(known, paused_uid=event.target.pod_uid)
         case CheckpointStaged(role="standby") if event.checkpoint_id >= known.standby_holds:
@@ -61,17 +63,23 @@ def protection(
     if not running:
         return Protection(False, "NotRunning", f"its container does not run; {newest}")
     failing = known.failed_id > known.checkpoint_id
+    why = known.failure if failing else known.busy if known.busy_id > known.checkpoint_id else ""
     if known.recovery_point is None:
-        return Protection(False, "CheckpointFailing", known.failure) if failing else Protection(False, "NoCheckpoint", newest)
+        none = _joined(newest, why)
+        return Protection(False, "CheckpointFailing", why) if failing else Protection(False, "NoCheckpoint", none)
     if is_stale(known.recovery_point, interval_s, now):
         message = f"{newest} is more than {STALE_INTERVALS} intervals old"
-        return Protection(False, "CheckpointFailing" if failing else "Stale", f"{message}; {known.failure}".rstrip("; "))
+        return Protection(False, "CheckpointFailing" if failing else "Stale", _joined(message, why))
     standby = _standby(known, node) if prestaged else "no standby is kept for it, as its annotation says"
     if is_live(known, pod_uid, node):
         return Protection(True, "Armed", f"its kubelet's restart restores its {newest}; {standby}")
     return Protection(
         False, "NotReady", f"{newest} does not lie ready on {node} for this pod: its restart would be cold; {standby}"
     )
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 def _standby(known: Known, node: str) -> str:

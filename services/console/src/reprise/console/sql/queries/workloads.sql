@@ -9,6 +9,7 @@ select
     previous.checkpoint_id as previous_id,
     staged.checkpoint_id as staged_id, staged.staged_on, staged.staged_at, staged.staged_warm,
     w.refused_at, w.refused_node, w.refused_reason, w.refused_message, w.refused_remedy,
+    busy.message as busy_message,
     tried.state as tried_state, tried.reason as tried_reason, tried.message as tried_message, tried.remedy as tried_remedy,
     failover.failover_id, failover.cause as failover_cause, failover.state as failover_state,
     failover.total_s as failover_total_s, coalesce(failover.declared_at, failover.ended_at) as failover_at,
@@ -67,6 +68,14 @@ left join lateral (
         and c.staged_at is not null
     order by staged_at desc limit 1
 ) staged on true
+left join lateral (
+    -- Why there is none that is newer, if its node had no time for it.
+    select message from checkpoints c
+    where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container)
+        and (behind.pod is null or c.pod = behind.pod)
+        and c.state = 'skipped' and c.reason = 'NodeBusy' and c.checkpoint_id > coalesce(newest.checkpoint_id, '')
+    order by checkpoint_id desc limit 1
+) busy on true
 left join lateral (
     select state, reason, message, remedy from checkpoints c
     where (c.namespace, c.kind, c.workload, c.container) = (w.namespace, w.kind, w.workload, w.container)
