@@ -140,8 +140,10 @@ class Arbiter:
     def _forget(self, name: str) -> None:
         """name: the key of a lease that was removed."""
         for node in [node for node in self._leases if key("node", node) == name]:
-            for known in (self._leases, self._seen_at, self._versions, self._lost, self._postponed, self._revisions, self._suspected):
+            for known in (self._leases, self._seen_at, self._versions, self._revisions):
                 known.pop(node, None)
+            for judged in (self._lost, self._suspected, self._postponed):
+                judged.pop(node, None)
 
     def _exists(self, node: str) -> bool:
         return self._nodes is None or node in self._nodes
