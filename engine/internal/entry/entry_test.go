@@ -1,6 +1,7 @@
 package entry
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -30,9 +31,13 @@ const (
 		`"linux":{"resources":{"memory":{},"cpu":{"shares":2}},"seccomp":{"syscalls":[{"names":["a"],"args":[{"index":0,"value":8}]}]}}}`
 	crio = `{"annotations":{"io.kubernetes.cri-o.Annotations":"{\"io.kubernetes.cri-o.ContainerType\":\"sandbox\"}","io.kubernetes.cri-o.ContainerType":"container",` +
 		`"io.kubernetes.container.name":"app","io.kubernetes.pod.name":"cart-0","io.kubernetes.pod.namespace":"shop","io.kubernetes.pod.uid":"u1"},"linux":null}` + "\n"
-	unprotected = `{"version":1,"namespace":"shop","pod":"cart-0","uid":"u1","workload":{"kind":"Deployment","name":"cart"},"containers":{}}` + "\n"
-	protected   = `{"version":1,"namespace":"shop","pod":"cart-0","uid":"u1","workload":null,"containers":{"app":{"verdict":"refuse","reason":"fenced"}}}`
+	protected = `{"version":1,"namespace":"shop","pod":"cart-0","uid":"u1","workload":null,"containers":{"app":{"verdict":"refuse","reason":"fenced"}}}`
 )
+
+// unprotected is what the agent writes (packages/runtime/tests/test_nodefiles.py).
+//
+//go:embed testdata/unprotected.json
+var unprotected string
 
 // node is a node's files, and both ways to decide from them.
 type node struct {
@@ -165,7 +170,7 @@ func TestWhatMayBeProtectedIsLeftToTheEngine(t *testing.T) {
 			protected, "", "{", `{"version":2,"containers":{}}`, `{"version":1}`, `{"containers":{}}`, unprotected + "x",
 			`{"version":1,"containers":{},"containers":{"app":{}}}`, `{"version":1,"containers":{},"Containers":{"app":{}}}`,
 			`{"version":1,"containers":{},"contaıners":{"app":{}}}`, `{"version":1,"containers":{},"\u0063ontainers":{"app":{}}}`,
-			`{"version":1,"containers":{},"uid":5}`, `{"version":1,"containers":[]}`, `{"version":1,"containers":{}` + strings.Repeat(" ", 40<<10) + "}",
+			`{"version":1,"containers":{},"uid":5}`, `{"version":1,"containers":{},"workload":"\q"}`, `{"version":1,"containers":[]}`, unprotected + strings.Repeat(" ", 32<<10-len(unprotected)) + "x",
 		} {
 			n.put("run/pods/u1.json", pod)
 			if n.atOnce(create...) || n.atOnce(state...) {
@@ -194,6 +199,16 @@ func TestWhatMayBeProtectedIsLeftToTheEngine(t *testing.T) {
 			t.Errorf("%s becomes runc at once", what)
 		}
 	}
+	n.put("runc/c1/state.json", strings.Replace(stateOf(containerd), `"io.kubernetes`, `"io.kubernetes.cri-o.ContainerType","io.kubernetes`, 1))
+	if n.put("run/pods/u1.json", protected); n.atOnce(state...) {
+		t.Error("a label without a value becomes runc at once")
+	}
+	n.put("runc/c1/state.json", strings.Replace(stateOf(containerd), `"id"`, `"x":"`+strings.Repeat("x", 600<<10)+`","id"`, 1))
+	if n.atOnce(state...) {
+		t.Error("a state that is larger than the buffer becomes runc at once")
+	}
+	n.put("run/pods/u1.json", unprotected)
+	n.container(containerd)
 	for _, words := range [][]string{
 		{}, {"/x/tar", "--version"}, {"/x/tar/", "c"}, {"/r", "create"}, {"/r", "create", "c1"}, {"/r", "create", "--bundle", n.dir + "/bundle/../bundle", "c1"},
 		{"/r", "create", "--bundle", n.dir + "/bundle"}, {"/r", "state", "../c1"}, {"/r", "start"}, {"/r", "delete", ""}, {"/r", "pause", "c1"},
