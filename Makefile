@@ -121,7 +121,7 @@ $(SBOM)/python.json: uv.lock .bootstrap/bin/uv
 	@$(UV) export --frozen --no-dev --all-packages --format cyclonedx1.5 --preview-features sbom-export --quiet --output-file $@ >/dev/null
 
 sbom: $(SBOM)/python.json go ## build/sbom: what the images' Python packages and the engine are made of, as CycloneDX
-	@cd engine && $(GO) build -trimpath -ldflags "-s -w" -o ../build/reprise-runc ./cmd/reprise-runc && \
+	@cd engine && ./build.sh ../build/reprise-runc && \
 	  $(GO) run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0 bin -json -std -output $(abspath $(SBOM))/engine.json ../build/reprise-runc
 
 audit: go ## known vulnerabilities in what the locks name; fails with 1, or with 3 where the databases cannot be asked

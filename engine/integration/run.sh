@@ -9,7 +9,7 @@ if [ -z "${REPRISE_INSIDE:-}" ]; then
     cd "$HERE/.."
     GO=$(command -v go || echo /usr/local/go/bin/go)
     export CGO_ENABLED=0
-    "$GO" build -trimpath -ldflags "-s -w -X main.version=test -X main.configPath=/work/engine.json" -o "$BUILD/reprise-runc" ./cmd/reprise-runc
+    ./build.sh "$BUILD/reprise-runc" "-X main.version=test -X reprise.dev/engine/internal/entry.ConfigPath=/work/engine.json"
     "$GO" build -o "$BUILD/counter" ./integration/counter
     "$GO" test -c -tags integration -o "$BUILD/integration.test" ./integration
     mkdir "$BUILD/root"

@@ -202,6 +202,23 @@ def test_the_labs_engine_is_the_users_but_for_the_runtime_behind_it() -> None:
     assert json.loads(configs.engine()) == users | {"runc": "/lab/bin/runc-lab"}
 
 
+def test_the_lab_builds_the_engine_as_users_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its script says how the linker makes it, and how it is made is part of what it is."""
+    told: list[object] = []
+    monkeypatch.setattr(build, "ENGINE", tmp_path)
+    (tmp_path / ".reprise-runc").touch()
+    monkeypatch.setattr(build, "logged", lambda _part, *command, **_kw: told.extend(command))
+    build.engine()
+    assert told[0] == build.CHECKOUT / "engine/build.sh"
+    monkeypatch.setattr(build, "CHECKOUT", tmp_path)
+    keys = []
+    for name in ("go.mod", "build.sh", "internal/entry/entry_linux_amd64.s", "main.go", "main_test.go"):
+        (tmp_path / "engine" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "engine" / name).touch()
+        keys.append(build.engine_key())
+    assert len(set(keys)) == 4, "of everything but tests"
+
+
 @pytest.mark.parametrize("of", KINDS, ids=str)
 def test_a_containers_processes_are_found_whatever_the_node_is_made_of(
     of: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ import (
 	"reprise.dev/engine/internal/checkpoint"
 	"reprise.dev/engine/internal/cli"
 	"reprise.dev/engine/internal/create"
+	"reprise.dev/engine/internal/entry"
 	"reprise.dev/engine/internal/lifecycle"
 	"reprise.dev/engine/internal/nodefiles"
 	"reprise.dev/engine/internal/report"
@@ -18,17 +19,14 @@ import (
 )
 
 // Set at build time: -ldflags "-X main.version=..."
-var (
-	version    = "dev"
-	configPath = "/etc/reprise/engine.json"
-)
+var version = "dev"
 
 func main() {
 	if filepath.Base(os.Args[0]) == "tar" { // CRIU calls us by that name during a dump
 		os.Exit(tmpfs.Tar(os.Args[1:]))
 	}
 	call := cli.Parse(os.Args[1:])
-	store, err := nodefiles.Open(configPath)
+	store, err := nodefiles.Open(entry.ConfigPath)
 	log := report.Log{Path: store.Path("engine.log")}
 	warned := map[string]bool{}
 	store.Warn = func(format string, args ...any) {
@@ -39,7 +37,7 @@ func main() {
 		}
 	}
 	if err != nil {
-		store.Warn("%s: %v", configPath, err)
+		store.Warn("%s: %v", entry.ConfigPath, err)
 	}
 	if code, ours := perform(call, store, log); ours {
 		os.Exit(code)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"debug/elf"
+	"debug/gosym"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -29,6 +31,7 @@ type record struct {
 	Args, Env []string
 	Fds       []string
 	Stdin     string
+	Environ   string // as it came; os.Environ leaves out what is there twice
 }
 
 func fakeRunc() {
@@ -37,6 +40,8 @@ func fakeRunc() {
 		r.Args = append(r.Args, strconv.QuoteToASCII(arg)) // JSON would not keep every byte
 	}
 	r.Env = os.Environ()
+	environ, _ := os.ReadFile("/proc/self/environ")
+	r.Environ = string(environ)
 	for fd := range 8 {
 		if target, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil && fd != 0 && !strings.HasPrefix(target, "anon_inode:") {
 			r.Fds = append(r.Fds, fmt.Sprint(fd, " ", target))
@@ -65,7 +70,7 @@ func setUp(t *testing.T) *bench {
 	self, _ := os.Executable()
 	raw, _ := json.Marshal(map[string]string{"runc": self, "run_dir": b.dir + "/run", "state_dir": b.dir + "/state"})
 	os.WriteFile(config, raw, 0o600)
-	build := exec.Command("go", "build", "-ldflags", "-X main.configPath="+config, "-o", b.engine, ".")
+	build := exec.Command("../../build.sh", b.engine, "-X reprise.dev/engine/internal/entry.ConfigPath="+config)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
@@ -149,6 +154,116 @@ func TestEveryForeignCallReachesRuncByteForByte(t *testing.T) {
 		}
 		if len(r.Fds) != 4 || r.Fds[2] != "3 /dev/null" || r.Fds[3] != "4 /dev/null" {
 			t.Errorf("%q: descriptors %q", args, r.Fds)
+		}
+	}
+}
+
+// start calls the engine with words that exec.Cmd would change, and reports whether Go was started on the way to runc: Go passes
+// on once what the environment holds twice.
+func (b *bench) start(argv ...string) (r record, goStarted bool, code int) {
+	b.t.Helper()
+	os.Remove(b.recording)
+	null, _ := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	defer null.Close()
+	process, err := os.StartProcess(b.engine, argv, &os.ProcAttr{
+		Dir: b.dir, Env: []string{"RECORD=" + b.recording, "TWICE=1", "TWICE=2"}, Files: []*os.File{null, null, null},
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	state, _ := process.Wait()
+	if raw, err := os.ReadFile(b.recording); err == nil {
+		json.Unmarshal(raw, &r)
+		for i, quoted := range r.Args {
+			r.Args[i], _ = strconv.Unquote(quoted)
+		}
+	}
+	return r, !strings.Contains(r.Environ, "TWICE=2"), state.ExitCode()
+}
+
+func TestAnUnprotectedContainerStartsGoOnlyInRunc(t *testing.T) {
+	b := setUp(t)
+	b.pod("{}")
+	workload := b.bundle("container")
+	root := t.TempDir()
+	os.Mkdir(root+"/c1", 0o700)
+	state := `{"id": "c1", "config": {"labels": ["io.kubernetes.cri.container-type=container", "io.kubernetes.cri.sandbox-uid=u1"]}}`
+	os.WriteFile(root+"/c1/state.json", []byte(state), 0o600)
+	for _, args := range [][]string{
+		{"--root", root, "create", "--bundle", workload, "c1"}, {"--root", root, "state", "c1"}, {"start", "c1"}, {"kill", "c1", "9"},
+		{"delete", "--force", "c1"}, {"exec", "--process", "p.json", "c1"}, {"--version"}, {}, {"--odd", "\xff\xfe", "", "état", strings.Repeat("x", 100_000)},
+	} {
+		r, goStarted, code := b.start(append([]string{"/opt/reprise/bin/reprise-runc"}, args...)...)
+		if !reflect.DeepEqual(r.Args, append([]string{"runc"}, args...)) || code != 7 || goStarted {
+			t.Errorf("%.200q reached runc as %.200q (%d), Go was started: %v", args, r.Args, code, goStarted)
+		}
+	}
+	b.pod(`{"sidecar": {"verdict": "refuse"}}`)
+	if r, goStarted, _ := b.start("/r", "create", "--bundle", workload, "c1"); r.Args == nil || !goStarted {
+		t.Errorf("a pod with a protected container: reached runc as %q, Go was started: %v", r.Args, goStarted)
+	}
+}
+
+func TestACallWithoutWordsReachesRunc(t *testing.T) {
+	b := setUp(t)
+	for _, argv := range [][]string{{}, {""}, {"", "", ""}} {
+		want := append([]string{"runc"}, argv[min(1, len(argv)):]...)
+		if r, _, code := b.start(argv...); !reflect.DeepEqual(r.Args, want) || code != 7 {
+			t.Errorf("%q reached runc as %q (%d)", argv, r.Args, code)
+		}
+	}
+}
+
+func TestWithoutRuncTheEngineSaysSo(t *testing.T) {
+	b := setUp(t)
+	os.WriteFile(b.dir+"/engine.json", []byte(`{"runc": "/nonexistent/runc"}`), 0o600)
+	for _, args := range [][]string{{"--log", b.dir + "/log", "create", "c1"}, {"--log", b.dir + "/log", "list"}} {
+		_, out, code := b.call(args...)
+		log, _ := os.ReadFile(b.dir + "/log")
+		if code != 1 || !strings.Contains(out, "/nonexistent/runc: no such file") || !strings.Contains(string(log), "/nonexistent/runc") {
+			t.Errorf("%q: %d %q %q", args, code, out, log)
+		}
+	}
+}
+
+func TestAConfigurationThatCannotBeReadIsReported(t *testing.T) {
+	b := setUp(t)
+	config := b.dir + "/engine.json"
+	raw, _ := os.ReadFile(config)
+	os.WriteFile(config, append(raw[:len(raw)-1], []byte(`, "criu": 5}`)...), 0o600)
+	if r, _, _ := b.call("create", "c1"); r.Args == nil {
+		t.Error("a configuration that is partly wrong keeps a container from starting")
+	}
+	log, _ := os.ReadFile(b.store.Path("engine.log"))
+	if !strings.Contains(string(log), "engine.json") {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+// The binary that nodes get is build.sh's.
+func TestTheKernelEntersTheEngineBeforeGo(t *testing.T) {
+	for _, arch := range []string{"amd64", "arm64"} {
+		binary := filepath.Join(t.TempDir(), "reprise-runc")
+		build := exec.Command("../../build.sh", binary)
+		build.Env = append(os.Environ(), "GOARCH="+arch)
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		file, err := elf.Open(binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		lines, err := file.Section(".gopclntab").Data()
+		if err != nil {
+			t.Fatal(err)
+		}
+		functions, err := gosym.NewTable(nil, gosym.NewLineTable(lines, file.Section(".text").Addr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := functions.PCToFunc(file.Entry); at == nil || at.Name != "reprise_entry" {
+			t.Errorf("%s: the kernel enters at %v", arch, at)
 		}
 	}
 }

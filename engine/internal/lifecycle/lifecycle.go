@@ -26,8 +26,11 @@ func Ours(store nodefiles.Store, call cli.Call) bool {
 		return false
 	}
 	who := bundle.Spec{Annotations: state.Annotations()}.Identity()
+	if !who.Workload {
+		return false
+	}
 	pod := store.Pod(who.PodUID)
-	if !who.Workload || pod == nil {
+	if pod == nil {
 		return false
 	}
 	_, listed := pod.Containers[who.Container]

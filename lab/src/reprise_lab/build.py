@@ -237,7 +237,7 @@ def engine_key() -> str:
     """Of the engine's sources: whatever changes in them is built."""
     total = hashlib.sha256()
     for path in sorted((CHECKOUT / "engine").rglob("*")):
-        if path.name in ("go.mod", "go.sum") or (path.suffix == ".go" and not path.name.endswith("_test.go")):
+        if path.name in ("go.mod", "go.sum", "build.sh") or (path.suffix in (".go", ".s") and not path.name.endswith("_test.go")):
             total.update(f"{path.relative_to(CHECKOUT)}\0".encode() + path.read_bytes())
     return total.hexdigest()
 
@@ -245,8 +245,7 @@ def engine_key() -> str:
 def engine() -> None:
     """Replaced by rename: a running node takes the new one at its runtime's next call."""
     new = ENGINE / ".reprise-runc"
-    logged("engine", "go", "build", "-trimpath", "-ldflags", LD, "-o", new, "./cmd/reprise-runc",
-           cwd=CHECKOUT / "engine", env=go_env())  # fmt: skip
+    logged("engine", CHECKOUT / "engine/build.sh", new, env=go_env())
     new.rename(ENGINE / "reprise-runc")
 
 

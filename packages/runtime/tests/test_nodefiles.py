@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reprise.contracts.records import HAND_BACK
-from reprise.runtime.nodefiles import ContainerVerdict, NodeFiles, PodFile, RequestFile, StartFile
+from reprise.runtime.nodefiles import ContainerVerdict, NodeFiles, Owner, PodFile, RequestFile, StartFile
+
+UNPROTECTED = Path(__file__).parents[3] / "engine/internal/entry/testdata/unprotected.json"
 
 
 def test_a_pod_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -16,6 +18,12 @@ def test_a_pod_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     files.write_pod(file)
     assert files.read_pod("u1") == file
     assert list(files.pods()) == ["u1"]
+
+
+def test_a_pod_of_which_nothing_is_protected_has_the_file_that_the_engine_reads_without_starting_go(tmp_path: Path) -> None:
+    files = NodeFiles(tmp_path)
+    files.write_pod(PodFile(namespace="shop", pod="cart-0", uid="u1", workload=Owner(kind="Deployment", name="cart")))
+    assert (tmp_path / "pods/u1.json").read_bytes() == UNPROTECTED.read_bytes()
 
 
 def test_nothing_but_the_whole_file_lies_there_after_a_write(tmp_path: Path) -> None:
