@@ -66,7 +66,7 @@ def test_one_instance_at_every_moment_and_one_at_the_end(scenario: Scenario) -> 
 
 SET_BACK = {
     "before it is given up": Scenario((Fault("cut", 5.0, 7.5),), set_back_at_s=6.0),
-    "between release and adoption, as the node returns": Scenario((Fault("cut", 5.0, 6.0),), set_back_at_s=9.57),
+    "between release and adoption, as the node returns": Scenario((Fault("cut", 5.0, 6.0),), set_back_at_s=9.44),
     "after its failover": Scenario((Fault("cut", 5.0, 7.5),), set_back_at_s=11.2),
     "after it returned, and a restorer is late": Scenario(
         (Fault("cut", 5.0, 5.5), Fault("restorer-dead", 9.0, 4.8)), set_back_at_s=12.0
@@ -149,7 +149,7 @@ def test_each_rule_is_needed(mutant: str) -> None:
 
 
 KILLED = Fault("unhealthy", 8.5, 0.3)
-NOBODY_DELETES_IT = Fault("restorer-dead", 9.53, 20.0)
+NOBODY_DELETES_IT = Fault("restorer-dead", 9.40, 20.0)
 """From right before the restored one runs on, so the old pod stays."""
 ENGINE = {
     # Its lease ran out while CRIU restored it.
