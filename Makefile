@@ -110,7 +110,7 @@ down: setup ## stop the lab and leave nothing behind
 	$(LAB) down
 
 logs: setup ## the last lines of every service
-	@for s in scheduler checkpointer transfer restorer health-watcher console webhook; do \
+	@for s in scheduler checkpointer transfer restorer health-watcher arbiter console webhook; do \
 	  echo "== $$s"; $(LAB) kubectl -n reprise-system logs -l app.kubernetes.io/name=$$s --tail=40 --prefix 2>&1; done || true
 
 requirements: setup ## export uv.lock for the images

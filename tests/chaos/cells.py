@@ -26,7 +26,7 @@ from reprise_lab.paths import CGROUP, NETNS, NODES
 from reprise_lab.shell import LabError, kill, kubectl, pid_of, poll, run
 from reprise_lab.stored import secret, store
 
-SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "console")
+SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "arbiter", "console")
 Fault = Callable[[Sequence[str], random.Random], AbstractContextManager[None]]
 """Takes the namespaces of the workloads that are watched, and the chance of this run."""
 SET_BACK_S = 120.0

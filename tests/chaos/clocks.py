@@ -19,7 +19,7 @@ LIBRARY = "clock.so"
 JUMPS_S = (-3600, -90, 7, 90, 3600)
 WORKLOADS = {
     "health-watcher": "daemonset", "checkpointer": "daemonset", "transfer": "daemonset", "scheduler": "deployment",
-    "restorer": "deployment",
+    "restorer": "deployment", "arbiter": "deployment",
 }  # fmt: skip
 ENV = {"LD_PRELOAD": f"{FOLDER}/{LIBRARY}"}
 

@@ -37,7 +37,7 @@ POD = f"{THEIRS}/pods/app"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/reprise-system/leases"
 DEPLOYMENT = "/apis/apps/v1/namespaces/{theirs}/deployments/app"
 BUDGETS = "/apis/policy/v1/namespaces/{theirs}/poddisruptionbudgets"
-SERVICES = ("health-watcher", "checkpointer", "transfer", "scheduler", "restorer", "console")
+SERVICES = ("health-watcher", "checkpointer", "transfer", "scheduler", "restorer", "arbiter", "console")
 
 
 def condition(kind: str, status: str) -> Body:
@@ -109,8 +109,11 @@ CALLS: tuple[Call, ...] = (
     Call("health-watcher", "change a pod", "RBAC", "PATCH", POD, {"metadata": {"annotations": {"a": "b"}}}),
     Call("health-watcher", "renew its node's Lease", "yes", "POST", LEASES, lease("reprise-node-{node}", "boot")),
     Call("health-watcher", "renew another node's Lease", "policy", "POST", LEASES, lease("reprise-node-{other}", "boot")),
-    Call("health-watcher", "take another node's Lease away, as the arbiter", "yes", "POST", LEASES,
+    Call("health-watcher", "take another node's Lease away", "policy", "POST", LEASES,
          lease("reprise-node-{other}", "reprise-arbiter")),
+    Call("health-watcher", "remove a node's Lease", "RBAC", "DELETE", f"{LEASES}/reprise-node-{{other}}"),
+    Call("health-watcher", "list Leases", "RBAC", "GET", f"{LEASES}?limit=1"),
+    Call("health-watcher", "list nodes", "RBAC", "GET", "/api/v1/nodes?limit=1"),
     Call("health-watcher", "order that a brake be overridden", "policy", "POST", LEASES, lease("reprise-failover-force", "x")),
     Call("health-watcher", "write a Lease of Kubernetes' own", "RBAC", "POST",
          LEASES.replace("reprise-system", "kube-node-lease"), lease("{other}", "x")),
@@ -161,6 +164,20 @@ CALLS: tuple[Call, ...] = (
     Call("restorer", "make another PodDisruptionBudget", "policy", "POST", BUDGETS, budget("app")),
     Call("restorer", "delete another PodDisruptionBudget", "policy", "DELETE", f"{BUDGETS}/theirs"),
     Call("restorer", "change a Deployment", "RBAC", "PATCH", DEPLOYMENT, {"spec": {"replicas": 9}}),
+    Call("arbiter", "list nodes", "yes", "GET", "/api/v1/nodes?limit=1"),
+    Call("arbiter", "list pods", "yes", "GET", "/api/v1/pods?limit=1"),
+    Call("arbiter", "list Leases", "yes", "GET", f"{LEASES}?limit=1"),
+    Call("arbiter", "take a node's Lease away", "yes", "POST", LEASES, lease("reprise-node-{other}", "reprise-arbiter")),
+    Call("arbiter", "renew a node's Lease", "policy", "POST", LEASES, lease("reprise-node-{other}", "boot")),
+    Call("arbiter", "order that a brake be overridden", "policy", "POST", LEASES,
+         lease("reprise-failover-force", "reprise-arbiter")),
+    Call("arbiter", "write a Lease of Kubernetes' own", "RBAC", "POST",
+         LEASES.replace("reprise-system", "kube-node-lease"), lease("{other}", "reprise-arbiter")),
+    Call("arbiter", "change a pod's status", "RBAC", "PATCH", f"{OURS}/pods/{{here}}/status", condition("Ready", "False")),
+    Call("arbiter", "annotate a pod", "RBAC", "PATCH", POD, {"metadata": {"annotations": {"reprise.dev/fenced-by": "x"}}}),
+    Call("arbiter", "make a pod", "RBAC", "POST", f"{THEIRS}/pods", pod()),
+    Call("arbiter", "delete a pod", "RBAC", "DELETE", POD),
+    Call("arbiter", "change a node", "RBAC", "PATCH", "/api/v1/nodes/{other}", {"spec": {"unschedulable": True}}),
     Call("console", "ask for a checkpoint", "yes", "PATCH", DEPLOYMENT,
          {"metadata": {"annotations": {"reprise.dev/checkpoint-now": "x"}}}),
     Call("console", "cordon a node", "yes", "PATCH", "/api/v1/nodes/{other}", {"spec": {"unschedulable": True}}),

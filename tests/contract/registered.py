@@ -9,6 +9,8 @@ from prometheus_client.metrics import Enum, MetricWrapperBase
 
 SERVICES = ("scheduler", "checkpointer", "transfer", "restorer", "health_watcher", "console")
 EVERY = "every service"
+OF_ARBITER = "reprise.health_watcher.arbiter"
+"""In the package of another service, and a service of its own."""
 WHERE = {"runtime": EVERY, "archive": "transfer, restorer"} | {name: name.replace("_", "-") for name in SERVICES}
 
 
@@ -44,7 +46,7 @@ def _modules() -> Iterator[tuple[str, object]]:
     for package, where in WHERE.items():
         parent = importlib.import_module(f"reprise.{package}")
         for info in pkgutil.walk_packages(parent.__path__, f"reprise.{package}."):
-            yield where, importlib.import_module(info.name)
+            yield "arbiter" if info.name == OF_ARBITER else where, importlib.import_module(info.name)
 
 
 def _registered(metric: MetricWrapperBase, where: str) -> Registered:

@@ -213,7 +213,7 @@ def deploy_reprise() -> None:
 def wait_reprise() -> None:
     """Until every service is ready."""
     for kind, names in (
-        ("deployment", ("scheduler", "restorer", "console")),
+        ("deployment", ("scheduler", "restorer", "arbiter", "console")),
         ("daemonset", ("checkpointer", "transfer", "health-watcher")),
     ):
         for name in names:

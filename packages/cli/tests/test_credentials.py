@@ -14,7 +14,7 @@ def test_each_node_gets_credentials_of_its_own_and_each_service_a_secret(reprise
     assert names == ["n1", "ip-10-0-0-2_internal"]
     secrets = json.loads((tmp_path / "secrets.json").read_text())["items"]
     assert {secret["metadata"]["namespace"] for secret in secrets} == {"reprise-system"}
-    services = ("scheduler", "restorer", "console", "webhook", "reader")
+    services = ("arbiter", "scheduler", "restorer", "console", "webhook", "reader")
     assert {secret["metadata"]["name"] for secret in secrets} == {"reprise-nats", *(f"reprise-nats-{each}" for each in services)}
 
 

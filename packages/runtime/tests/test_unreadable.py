@@ -136,7 +136,7 @@ async def test_what_counts_instead_is_replaced_by_compare_and_set(name: str) -> 
 
 async def test_an_election_is_won_over_a_value_that_nobody_can_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("reprise.runtime.election.TAKEOVER_S", 0.05)
-    monkeypatch.setattr("reprise.runtime.election.RENEW_S", 0.02)
+    monkeypatch.setattr("reprise.runtime.election.LOOK_S", 0.02)
     server = MemoryServer()
     server.poison("elections", "arbiter")
     election = Election(MemoryBus(server), "arbiter", "me")

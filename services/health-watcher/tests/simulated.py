@@ -479,7 +479,7 @@ class SimulatedArbiter(arbiter.Arbiter):
         self._world = world
 
     async def _kubelet_answers(self, host_ip: str) -> bool:
-        return not self._world.active() & {"cut", "node-off", *PAUSES}
+        return host_ip == "n0" or not self._world.active() & {"cut", "node-off", *PAUSES}
 
 
 def the_pod(world: World) -> ProtectedPod:
@@ -659,12 +659,12 @@ async def asks(world: World, at_s: float | None) -> None:
 
 
 async def other_lease(world: World) -> None:
-    """The arbiter's own node renews."""
+    """The node that the arbiter runs on renews."""
     bucket, renewals = Bucket(world.bus(of_node=False), "leases", NodeLease), 0
     while True:
         renewals += 1
         sent_at_s = world.arbiter_clock.now()
-        lease = NodeLease(node="n0", host_ip="", boot_id="b", renewals=renewals, can_freeze=True, sent_at_s=sent_at_s)
+        lease = NodeLease(node="n0", host_ip="n0", boot_id="b", renewals=renewals, can_freeze=True, sent_at_s=sent_at_s)
         with contextlib.suppress(TimeoutError):
             await bucket.put("node.n0", lease)
         await asyncio.sleep(0.9)
@@ -771,8 +771,9 @@ class Anything(frozenset[str]):
 
 async def play(world: World) -> None:
     bus = world.bus(of_node=False)
+    own = NodeLease(node="n0", host_ip="", boot_id="b", renewals=0, can_freeze=False)
     judge = SimulatedArbiter(
-        world, SimpleNamespace(leading=True), KvLeases(bus), world, Bucket(bus, "fences", Fence), world, Announcer(bus), 0, "n0",
+        world, SimpleNamespace(leading=True), KvLeases(bus), world, Bucket(bus, "fences", Fence), world, Announcer(bus), 0, own,
         Brake(Bucket(bus, "brake", Account), 0.5, 60.0, world.arbiter_clock.now), world.arbiter_clock.now,
     )  # fmt: skip
     if not world.scenario.restores:
@@ -785,7 +786,7 @@ async def play(world: World) -> None:
         on_node(world, agent), on_node(world, kubelet), on_node(world, checkpointer), other_node(world),
         asks(world, world.scenario.move_at_s), restorer(world), sets_back(world), nodes_come(world),
         api_calls(world), other_lease(world),
-        again(judge.follow), judge.follow_kubernetes(), judge.follow_nodes(), again(judge.run),
+        judge.show(), again(judge.follow), judge.follow_kubernetes(), judge.follow_nodes(), again(judge.run),
     )  # fmt: skip
     tasks = [asyncio.ensure_future(part) for part in parts]
     for fault in world.scenario.faults:
@@ -906,9 +907,6 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
     async def may(*_: Any) -> fences.Standing:
         return fences.Standing("ours")
 
-    async def no(*_: Any) -> bool:
-        return False
-
     match mutant:
         case "record-first":
             update = Bucket.update
@@ -957,7 +955,11 @@ def break_on_purpose(patch: pytest.MonkeyPatch, mutant: str) -> None:
         case "fence":
             patch.setattr(restorer_decide, "may_take", lambda *_: None)
         case "ask-kubelet":
-            patch.setattr(SimulatedArbiter, "_kubelet_answers", no)
+
+            async def only_that_of_n0(_: SimulatedArbiter, host_ip: str) -> bool:
+                return host_ip == "n0"
+
+            patch.setattr(SimulatedArbiter, "_kubelet_answers", only_that_of_n0)
         case "asks-first":
             patch.setattr(fences.Fences, "_ask", may)
         case "wait-first":

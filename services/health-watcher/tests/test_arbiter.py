@@ -16,14 +16,17 @@ from reprise.health_watcher import arbiter
 from reprise.health_watcher.adapters.leases import KvLeases
 from reprise.health_watcher.announce import Announcer
 from reprise.health_watcher.brake import Account, Brake
-from reprise.health_watcher.decide import LEAD_S, lost_after_s
+from reprise.health_watcher.decide import BLIND_AFTER_S, LEAD_S, lost_after_s
 from reprise.health_watcher.model import NodeLease
+from reprise.runtime import election
+from reprise.runtime.election import Election, longest_gap_s
 from reprise.runtime.kube import ProtectedContainer, ProtectedPod
 from reprise.runtime.kv import Bucket
 from reprise.runtime.testing import MemoryBus, MemoryServer
 from virtual import VirtualLoop
 
 OWN = "n0"
+LEADS = SimpleNamespace(leading=True)
 
 
 def clock() -> float:
@@ -38,6 +41,7 @@ class Cluster:
         self.there = {f"n{number}" for number in range(nodes)}
         self.names = sorted(self.there)
         self.protected, self.cut, self.removed = protected, dict[str, float](), set[str]()
+        self.silent_kubelets = set[str]()
 
     def events(self, kind: type[Event]) -> list[Any]:
         return [event for event in self.server.events.values() if isinstance(event, kind)]
@@ -45,12 +49,12 @@ class Cluster:
     def given_up(self) -> set[str]:
         return {event.node for event in self.events(NodeLost)}
 
-    def arbiter(self, *, leads: bool = True) -> arbiter.Arbiter:
+    def arbiter(self, node: str = OWN, leads: Any = LEADS) -> arbiter.Arbiter:
         bus, here = MemoryBus(self.server), cast(Any, self)
         brake = Brake(Bucket(bus, "brake", Account), 0.5, 60.0, clock)
-        election = cast(Any, SimpleNamespace(leading=leads))
+        own = NodeLease(node=node, host_ip="", boot_id="b", renewals=0, can_freeze=False)
         judge = arbiter.Arbiter(
-            election, KvLeases(bus), here, Bucket(bus, "fences", Fence), here, Announcer(bus), 0, OWN, brake, clock
+            leads, KvLeases(bus), here, Bucket(bus, "fences", Fence), here, Announcer(bus), 0, own, brake, clock
         )  # fmt: skip
         judge._kubelet_answers = self.answers  # type: ignore[method-assign]
         return judge
@@ -58,6 +62,8 @@ class Cluster:
     async def answers(self, host_ip: str) -> bool:
         """A node that is gone does not even refuse."""
         self.asked += 1
+        if host_ip not in self.silent_kubelets and asyncio.get_running_loop().time() < self.cut.get(host_ip, float("inf")):
+            return True
         await asyncio.sleep(arbiter.KUBELET_TIMEOUT_S)
         return False
 
@@ -68,7 +74,7 @@ class Cluster:
             now = asyncio.get_running_loop().time()
             for name in self.names:
                 if now < self.cut.get(name, float("inf")):
-                    lease = NodeLease(node=name, host_ip="", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
+                    lease = NodeLease(node=name, host_ip=name, boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
                     await bucket.put(f"node.{name}", lease)
             await asyncio.sleep(1.0)
 
@@ -95,11 +101,16 @@ class Cluster:
         return [pod(name) for name in self.protected if node in ("", name)]
 
 
-def play(cluster: Cluster, scene: Callable[[], Awaitable[None]], *, judge: arbiter.Arbiter | None = None) -> None:
+def begin(judge: arbiter.Arbiter) -> asyncio.Future[Any]:
+    """All parts of it; cancelled, it is killed."""
+    return asyncio.gather(judge.show(), judge.follow(), judge.follow_kubernetes(), judge.follow_nodes(), judge.run())
+
+
+def play(cluster: Cluster, scene: Callable[[], Awaitable[None]], *, alone: bool = True) -> None:
+    """alone: with one arbiter, which leads; else the scene begins those that there are."""
+
     async def whole() -> None:
-        found = judge or cluster.arbiter()
-        parts = (cluster.renewals(), found.follow(), found.follow_kubernetes(), found.follow_nodes(), found.run())
-        tasks = [asyncio.ensure_future(part) for part in parts]
+        tasks = [asyncio.ensure_future(cluster.renewals()), *([begin(cluster.arbiter())] if alone else [])]
         await scene()
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
@@ -110,6 +121,7 @@ def play(cluster: Cluster, scene: Callable[[], Awaitable[None]], *, judge: arbit
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(arbiter, "protected_on", _protected_on)
+            patch.setattr(election, "boottime_s", clock)
             loop.run_until_complete(whole())
     finally:
         loop.close()
@@ -295,6 +307,7 @@ def test_who_does_not_lead_suspects_too_and_gives_nothing_up() -> None:
     asked = []
 
     async def scene() -> None:
+        begin(cluster.arbiter(leads=SimpleNamespace(leading=False)))
         await asyncio.sleep(5)
         cluster.cut = {"n1": 5.5}
         await until(lambda: cluster.events(NodeSuspected), 5)
@@ -304,7 +317,7 @@ def test_who_does_not_lead_suspects_too_and_gives_nothing_up() -> None:
         asked.append(cluster.asked)
         assert not cluster.events(NodeLost)
 
-    play(cluster, scene, judge=cluster.arbiter(leads=False))
+    play(cluster, scene, alone=False)
     assert asked[0] == asked[1], "a node that stays lost is not asked for ever by everybody"
 
 
@@ -347,7 +360,7 @@ def test_a_node_tells_of_itself_only() -> None:
 
         async def pretend() -> None:
             for count in range(1000, 1100):
-                lease = NodeLease(node="n2", host_ip="", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
+                lease = NodeLease(node="n2", host_ip="n2", boot_id="b", renewals=count, can_freeze=True, sent_at_s=clock())
                 await bucket.put("node.n3", lease)
                 await asyncio.sleep(0.5)
 
@@ -356,3 +369,112 @@ def test_a_node_tells_of_itself_only() -> None:
         pretending.cancel()
 
     play(cluster, scene)
+
+
+def test_a_node_whose_agent_is_dead_does_not_make_the_arbiter_on_it_blind() -> None:
+    cluster = Cluster(6, protected=("n1",))
+    cluster.cut = {OWN: 0.0, "n1": 5.0}
+
+    async def scene() -> None:
+        await until(lambda: cluster.events(FailoverDeclared), 5 + lost_after_s(0.0) + 3)
+
+    play(cluster, scene)
+
+
+@pytest.mark.parametrize("written", ["not at all", "by an earlier boot"])
+def test_an_arbiter_that_does_not_see_its_own_record_judges_nobody(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renewals may be missing because nothing gets through to it."""
+    cluster = Cluster(6, protected=("n1",))
+
+    async def show(judge: arbiter.Arbiter) -> None:
+        bucket = Bucket(MemoryBus(cluster.server), "leases", NodeLease)
+        while True:
+            record = NodeLease(node=OWN, host_ip="", boot_id="before", renewals=0, can_freeze=False, sent_at_s=clock())
+            if written == "by an earlier boot":
+                await bucket.put(f"arbiter.{OWN}", record)
+            await asyncio.sleep(1)
+
+    monkeypatch.setattr(arbiter.Arbiter, "show", show)
+
+    async def scene() -> None:
+        cluster.cut = {"n1": 5.0}
+        await asyncio.sleep(60)
+        assert not cluster.given_up()
+        assert not cluster.events(NodeSuspected)
+
+    play(cluster, scene)
+
+
+def test_where_no_kubelet_answers_the_arbiter_no_node_is_given_up() -> None:
+    """A NetworkPolicy keeps it from all but its own node's: a living node with a dead agent would be taken for a lost one."""
+    cluster = Cluster(6, protected=("n1",))
+    cluster.silent_kubelets = set(cluster.names) - {OWN}
+
+    async def scene() -> None:
+        cluster.cut = {"n1": 5.0}
+        await asyncio.sleep(60)
+        assert not cluster.given_up()
+        cluster.silent_kubelets = {"n1", "n2"}
+        await until(cluster.given_up, 30)
+
+    play(cluster, scene)
+
+
+def candidate(cluster: Cluster, node: str) -> tuple[Election, arbiter.Arbiter]:
+    leads = Election(MemoryBus(cluster.server), "arbiter", node)
+    judge = cluster.arbiter(node, leads)
+    leads.only_while(judge.sees)
+    return leads, judge
+
+
+@pytest.mark.parametrize("later_s", [tenth / 10 for tenth in range(10)])
+def test_a_node_that_is_lost_together_with_the_arbiter_is_given_up_by_the_next_one(later_s: float) -> None:
+    """Whenever in its second that is: little later than if the arbiter were elsewhere."""
+    cluster = Cluster(3, protected=("n1",))
+
+    def replica(node: str) -> asyncio.Future[Any]:
+        leads, judge = candidate(cluster, node)
+        return asyncio.gather(leads.run(), begin(judge))
+
+    async def scene() -> None:
+        leader = replica("n1")
+        await asyncio.sleep(3.3)
+        replica("n2")
+        await asyncio.sleep(6 + later_s)
+        loop = asyncio.get_running_loop()
+        cluster.cut, off_at = {"n1": loop.time()}, loop.time()
+        leader.cancel()
+        await until(lambda: cluster.events(FailoverDeclared), 10)
+        assert loop.time() - off_at <= longest_gap_s() + arbiter.KUBELET_TIMEOUT_S + 0.5
+
+    play(cluster, scene, alone=False)
+
+
+def test_a_leader_that_is_blind_lets_another_replica_lead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its node is cut off from the API server only: by NATS it could lead for ever, and judge nobody."""
+    cluster = Cluster(4, protected=("n3",))
+
+    async def scene() -> None:
+        cut_off = False
+        versions = cluster.versions
+
+        async def listed() -> dict[str, str]:
+            if cut_off:
+                raise TimeoutError
+            return await versions()
+
+        (first, blind), (second, judge) = candidate(cluster, "n1"), candidate(cluster, "n2")
+        beginning = asyncio.gather(first.run(), begin(blind))
+        await asyncio.sleep(3)
+        beginning_too = asyncio.gather(second.run(), begin(judge))
+        await asyncio.sleep(3)
+        assert (first.leading, second.leading) == (True, False)
+        monkeypatch.setattr(blind, "_kubernetes", SimpleNamespace(versions=listed, nodes=cluster.nodes))
+        cut_off, cluster.cut = True, {"n3": asyncio.get_running_loop().time()}
+        await until(lambda: second.leading, BLIND_AFTER_S + longest_gap_s() + 1)
+        assert not first.leading
+        await until(cluster.given_up, 5)
+        assert not beginning.done()
+        assert not beginning_too.done()
+
+    play(cluster, scene, alone=False)

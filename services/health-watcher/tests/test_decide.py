@@ -157,7 +157,7 @@ class TestReturn:
         assert may_thaw(Fence(pod_uid="u1", holder="nobody", failover_id="fo-1"), wanted=True).may
         assert may_thaw(Fence(pod_uid="u1", holder="node"), wanted=True).may
 
-    def test_an_arbiter_that_stood_still_is_blind_until_it_sees_its_own_node_again(self) -> None:
+    def test_an_arbiter_that_stood_still_is_blind_until_it_sees_its_own_record_again(self) -> None:
         assert sees(1.0, 1.0)
         assert not sees(60.0, 1.0)
         assert not sees(1.0, 60.0)

@@ -235,3 +235,8 @@ class NodeFiles:
 def boottime_s() -> float:
     """CLOCK_BOOTTIME: counts on while a machine sleeps, which CLOCK_MONOTONIC hides."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """Differs after each boot of the node."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

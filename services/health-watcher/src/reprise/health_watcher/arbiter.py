@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kubernetes.aio import client
+from nats.errors import Error as NatsError
 from prometheus_client import Gauge
 from reprise.contracts.events import FailoverDeclared, NodeLost, NodePostponed, NodeSuspected, node_subject
 from reprise.contracts.model import failover_id
@@ -26,6 +27,9 @@ from reprise.runtime.telemetry import about, log, span
 LOST = Gauge("reprise_lost_nodes", "Nodes that are given up and have not returned, as this arbiter knows")
 POSTPONED = Gauge("reprise_postponed_nodes", "Nodes that are lost and are not given up, because too much would be at once")
 TICK_S = 0.1
+SHOW_EVERY_S = 1.0
+WITNESSES = 3
+"""Of the kubelets of the nodes that renewed last: at least one of so many must answer."""
 KUBELET_TIMEOUT_S = 1.0
 NODES_EVERY_S = 10.0
 GIVE_UP_S = 10.0
@@ -41,10 +45,18 @@ class Judged:
     version: str
 
 
-class Arbiter:
-    """Every agent follows the leases, so that a new leader knows at once; only the leader judges.
+class NoKubeletAnswers(Exception):
+    """Raised where a silent node's kubelet does not answer, and no living node's does either."""
 
-    clock: seconds of CLOCK_BOOTTIME.
+    def __str__(self) -> str:
+        return "no kubelet answers this pod: does a NetworkPolicy or a firewall keep it from their port?"
+
+
+class Arbiter:
+    """Every replica follows the leases, so that a new leader knows at once; only the leader judges.
+
+    own: what this replica writes beside the nodes' leases to see that it sees them: of the node that it runs on, which may have
+    no agent. clock: seconds of CLOCK_BOOTTIME.
     """
 
     def __init__(
@@ -56,7 +68,7 @@ class Arbiter:
         api: client.ApiClient,
         announcer: Announcer,
         kubelet_port: int,
-        own_node: str,
+        own: NodeLease,
         brake: Brake,
         clock: Callable[[], float] = boottime_s,
     ) -> None:
@@ -66,7 +78,7 @@ class Arbiter:
         self._leases: dict[str, NodeLease] = {}
         self._seen_at: dict[str, float] = {}
         self._versions: dict[str, str] = {}
-        self._own_node, self._clock = own_node, clock
+        self._own, self._clock = own, clock
         self._checked_at = self._own_seen_at = float("-inf")
         self._lost: dict[str, tuple[float, int]] = {}
         """Nodes that are given up: when each is judged again, and how often it was."""
@@ -84,15 +96,32 @@ class Arbiter:
         LOST.set_function(lambda: len(self._lost) if election.leading else 0)
         POSTPONED.set_function(lambda: len(self._postponed) if election.leading else 0)
 
+    async def show(self) -> None:
+        """Write our own record for ever, into the bucket that the nodes renew in: as far as it is seen, theirs would be."""
+        name, renewals = self._own_key, 0
+        while True:
+            began, renewals = self._clock(), renewals + 1
+            with contextlib.suppress(NatsError, OSError, TimeoutError):
+                await self._kv.bucket.put(name, self._own.model_copy(update={"renewals": renewals, "sent_at_s": began}))
+            await asyncio.sleep(max(0.0, SHOW_EVERY_S - (self._clock() - began)))
+
+    @property
+    def _own_key(self) -> str:
+        """One for each node, not for each pod: nobody would remove those of pods that are gone."""
+        return key("arbiter", self._own.node)
+
     async def follow(self) -> None:
-        """Every renewal by KV, as it comes; our own node's is among them, so silence means that the watch is dead."""
+        """Every renewal by KV, as it comes; our own record is among them, so silence means that the watch is dead."""
         async for change in self._kv.bucket.watch(BLIND_AFTER_S):
             if change.value is None:
                 self._forget(change.key)
                 continue
+            if change.key == self._own_key:
+                self._see_own(change.value)
+                continue
             node = change.value.node
             if change.key != key("node", node):
-                continue  # a node tells of itself only
+                continue  # a node tells of itself only; or another arbiter's own record
             self._leases[node] = change.value
             if self._revisions.get(node) != change.revision:  # a watch that starts over repeats what was known
                 self._revisions[node] = change.revision
@@ -100,8 +129,13 @@ class Arbiter:
                     self._seen_at.setdefault(node, self._clock())
                     continue
                 self._sighting(node)
-                if node == self._own_node and change.value.sent_at_s <= self._clock():  # else it is of an earlier boot
-                    self._own_seen_at = change.value.sent_at_s  # not when it came: it may have waited while we stood still
+
+    def _see_own(self, record: NodeLease) -> None:
+        """Counts from when it was sent, not from when it came: it may have waited while we stood still. Another replica on this
+        node has the same clock, an earlier boot has not.
+        """
+        if record.boot_id == self._own.boot_id and record.sent_at_s <= self._clock():
+            self._own_seen_at = max(self._own_seen_at, record.sent_at_s)
 
     async def follow_kubernetes(self) -> None:
         """Renewals by Kubernetes Lease; a listing that fails makes the arbiter blind, and it judges nobody."""
@@ -128,7 +162,7 @@ class Arbiter:
 
     def _is_vestige(self, node: str) -> bool:
         silent_s = self._clock() - self._seen_at[node]
-        return self._election.leading and self._sees() and is_vestige(silent_s, there=self._exists(node))
+        return self._election.leading and self.sees() and is_vestige(silent_s, there=self._exists(node))
 
     async def _remove_lease(self, node: str) -> None:
         """Only as it was when it was seen last."""
@@ -170,7 +204,7 @@ class Arbiter:
         try:
             while True:
                 judging = {node: task for node, task in judging.items() if not task.done()}
-                if self._sees():
+                if self.sees():
                     due = [node for node in self._leases if node not in judging and self._is_due(node)]
                     judging |= {node: asyncio.create_task(self._judge_alone(node)) for node in due}
                 await asyncio.sleep(TICK_S)
@@ -205,8 +239,8 @@ class Arbiter:
             log().warning("a node could not be judged, trying again", lost_node=node, error=repr(error))
             await asyncio.sleep(1.0)
 
-    def _sees(self) -> bool:
-        """Both ways of renewal are in view: who does not see its own node's renewal cannot say that another's is missing."""
+    def sees(self) -> bool:
+        """Both ways of renewal are in view: who does not see its own record cannot say that a node's renewal is missing."""
         now = self._clock()
         return sees(now - self._own_seen_at, now - self._checked_at)
 
@@ -217,11 +251,13 @@ class Arbiter:
         verdict = judge(_view(lease, silent_s))
         if verdict.verdict == "ask-kubelet":
             reachable = await self._kubelet_answers(lease.host_ip)
+            if not reachable and not await self._others_answer(node):
+                raise NoKubeletAnswers
             silent_s = self._clock() - self._seen_at[node]
             verdict = judge(_view(lease, silent_s, reachable=reachable))
-        if verdict.verdict == "suspected" and self._sees():
+        if verdict.verdict == "suspected" and self.sees():
             self._suspect(lease, verdict.why)
-        if verdict.verdict == "lost" and self._election.leading and self._sees():
+        if verdict.verdict == "lost" and self._election.leading and self.sees():
             await self._give_up(judged, verdict.why, silent_s)
 
     def _suspect(self, lease: NodeLease, why: str) -> None:
@@ -233,6 +269,16 @@ class Arbiter:
             return
         suspected = NodeSuspected(node=lease.node, workload=node_subject(lease.node), detail=why)
         self._announcer.announce(suspected, f"suspected-{lease.node}-{lease.boot_id}-{lease.renewals}")
+
+    async def _others_answer(self, node: str) -> bool:
+        """Whether a kubelet that is well would be heard here: a NetworkPolicy, or another port, would make each look dead, and an
+        agent that is dead on a living node would be a lost node. Our own node's is asked only if no other node renews: no
+        NetworkPolicy is in the way there.
+        """
+        own, now = self._own.node, self._clock()
+        renew = [other for other in self._leases if other not in (node, own) and now - self._seen_at[other] < BLIND_AFTER_S]
+        asked = sorted(renew, key=self._seen_at.__getitem__)[-WITNESSES:] or [own] * (own in self._leases)
+        return any(await asyncio.gather(*(self._kubelet_answers(self._leases[other].host_ip) for other in asked)))
 
     async def _kubelet_answers(self, host_ip: str) -> bool:
         try:

@@ -11,8 +11,8 @@ failover's compare-and-set fail.
 A node may be paused as a whole (a hypervisor, a suspend, a host that stands still), and freezes nothing meanwhile. If its clock
 sees that, it freezes as soon as it goes on; if its clock stood still too, it learns from its next renewal, which is refused, that
 it was given up. How long what it runs may run beside its successor by then: window_s(), and docs/reliability.md.
-Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see its own node's
-renewals is blind and judges nobody.
+Liveness (I6): losing only NATS, or only the API server, freezes nobody; an arbiter that does not see what it
+writes itself among the leases, or cannot list the Kubernetes Leases, is blind: it judges nobody, and another replica leads.
 """
 
 from dataclasses import dataclass, replace
@@ -158,9 +158,9 @@ def judge(view: LeaseView) -> Judgement:
     return Judgement("lost", f"no renewal seen for {view.silent_s:.1f} s and its kubelet does not answer")
 
 
-def sees(own_renewal_age_s: float, listing_age_s: float) -> bool:
-    """Whether both ways of renewal are in view. Ages count from when our own node's renewal, and the listing, *began*."""
-    return own_renewal_age_s < BLIND_AFTER_S and listing_age_s < BLIND_AFTER_S
+def sees(own_record_age_s: float, listing_age_s: float) -> bool:
+    """Whether both ways of renewal are in view. Ages count from when our own record's writing, and the listing, *began*."""
+    return own_record_age_s < BLIND_AFTER_S and listing_age_s < BLIND_AFTER_S
 
 
 def is_vestige(silent_s: float, *, there: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The composition root of health-watcher."""
+"""The composition root of health-watcher, the node's agent. The arbiter's is arbiter_main.py."""
 
 import asyncio
 import math
@@ -13,7 +13,6 @@ from reprise.contracts.events import (
     FailoverReleased,
     FailoverStarted,
 )
-from reprise.contracts.records import Fence
 from reprise.health_watcher.adapters.exits import ExitFiles
 from reprise.health_watcher.adapters.facts import Facts
 from reprise.health_watcher.adapters.leases import KubernetesLeases, KvLeases
@@ -21,8 +20,6 @@ from reprise.health_watcher.adapters.logs import LogFiles
 from reprise.health_watcher.adapters.lookup import KubernetesPods
 from reprise.health_watcher.adapters.watchdog import Watchdog
 from reprise.health_watcher.agent import Agent, Outside
-from reprise.health_watcher.arbiter import Arbiter
-from reprise.health_watcher.brake import Account, Brake
 from reprise.health_watcher.checkups import Checkups
 from reprise.health_watcher.dumps import Dumps
 from reprise.health_watcher.graces import Graces
@@ -31,9 +28,8 @@ from reprise.health_watcher.model import NodeLease
 from reprise.health_watcher.settings import Settings
 from reprise.runtime import checkup, kube
 from reprise.runtime.cri import Cri, find_socket
-from reprise.runtime.election import Election
 from reprise.runtime.freezer import CgroupFreezer
-from reprise.runtime.kv import Bucket
+from reprise.runtime.nodefiles import boot_id
 from reprise.runtime.service import Service
 from reprise.runtime.stateapi import Accesses
 
@@ -74,10 +70,6 @@ async def main(settings: Settings) -> None:
     graces = Graces(agent.ledger)
     checkups = Checkups(cri, pods, freezer, agent.verdicts, graces, agent.hung)
     service.bus.answer(checkup.subject(node), checkups.answer)
-    election = Election(service.bus, "arbiter", settings.pod_name)
-    fences = Bucket(service.bus, "fences", Fence)
-    brake = Brake(Bucket(service.bus, "brake", Account), settings.brake_share, settings.brake_window_s)
-    arbiter = Arbiter(election, kv, leases, fences, api, agent.announcer, settings.kubelet_port, node, brake)
     for name, part in (
         ("pods", pods.run),
         ("state-disk", agent.disk.run),
@@ -99,11 +91,6 @@ async def main(settings: Settings) -> None:
         ("facts", Facts(service.bus, node).run),
         ("gates", agent.gates.run),
         ("watchdog", lambda: watchdog.run(lambda: agent.lease.safe(all_frozen=agent.reconciler.all_frozen))),
-        ("election", election.run),
-        ("leases", arbiter.follow),
-        ("kubernetes-leases", arbiter.follow_kubernetes),
-        ("cluster-nodes", arbiter.follow_nodes),
-        ("arbiter", arbiter.run),
     ):
         service.part(name, part)
     holding = (FailoverHolding, CheckpointTaken, CheckpointFailed)
@@ -117,11 +104,5 @@ async def main(settings: Settings) -> None:
     service.bus.subscribe(f"watcher-holds-{node}", holding, agent.holds.on_event, node=node)
     service.health.ready_when("pods", lambda: pods.synced)
     service.health.ready_when("lease", lambda: agent.lease.held)
-    service.on_stop(election.resign)
     service.on_stop(watchdog.stop)
     await service.run_async()
-
-
-def boot_id() -> str:
-    """Differs after each boot of the node."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

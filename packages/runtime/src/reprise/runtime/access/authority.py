@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from reprise.runtime.access import tokens
 from reprise.runtime.access.client import CA, CREDENTIALS
-from reprise.runtime.access.rights import ROLES, rights
+from reprise.runtime.access.rights import ROLES
 from reprise.runtime.access.tokens import Key, Kind
 
 AUTHORITY_LIVES = datetime.timedelta(days=3650)
@@ -39,7 +39,7 @@ class Authority:
 
     def server(self, names: Iterable[str]) -> dict[str, str]:
         """The files of NATS, by name. names: the host names and addresses by which it is reached."""
-        signers = {role: (self._key("account", f"signer-{role}"), rights(role)) for role in ROLES}
+        signers = {name: (self._key("account", f"signer-{name}"), role.rights()) for name, role in ROLES.items()}
         account = tokens.account_token(self._operator, self._account, "reprise", signers)
         system = tokens.account_token(self._operator, self._system, "system", {})
         config = [

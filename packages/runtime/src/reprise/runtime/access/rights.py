@@ -120,13 +120,6 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-ARBITER = Role(
-    emits=(events.NodeSuspected, events.NodeLost, events.NodePostponed, events.FailoverDeclared),
-    reads=("leases", "fences"),
-    writes=("elections/arbiter", "leases/node.*", "brake"),
-)
-"""Any node's agent may be elected: until the arbiter is a Deployment of its own, each has these rights (docs/security.md)."""
-
 AGENTS = Role(
     emits=(
         events.CheckpointTaken, events.CheckpointFailed, events.CheckpointSkipped, events.CheckpointStored,
@@ -152,6 +145,12 @@ AGENTS = Role(
 
 ROLES: dict[str, Role] = {
     "agents": AGENTS,
+    # A lease is taken away, or removed, under its node's key; by `arbiter.*` the arbiters see that they see the leases.
+    "arbiter": Role(
+        emits=(events.NodeSuspected, events.NodeLost, events.NodePostponed, events.FailoverDeclared),
+        reads=("fences",),
+        writes=("elections/arbiter", "leases/node.*", "leases/arbiter.*", "brake"),
+    ),
     "scheduler": Role(
         emits=(events.CheckpointDue, events.CheckpointPaused),
         consumers=("scheduler-outcomes",),
@@ -190,8 +189,3 @@ ROLES: dict[str, Role] = {
         f"{API}.INFO", f"{API}.CONSUMER.CREATE.{subjects.STREAM}.{NODE}", f"{API}.CONSUMER.CREATE.{subjects.STREAM}.{NODE}.>",
     )), consumers=(NODE,)),
 }  # fmt: skip
-
-
-def rights(role: str) -> Rights:
-    """Of the agents: with those of the arbiter, which is one of them."""
-    return ROLES[role].rights() + ARBITER.rights() if role == "agents" else ROLES[role].rights()
