@@ -52,6 +52,10 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def signal(self, number: int) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
     def wipe(self) -> None:
         """Its data is lost."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -101,9 +105,7 @@ def three(tmp_path: Path) -> Iterator[list[Server]]:
 Serve = Callable[[Path, Callable[[Path, int], list[str]]], Server]
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    """Start a server by the command that is made of its folder and its port."""
+def _serving() -> Iterator[Serve]:
     started: list[Server] = []
 
     def start(folder: Path, command: Callable[[Path, int], list[str]]) -> Server:
@@ -115,6 +117,18 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Start a server by the command that is made of its folder and its port."""
+    yield from _serving()
+
+
+@pytest.fixture
+def serve_once() -> Iterator[Serve]:
+    """The same for a test that harms its servers."""
+    yield from _serving()
 
 
 class S3Server(Server):
