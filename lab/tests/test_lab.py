@@ -147,15 +147,9 @@ def test_three_nodes_need_half_as_much_memory_again() -> None:
 def test_every_claim_of_the_servers_finds_a_volume_on_each_node() -> None:
     set_nodes(3)
     [default, *found] = volumes.manifests()
-    assert default["volumeBindingMode"] == "WaitForFirstConsumer", (
-        "a claim that is bound before its pod is placed may be elsewhere"
-    )
+    assert default["volumeBindingMode"] == "WaitForFirstConsumer", "a claim that is bound sooner may be on another node"
     for name in NODES:
-        here = [
-            v
-            for v in found
-            if v["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0]["matchExpressions"][0]["values"] == [name]
-        ]
+        here = [v for v in found if f"'values': ['{name}']" in str(v["spec"]["nodeAffinity"])]
         claims = ("data", "data-0", "data-1")
         assert len({v["spec"]["local"]["path"] for v in here}) == len(claims)
 

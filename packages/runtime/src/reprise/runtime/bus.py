@@ -29,7 +29,7 @@ from reprise.contracts.errors import ContractError, RepriseError, WrongSubject
 from reprise.contracts.events import VERSION, Event
 from reprise.runtime import streams
 from reprise.runtime.access import client as access
-from reprise.runtime.connection import CONNECT_S, PING_S, PINGS, Connection
+from reprise.runtime.connection import OPTIONS, Connection
 from reprise.runtime.streams import RETAIN_S, Storage
 from reprise.runtime.telemetry import about, log, span, traceparent
 
@@ -205,14 +205,9 @@ class Bus:
                     await client.connect(
                         self.url,
                         name=self.source,
-                        max_reconnect_attempts=-1,
-                        reconnect_time_wait=0.25,
-                        connect_timeout=CONNECT_S,
-                        ping_interval=PING_S,
-                        max_outstanding_pings=PINGS,
-                        allow_reconnect=True,
                         error_cb=_on_error,
                         reconnected_cb=self._on_connected,
+                        **OPTIONS,
                         **access.options(self.url, self._credentials),
                     )
                     self._client = client

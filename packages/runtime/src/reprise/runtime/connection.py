@@ -12,6 +12,15 @@ PING_S = 1.0
 PINGS = 2
 """So many pings without an answer, and the server is given up: after two to three seconds."""
 CONNECT_S = 2.0
+OPTIONS: dict[str, Any] = {
+    "allow_reconnect": True,
+    "max_reconnect_attempts": -1,
+    "reconnect_time_wait": 0.25,
+    "connect_timeout": CONNECT_S,
+    "ping_interval": PING_S,
+    "max_outstanding_pings": PINGS,
+}
+"""For connect()."""
 
 
 class Connection(Client):
