@@ -102,14 +102,14 @@ def three(tmp_path: Path) -> Iterator[list[Server]]:
         server.stop()
 
 
-Serve = Callable[[Path, Callable[[Path, int], list[str]]], Server]
+Serve = Callable[..., Server]
 
 
 def _serving() -> Iterator[Serve]:
     started: list[Server] = []
 
-    def start(folder: Path, command: Callable[[Path, int], list[str]]) -> Server:
-        port = free_port()
+    def start(folder: Path, command: Callable[[Path, int], list[str]], port: int = 0) -> Server:
+        port = port or free_port()
         started.append(Server(command(folder, port), port, folder))
         started[-1].start()
         return started[-1]
@@ -121,8 +121,14 @@ def _serving() -> Iterator[Serve]:
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Serve]:
-    """Start a server by the command that is made of its folder and its port."""
+    """Start a server by the command that is made of its folder and its port, which is a free one if none is named."""
     yield from _serving()
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """More than a test needs."""
+    return [free_port() for _ in range(8)]
 
 
 @pytest.fixture
@@ -162,6 +168,11 @@ def binary(name: str) -> str:
     if not found.exists():
         pytest.fail(f"{name} is not built: `make component` does it, or `make build`")
     return str(found)
+
+
+@pytest.fixture
+def minio_binary() -> str:
+    return binary("minio")
 
 
 def minio(folder: Path, port: int, certificates: Path | None) -> S3Server:

@@ -6,7 +6,6 @@ SIGSTOP is the nearest to a node without power that one machine has: nothing is 
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -43,10 +42,10 @@ class Value(BaseModel):
 class Trio:
     """Three servers by their names; the user `scheduler` may connect."""
 
-    def __init__(self, folder: Path, serve: Callable[..., Any]) -> None:
+    def __init__(self, folder: Path, serve: Callable[..., Any], ports: list[int]) -> None:
         authority = Authority(folder / "authority")
         self._files = authority.server(install.names(NAMESPACE))
-        self._peers = dict(zip(NAMES, free_ports(len(NAMES)), strict=True))
+        self._peers = dict(zip(NAMES, ports, strict=False))
         self.user = folder / "user"
         self.user.mkdir()
         for file, text in authority.user("scheduler", "scheduler").items():
@@ -83,17 +82,9 @@ def server_of(bus: Bus) -> str:
     return str(bus._client._server_info["server_name"])
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in listeners]
-
-
 @pytest.fixture
-def trio(tmp_path: Path, serve_once: Callable[..., Any]) -> Trio:
-    return Trio(tmp_path, serve_once)
+def trio(tmp_path: Path, serve_once: Callable[..., Any], free_ports: list[int]) -> Trio:
+    return Trio(tmp_path, serve_once, free_ports)
 
 
 @contextlib.asynccontextmanager
