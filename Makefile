@@ -10,7 +10,7 @@ SOURCES := $(wildcard packages/*/src services/*/src) lab/src tests/bench tests/c
 export REPRISE_CHECKOUT := $(CURDIR)
 SBOM := build/sbom
 
-.PHONY: help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements sbom audit contract contract-release
+.PHONY: any-node help setup go engine lint unit component browser screenshots lab e2e crio test demo demo-pull-state chaos bench up down images deploy logs build proto requirements sbom audit contract contract-release
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -88,6 +88,12 @@ chaos: setup ## faults of every kind on the lab, each cell of the matrix; SEED=n
 	$(LAB) up
 	$(RUN) python -m reprise_lab.deploy
 	$(RUN) pytest -q -m chaos tests/chaos --chaos-seed $(or $(SEED),all) --chaos-rows $(or $(ROWS),0)
+
+any-node: setup ## on a lab of three nodes: each is powered off, with whatever leads there; ROUNDS=10, ten times (takes down a lab of two)
+	@$(LAB) status 2>/dev/null | grep -q "3 nodes" || $(LAB) down
+	$(LAB) up --nodes 3
+	$(RUN) python -m reprise_lab.deploy
+	$(RUN) pytest -q -s -m chaos tests/chaos/test_any_node.py --any-node-rounds $(or $(ROUNDS),1)
 
 bench: setup ## figures as a table and as build/bench.json; ONLY=prefix runs a part
 	$(LAB) up

@@ -4,6 +4,7 @@ import json
 import os
 import tarfile
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from reprise_lab import (
     images,
     kind,
     lock,
+    network,
     node,
     pki,
     preflight,
     shell,
     versions,
+    volumes,
 )
 from reprise_lab.kind import Cgroup, Kind, Kubernetes, Runtime
-from reprise_lab.paths import HOME, NODES
+from reprise_lab.paths import HOME, NODES, NODES_VARIABLE, set_nodes
 
 
 def test_another_checkouts_lab_is_refused_with_its_name_and_the_way_out() -> None:
@@ -46,7 +49,7 @@ def test_a_machine_that_lacks_things_is_told_all_of_them_at_once(monkeypatch: py
         preflight.Check("Go >= 1.24", False, "not found", "apt-get install golang"),
         preflight.Check("root", False, "uid 1", "be root"),
     ]
-    monkeypatch.setattr(preflight, "checks", lambda: [*missing, preflight.Check("gcc", True, "/usr/bin/gcc")])
+    monkeypatch.setattr(preflight, "checks", lambda _: [*missing, preflight.Check("gcc", True, "/usr/bin/gcc")])
     monkeypatch.setattr(preflight, "install_missing", lambda: None)
     with pytest.raises(shell.LabError) as told:
         preflight.require()
@@ -59,12 +62,14 @@ KINDS = [Kind(runtime, cgroup, kubernetes) for runtime in Runtime for cgroup in 
 
 
 @pytest.fixture
-def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the choice is kept; nothing is chosen, here or in the environment."""
     monkeypatch.setattr(kind, "FILE", tmp_path / "kind.json")
-    for name in (kind.RUNTIME_VARIABLE, kind.CGROUP_VARIABLE, kind.KUBERNETES_VARIABLE):
+    for name in (kind.RUNTIME_VARIABLE, kind.CGROUP_VARIABLE, kind.KUBERNETES_VARIABLE, NODES_VARIABLE):
         monkeypatch.delenv(name, raising=False)
-    return tmp_path / "kind.json"
+    before = len(NODES)
+    yield tmp_path / "kind.json"
+    set_nodes(before)
 
 
 @pytest.mark.usefixtures("recorded")
@@ -104,6 +109,57 @@ def test_the_command_line_goes_before_the_environment_and_that_before_the_defaul
     monkeypatch.setenv(kind.CGROUP_VARIABLE, "v3")
     with pytest.raises(shell.LabError, match="REPRISE_LAB_CGROUP is v1 or v2"):
         kind.choose(None, None)
+
+
+def test_a_lab_that_was_booted_before_nodes_could_be_chosen_has_two(recorded: Path) -> None:
+    recorded.write_text(json.dumps({"runtime": "crio", "cgroup": "v2", "kubernetes": "1.34"}))
+    assert kind.current().nodes == 2
+    with pytest.raises(shell.LabError, match=r"up with crio.*, not with .*, 3 nodes: `reprise-lab down`"):
+        kind.choose(None, None, None, 3)
+
+
+@pytest.mark.usefixtures("recorded")
+def test_three_nodes_are_there_for_everybody_once_they_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kind.choose(None, None) == kind.DEFAULT
+    monkeypatch.setenv(NODES_VARIABLE, "3")
+    kind.record(kind.choose(None, None))
+    assert kind.current().replicated
+    assert NODES == {"n1": "10.77.0.11", "n2": "10.77.0.12", "n3": "10.77.0.13"}
+    monkeypatch.delenv(NODES_VARIABLE)
+    assert kind.choose(None, None).nodes == 3, "`up` again, without a choice, is the same lab"
+
+
+@pytest.mark.usefixtures("recorded")
+def test_another_number_of_nodes_or_three_with_the_old_cgroups_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(shell.LabError, match="cgroup v2 only"):
+        kind.choose(None, Cgroup.V1, None, 3)
+    for told in ("4", "many"):
+        monkeypatch.setenv(NODES_VARIABLE, told)
+        with pytest.raises(shell.LabError, match=f"{NODES_VARIABLE} is 2 or 3"):
+            kind.choose(None, None)
+
+
+def test_three_nodes_need_half_as_much_memory_again() -> None:
+    assert [preflight.memory(nodes).name for nodes in (2, 3)] == ["6 GiB of memory", "9 GiB of memory"]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_every_claim_of_the_servers_finds_a_volume_on_each_node() -> None:
+    set_nodes(3)
+    [default, *found] = volumes.manifests()
+    assert default["volumeBindingMode"] == "WaitForFirstConsumer", "a claim that is bound sooner may be on another node"
+    for name in NODES:
+        here = [v for v in found if f"'values': ['{name}']" in str(v["spec"]["nodeAffinity"])]
+        claims = ("data", "data-0", "data-1")
+        assert len({v["spec"]["local"]["path"] for v in here}) == len(claims)
+
+
+def test_services_are_reached_by_the_node_that_stays_on_else_by_any_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+    monkeypatch.setattr(network, "run", lambda *words, **_: told.append(words[-1]))
+    for on in (["n1", "n2"], ["n1"], []):
+        network.route_services(on)
+    assert told == ["10.77.0.12", "10.77.0.11", "10.77.0.12"]
 
 
 @pytest.mark.parametrize("of", KINDS, ids=str)

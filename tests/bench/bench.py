@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+import any_node
 import history
 import large
 import many
@@ -59,7 +60,7 @@ PARTS: dict[str, Callable[[Progress], list[Row]]] = {
     "recovery.node_loss": recovery.node_loss, "recovery.many": many.many, "move": moves.moves,
     "overhead": overhead.overhead, "interval_1s": overhead.each_second,
     "recovery.large staging": large.large, "engine": starts.starts, "memory": memory.memory, "store": store_figures,
-    "console": console_figures,
+    "console": console_figures, "recovery.any_node": any_node.any_of_three,
 }  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def main() -> None:
     only = options.parse_args().only
     rows: list[Row] = []
     failed = False
-    poll(60, daemons_ready, "Reprise on both nodes", 0.5)
+    poll(60, daemons_ready, "Reprise on every node", 0.5)
     with Progress(transient=True) as progress:
         for names, part in PARTS.items():
             if any(name.startswith(only) or only.startswith(name) for name in names.split()):

@@ -16,6 +16,7 @@ MATRIX = pytest.StashKey[dict[tuple[str, str], str]]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", default="1", help="which rows are tried with the loss of the node; `all`: every cell")
     parser.addoption("--chaos-rows", default="0", help="how many rows are tried, chosen by the seed; 0: every one")
+    parser.addoption("--any-node-rounds", default="1", help="how many times each of three nodes is powered off")
 
 
 @pytest.fixture(scope="session")

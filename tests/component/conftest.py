@@ -52,6 +52,10 @@ class Server:
             self._process.wait()
             self._process = None
 
+    def signal(self, number: int) -> None:
+        assert self._process
+        self._process.send_signal(number)
+
     def wipe(self) -> None:
         """Its data is lost."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -98,16 +102,14 @@ def three(tmp_path: Path) -> Iterator[list[Server]]:
         server.stop()
 
 
-Serve = Callable[[Path, Callable[[Path, int], list[str]]], Server]
+Serve = Callable[..., Server]
 
 
-@pytest.fixture(scope="module")
-def serve() -> Iterator[Serve]:
-    """Start a server by the command that is made of its folder and its port."""
+def _serving() -> Iterator[Serve]:
     started: list[Server] = []
 
-    def start(folder: Path, command: Callable[[Path, int], list[str]]) -> Server:
-        port = free_port()
+    def start(folder: Path, command: Callable[[Path, int], list[str]], port: int = 0) -> Server:
+        port = port or free_port()
         started.append(Server(command(folder, port), port, folder))
         started[-1].start()
         return started[-1]
@@ -115,6 +117,24 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Serve]:
+    """Start a server by the command that is made of its folder and its port, which is a free one if none is named."""
+    yield from _serving()
+
+
+@pytest.fixture
+def free_ports() -> list[int]:
+    """More than a test needs."""
+    return [free_port() for _ in range(8)]
+
+
+@pytest.fixture
+def serve_once() -> Iterator[Serve]:
+    """The same for a test that harms its servers."""
+    yield from _serving()
 
 
 class S3Server(Server):
@@ -148,6 +168,11 @@ def binary(name: str) -> str:
     if not found.exists():
         pytest.fail(f"{name} is not built: `make component` does it, or `make build`")
     return str(found)
+
+
+@pytest.fixture
+def minio_binary() -> str:
+    return binary("minio")
 
 
 def minio(folder: Path, port: int, certificates: Path | None) -> S3Server:

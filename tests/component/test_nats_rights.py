@@ -34,7 +34,7 @@ from reprise.runtime.kv import Bucket
 
 pytestmark = pytest.mark.component
 
-SERVERS = Path(__file__).parents[2] / "deploy/overlays/production/servers.yaml"
+SERVERS = Path(__file__).parents[2] / "deploy/overlays/production/servers/nats.yaml"
 DENIED = re.compile("authorization", re.IGNORECASE)
 SERVICES = ("scheduler", "restorer", "arbiter", "console", "webhook", "reader")
 USERS = (*SERVICES, "n1", "n2")
@@ -146,9 +146,8 @@ def command(folder: Path, port: int) -> list[str]:
     for node in ("n1", "n2"):
         install.furnish(authority, node, folder / node)
     [config] = [each for each in yaml.safe_load_all(SERVERS.read_text()) if each["kind"] == "ConfigMap"]
-    told = (
-        config["data"]["nats.conf"].replace("/etc/nats", str(folder)).replace("/data", f"{folder}/data").replace("http: 8222", "")
-    )
+    alone = config["data"]["nats.conf"].partition("# Whoever is let in here")[0].replace("http: 8222", "")
+    told = alone.replace("$POD_NAME", "nats").replace("/etc/nats", str(folder)).replace("/data", f"{folder}/data")
     (folder / "nats.conf").write_text(f"listen: 127.0.0.1:{port}\n{told}")
     return [str(Path(sys.executable).parent / "nats-server"), "-c", str(folder / "nats.conf")]
 

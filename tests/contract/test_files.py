@@ -41,7 +41,7 @@ def test_the_images_requirements_are_the_locks() -> None:
 
 
 @pytest.mark.component
-@pytest.mark.parametrize("overlay", ["lab", "lab-cgroup-v1", "production"])
+@pytest.mark.parametrize("overlay", ["lab", "lab-cgroup-v1", "lab-three", "production"])
 def test_an_overlay_renders_and_each_service_has_probes_and_requests(overlay: str) -> None:
     names = probed(render(ROOT / "deploy/overlays" / overlay))
     assert {"scheduler", "checkpointer", "transfer", "restorer", "health-watcher", "arbiter", "console"} <= names

@@ -20,7 +20,7 @@ SEES_PROCESSES = {"health-watcher"}
 """The node's process ids, with cgroup v1 only."""
 TOKENLESS = {"nats", "minio", "postgres", "jaeger", "webhook"}
 """They ask nothing of the API server."""
-OVERLAYS = ("lab", "lab-cgroup-v1", "lab/infra", "production")
+OVERLAYS = ("lab", "lab-cgroup-v1", "lab-three", "lab/infra", "lab-three/infra", "production")
 Document = dict[str, Any]
 
 pytestmark = pytest.mark.component

@@ -14,7 +14,7 @@ from reprise_lab import build as building
 from reprise_lab import cluster, faults, images, kind, preflight
 from reprise_lab.lock import held
 from reprise_lab.node import Node
-from reprise_lab.paths import KUBECONFIG, NODES, RUN
+from reprise_lab.paths import KUBECONFIG, NODES, NODES_VARIABLE, RUN
 from reprise_lab.shell import LabError, kubectl_command, pid_of
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -67,11 +67,12 @@ def up(
     runtime: Annotated[kind.Runtime | None, typer.Option(help=f"or {kind.RUNTIME_VARIABLE}; else {kind.DEFAULT.runtime}")] = None,
     cgroup: Annotated[kind.Cgroup | None, typer.Option(help=f"or {kind.CGROUP_VARIABLE}; else {kind.DEFAULT.cgroup}")] = None,
     kubernetes: KubernetesOption = None,
+    nodes: Annotated[int | None, typer.Option(help=f"2 or 3; or {NODES_VARIABLE}; else {kind.DEFAULT.nodes}")] = None,
     no_images: bool = False,
 ) -> None:
-    """Boot two nodes with everything they need."""
-    chosen = kind.choose(runtime, cgroup, kubernetes)
-    preflight.require()
+    """Boot two nodes with everything they need; or three, any of which may be powered off."""
+    chosen = kind.choose(runtime, cgroup, kubernetes, nodes)
+    preflight.require(chosen.nodes)
     with held(claim=True):
         cluster.up(chosen, with_images=not no_images)
 

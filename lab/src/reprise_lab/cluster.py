@@ -8,18 +8,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from reprise_lab import build, containerd, control_plane, host, images, kind, nats, network, node, pki, preflight
+from reprise_lab import build, containerd, control_plane, host, images, kind, nats, network, node, pki, preflight, volumes
 from reprise_lab.lock import OWNER
 from reprise_lab.node import Node
 from reprise_lab.paths import BRIDGE, CGROUP, CHECKOUT, CONTROLLERS, HOME, INFRA_NODE, KUBECONFIG, NETNS, NODES, RUN
 from reprise_lab.shell import LabError, gone, kubectl, poll
 
-INFRA = CHECKOUT / "deploy/overlays/lab/infra"
+OVERLAYS = CHECKOUT / "deploy/overlays"
+NAMESPACE = OVERLAYS / "lab/infra/single/namespace.yaml"
 
 
 def up(chosen: kind.Kind, *, with_images: bool = True) -> None:
-    """From whatever is there to two Ready nodes with DNS and the third-party servers. Idempotent."""
-    preflight.require()
+    """From whatever is there to Ready nodes with DNS and the third-party servers. Idempotent."""
+    preflight.require(chosen.nodes)
     step("built", lambda: build.build(chosen.kubernetes, everything=False))
     RUN.mkdir(parents=True, exist_ok=True)
     kind.record(chosen)
@@ -46,9 +47,8 @@ def build_images(make: Callable[[], object] = images.build) -> None:
     finally:
         if kind.current().runtime is kind.Runtime.CONTAINERD:
             containerd.publish()
-            on = [node for node in map(Node, NODES) if node.init_pid]
             with ThreadPoolExecutor(2) as pool:
-                for done in [pool.submit(node.take_images) for node in on]:
+                for done in [pool.submit(Node(name).take_images) for name in node.on()]:
                     done.result()
 
 
@@ -67,8 +67,11 @@ def _nodes() -> None:
 
 def infra() -> None:
     """CoreDNS, NATS, MinIO, PostgreSQL, Jaeger; returns when all answer."""
-    nats.provide(INFRA / "namespace.yaml")
-    kubectl("apply", "-k", str(INFRA))
+    replicated = kind.current().replicated
+    nats.provide(NAMESPACE)
+    if replicated:
+        volumes.provide()
+    kubectl("apply", "-k", str(OVERLAYS / ("lab-three" if replicated else "lab") / "infra"))
     kubectl(
         "-n",
         "reprise-system",
@@ -79,6 +82,8 @@ def infra() -> None:
         "--for=condition=Available",
         "--timeout=90s",
     )
+    for server in ("nats", "minio") if replicated else ():
+        kubectl("-n", "reprise-system", "rollout", "status", f"statefulset/{server}", "--timeout=120s")
     kubectl("-n", "kube-system", "wait", "deployment/coredns", "--for=condition=Available", "--timeout=60s")
 
 

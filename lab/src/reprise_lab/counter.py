@@ -205,7 +205,7 @@ def wait_failover(namespace: str, cause: str, seconds: float = 60, count: int = 
 
 def deploy_reprise() -> None:
     """`kubectl apply -k` the overlay of this lab, and wait until every service is ready."""
-    overlay = "lab-cgroup-v1" if current().cgroup is Cgroup.V1 else "lab"
+    overlay = "lab-three" if current().replicated else "lab-cgroup-v1" if current().cgroup is Cgroup.V1 else "lab"
     kubectl("apply", "-k", str(CHECKOUT / "deploy/overlays" / overlay))
     wait_reprise()
 

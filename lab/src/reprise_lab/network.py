@@ -1,5 +1,6 @@
 """The bridge, and a network namespace per node and for the control plane."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from reprise_lab.paths import API_IP, BRIDGE, INFRA_NODE, NET, NETNS, NODES, SERVICE_CIDR, pod_cidr
@@ -13,17 +14,23 @@ NO_REDIRECTS = [
 
 
 def up() -> None:
-    """Idempotent. The host reaches pods directly, and services through the node that tests leave on."""
+    """Idempotent. The host reaches pods directly, and services through a node that is on (route_services())."""
     if not Path(f"/sys/class/net/{BRIDGE}").exists():
         run("ip", "link", "add", BRIDGE, "type", "bridge")
     run("ip", "addr", "replace", f"{NET}.1/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
     for ip in NODES.values():
         run("ip", "route", "replace", pod_cidr(ip), "via", ip)
-    run("ip", "route", "replace", SERVICE_CIDR, "via", NODES[INFRA_NODE])
+    run("ip", "route", "add", SERVICE_CIDR, "via", NODES[INFRA_NODE], check=False)  # one that is there is route_services()'s
     attach(f"{NETNS}-cp", API_IP)
     for name, ip in NODES.items():
         attach(f"{NETNS}-{name}", ip)
+
+
+def route_services(on: Iterable[str]) -> None:
+    """The host's way to services: by the node that tests leave on, or by another, of those that are on."""
+    through = min(on, key=lambda node: node != INFRA_NODE, default=INFRA_NODE)
+    run("ip", "route", "replace", SERVICE_CIDR, "via", NODES[through], check=False)
 
 
 def attach(namespace: str, ip: str) -> None:

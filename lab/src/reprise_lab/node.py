@@ -67,10 +67,12 @@ class Node:
         self.start("kubelet")
         self.start("kube-proxy")
         poll(60, lambda: self._ready(started), f"{self.name} Ready; see {self.home}/kubelet.log", 0.2)
+        network.route_services(on())
 
     def off(self) -> None:
         """The power cut: everything in the pid namespace dies with its init, and the link is gone."""
         network.detach(f"{NETNS}-{self.name}", self.ip)
+        network.route_services(name for name in on() if name != self.name)
         init = self.init_pid
         if init:
             kill(init, signal.SIGKILL)
@@ -179,6 +181,11 @@ class Node:
             if condition["type"] == "Ready" and condition["status"] == "True":
                 return datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() >= int(since)
         return False
+
+
+def on() -> list[str]:
+    """The nodes that are."""
+    return [name for name in NODES if Node(name).init_pid]
 
 
 def remove_cgroups(name: str = "") -> None:

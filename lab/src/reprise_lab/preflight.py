@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise_lab.paths import CGROUP, CHECKOUT, CONTROLLERS, HOME, PACKAGE, ROOTFS, UV
+from reprise_lab.paths import CGROUP, CHECKOUT, CONTROLLERS, COUNTS, HOME, PACKAGE, ROOTFS, UV
 from reprise_lab.shell import LabError
 from reprise_lab.versions import HOST_PACKAGES
 
 MIN_DISK_GIB = 15
-MIN_MEMORY_GIB = 6
+MIN_MEMORY_GIB = 3
+"""Per node."""
 MIN_GO = (1, 24)
 APT_LOCK_S = 120
 
@@ -28,7 +29,7 @@ class Check:
     remedy: str = ""
 
 
-def checks() -> list[Check]:
+def checks(nodes: int = COUNTS[0]) -> list[Check]:
     return [
         Check("Linux on x86-64", platform.system() == "Linux" and platform.machine() == "x86_64",
               f"{platform.system()} {platform.machine()}", "run it on such a machine, or in a VM of that kind"),
@@ -36,7 +37,7 @@ def checks() -> list[Check]:
         cgroups(),
         go(),
         disk(),
-        memory(),
+        memory(nodes),
         *(command(name, package) for name, package in HOST_PACKAGES.items()),
         namespaces(),
         criu(),
@@ -83,9 +84,9 @@ def disk() -> Check:
     )
 
 
-def memory() -> Check:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    return Check(f"{MIN_MEMORY_GIB} GiB of memory", pages >= MIN_MEMORY_GIB, f"{pages} GiB", "use a larger machine")
+def memory(nodes: int) -> Check:
+    pages, need = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30, nodes * MIN_MEMORY_GIB
+    return Check(f"{need} GiB of memory", pages >= need, f"{pages} GiB", "use a larger machine, or fewer nodes")
 
 
 def command(name: str, package: str) -> Check:
@@ -133,10 +134,10 @@ def apt_get(*words: str) -> None:
         print(f"lab: apt-get {words[0]} failed: {done.stderr.strip()[-500:]}", file=sys.stderr, flush=True)
 
 
-def require() -> None:
+def require(nodes: int = COUNTS[0]) -> None:
     """Raises LabError with everything that is missing, at once."""
     install_missing()
-    missing = [c for c in checks() if not c.ok]
+    missing = [c for c in checks(nodes) if not c.ok]
     if missing:
         lines = [f"  {c.name}: {c.seen}. To get it: {c.remedy}" for c in missing]
         raise LabError("this machine cannot run the lab yet:\n" + "\n".join(lines))

@@ -1,5 +1,6 @@
 """The HTTP connections to the store: short to give up on a host that is not there, patient with one that is slow."""
 
+import socket
 import ssl
 from http import HTTPStatus
 from typing import Any
@@ -7,6 +8,19 @@ from typing import Any
 import urllib3
 from reprise.archive.settings import StoreSettings
 from urllib3.connection import HTTPConnection, HTTPSConnection
+
+VANISHED_S = 5
+"""So long nothing comes back from the other machine, not even that what was sent has arrived: then it is gone. One that is only
+slow has a kernel that answers, and gets the read time-out.
+"""
+SOCKET_OPTIONS = [
+    *HTTPConnection.default_socket_options,
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_S * 1000),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, VANISHED_S - 2),
+]
 
 
 def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
@@ -17,6 +31,8 @@ def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
 
     A server that refuses a put's condition need not read its body, and then hangs up a moment later: the next request
     must not be sent on that connection.
+
+    A node that lost power closes no connection: what was kept open to its server must not take the read time-out each.
     """
     stall_s = settings.read_timeout_s
 
@@ -53,6 +69,7 @@ def http_pool(settings: StoreSettings) -> urllib3.PoolManager:
         timeout=urllib3.Timeout(connect=settings.connect_timeout_s, read=settings.read_timeout_s),
         maxsize=settings.connections,
         retries=False,
+        socket_options=SOCKET_OPTIONS,
         ssl_context=ssl.create_default_context(cafile=ca_file) if settings.secure else None,
     )
     pool.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}

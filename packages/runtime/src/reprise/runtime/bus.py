@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError
@@ -30,6 +29,7 @@ from reprise.contracts.errors import ContractError, RepriseError, WrongSubject
 from reprise.contracts.events import VERSION, Event
 from reprise.runtime import streams
 from reprise.runtime.access import client as access
+from reprise.runtime.connection import OPTIONS, Connection
 from reprise.runtime.streams import RETAIN_S, Storage
 from reprise.runtime.telemetry import about, log, span, traceparent
 
@@ -172,6 +172,7 @@ class Bus:
         self._subscriptions: list[Subscription] = []
         self._observers: list[Observer] = []
         self._answerers: list[Answerer] = []
+        self._buckets: dict[str, Callable[[], Awaitable[object]]] = {}
         self._active: set[asyncio.Task[None]] = set()
         self._connected_at = float("-inf")
 
@@ -200,21 +201,19 @@ class Bus:
         while True:
             try:
                 if not self._client.is_connected:
-                    self._client = await nats.connect(
+                    client = Connection()
+                    await client.connect(
                         self.url,
                         name=self.source,
-                        max_reconnect_attempts=-1,
-                        reconnect_time_wait=0.25,
-                        connect_timeout=2,
-                        ping_interval=2,
-                        max_outstanding_pings=2,
-                        allow_reconnect=True,
                         error_cb=_on_error,
                         reconnected_cb=self._on_connected,
+                        **OPTIONS,
                         **access.options(self.url, self._credentials),
                     )
+                    self._client = client
                     await self._on_connected()
                 await streams.ensure(self.jetstream, self.storage)
+                await self._make_buckets()
                 return
             except (NatsError, OSError, TimeoutError) as error:
                 if not told:
@@ -224,6 +223,18 @@ class Bus:
                     told = True
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 2.0)
+
+    def bucket(self, name: str, make: Callable[[], Awaitable[object]]) -> None:
+        """Register a bucket that this process uses, and how it is made."""
+        self._buckets[name] = make
+
+    async def _make_buckets(self) -> None:
+        """Ahead of their use: none that is to have three replicas can be made while one of three servers is away."""
+        for name, make in self._buckets.items() if self.storage.replicas > 1 else ():
+            try:
+                await make()
+            except (NatsError, TimeoutError) as error:
+                log().warning("a bucket could not be made yet", bucket=name, error=str(error))
 
     async def publish(self, event: Event, *, dedup_id: str = "", timeout_s: float = 5.0) -> None:
         """Publish one event; the same dedup_id within two minutes is stored once.

@@ -86,6 +86,7 @@ class Bucket(Generic[M]):
         self._ttl_s = ttl_s
         self._replicated = False
         self._instead = instead
+        bus.bucket(name, self._kv)
         unreadable.watched(name)
         _count_from_zero(name)
 

@@ -49,7 +49,7 @@ class Authority:
             f"resolver_preload: {{ {self._account.public}: {account}, {self._system.public}: {system} }}",
         ]
         certificate, key = self._server_certificate(names)
-        return {"accounts.conf": "\n".join(config) + "\n", "tls.crt": certificate, "tls.key": key}
+        return {"accounts.conf": "\n".join(config) + "\n", "tls.crt": certificate, "tls.key": key, CA: self._trusted()}
 
     def user(self, role: str, name: str) -> dict[str, str]:
         """The files of a user, by name: whose certificate NATS must show, and its credentials as NATS' own tools read them.
@@ -62,7 +62,10 @@ class Authority:
             f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
             f"-----BEGIN USER NKEY SEED-----\n{key.seed}\n------END USER NKEY SEED------\n"
         )
-        return {CA: self._authority[0].public_bytes(Encoding.PEM).decode(), CREDENTIALS: credentials}
+        return {CA: self._trusted(), CREDENTIALS: credentials}
+
+    def _trusted(self) -> str:
+        return self._authority[0].public_bytes(Encoding.PEM).decode()
 
     def _key(self, kind: Kind, name: str = "") -> Key:
         path = self._folder / f"{name or kind}.seed"
@@ -88,7 +91,8 @@ class Authority:
     def _server_certificate(self, names: Iterable[str]) -> tuple[str, str]:
         authority, signer = self._authority
         key = ec.generate_private_key(ec.SECP256R1())
-        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        # The servers of a cluster are each other's clients.
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         made = _certificate(_named(NATS), authority.subject, key.public_key(), signer.public_key(), SERVER_LIVES)
         made = made.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
         made = made.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

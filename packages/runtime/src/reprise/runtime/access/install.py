@@ -15,11 +15,15 @@ def host(namespace: str) -> str:
     return f"{NATS}.{namespace}"
 
 
+def names(namespace: str) -> tuple[str, ...]:
+    """What the certificate of NATS is for: all that its clients, and its servers among each other, reach it by."""
+    name, peers = host(namespace), f"*.{NATS}-peers.{namespace}"
+    return (NATS, name, f"{name}.svc", f"{name}.svc.cluster.local", peers, "localhost", "127.0.0.1")
+
+
 def secrets(authority: Authority, namespace: str) -> dict[str, Any]:
     """A v1.List: `reprise-nats` for NATS itself, and `reprise-nats-<user>` for each role that is not a node's."""
-    name = host(namespace)
-    names = (NATS, name, f"{name}.svc", f"{name}.svc.cluster.local", "localhost", "127.0.0.1")
-    found = {"reprise-nats": authority.server(names)}
+    found = {"reprise-nats": authority.server(names(namespace))}
     found |= {f"reprise-nats-{role}": authority.user(role, role) for role in ROLES if role != OF_NODES}
     items = [
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret, "namespace": namespace}, "stringData": files}
