@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.archive.crypto import KeyWrapper
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository

@@ -1,34 +1,38 @@
 """The repository of checkpoints: one writer and one reader of archives, retention, and images. layout.py has the names.
 
-Listing, pruning and naming images need no keys: what they read and write says nothing of a process's memory.
+Listing, pruning and naming images need no keys: what they read and write says nothing of a process's memory. They also need
+none of the libraries that handle contents (the extra `contents`): what does is imported where it is used.
 """
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reprise.archive import collector, images
 from reprise.archive.cache import PackCache
-from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
+from reprise.archive.damage import Copies, Finding
 from reprise.archive.images import ImageRef
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage
-from reprise.archive.manifest import Manifest
+from reprise.archive.manifest import Manifest, PackRef
 from reprise.archive.oci import build_image
-from reprise.archive.opened import OpenArchive
-from reprise.archive.pack import PackRef, damaged_pack
-from reprise.archive.packer import Clock
-from reprise.archive.reader import Chunks, read_recipe
 from reprise.archive.retention import Ladder, prune_plan
 from reprise.archive.store import Store
-from reprise.archive.writer import Order, Writer
 from reprise.contracts.errors import DamagedObject, NotStored
 from reprise.contracts.events import Trigger
 from reprise.contracts.model import Target, Workload
+
+if TYPE_CHECKING:
+    from reprise.archive.checker import Checker
+    from reprise.archive.opened import OpenArchive
+    from reprise.archive.packer import Clock
 
 __all__ = ["ImageRef", "Repository", "Stats"]
 
@@ -51,7 +55,7 @@ class Repository:
     def __init__(self, store: Store, keys: KeyWrapper | None = None, cache: PackCache | None = None) -> None:
         self.store, self.cache = store, cache
         self._keyring = Keyring(store, keys) if keys else None
-        self.clock = Clock()
+        self.clock: Clock | None = None
 
     @property
     def keyring(self) -> Keyring:
@@ -64,6 +68,8 @@ class Repository:
 
         Raises BadArchive, CheckpointError, KeyUnavailable. Interrupted, the next call with the same id goes on.
         """
+        from reprise.archive.writer import Order, Writer
+
         order = Order(path, checkpoint_id, workload, target, trigger)
         writer = Writer(self.store, self.keyring, self.cache)
         try:
@@ -81,6 +87,9 @@ class Repository:
 
     def open(self, manifest: Manifest) -> OpenArchive:
         """For reading here and there in it. Raises DamagedObject, KeyUnavailable, StoreUnavailable."""
+        from reprise.archive.opened import OpenArchive
+        from reprise.archive.reader import Chunks, read_recipe
+
         recipe = read_recipe(self.store, self.keyring, manifest)
         data_key = self.keyring.data_key(manifest.lineage)
         return OpenArchive(manifest, recipe, Chunks(self.store, self.cache, data_key, manifest, recipe))
@@ -167,6 +176,8 @@ class Repository:
         return fetched
 
     def _whole_pack(self, manifest: Manifest, ref: PackRef) -> bytes:
+        from reprise.archive.pack import damaged_pack
+
         try:
             body = self.store.get(manifest.lineage.pack(ref.id))
         except NotStored as error:
@@ -176,20 +187,25 @@ class Repository:
             raise damaged_pack(manifest.lineage, ref.id, what, manifest.checkpoint_id)
         return body
 
+    def _checker(self) -> Checker:
+        from reprise.archive.checker import Checker
+
+        return Checker(self.store, self.keyring)
+
     def check(self, *, read_data: bool = False, namespace: str = "") -> Iterator[Finding]:
         """Every kind of damage, and the checkpoints that it touches; of one namespace, or of all."""
-        return Checker(self.store, self.keyring).check(read_data=read_data, namespace=namespace)
+        return self._checker().check(read_data=read_data, namespace=namespace)
 
     def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
         """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys.
 
         The others are not used by later checkpoints.
         """
-        return Checker(self.store, self.keyring).repair(findings, copies or self.cache)
+        return self._checker().repair(findings, copies or self.cache)
 
     def heal(self, manifest: Manifest) -> list[str]:
         """Upload again what this node's cache has undamaged of a checkpoint's packs and the store has not. Returns their keys."""
-        return Checker(self.store, self.keyring).heal(manifest, self.cache) if self.cache else []
+        return self._checker().heal(manifest, self.cache) if self.cache else []
 
     def gc(self, *, dry_run: bool = False, now: datetime | None = None) -> Collected:
         """Remove what nothing refers to. dry_run: only say what would go."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.archive.repository import Repository
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.model import Workload

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.archive.crypto import FetchedKeys, KeyWrapper, SecretKeys
 from reprise.archive.repository import Repository
 from reprise.cli.adapters.console import HttpConsole

@@ -11,7 +11,7 @@ import urllib3
 import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.cli.adapters.copies import NodeCopies
 from reprise.cli.adapters.forward import Forward
 from reprise.cli.adapters.mover import KubeMover

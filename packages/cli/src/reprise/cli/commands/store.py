@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from reprise.archive.checker import Finding
+from reprise.archive.damage import Finding
 from reprise.archive.repository import Repository, Stats
 from reprise.cli.findings import HEALABLE, as_data
 from reprise.cli.output import FINDINGS, Format, Output, print_data, say, stdout, table

@@ -1,11 +1,11 @@
-"""What the ledger's terms mean to a person, pure: one place for every word that a page shows for them."""
+"""What the ledger's terms mean to a person, pure: one place for every word that the console and the CLI show for them."""
 
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from reprise.console.web.humane import microseconds, seconds
+from reprise.contracts.humane import microseconds, seconds
 
 
 @dataclass(frozen=True)
