@@ -48,6 +48,12 @@ FAILOVER = {
     "abandoned": Said("given up", "bad"),
     "stepped-aside": Said("stepped aside", "mute"),
 }
+FATE = {
+    "continues": Said("would continue", "ok"),
+    "slower": Said("would take longer", "warn"),
+    "stays": Said("would not come back", "bad"),
+}
+"""What a lost node would mean for a workload."""
 CHECKPOINT = {
     "due": Said("begun", "busy"),
     "skipped": Said("skipped", "mute"),
