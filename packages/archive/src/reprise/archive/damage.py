@@ -5,6 +5,8 @@ from typing import Protocol
 
 from reprise.archive.layout import Lineage
 
+REMEDY = "`reprise store check --repair` on a node that still has it; else restore from another checkpoint"
+
 
 class Copies(Protocol):
     """Where undamaged copies of packs may lie: a node's PackCache, or what reads it from afar."""

@@ -10,6 +10,7 @@ import threading
 import zstandard
 from cryptography.exceptions import InvalidTag
 from reprise.archive.crypto import TAG, Cipher
+from reprise.archive.damage import REMEDY
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import PackRef
 from reprise.archive.recipe import COMPRESSED, MAX_CHUNK, BadDocument, Footer, decode_footer
@@ -24,7 +25,6 @@ TAIL = 1 << 16
 MAX_FOOTER = 8 << 20
 CHUNK, FOOTER = b"chunk", b"footer"
 _local = threading.local()
-REMEDY = "`reprise store check --repair` on a node that still has it; else restore from another checkpoint"
 
 
 def trailer(footer_size: int) -> bytes:

@@ -7,7 +7,7 @@ none of the libraries that handle contents (the extra `contents`): what does is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +20,12 @@ from reprise.archive.crypto import KeyUnavailable, KeyWrapper
 from reprise.archive.damage import Copies, Finding
 from reprise.archive.images import ImageRef
 from reprise.archive.keyring import Keyring
-from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage
+from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage, last
 from reprise.archive.manifest import Manifest, PackRef
 from reprise.archive.oci import build_image
-from reprise.archive.retention import Ladder, prune_plan
+from reprise.archive.retention import Ladder, newest_of_each_pod, prune_plan
 from reprise.archive.store import Store
-from reprise.contracts.errors import DamagedObject, NotStored
+from reprise.contracts.errors import DamagedObject, NotStored, RepriseError
 from reprise.contracts.events import Trigger
 from reprise.contracts.model import Target, Workload
 
@@ -34,7 +34,11 @@ if TYPE_CHECKING:
     from reprise.archive.opened import OpenArchive
     from reprise.archive.packer import Clock
 
-__all__ = ["ImageRef", "Repository", "Stats"]
+__all__ = ["ImageRef", "LastGood", "Repository", "Stats"]
+
+
+class LastGood(RepriseError):
+    """It may not be deleted."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ class Repository:
         return next((blob for blob in found if blob is not None), None)
 
     def prune(self, workload: Workload, container: str, keep: int, ladder: Ladder = ()) -> list[str]:
-        """Remove all but each pod's newest `keep` good checkpoints and the ladder's; never the last. Returns the ids removed.
+        """Remove all but each pod's newest `keep` good checkpoints and the ladder's; never the last. Returns the ids removed,
+        and those that delete() removed.
 
         The manifest goes first: what is half removed is no checkpoint any more. gc() frees its packs.
         """
@@ -159,7 +164,28 @@ class Repository:
         doomed = prune_plan({name: (m.target.pod_uid, m.taken_at) for name, m in manifests.items()}, keep, ladder)
         for name in doomed:
             collector.remove(self.store, manifests[name])
-        return doomed
+        return sorted({*doomed, *self._deleted(Lineage.of(workload, container), manifests.keys())})
+
+    def _deleted(self, lineage: Lineage, good: Collection[str]) -> list[str]:
+        """Told once: the marks go. One that is still good was not removed: the delete was interrupted."""
+        marks = [entry.key for entry in self.store.list(lineage.deleted)]
+        for key in marks:
+            self.store.delete(key)
+        return [name for name in map(last, marks) if name not in good]
+
+    def delete(self, manifest: Manifest) -> None:
+        """Remove a checkpoint that nobody wants any more; the workload's next prune() tells of it. gc() frees its packs.
+
+        Raises LastGood: each pod's newest is what a failover needs.
+        """
+        every = self.list_manifests(manifest.workload, manifest.target.container)
+        if manifest.checkpoint_id in newest_of_each_pod({m.checkpoint_id: (m.target.pod_uid, m.taken_at) for m in every}):
+            raise LastGood(
+                f"checkpoint {manifest.checkpoint_id} is the newest good one of pod {manifest.target.pod}: a failover needs it",
+                subject=str(manifest.lineage), remedy="`reprise checkpoint take` takes a newer one; then this one can go",
+            )  # fmt: skip
+        self.store.put(manifest.lineage.deleted + manifest.checkpoint_id, b"")
+        collector.remove(self.store, manifest)
 
     def prefetch(self, manifest: Manifest) -> int:
         """Fetch the packs that the cache lacks, as far as there is room. Returns the bytes fetched."""

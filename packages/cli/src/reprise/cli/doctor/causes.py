@@ -4,7 +4,7 @@ A check returns None where its question does not arise, as those about a workloa
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +61,10 @@ class Finding:
     verdict: Verdict
 
 
-def diagnose(evidence: Evidence) -> list[Finding]:
-    """Every cause that is in question, problems first."""
-    found = [Finding(cause.name, verdict) for cause in CAUSES if (verdict := cause.verdict(evidence))]
+def diagnose(evidence: Evidence, only: Collection[str] = ()) -> list[Finding]:
+    """Every cause that is in question, problems first. only: these causes; empty: all."""
+    chosen = [cause for cause in CAUSES if not only or cause.name in only]
+    found = [Finding(cause.name, verdict) for cause in chosen if (verdict := cause.verdict(evidence))]
     known = {reason for cause in CAUSES for reason in cause.reasons}
     odd = [row for row in evidence.failures if row.get("reason") not in known | OVER]
     found += [
@@ -157,6 +158,43 @@ def runtime(e: Evidence) -> Verdict | None:
         wanted = ".".join(map(str, least))
         return Verdict("warning", f"{name} {text} is older than what is tested", f"use {name} {wanted} or later")
     return Verdict("ok", f"{name} {text}")
+
+
+def cgroup(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if e.cgroup is None:
+        return Verdict(
+            "unknown", e.hidden.get("cgroup", "the kubelet does not tell"), "`stat -fc %T /sys/fs/cgroup` on the node tells"
+        )
+    if e.cgroup == 1:
+        return Verdict(
+            "warning", "cgroup v1", "add deploy/components/cgroup-v1 to your overlay: without it the node is not guarded"
+        )
+    return Verdict("ok", "cgroup v2")
+
+
+def kubelet_certificate(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if e.good:
+        return Verdict("ok", "checkpointer trusted it when it took the last one")
+    if e.kubelet is None:
+        return Verdict("unknown", e.hidden.get("kubelet", "its configuration was not read"))
+    if e.kubelet.get("serverTLSBootstrap") or e.kubelet.get("tlsCertFile"):
+        return Verdict("ok", "it has a serving certificate; the cluster's CA or REPRISE_KUBELET_CA must have signed it")
+    return Verdict(
+        "problem", "its serving certificate is one that it signed itself",
+        "set serverTLSBootstrap: true in the kubelet's configuration and approve its request, or set REPRISE_KUBELET_CA",
+    )  # fmt: skip
+
+
+def room(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if "DiskPressure" in e.node.pressure:
+        return Verdict("problem", f"{e.node.name} has DiskPressure", "free some: slots and packs lie below /var/lib/reprise")
+    return Verdict("ok", "no DiskPressure; up to three times the memory of each protected process lies below /var/lib/reprise")
 
 
 def engine(e: Evidence) -> Verdict | None:
@@ -439,7 +477,10 @@ CAUSES = (
     Cause("Reprise on the node", reprise_services),
     Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",), memory=True),
     Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate"), memory=True),
+    Cause("kubelet certificate", kubelet_certificate),
     Cause("runtime", runtime, ("RuntimeDisabled",)),
+    Cause("cgroup", cgroup),
+    Cause("disk", room),
     Cause("engine", engine, ("EngineMissing",)),
     Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso"), memory=True),
     Cause("criu check", criu_check, ("NoSysResource", "DiskFull"), memory=True),
@@ -464,3 +505,5 @@ CAUSES = (
     Cause("terminal", terminal, ("Terminal",), memory=True),
     Cause("postStart hook", hooks, memory=True),
 )
+BEFORE_INSTALL = ("node", "kubelet feature", "kubelet certificate", "runtime", "cgroup", "disk", "CRIU", "criu check")
+"""What a node needs before Reprise is there."""
