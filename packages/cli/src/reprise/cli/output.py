@@ -107,7 +107,8 @@ def print_data(data: Any, form: Format) -> None:
     elif form.form == "yaml":
         typer.echo(yaml.safe_dump(plainly, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        typer.echo(jsonpath.render(list(form.template), plainly))
+        text = jsonpath.render(list(form.template), plainly)
+        typer.echo(text, nl=not text.endswith("\n"))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:

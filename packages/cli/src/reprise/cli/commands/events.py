@@ -67,7 +67,7 @@ def replay(
 Name = Annotated[str, typer.Argument(metavar="[TYPE]", help="Such as failover.completed; all types are listed if not given.")]
 
 
-def schema(name: Name = "", output: Output = TABLE) -> None:
+def schema(context: typer.Context, name: Name = "", output: Output = TABLE) -> None:
     """The JSON schema of an event's data, or a list of all events."""
     if not name:
         told = {event: (model.__doc__ or "").strip() for event, model in BY_TYPE.items()}

@@ -4,7 +4,7 @@ A check returns None where its question does not arise, as those about a workloa
 """
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,10 +61,9 @@ class Finding:
     verdict: Verdict
 
 
-def diagnose(evidence: Evidence, only: Collection[str] = ()) -> list[Finding]:
-    """Every cause that is in question, problems first. only: these causes; empty: all."""
-    chosen = [cause for cause in CAUSES if not only or cause.name in only]
-    found = [Finding(cause.name, verdict) for cause in chosen if (verdict := cause.verdict(evidence))]
+def diagnose(evidence: Evidence, causes: Sequence[Cause] | None = None) -> list[Finding]:
+    """Every cause that is in question, problems first. causes: CAUSES if not given."""
+    found = [Finding(cause.name, verdict) for cause in causes or CAUSES if (verdict := cause.verdict(evidence))]
     known = {reason for cause in CAUSES for reason in cause.reasons}
     odd = [row for row in evidence.failures if row.get("reason") not in known | OVER]
     found += [
@@ -177,16 +176,12 @@ def cgroup(e: Evidence) -> Verdict | None:
 def kubelet_certificate(e: Evidence) -> Verdict | None:
     if e.node is None:
         return None
-    if e.good:
-        return Verdict("ok", "checkpointer trusted it when it took the last one")
+    remedy = "set serverTLSBootstrap: true in the kubelet's configuration and approve its request; or set REPRISE_KUBELET_CA"
     if e.kubelet is None:
-        return Verdict("unknown", e.hidden.get("kubelet", "its configuration was not read"))
-    if e.kubelet.get("serverTLSBootstrap") or e.kubelet.get("tlsCertFile"):
-        return Verdict("ok", "it has a serving certificate; the cluster's CA or REPRISE_KUBELET_CA must have signed it")
-    return Verdict(
-        "problem", "its serving certificate is one that it signed itself",
-        "set serverTLSBootstrap: true in the kubelet's configuration and approve its request, or set REPRISE_KUBELET_CA",
-    )  # fmt: skip
+        return Verdict("unknown", e.hidden.get("kubelet", "its configuration was not read"), remedy)
+    if e.kubelet.get("serverTLSBootstrap"):
+        return Verdict("ok", "the cluster signs its serving certificate")
+    return Verdict("unknown", "serverTLSBootstrap is off: it may have signed its serving certificate itself", remedy)
 
 
 def room(e: Evidence) -> Verdict | None:
@@ -477,10 +472,7 @@ CAUSES = (
     Cause("Reprise on the node", reprise_services),
     Cause("kubelet feature", kubelet_feature, ("FeatureDisabled",), memory=True),
     Cause("rights", rights, ("Forbidden", "Unauthorized", "KubeletCertificate"), memory=True),
-    Cause("kubelet certificate", kubelet_certificate),
     Cause("runtime", runtime, ("RuntimeDisabled",)),
-    Cause("cgroup", cgroup),
-    Cause("disk", room),
     Cause("engine", engine, ("EngineMissing",)),
     Cause("CRIU", criu, ("CriuMissing", "CriuTooOld", "Vdso"), memory=True),
     Cause("criu check", criu_check, ("NoSysResource", "DiskFull"), memory=True),
@@ -505,5 +497,11 @@ CAUSES = (
     Cause("terminal", terminal, ("Terminal",), memory=True),
     Cause("postStart hook", hooks, memory=True),
 )
-BEFORE_INSTALL = ("node", "kubelet feature", "kubelet certificate", "runtime", "cgroup", "disk", "CRIU", "criu check")
+SEEN_BEFORE = ("node", "kubelet feature", "runtime", "CRIU", "criu check")
+BEFORE_INSTALL = (
+    *(cause for cause in CAUSES if cause.name in SEEN_BEFORE),
+    Cause("kubelet certificate", kubelet_certificate),
+    Cause("cgroup", cgroup),
+    Cause("disk", room),
+)
 """What a node needs before Reprise is there."""

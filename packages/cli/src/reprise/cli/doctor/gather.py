@@ -54,8 +54,8 @@ class Gatherer:
 
     def _of_node(self, node: NodeFacts) -> Evidence:
         return Evidence(
-            node=node, kubelet=self._kubelet(node), cgroup=self._cgroup(node),
-            rights=self._rights(), services=self._services(node), engine_missing=self._engine_missing(node), hidden=self._hidden,
+            node=node, kubelet=self._kubelet(node), rights=self._rights(), services=self._services(node),
+            engine_missing=self._engine_missing(node), hidden=self._hidden,
         )  # fmt: skip
 
     def _engine_missing(self, node: NodeFacts) -> dict[str, Any] | None:
@@ -92,7 +92,7 @@ class Gatherer:
         of = self._of_node(node) if node else Evidence(hidden=self._hidden)
         told_by = parse(found.annotations)
         return Evidence(
-            node=node, kubelet=of.kubelet, cgroup=of.cgroup, rights=of.rights, services=of.services, workload=found,
+            node=node, kubelet=of.kubelet, rights=of.rights, services=of.services, workload=found,
             engine_missing=of.engine_missing,
             policy=told_by.policy, problems=(*told_by.problems, *unread(_misplaced(found))),
             pods=tuple(pod for pod in pods if node is None or pod.node == node.name),
