@@ -134,7 +134,7 @@ def test_no_request_is_for_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     def request(self: Any, method: str, url: str, **_: Any) -> Any:
         asked.append(f"{method} {url}")
         body = b"log" if url.endswith("/log") else b'{"kind": "List", "items": [], "major": "1"}'
-        return HTTPResponse(io.BytesIO(body), headers={"content-type": "application/json"}, preload_content=False)
+        return HTTPResponse(io.BytesIO(body), status=200, headers={"content-type": "application/json"}, preload_content=False)
 
     monkeypatch.setattr("urllib3.PoolManager.request", request)
     api = client.ApiClient(client.Configuration(host="http://api"))

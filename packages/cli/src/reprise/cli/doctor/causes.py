@@ -436,7 +436,7 @@ def protected(e: Evidence) -> Verdict | None:
         return Verdict("warning", "it is not protected yet", f"`reprise protect {name}`")
     if e.good:
         return Verdict("ok", f"its newest good checkpoint is {e.good['checkpoint_id']}")
-    return Verdict("warning", "it is protected, and no checkpoint is stored yet", "`reprise checkpoint` takes one now")
+    return Verdict("warning", "it is protected, and no checkpoint is stored yet", "`reprise checkpoint take` takes one now")
 
 
 def dumped(e: Evidence, well: str, advice: str) -> Verdict:
