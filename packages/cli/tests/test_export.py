@@ -101,3 +101,17 @@ def test_a_key_that_cannot_be_had_is_said(reprise: Run, write: Write, to: Path, 
     assert told.exit_code == 1
     assert "it was wrapped under another key" in told.stderr
     assert not to.exists()
+
+
+def test_what_the_extra_installs_is_named_where_it_is_missing(
+    reprise: Run, write: Write, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("ck1")
+
+    def absent(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    monkeypatch.setattr("reprise.archive.repository.Repository.open", absent)
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to))
+    assert told.exit_code == 1
+    assert "numpy is not installed (pip install 'reprise-cli[contents]')" in told.stderr

@@ -22,7 +22,7 @@ from reprise.cli.commands.protect import protect, unprotect
 from reprise.cli.commands.restore import restore
 from reprise.cli.commands.status import status
 from reprise.cli.commands.support import support_bundle
-from reprise.cli.options import Context, Kubeconfig, Namespace, epilog, register
+from reprise.cli.options import PANELS, Context, Kubeconfig, Namespace, epilog, register
 from reprise.cli.output import ERROR, say
 from reprise.cli.ports import Cluster, ClusterError
 from reprise.cli.session import LazySession
@@ -83,10 +83,8 @@ COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None]], ...] = (
 )  # fmt: skip
 for group, path, act in COMMANDS:
     register(group, path, act)
-app.add_typer(checkpoint.app, name="checkpoint")
-app.add_typer(events.app, name="events")
-app.add_typer(store.app, name="store")
-app.add_typer(keys.app, name="keys")
+for name, group in {"checkpoint": checkpoint.app, "events": events.app, "store": store.app, "keys": keys.app}.items():
+    app.add_typer(group, name=name, rich_help_panel=PANELS[name])
 
 
 def _version(wanted: bool) -> None:

@@ -12,6 +12,19 @@ from rich.markup import escape
 
 PANEL = "Which cluster and namespace"
 
+PANELS = {
+    name: panel
+    for panel, names in {
+        "Protect": ("status", "protect", "unprotect", "checkpoint", "restore"),
+        "Nodes": ("plan", "move", "drain", "uncordon", "failover"),
+        "See": ("console", "history", "trace", "events", "inspect", "diff"),
+        "Find out why": ("doctor", "support-bundle"),
+        "Install and look after": ("preflight", "credentials", "store", "keys"),
+    }.items()
+    for name in names
+}
+"""In which part of the help a command stands."""
+
 Kubeconfig = Annotated[
     str, typer.Option("--kubeconfig", rich_help_panel=PANEL, show_default=False, help="Instead of KUBECONFIG or ~/.kube/config.")
 ]
@@ -67,7 +80,7 @@ def register(app: typer.Typer, path: str, act: Callable[..., Any]) -> None:
     own = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in others]
     run.__signature__ = signature.replace(parameters=[first, *own, *shared])  # type: ignore[attr-defined]
     run.__annotations__ = act.__annotations__ | GLOBAL
-    app.command(path.rpartition(" ")[2], epilog=epilog(path))(run)
+    app.command(path.rpartition(" ")[2], epilog=epilog(path), rich_help_panel=PANELS.get(path))(run)
 
 
 def epilog(path: str) -> str:
