@@ -185,7 +185,7 @@ def wait_checkpoint(namespace: str, after: str = "", seconds: float = 30) -> dic
 
 
 def ask_checkpoint(namespace: str) -> None:
-    """One now, as `reprise checkpoint` asks for it."""
+    """One now, as `reprise checkpoint take` asks for it."""
     moment = now().isoformat(timespec="milliseconds")
     kubectl("-n", namespace, "annotate", "deployment", "counter", f"{CHECKPOINT_NOW}={moment}", "--overwrite")
 

@@ -7,13 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise.archive.checker import Copies
 from reprise.archive.crypto import KeyWrapper
+from reprise.archive.damage import Copies
 from reprise.archive.manifest import Manifest
 from reprise.archive.repository import Repository
 from reprise.archive.testing import FixedKeys, MemoryStore, build, members, tasks
 from reprise.cli.main import app
-from reprise.cli.ports import Claimed, ClusterError, Console, Hosted, Mover, NodeFacts, Objects, PodFacts, Sent, Stream, Told
+from reprise.cli.ports import (
+    Claimed,
+    ClusterError,
+    Console,
+    ConsoleError,
+    Hosted,
+    KeySecret,
+    Mover,
+    NodeFacts,
+    Objects,
+    PodFacts,
+    Sent,
+    Stream,
+    Support,
+    Told,
+)
 from reprise.contracts.model import Target, Workload
 from typer.testing import CliRunner, Result
 
@@ -52,6 +67,9 @@ class MemoryMover:
         self.cordoned[node] = True
         self.happens()
 
+    def uncordon(self, node: str) -> None:
+        self.cordoned[node] = False
+
     def hosted(self, node: str) -> list[Hosted]:
         return [pod for pod in self.pods if pod.node == node]
 
@@ -79,6 +97,12 @@ class FakeConsole:
         self._session.filters = dict(filters)
         named = f"{table}:{filters.get('type', '')}"
         return self._session.tables.get(named, self._session.tables.get(table, []))[:most]
+
+    def forecast(self, node: str) -> dict[str, Any]:
+        self._fail()
+        if node not in self._session.forecasts:
+            raise ConsoleError(f"no event has told of a node {node}", subject="console", reason="NotFound")
+        return self._session.forecasts[node]
 
     def tail(self, filters: Mapping[str, str], after: str = "") -> Iterator[Sent]:
         self._fail()
@@ -112,7 +136,8 @@ class FakeObjects:
         self.written: list[tuple[str, dict[str, str | None]]] = []
         self.set: list[tuple[str, dict[str, Any]]] = []
         self.on_annotate: Callable[[], None] = lambda: None
-        self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True}
+        self.told: dict[str, Any] = {"nodes": [], "running": [], "configz": {}, "may": True, "cgroup": 2}
+        self.labels: dict[str, list[tuple[str, str, str]]] = {}
 
     def add(self, name: str, kind: str = "Deployment", annotations: dict[str, str] | None = None, **spec: Any) -> Claimed:
         workload = Workload.model_validate({"namespace": "shop", "kind": kind, "name": name})
@@ -122,6 +147,9 @@ class FakeObjects:
 
     def names(self, namespace: str) -> list[tuple[str, str]]:
         return list(self.claims) if namespace == "shop" else []
+
+    def labelled(self, namespace: str | None, selector: str) -> list[tuple[str, str, str]]:
+        return [key for key in self.labels.get(selector, []) if namespace in (None, key[0])]
 
     def read(self, workload: Workload) -> Claimed:
         return self.claims[workload.kind, workload.name]
@@ -141,6 +169,10 @@ class FakeObjects:
 
     def configz(self, node: str) -> dict[str, Any]:
         return dict(self._answer("configz"))
+
+    def cgroup(self, node: str) -> int | None:
+        told = self._answer("cgroup")
+        return None if told is None else int(told)
 
     def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
         return bool(self._answer("may"))
@@ -173,6 +205,26 @@ class FakeSession:
         self.filters: dict[str, str] = {}
         self.after: list[str] = []
         self.subject, self.since = "", datetime.min
+        self.chosen, self.named_namespace = ("", ""), ""
+        self.forecasts: dict[str, dict[str, Any]] = {}
+        self.rotating: KeySecret | None = None
+        self.supporting: Support | None = None
+        self.address = "http://127.0.0.1:8080"
+
+    def choose(self, kubeconfig: str, context: str, namespace: str) -> None:
+        self.chosen = (kubeconfig or self.chosen[0], context or self.chosen[1])
+        self.named_namespace = namespace or self.named_namespace
+
+    def key_secret(self) -> KeySecret | None:
+        return self.rotating
+
+    def support(self) -> Support:
+        assert self.supporting
+        return self.supporting
+
+    @contextmanager
+    def console_address(self, local: int) -> Iterator[str]:
+        yield self.address
 
     @contextmanager
     def repository(self, *, keys: bool = False) -> Iterator[Repository]:
@@ -196,7 +248,7 @@ class FakeSession:
         return self.moving
 
     def namespace(self) -> str:
-        return "from-context"
+        return self.named_namespace or "from-context"
 
     def require_namespace(self, name: str) -> None:
         if name == "nosuch":
@@ -211,7 +263,12 @@ def session() -> FakeSession:
 @pytest.fixture
 def reprise(session: FakeSession) -> Callable[..., Result]:
     """Run it as a user would, over the fake session."""
-    return lambda *words, answer="": CliRunner().invoke(app, words, obj=session, input=answer)
+
+    def run(*words: str, answer: str = "") -> Result:
+        session.named_namespace = ""
+        return CliRunner().invoke(app, words, obj=session, input=answer)
+
+    return run
 
 
 @pytest.fixture

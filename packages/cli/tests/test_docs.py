@@ -10,7 +10,7 @@ from reprise.cli import output
 from reprise.cli.main import app, complete
 
 TEXT = (Path(__file__).parents[3] / "docs/cli.md").read_text()
-EVERYWHERE = {"--output", "--help", "--kubeconfig", "--context", "--install-completion", "--show-completion"}
+EVERYWHERE = {"--output", "--help", "--kubeconfig", "--context", "--namespace", "--install-completion", "--show-completion"}
 
 
 def commands(command: Any, path: str) -> Iterator[tuple[str, set[str]]]:

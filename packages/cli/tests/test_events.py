@@ -37,7 +37,7 @@ def test_tail_shows_each_event_on_a_line(reprise: Run, session: Any) -> None:
     head, line = told.stdout.splitlines()
     assert head.split() == ["TIME", "EVENT", "WORKLOAD", "NODE", "WHAT"]
     assert "failover.completed" in line
-    assert "fo-1  crash in-place in 0.9s" in line
+    assert "fo-1  crash in-place in 0.87 s" in line
 
 
 def test_tail_as_data_is_one_cloud_event_after_another(reprise: Run, session: Any) -> None:

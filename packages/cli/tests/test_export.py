@@ -1,4 +1,4 @@
-"""`reprise export`: from the store to a file, and what it says when that cannot be done."""
+"""`reprise checkpoint export`: from the store to a file, and what it says when that cannot be done."""
 
 import json
 from collections.abc import Callable
@@ -25,11 +25,11 @@ def test_the_newest_is_exported_or_the_one_that_is_named(reprise: Run, write: Wr
     old, new = write("20261124t101112123-aa"), write("20261125t101112123-bb")
     for words, expected in (
         (("default/counter",), new),
-        (("default/counter", "--checkpoint", "20261124"), old),
+        (("default/counter@20261124",), old),
         (("default/deployment/counter@20261124",), old),
-        (("default/counter@20261125", "--checkpoint", "20261125", "-c", "counter"), new),
+        (("default/counter@20261125", "-c", "counter"), new),
     ):
-        told = reprise("export", *words, "--to", str(to), "--force", "-o", "json")
+        told = reprise("checkpoint", "export", *words, "--to", str(to), "--force", "-o", "json")
         assert told.exit_code == 0, told.output
         assert json.loads(told.stdout) == {
             "file": str(to), "format": "tar", "size": expected.size, "digest": f"sha256:{expected.sha256}",
@@ -41,21 +41,17 @@ def test_the_newest_is_exported_or_the_one_that_is_named(reprise: Run, write: Wr
 
 def test_for_people_it_says_what_is_where_on_standard_error_and_warns(reprise: Run, write: Write, to: Path) -> None:
     write("ck1")
-    told = reprise("export", "default/counter", "--to", str(to), "--format", "oci")
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to), "--format", "oci")
     assert (told.exit_code, told.stdout) == (0, "")
     named = "default/counter@ck1 (pod counter-1, container counter) as localhost:5797/default/deployment-counter/counter:ck1"
     assert f"{named} is in {to}: " in told.stderr
     assert "unencrypted" in told.stderr
 
 
-def test_two_checkpoints_at_once_are_a_usage_error(reprise: Run, to: Path) -> None:
-    assert reprise("export", "default/counter@a", "--checkpoint", "b", "--to", str(to)).exit_code == 2
-
-
 def test_a_file_that_exists_is_not_replaced_unasked(reprise: Run, write: Write, to: Path) -> None:
     write("ck1")
     to.write_bytes(b"mine")
-    told = reprise("export", "default/counter", "--to", str(to))
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to))
     assert told.exit_code == 1
     assert told.stderr == f"reprise: {to}: it exists (--force replaces it; or name another file)\n"
     assert to.read_bytes() == b"mine"
@@ -66,7 +62,7 @@ def test_a_file_that_exists_is_not_replaced_unasked(reprise: Run, write: Write, 
     [
         (("default/countr",), "default/countr: no checkpoint is stored of it (did you mean counter?)"),
         (
-            ("default/counter", "--checkpoint", "ck9"),
+            ("default/counter@ck9",),
             "checkpoint ck9 is not stored, or its manifest is damaged (the newest are ck1)",
         ),
         (("default/counter", "-c", "sidecar"), "no checkpoint is stored of it, container sidecar"),
@@ -74,7 +70,7 @@ def test_a_file_that_exists_is_not_replaced_unasked(reprise: Run, write: Write, 
 )
 def test_what_is_not_stored_is_said_with_what_is(reprise: Run, write: Write, to: Path, words: tuple[str, ...], said: str) -> None:
     write("ck1")
-    told = reprise("export", *words, "--to", str(to))
+    told = reprise("checkpoint", "export", *words, "--to", str(to))
     assert told.exit_code == 1
     assert said in told.stderr
     assert not to.exists()
@@ -83,8 +79,8 @@ def test_what_is_not_stored_is_said_with_what_is(reprise: Run, write: Write, to:
 def test_two_workloads_of_one_name_have_to_be_told_apart(reprise: Run, write: Write, to: Path) -> None:
     write("ck1")
     write("ck2", workload=Workload(namespace="default", kind="StatefulSet", name="counter"))
-    assert "say which" in reprise("export", "default/counter", "--to", str(to)).stderr
-    assert reprise("export", "default/sts/counter", "--to", str(to)).exit_code == 0
+    assert "say which" in reprise("checkpoint", "export", "default/counter", "--to", str(to)).stderr
+    assert reprise("checkpoint", "export", "default/sts/counter", "--to", str(to)).exit_code == 0
 
 
 def test_damage_names_the_checkpoint_and_the_pack_and_leaves_no_file(reprise: Run, write: Write, session: Any, to: Path) -> None:
@@ -92,7 +88,7 @@ def test_damage_names_the_checkpoint_and_the_pack_and_leaves_no_file(reprise: Ru
     pack = manifest.packs[0].id
     del session.store.objects[manifest.lineage.pack(pack)]
     before = sorted(to.parent.iterdir())
-    told = reprise("export", "default/counter", "--to", str(to))
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to))
     assert told.exit_code == 1
     assert f"checkpoint ck1: pack {pack}: it is not in the store (`reprise store check --repair`" in told.stderr
     assert sorted(to.parent.iterdir()) == before
@@ -101,7 +97,21 @@ def test_damage_names_the_checkpoint_and_the_pack_and_leaves_no_file(reprise: Ru
 def test_a_key_that_cannot_be_had_is_said(reprise: Run, write: Write, to: Path, session: Any) -> None:
     write("ck1")
     session.keys = FixedKeys("k2")
-    told = reprise("export", "default/counter", "--to", str(to))
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to))
     assert told.exit_code == 1
     assert "it was wrapped under another key" in told.stderr
     assert not to.exists()
+
+
+def test_what_the_extra_installs_is_named_where_it_is_missing(
+    reprise: Run, write: Write, to: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("ck1")
+
+    def absent(*_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'numpy'", name="numpy")
+
+    monkeypatch.setattr("reprise.archive.repository.Repository.open", absent)
+    told = reprise("checkpoint", "export", "default/counter", "--to", str(to))
+    assert told.exit_code == 1
+    assert "numpy is not installed (pip install 'reprise-cli[contents]')" in told.stderr

@@ -45,7 +45,7 @@ def test_a_script_is_shown_it_and_not_asked(reprise: Run, session: Any) -> None:
     assert told.exit_code == 0, told.output
     assert "+    readinessGates:" in told.stderr
     assert "Set this?" not in told.stderr
-    assert "not set; `reprise protect shop/cart --fix` does" in told.stderr
+    assert "not set; `reprise protect shop/deployment/cart --fix` does" in told.stderr
     assert (session.cluster.set, len(session.cluster.written)) == ([], 1)
 
 

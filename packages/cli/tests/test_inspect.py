@@ -100,7 +100,7 @@ def test_two_checkpoints_are_compared_wherever_they_are(reprise: Run, write: Wri
     assert told["totals"] == {"same": 3, "changed": 1, "added": 0, "removed": 0}
     assert [process["pid"] for process in told["came"]] == [2]
     shown = reprise("diff", "default/counter", str(path)).stdout
-    assert "4.0 KiB, 25.0 %" in shown
+    assert "4.1 kB, 25.0 %" in shown
 
 
 def test_the_same_is_said_to_be_the_same(reprise: Run, tar: Path, session: Any) -> None:

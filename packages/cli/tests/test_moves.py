@@ -54,7 +54,7 @@ def test_what_cannot_be_is_told_before_anything_is_asked(reprise: Run, session: 
     session.cluster.add("plain", kind="StatefulSet")
     session.moving.cordoned["n2"] = True
     for words, said in (
-        (("move", "shop/plain"), "`kubectl -n shop annotate statefulset plain reprise.dev/mode=criu`"),
+        (("move", "shop/plain"), "`reprise protect shop/statefulset/plain`"),
         (("move", "shop/db", "--to", "n9"), "no such node"),
         (("move", "shop/db", "--to", "n2"), "uncordon"),
         (("move", "shop/pod/db-0"), "there is no such pod without an owner"),
@@ -90,7 +90,7 @@ def test_drain_says_of_one_that_keeps_its_name_whether_its_memory_came_along(rep
         ([STAYS, MOVED], "1 of 1", 0),
         ([LOST], f"statefulset/db in shop has left: {LOST.message}", 1),
         ([COLD], f"statefulset/db in shop has left: {COLD.message}", 1),
-        ([Told("e4", "Moved", "mv-2: pod db-01 moved from n1 to n2")], "statefulset/db in shop has left: no end within 1 s", 1),
+        ([Told("e4", "Moved", "mv-2: pod db-01 moved from n1 to n2")], "statefulset/db in shop has left: no end within 1.0 s", 1),
     ):
         session.moving.__init__()
         session.moving.pods = [Hosted(DB, "db-0", "n1")]

@@ -6,11 +6,14 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes import client
 from reprise.cli.adapters.cluster import KubeCluster
+from reprise.cli.adapters.objects import KubeObjects
 from reprise.cli.ports import ClusterError, Objects
 from reprise.contracts.model import Workload
 
@@ -200,3 +203,17 @@ def test_what_is_gone_is_told_as_such(objects: Objects) -> None:
     with pytest.raises(ClusterError) as caught:
         objects.read(Workload(namespace="shop", kind="StatefulSet", name="db"))
     assert "it is gone" in caught.value.remedy
+
+
+def test_workloads_are_chosen_by_their_labels_of_one_namespace_or_of_all(objects: Objects, sent: list[tuple[str, Any]]) -> None:
+    assert ("shop", "Deployment", "cart") in objects.labelled("shop", "app=cart")
+    assert ("shop", "StatefulSet", "db") in objects.labelled(None, "app=cart")
+    assert all("labelSelector=app%3Dcart" in path for path, _ in sent[-3:])
+
+
+@pytest.mark.parametrize(
+    ("metrics", "version"), [(b"# HELP x\nkubelet_cgroup_version 2\n", 2), (b"kubelet_cgroup_version 1\n", 1), (b"up 1\n", None)]
+)
+def test_the_cgroup_version_is_the_kubelets_word(metrics: bytes, version: int | None) -> None:
+    found = KubeObjects(client.ApiClient(), lambda what, _: SimpleNamespace(data=metrics) if "metrics of" in what else None)
+    assert found.cgroup("n1") == version

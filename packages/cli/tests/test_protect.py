@@ -150,8 +150,8 @@ def protected(session: Any) -> None:
 @pytest.fixture
 def asked(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """The id of the checkpoint that is asked for."""
-    monkeypatch.setattr("reprise.cli.commands.protect.time.time", lambda: 7.25)
-    monkeypatch.setattr("reprise.cli.commands.protect.time.sleep", lambda _: None)
+    monkeypatch.setattr("reprise.cli.commands.checkpoint.time.time", lambda: 7.25)
+    monkeypatch.setattr("reprise.cli.commands.checkpoint.time.sleep", lambda _: None)
     return checkpoint_id("u1", "app", datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC))
 
 
@@ -159,9 +159,9 @@ def asked(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_checkpoint_is_asked_for_and_waited_for(reprise: Run, session: Any, asked: str) -> None:
     row = {"checkpoint_id": asked, "state": "stored", "size_bytes": 1024, "pause_s": 0.052, "frozen_time_us": 31_000}
     session.tables["checkpoints"] = [row]
-    told = reprise("checkpoint", "shop/cart")
+    told = reprise("checkpoint", "take", "shop/cart")
     assert told.exit_code == 0, told.output
-    assert f"stored {asked} of pod cart-1: 1.0 KiB, it stood still for 52 ms (CRIU 31 ms)" in told.stderr
+    assert f"stored {asked} of pod cart-1: 1.02 kB, it stood still for 52 ms (CRIU 31 ms)" in told.stderr
     [(_, written)] = session.cluster.written
     assert parse(written).policy.checkpoint_at == datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
 
@@ -170,7 +170,7 @@ def test_a_checkpoint_is_asked_for_and_waited_for(reprise: Run, session: Any, as
 def test_a_checkpoint_that_fails_says_why_and_what_to_do(reprise: Run, session: Any, asked: str) -> None:
     row = {"checkpoint_id": asked, "state": "failed", "reason": "MptcpSocket", "message": "it has one", "remedy": "set GODEBUG"}
     session.tables["checkpoints"] = [row]
-    told = reprise("checkpoint", "shop/cart")
+    told = reprise("checkpoint", "take", "shop/cart")
     assert told.exit_code == 1
     assert "MptcpSocket: it has one (set GODEBUG)" in told.stderr
 
@@ -178,15 +178,15 @@ def test_a_checkpoint_that_fails_says_why_and_what_to_do(reprise: Run, session: 
 @pytest.mark.usefixtures("protected", "asked")
 def test_a_checkpoint_that_does_not_come_leads_to_doctor(reprise: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr("reprise.cli.commands.protect.time.monotonic", lambda: next(ticks))
-    told = reprise("checkpoint", "shop/cart", "--timeout", "5")
+    monkeypatch.setattr("reprise.cli.commands.checkpoint.time.monotonic", lambda: next(ticks))
+    told = reprise("checkpoint", "take", "shop/cart", "--timeout", "5")
     assert told.exit_code == 1
-    assert "not begun after 5.0s (`reprise doctor shop/cart` tells why)" in told.stderr
+    assert "not begun after 5.0 s (see `reprise doctor shop/deployment/cart`)" in told.stderr
 
 
 def test_what_cannot_be_checkpointed_is_told_before_anything_is_written(reprise: Run, session: Any) -> None:
     session.cluster.add("plain")
     session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"})
-    assert "`reprise protect shop/plain`" in reprise("checkpoint", "shop/plain").stderr
-    assert "none of its pods is ready" in reprise("checkpoint", "shop/cart").stderr
+    assert "`reprise protect shop/deployment/plain`" in reprise("checkpoint", "take", "shop/plain").stderr
+    assert "none of its pods is ready" in reprise("checkpoint", "take", "shop/cart").stderr
     assert session.cluster.written == []

@@ -22,8 +22,8 @@ def kept(session: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """The checkpoint that is taken first; everything that is asked for has happened already."""
     session.cluster.add("cart", annotations={"reprise.dev/mode": "criu"})
     session.cluster.found = [POD]
-    monkeypatch.setattr("reprise.cli.commands.protect.time.time", lambda: 7.25)
-    monkeypatch.setattr("reprise.cli.commands.protect.time.sleep", lambda _: None)
+    monkeypatch.setattr("reprise.cli.commands.checkpoint.time.time", lambda: 7.25)
+    monkeypatch.setattr("reprise.cli.commands.checkpoint.time.sleep", lambda _: None)
     monkeypatch.setattr("reprise.cli.commands.restore.secrets.token_hex", lambda _: "0badcafe")
     name = checkpoint_id("u1", "app", datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC))
     session.tables["checkpoints"] = [{"checkpoint_id": name, "container": "app", "state": "stored"}, OTHER, OLD]
@@ -43,7 +43,7 @@ def test_what_it_is_now_is_kept_and_then_it_goes_back(reprise: Run, session: Any
     told = reprise("restore", "shop/cart", "--to", "20261124t10")
     assert told.exit_code == 0, told.output
     assert f"what it is now is kept as {kept}" in told.stderr
-    assert f"goes on from {OLD['checkpoint_id']}, after 1.2s" in told.stderr
+    assert f"goes on from {OLD['checkpoint_id']}, after 1.2 s" in told.stderr
     assert asked(session) == [{"reprise.dev/restore-id": "0badcafe", "reprise.dev/restore-to": OLD["checkpoint_id"]}]
 
 
@@ -61,7 +61,7 @@ def test_what_cannot_be_kept_is_not_given_up_unless_that_is_said(reprise: Run, s
 @pytest.mark.parametrize(
     ("to", "said"),
     [
-        ("nosuch", "it has no good checkpoint 'nosuch' (`reprise history shop/cart` lists them)"),
+        ("nosuch", "it has no good checkpoint 'nosuch' (`reprise checkpoint list shop/cart` lists them)"),
         ("20261124t1", "3 of its good checkpoints begin with '20261124t1'"),
     ],
 )
@@ -100,6 +100,6 @@ def test_one_that_does_not_end_in_time_goes_on_by_itself(reprise: Run, session: 
     told = reprise("restore", "shop/cart", "--to", OLD["checkpoint_id"], "--discard", "--timeout", "1")
     assert told.exit_code == 1
     assert (
-        f"no end within 1 s (it goes on by itself: `kubectl -n shop describe deployment cart`, `reprise trace {NAME}`)"
+        f"no end within 1.0 s (it goes on by itself: `kubectl -n shop describe deployment cart`, `reprise trace {NAME}`)"
         in told.stderr
     )

@@ -33,7 +33,7 @@ def test_a_name_is_never_markup_and_a_reason_stands_below(reprise: Run, session:
 
 def test_json_is_the_consoles_answer(reprise: Run, session: Any) -> None:
     session.rows = [ROW]
-    assert json.loads(reprise("status", "-o", "json").stdout) == [ROW]
+    assert json.loads(reprise("status", "-A", "-o", "json").stdout) == [ROW]
 
 
 def test_nothing_protected_says_how_to_protect(reprise: Run) -> None:

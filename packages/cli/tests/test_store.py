@@ -101,17 +101,15 @@ def test_gc_says_what_it_left_alone_and_exits_with_3(reprise: Run, write: Write,
     assert "left alone" in told.stderr
 
 
-def test_rewrap_wraps_every_key_under_the_active_one_and_says_when_the_old_one_may_go(
-    reprise: Run, write: Write, session: Any
-) -> None:
+def test_with_keys_of_ones_own_a_rotation_wraps_every_key_under_the_active_one(reprise: Run, write: Write, session: Any) -> None:
     secret = {"active": b"k1", "k1": b"1" * 32, "k2": b"2" * 32}
     session.keys = FetchedKeys(secret, "a Secret")
     write("ck1")
     secret["active"] = b"k2"
     keys = sorted(key for key in session.store.objects if key.startswith("keys/"))
-    assert json.loads(reprise("store", "rewrap", "-o", "json").stdout) == {"rewrapped": keys}
-    told = reprise("store", "rewrap")
+    assert json.loads(reprise("keys", "rotate", "-o", "json").stdout)["rewrapped"] == keys
+    told = reprise("keys", "rotate")
     assert (told.exit_code, told.stdout) == (0, "")
-    assert "Every key" in told.stderr
+    assert "0 keys wrapped anew" in told.stderr
     del secret["k1"]
     assert reprise("store", "check", "--read-data").exit_code == 0

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from reprise.console.export import lines
 from reprise.console.paging import BadCursor, Cursor, parse
 from reprise.console.rows import FailoverState, Health
-from reprise.console.web import humane, words
 from reprise.console.web.charts import Window, chart, nice, ticks
+from reprise.contracts import humane, words
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 WINDOW = Window(NOON - timedelta(hours=1), NOON)

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-from reprise.console.web.words import Said, event_summary, exited, kind, outcome, pause, restored
 from reprise.contracts.events import BY_TYPE
 from reprise.contracts.examples import example
+from reprise.contracts.words import Said, event_summary, exited, kind, outcome, pause, restored
 
 KNOWN = ("pause_s", "frozen_time_us")
 

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from reprise.archive.collector import doom, lineages, parse
 from reprise.archive.crypto import Cipher, KeyUnavailable
+from reprise.archive.damage import Copies, Finding
 from reprise.archive.keyring import Keyring
 from reprise.archive.layout import Lineage, last
-from reprise.archive.manifest import Manifest
+from reprise.archive.manifest import Manifest, PackRef
 from reprise.archive.pack import (
     HEAD,
     TRAILER,
-    PackRef,
     footer_length,
     open_chunk,
     open_footer,
@@ -23,32 +22,6 @@ from reprise.archive.reader import read_recipe
 from reprise.archive.recipe import BadDocument, Footer, Recipe
 from reprise.archive.store import Store
 from reprise.contracts.errors import DamagedObject, NotStored
-
-
-class Copies(Protocol):
-    """Where undamaged copies of packs may lie: a node's PackCache, or what reads it from afar."""
-
-    def read(self, key: str) -> bytes | None:
-        """The whole pack; None if it is not there."""
-        ...
-
-
-@dataclass(frozen=True)
-class Finding:
-    """kind: damaged-manifest, damaged-recipe, wrong-key, lost-pack, truncated-pack, damaged-pack, damaged-chunk or
-    missing-chunk. key: the object; chunk: its ordinal in the pack, or -1. checkpoints: the ids that it touches.
-    """
-
-    kind: str
-    key: str
-    lineage: Lineage
-    checkpoints: tuple[str, ...]
-    detail: str
-    chunk: int = -1
-
-    def __str__(self) -> str:
-        chunk = f", chunk {self.chunk}" if self.chunk >= 0 else ""
-        return f"{self.kind}: {self.key}{chunk}: {self.detail}; touches {', '.join(self.checkpoints) or 'no checkpoint'}"
 
 
 @dataclass

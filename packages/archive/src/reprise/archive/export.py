@@ -17,16 +17,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reprise.archive.damage import REMEDY
 from reprise.archive.images import image_of
 from reprise.archive.manifest import Manifest
 from reprise.archive.oci import MANIFEST_TYPE, build_image, digest
-from reprise.archive.opened import OpenArchive
-from reprise.archive.pack import REMEDY
 from reprise.archive.source import header
 from reprise.archive.tarindex import BLOCK
 from reprise.contracts.errors import DamagedObject, RepriseError
+
+if TYPE_CHECKING:
+    from reprise.archive.opened import OpenArchive
 
 REMEDIES = {
     errno.ENOSPC: "free some, or write elsewhere",
@@ -60,7 +62,7 @@ class Exported:
     reference: str
 
 
-def export(archive: OpenArchive, to: Path, form: Form, *, force: bool = False, on_write: OnWrite = lambda _: None) -> Exported:
+def export(archive: "OpenArchive", to: Path, form: Form, *, force: bool = False, on_write: OnWrite = lambda _: None) -> Exported:
     """Write it, readable by its owner alone: it is a process's memory. on_write: told each piece's bytes, size in all.
 
     Raises ExportFailed, and what reading raises: DamagedObject, KeyUnavailable, StoreUnavailable. Nothing is left then.
@@ -81,7 +83,7 @@ def size_of(manifest: Manifest, form: Form) -> int:
     return sum(len(part) for part in _around(manifest)) + manifest.size + len(_end(manifest))
 
 
-def _checked(archive: OpenArchive) -> Iterator[bytes]:
+def _checked(archive: "OpenArchive") -> Iterator[bytes]:
     """The tar. Raises DamagedObject at its end if it is not what was stored: chunks are authenticated, their order is not."""
     seen = hashlib.sha256()
     for piece in archive.read():
@@ -93,7 +95,7 @@ def _checked(archive: OpenArchive) -> Iterator[bytes]:
         raise DamagedObject(what, subject=str(manifest.lineage), remedy=REMEDY)
 
 
-def _oci(archive: OpenArchive) -> Iterator[bytes]:
+def _oci(archive: "OpenArchive") -> Iterator[bytes]:
     """The layer comes last: all else is known before it is read."""
     yield from _around(archive.manifest)
     yield from _checked(archive)

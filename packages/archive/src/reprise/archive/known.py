@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from reprise.archive.cache import PackCache
 from reprise.archive.layout import Lineage, last
-from reprise.archive.manifest import Manifest
-from reprise.archive.pack import PackRef, read_footer
+from reprise.archive.manifest import Manifest, PackRef
+from reprise.archive.pack import read_footer
 from reprise.archive.packer import Placed
 from reprise.archive.recipe import Footer
 from reprise.archive.resolve import Known

@@ -4,6 +4,7 @@ archives/<ns>/<kind>.<name>/<container>/<checkpoint id>/manifest.json    written
                                                        /recipe           encrypted
 packs/<ns>/<kind>.<name>/<container>/<pack id>                           chunks and a footer, encrypted
 intents/<ns>/<kind>.<name>/<container>/<writer id>.json                  an upload that has not ended
+deleted/<ns>/<kind>.<name>/<container>/<checkpoint id>                   removed by a person; retention tells of it
 doomed/<ns>/<kind>.<name>/<container>/<pack id>                          will be collected; nobody uses it again
 keys/<ns>/tenant.json, keys/<ns>/<kind>.<name>.json                      wrapped keys
 """
@@ -52,6 +53,10 @@ class Lineage:
     @property
     def doomed(self) -> str:
         return f"doomed/{self}/"
+
+    @property
+    def deleted(self) -> str:
+        return f"deleted/{self}/"
 
     @property
     def owner(self) -> str:

@@ -5,9 +5,18 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from reprise.archive.facts import ArchiveFacts
 from reprise.archive.layout import Lineage
-from reprise.archive.pack import PackRef
 from reprise.contracts.events import Trigger
 from reprise.contracts.model import Target, Workload
+
+
+class PackRef(BaseModel):
+    """A pack as a manifest lists it. size and footer (the encrypted footer) in bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    size: int
+    footer: int
 
 
 class Cost(BaseModel):

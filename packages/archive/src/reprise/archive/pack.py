@@ -9,9 +9,10 @@ import threading
 
 import zstandard
 from cryptography.exceptions import InvalidTag
-from pydantic import BaseModel, ConfigDict
 from reprise.archive.crypto import TAG, Cipher
+from reprise.archive.damage import REMEDY
 from reprise.archive.layout import Lineage
+from reprise.archive.manifest import PackRef
 from reprise.archive.recipe import COMPRESSED, MAX_CHUNK, BadDocument, Footer, decode_footer
 from reprise.archive.store import Store
 from reprise.contracts.errors import DamagedObject
@@ -24,17 +25,6 @@ TAIL = 1 << 16
 MAX_FOOTER = 8 << 20
 CHUNK, FOOTER = b"chunk", b"footer"
 _local = threading.local()
-REMEDY = "`reprise store check --repair` on a node that still has it; else restore from another checkpoint"
-
-
-class PackRef(BaseModel):
-    """A pack as a manifest lists it. size and footer (the encrypted footer) in bytes."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    size: int
-    footer: int
 
 
 def trailer(footer_size: int) -> bytes:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import zstandard
 from reprise.archive.crypto import TAG, Cipher
-from reprise.archive.pack import CHUNK, FOOTER, HEAD, PackRef, trailer
+from reprise.archive.manifest import PackRef
+from reprise.archive.pack import CHUNK, FOOTER, HEAD, trailer
 from reprise.archive.recipe import COMPRESSED, FOOTER_ROW, UNIT_ROW, Footer, Rows, encode_footer
 
 PACK = 16 << 20

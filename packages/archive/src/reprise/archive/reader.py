@@ -16,9 +16,10 @@ from cryptography.exceptions import InvalidTag
 from reprise.archive.cache import PackCache
 from reprise.archive.collector import doom
 from reprise.archive.crypto import Cipher
+from reprise.archive.damage import REMEDY
 from reprise.archive.keyring import Keyring
 from reprise.archive.manifest import Manifest
-from reprise.archive.pack import REMEDY, damaged_pack, open_chunk
+from reprise.archive.pack import damaged_pack, open_chunk
 from reprise.archive.pages import Ints
 from reprise.archive.recipe import ZEROS, BadDocument, Recipe, Rows, decode_recipe
 from reprise.archive.store import Store

@@ -1,36 +1,44 @@
 """The repository of checkpoints: one writer and one reader of archives, retention, and images. layout.py has the names.
 
-Listing, pruning and naming images need no keys: what they read and write says nothing of a process's memory.
+Listing, pruning and naming images need no keys: what they read and write says nothing of a process's memory. They also need
+none of the libraries that handle contents (the extra `contents`): what does is imported where it is used.
 """
 
+from __future__ import annotations
+
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reprise.archive import collector, images
 from reprise.archive.cache import PackCache
-from reprise.archive.checker import Checker, Copies, Finding
 from reprise.archive.collector import Collected
 from reprise.archive.crypto import KeyUnavailable, KeyWrapper
+from reprise.archive.damage import Copies, Finding
 from reprise.archive.images import ImageRef
 from reprise.archive.keyring import Keyring
-from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage
-from reprise.archive.manifest import Manifest
+from reprise.archive.layout import OF_OLDER_VERSIONS, Lineage, last
+from reprise.archive.manifest import Manifest, PackRef
 from reprise.archive.oci import build_image
-from reprise.archive.opened import OpenArchive
-from reprise.archive.pack import PackRef, damaged_pack
-from reprise.archive.packer import Clock
-from reprise.archive.reader import Chunks, read_recipe
-from reprise.archive.retention import Ladder, prune_plan
+from reprise.archive.retention import Ladder, newest_of_each_pod, prune_plan
 from reprise.archive.store import Store
-from reprise.archive.writer import Order, Writer
-from reprise.contracts.errors import DamagedObject, NotStored
+from reprise.contracts.errors import DamagedObject, NotStored, RepriseError
 from reprise.contracts.events import Trigger
 from reprise.contracts.model import Target, Workload
 
-__all__ = ["ImageRef", "Repository", "Stats"]
+if TYPE_CHECKING:
+    from reprise.archive.checker import Checker
+    from reprise.archive.opened import OpenArchive
+    from reprise.archive.packer import Clock
+
+__all__ = ["ImageRef", "LastGood", "Repository", "Stats"]
+
+
+class LastGood(RepriseError):
+    """It may not be deleted."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class Repository:
     def __init__(self, store: Store, keys: KeyWrapper | None = None, cache: PackCache | None = None) -> None:
         self.store, self.cache = store, cache
         self._keyring = Keyring(store, keys) if keys else None
-        self.clock = Clock()
+        self.clock: Clock | None = None
 
     @property
     def keyring(self) -> Keyring:
@@ -64,6 +72,8 @@ class Repository:
 
         Raises BadArchive, CheckpointError, KeyUnavailable. Interrupted, the next call with the same id goes on.
         """
+        from reprise.archive.writer import Order, Writer
+
         order = Order(path, checkpoint_id, workload, target, trigger)
         writer = Writer(self.store, self.keyring, self.cache)
         try:
@@ -81,6 +91,9 @@ class Repository:
 
     def open(self, manifest: Manifest) -> OpenArchive:
         """For reading here and there in it. Raises DamagedObject, KeyUnavailable, StoreUnavailable."""
+        from reprise.archive.opened import OpenArchive
+        from reprise.archive.reader import Chunks, read_recipe
+
         recipe = read_recipe(self.store, self.keyring, manifest)
         data_key = self.keyring.data_key(manifest.lineage)
         return OpenArchive(manifest, recipe, Chunks(self.store, self.cache, data_key, manifest, recipe))
@@ -141,7 +154,8 @@ class Repository:
         return next((blob for blob in found if blob is not None), None)
 
     def prune(self, workload: Workload, container: str, keep: int, ladder: Ladder = ()) -> list[str]:
-        """Remove all but each pod's newest `keep` good checkpoints and the ladder's; never the last. Returns the ids removed.
+        """Remove all but each pod's newest `keep` good checkpoints and the ladder's; never the last. Returns the ids removed,
+        and those that delete() removed.
 
         The manifest goes first: what is half removed is no checkpoint any more. gc() frees its packs.
         """
@@ -150,7 +164,28 @@ class Repository:
         doomed = prune_plan({name: (m.target.pod_uid, m.taken_at) for name, m in manifests.items()}, keep, ladder)
         for name in doomed:
             collector.remove(self.store, manifests[name])
-        return doomed
+        return sorted({*doomed, *self._deleted(Lineage.of(workload, container), manifests.keys())})
+
+    def _deleted(self, lineage: Lineage, good: Collection[str]) -> list[str]:
+        """Told once: the marks go. One that is still good was not removed: the delete was interrupted."""
+        marks = [entry.key for entry in self.store.list(lineage.deleted)]
+        for key in marks:
+            self.store.delete(key)
+        return [name for name in map(last, marks) if name not in good]
+
+    def delete(self, manifest: Manifest) -> None:
+        """Remove a checkpoint that nobody wants any more; the workload's next prune() tells of it. gc() frees its packs.
+
+        Raises LastGood: each pod's newest is what a failover needs.
+        """
+        every = self.list_manifests(manifest.workload, manifest.target.container)
+        if manifest.checkpoint_id in newest_of_each_pod({m.checkpoint_id: (m.target.pod_uid, m.taken_at) for m in every}):
+            raise LastGood(
+                f"checkpoint {manifest.checkpoint_id} is the newest good one of pod {manifest.target.pod}: a failover needs it",
+                subject=str(manifest.lineage), remedy="`reprise checkpoint take` takes a newer one; then this one can go",
+            )  # fmt: skip
+        self.store.put(manifest.lineage.deleted + manifest.checkpoint_id, b"")
+        collector.remove(self.store, manifest)
 
     def prefetch(self, manifest: Manifest) -> int:
         """Fetch the packs that the cache lacks, as far as there is room. Returns the bytes fetched."""
@@ -167,6 +202,8 @@ class Repository:
         return fetched
 
     def _whole_pack(self, manifest: Manifest, ref: PackRef) -> bytes:
+        from reprise.archive.pack import damaged_pack
+
         try:
             body = self.store.get(manifest.lineage.pack(ref.id))
         except NotStored as error:
@@ -176,20 +213,25 @@ class Repository:
             raise damaged_pack(manifest.lineage, ref.id, what, manifest.checkpoint_id)
         return body
 
+    def _checker(self) -> Checker:
+        from reprise.archive.checker import Checker
+
+        return Checker(self.store, self.keyring)
+
     def check(self, *, read_data: bool = False, namespace: str = "") -> Iterator[Finding]:
         """Every kind of damage, and the checkpoints that it touches; of one namespace, or of all."""
-        return Checker(self.store, self.keyring).check(read_data=read_data, namespace=namespace)
+        return self._checker().check(read_data=read_data, namespace=namespace)
 
     def repair(self, findings: list[Finding], copies: Copies | None = None) -> list[str]:
         """Upload again what copies (this node's cache, if none are given) still has undamaged. Returns the healed packs' keys.
 
         The others are not used by later checkpoints.
         """
-        return Checker(self.store, self.keyring).repair(findings, copies or self.cache)
+        return self._checker().repair(findings, copies or self.cache)
 
     def heal(self, manifest: Manifest) -> list[str]:
         """Upload again what this node's cache has undamaged of a checkpoint's packs and the store has not. Returns their keys."""
-        return Checker(self.store, self.keyring).heal(manifest, self.cache) if self.cache else []
+        return self._checker().heal(manifest, self.cache) if self.cache else []
 
     def gc(self, *, dry_run: bool = False, now: datetime | None = None) -> Collected:
         """Remove what nothing refers to. dry_run: only say what would go."""

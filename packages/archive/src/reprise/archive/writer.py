@@ -22,8 +22,7 @@ from reprise.archive.intents import Intent, declare, new_writer_id, read_intents
 from reprise.archive.keyring import Keyring
 from reprise.archive.known import Stored, bases, load, usable
 from reprise.archive.layout import Lineage, last
-from reprise.archive.manifest import Cost, Manifest
-from reprise.archive.pack import PackRef
+from reprise.archive.manifest import Cost, Manifest, PackRef
 from reprise.archive.packer import Clock, Packer, Placed
 from reprise.archive.plan import PAGE, PAGES, Span, cut_plan, read_pagemaps
 from reprise.archive.recipe import CHUNK_ROW, RUN_ROW, UNIT_ROW, ZEROS, Recipe, Rows, encode_recipe

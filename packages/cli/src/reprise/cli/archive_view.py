@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from reprise.archive.comparison import Comparison, PageChange
 from reprise.archive.inspection import Inspection, OpenFile, Process, Share, Socket, by_kind, by_resource, tree
 from reprise.archive.manifest import Manifest
-from reprise.cli.rendering import Cell, size
+from reprise.cli.rendering import Cell
+from reprise.contracts.humane import size
+
+if TYPE_CHECKING:
+    from reprise.archive.comparison import Comparison, PageChange
 
 Rows = list[list[Cell]]
 T = TypeVar("T", OpenFile, Socket)
@@ -137,12 +140,12 @@ def log(found: Inspection) -> list[Cell]:
     return [*told, *(Cell(line, "dim") for line in found.log.tail)]
 
 
-def pages(found: Comparison) -> Rows:
+def pages(found: "Comparison") -> Rows:
     every = [change for change in found.pages if change.same + change.changed + change.added + change.removed]
     return [_pages(change) for change in (*every, *([found.totals] if len(every) > 1 else []))]
 
 
-def _pages(change: PageChange) -> list[Cell]:
+def _pages(change: "PageChange") -> list[Cell]:
     now = change.same + change.changed + change.added
     different = change.changed + change.added
     share = f"{size(different * PAGE)}, {100 * different / now:.1f} %" if now else "-"
@@ -150,7 +153,7 @@ def _pages(change: PageChange) -> list[Cell]:
     return [Cell(str(change.pid or "")), Cell(change.name), *(Cell(str(count)) for count in counts), Cell(share, "bold")]
 
 
-def changes(found: Comparison) -> Rows:
+def changes(found: "Comparison") -> Rows:
     """Processes, files and sockets that came (+) or are gone (-)."""
     rows: Rows = []
     for sign, style, people, things, ends in (

@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import typer
 from reprise.archive.inspector import open_archive
 from reprise.archive.layout import Lineage
 from reprise.archive.manifest import Manifest
-from reprise.archive.opened import OpenArchive
 from reprise.archive.repository import Repository
 from reprise.cli.names import BadName, WorkloadName, parse, suggestion
 from reprise.cli.ports import Session
 from reprise.contracts.errors import NotStored, RepriseError
 from reprise.contracts.model import Workload
+
+if TYPE_CHECKING:
+    from reprise.archive.opened import OpenArchive
 
 
 class Ambiguous(RepriseError):
@@ -46,7 +48,7 @@ def opened(session: Session, target: str, container: str) -> Iterator[Archive]:
 
 
 @contextmanager
-def stored(session: Session, name: WorkloadName, container: str) -> Iterator[tuple[OpenArchive, str]]:
+def stored(session: Session, name: WorkloadName, container: str) -> Iterator[tuple["OpenArchive", str]]:
     """A checkpoint in the store, and what to call it. Raises RepriseError."""
     namespace = name.namespace or session.namespace()
     with session.repository(keys=True) as repository:

@@ -9,10 +9,10 @@ NAMED = {"": "workload", "Pod": "pod without an owner"}
 """A pod that somebody owns is not what is annotated."""
 
 
-def claimed(session: Session, text: str, namespace: str = "") -> Claimed:
-    """text: `[NAMESPACE/][KIND/]NAME`; namespace: where none is named. Raises ClusterError with near names, Ambiguous."""
+def claimed(session: Session, text: str) -> Claimed:
+    """text: `[NAMESPACE/][KIND/]NAME`. Raises ClusterError with near names, Ambiguous."""
     name = workload_name(text)
-    space = name.namespace or namespace or session.namespace()
+    space = name.namespace or session.namespace()
     objects = session.objects()
     known = objects.names(space)
     fitting = [kind for kind, each in known if each == name.name and name.kind in ("", kind)]

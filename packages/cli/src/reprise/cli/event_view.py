@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reprise.cli.rendering import Cell, duration, exited, pause, size
+from reprise.cli.rendering import STYLES, Cell
 from reprise.contracts import subjects
 from reprise.contracts.envelope import TYPE_PREFIX
 from reprise.contracts.events import VERSION
+from reprise.contracts.humane import NONE, seconds, size
+from reprise.contracts.words import CAUSE, CHECKPOINT, FAILOVER, Said, exited, pause
 
 EVENT_COLUMNS = ("TIME", "EVENT", "WORKLOAD", "NODE", "WHAT")
 HISTORY_COLUMNS = ("TIME", "WHAT", "STATE", "NODE", "DETAIL")
@@ -70,7 +72,7 @@ def gist(data: Mapping[str, Any]) -> str:
     if data.get("exit_code") is not None:
         parts.append(f"exit code {data['exit_code']}")
     if isinstance(data.get("total_s"), int | float):  # an event of another version may say it otherwise
-        parts.append(f"in {duration(data['total_s'])}")
+        parts.append(f"in {seconds(data['total_s'])}")
     if isinstance(data.get("size"), int | float):
         parts.append(size(data["size"]))
     if data.get("role"):
@@ -107,23 +109,26 @@ def _checkpoint(row: dict[str, Any]) -> list[Cell]:
         str(row.get("checkpoint_kind") or ""),
         f"{size(row['size_bytes'])}" if row.get("size_bytes") is not None else "",
         f"{size(row['new_bytes'])} new" if row.get("new_bytes") is not None else "",
-        f"paused {paused}" if (paused := pause(row)) else "",
-        f"stored in {duration(row['transfer_s'])}" if row.get("transfer_s") is not None else "",
+        f"paused {paused}" if (paused := pause(row)) not in ("", NONE) else "",
+        f"stored in {seconds(row['transfer_s'])}" if row.get("transfer_s") is not None else "",
         f"ready on {row['staged_on']}" if row.get("staged_on") else "",
     ]
     why = "; ".join(row[field] for field in ("message", "remedy") if row.get(field))
     why = f"{row['reason']}: {why}" if row.get("state") in ("failed", "skipped") else ""
     detail = why or ", ".join(figure for figure in figures if figure)
-    return [*_when_and_what(row, f"checkpoint {row['checkpoint_id']}"), Cell(detail)]
+    word = CHECKPOINT.get(str(row.get("state")), Said(str(row.get("state", "?")), "warn"))
+    return [*_when_and_what(row, f"checkpoint {row['checkpoint_id']}", word), Cell(detail)]
 
 
 def _failover(row: dict[str, Any]) -> list[Cell]:
     where = f" to {row['standby']}" if row.get("standby") and row["standby"] != row.get("node") else ""
-    took = f" in {duration(row['total_s'])}" if row.get("total_s") is not None else ""
+    took = f" in {seconds(row['total_s'])}" if row.get("total_s") is not None else ""
     path = f" {row['path']}{where}" if row.get("path") else ""
-    detail = f"{row.get('cause') or '?'}:{path}{took}" if path or took else str(row.get("cause") or "?")
+    cause = CAUSE.get(str(row.get("cause")), row.get("cause") or "?")
+    detail = f"{cause}:{path}{took}" if path or took else cause
     why = row.get("message") if row.get("state") == "abandoned" else row.get("why") or row.get("detail")
-    cells = _when_and_what(row, f"failover {row['failover_id']}")
+    word = FAILOVER.get(str(row.get("state")), Said(str(row.get("state", "?")), "warn"))
+    cells = _when_and_what(row, f"failover {row['failover_id']}", word)
     lost = f"; what it did since {row.get('checkpoint_id')} is lost: {row['lost_work']}" if row.get("lost_work") else ""
     return [*cells, Cell(f"{detail}{f' ({why})' if why else ''}{lost}", "yellow" if lost else "")]
 
@@ -132,13 +137,12 @@ def _exit(row: dict[str, Any]) -> list[Cell]:
     lines = str(row.get("log_tail") or "").strip().splitlines()
     said = f"; its last line: {lines[-1]}" if lines else ""
     again = "; it is not started again" if row.get("final") else ""
-    ended = _when_and_what(row | {"state": "ended"}, f"container {row['container']} of {row['pod']}")
+    ended = _when_and_what(row, f"container {row['container']} of {row['pod']}", Said("ended", "mute"))
     return [*ended, Cell(f"{exited(row['exit_code'], row.get('reason') or '')}{again}{said}")]
 
 
-def _when_and_what(row: dict[str, Any], what: str) -> list[Cell]:
-    state = str(row.get("state", "?"))
-    return [Cell(clock(row["at"]), "dim"), Cell(what, "bold"), Cell(state, _style(state)), Cell(row.get("node") or "-")]
+def _when_and_what(row: dict[str, Any], what: str, word: Said) -> list[Cell]:
+    return [Cell(clock(row["at"]), "dim"), Cell(what, "bold"), Cell(word.text, STYLES[word.tone]), Cell(row.get("node") or NONE)]
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,11 @@ def waterfall(found: Sequence[Step]) -> list[list[Cell]]:
         length = max(1, round(step.end * scale) - begin)
         bar = " " * begin + "█" * min(length, WIDTH - begin)
         rows.append(
-            [Cell(step.name), Cell(bar.ljust(WIDTH), "cyan"), Cell(f"{step.end - step.begin:.3f} s"), Cell(step.note, "dim")]
+            [
+                Cell(step.name),
+                Cell(bar.ljust(WIDTH), "cyan"),
+                Cell(seconds(round(step.end - step.begin, 4))),
+                Cell(step.note, "dim"),
+            ]
         )
     return rows

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from reprise.archive.checker import Finding
+from reprise.archive.damage import Finding
 
 HEALABLE = ("lost-pack", "truncated-pack", "damaged-pack", "damaged-chunk", "missing-chunk")
 _HEAL = "--repair, if a node still holds it; else its checkpoints are lost: take new ones"

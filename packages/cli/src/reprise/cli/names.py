@@ -4,11 +4,18 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from reprise.contracts.model import Workload
+
 KINDS = {
     **dict.fromkeys(("deployment", "deployments", "deploy"), "Deployment"),
     **dict.fromkeys(("statefulset", "statefulsets", "sts"), "StatefulSet"),
     **dict.fromkeys(("pod", "pods", "po"), "Pod"),
 }
+
+
+def address(workload: Workload) -> str:
+    """As a user writes it, whole."""
+    return f"{workload.namespace}/{workload.kind.lower()}/{workload.name}"
 
 
 class BadName(ValueError):

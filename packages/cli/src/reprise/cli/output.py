@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 import yaml
+from reprise.cli import jsonpath
+from reprise.cli.jsonpath import Piece
 from reprise.cli.rendering import Cell, plain
 from rich.console import Console, Group
 from rich.table import Table
@@ -17,18 +19,69 @@ OK, ERROR, USAGE, FINDINGS = 0, 1, 2, 3
 PIPE_WIDTH = 1000
 
 
-class Format(StrEnum):
-    table = "table"
-    wide = "wide"
-    json = "json"
-    yaml = "yaml"
+FORMS = ("table", "wide", "name", "json", "yaml")
+
+
+@dataclass(frozen=True)
+class Format:
+    """form: one of FORMS, or jsonpath with its template, parsed."""
+
+    form: str = "table"
+    template: tuple[Piece, ...] = ()
+
+    @property
+    def wide(self) -> bool:
+        return self.form == "wide"
+
+    @property
+    def named(self) -> bool:
+        return self.form == "name"
 
     @property
     def is_data(self) -> bool:
-        return self in (Format.json, Format.yaml)
+        return self.form in ("json", "yaml", "jsonpath")
 
 
-Output = Annotated[Format, typer.Option("-o", "--output", help="How to print: for people or for programs.")]
+def parse_format(text: "str | Format") -> Format:
+    """Raises typer.BadParameter."""
+    if isinstance(text, Format):
+        return text
+    form, _, template = text.partition("=")
+    if form in FORMS and not template:
+        return Format(form)
+    if form != "jsonpath" or not template:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(FORMS)} and jsonpath=TEMPLATE")
+    try:
+        return Format(form, tuple(jsonpath.parse(template)))
+    except jsonpath.BadTemplate as error:
+        raise typer.BadParameter(f"jsonpath: {error}") from error
+
+
+TABLE = Format()
+Output = Annotated[
+    Format,
+    typer.Option(
+        "-o",
+        "--output",
+        parser=parse_format,
+        metavar="FORMAT",
+        show_default=False,
+        help="table, wide, name, json, yaml or jsonpath=TEMPLATE.",
+        autocompletion=lambda: [*FORMS, "jsonpath="],
+    ),
+]
+
+
+def named(names: Iterable[str]) -> None:
+    """-o name: one a line, as other commands take them."""
+    for name in names:
+        typer.echo(name)
+
+
+def nameless(output: Format) -> None:
+    """For what has no names. Raises typer.BadParameter."""
+    if output.named:
+        raise typer.BadParameter("-o name: nothing here has a name")
 
 
 def stdout() -> Console:
@@ -47,11 +100,15 @@ def answers() -> bool:
 
 
 def print_data(data: Any, form: Format) -> None:
-    """As JSON or YAML."""
-    if form is Format.json:
-        typer.echo(json.dumps(data, indent=2, default=str))
+    """As JSON, YAML, or by a template, which ends the line itself if it wants to."""
+    plainly = json.loads(json.dumps(data, default=str))
+    if form.form == "json":
+        typer.echo(json.dumps(plainly, indent=2))
+    elif form.form == "yaml":
+        typer.echo(yaml.safe_dump(plainly, sort_keys=False, allow_unicode=True), nl=False)
     else:
-        typer.echo(yaml.safe_dump(json.loads(json.dumps(data, default=str)), sort_keys=False, allow_unicode=True), nl=False)
+        text = jsonpath.render(list(form.template), plainly)
+        typer.echo(text, nl=not text.endswith("\n"))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Table:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.archive.repository import Repository
+from reprise.cli.rotation import Seen
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.model import Workload
 
@@ -32,8 +33,8 @@ class Cluster(Protocol):
 
     def secret(self, namespace: str, name: str) -> dict[str, bytes]: ...
 
-    def forward(self, namespace: str, service: str, port: int) -> AbstractContextManager[str]:
-        """A port-forward of our own; gives host:port on this machine."""
+    def forward(self, namespace: str, service: str, port: int, local: int = 0) -> AbstractContextManager[str]:
+        """A port-forward of our own; gives host:port on this machine. local: the port here; 0: any."""
         ...
 
     def copies(self, namespace: str) -> Copies:
@@ -43,6 +44,10 @@ class Cluster(Protocol):
     def mover(self) -> "Mover": ...
 
     def objects(self) -> "Objects": ...
+
+    def key_secret(self, namespace: str, name: str) -> "KeySecret": ...
+
+    def support(self, namespace: str) -> "Support": ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ class Mover(Protocol):
         ...
 
     def cordon(self, node: str) -> None: ...
+
+    def uncordon(self, node: str) -> None: ...
 
     def hosted(self, node: str) -> list[Hosted]:
         """The protected pods on a node that have not ended and are not being deleted."""
@@ -132,6 +139,8 @@ class NodeFacts:
     kernel: str
     architecture: str
     os: str
+    pressure: tuple[str, ...] = ()
+    """Such as DiskPressure."""
 
 
 class Objects(Protocol):
@@ -139,6 +148,10 @@ class Objects(Protocol):
 
     def names(self, namespace: str) -> list[tuple[str, str]]:
         """Kind and name of all that can be protected."""
+        ...
+
+    def labelled(self, namespace: str | None, selector: str) -> list[tuple[str, str, str]]:
+        """Namespace, kind and name of all with these labels; namespace None: of all."""
         ...
 
     def read(self, workload: Workload) -> Claimed: ...
@@ -159,6 +172,10 @@ class Objects(Protocol):
         """The kubelet's configuration; needs the right to get nodes/proxy."""
         ...
 
+    def cgroup(self, node: str) -> int | None:
+        """1 or 2, as its kubelet's metrics tell from Kubernetes 1.31; None if they do not. Needs the right to get nodes/proxy."""
+        ...
+
     def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
         """Whether a service account has a right; needs the right to create subjectaccessreviews."""
         ...
@@ -169,6 +186,32 @@ class Objects(Protocol):
 
     def now(self) -> datetime:
         """By the cluster's clock."""
+        ...
+
+
+class KeySecret(Protocol):
+    """The Secret of the key-encryption keys. Raises ClusterError."""
+
+    def read(self) -> Seen: ...
+
+    def pending(self) -> str:
+        """The id of the key that a rotation is bringing in; empty without one."""
+        ...
+
+    def add(self, key_id: str, key: bytes) -> None:
+        """Beside the others, and pending."""
+        ...
+
+    def switch(self, key_id: str) -> None:
+        """Make it the active one."""
+        ...
+
+    def finish(self) -> None:
+        """Nothing is pending any more."""
+        ...
+
+    def pods(self) -> dict[str, Seen | None]:
+        """What each pod that mounts it has of it; None: it does not answer."""
         ...
 
 
@@ -184,6 +227,10 @@ class Console(Protocol):
     """The console's answers. Filters that are empty are any. Raises ConsoleError."""
 
     def workloads(self, namespace: str | None) -> list[dict[str, Any]]: ...
+
+    def forecast(self, node: str) -> dict[str, Any]:
+        """What would happen to what it runs if it were lost or drained. Raises ConsoleError if it is not known."""
+        ...
 
     def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
         """The newest first. table: checkpoints, failovers or events."""
@@ -202,8 +249,40 @@ class Stream(Protocol):
         ...
 
 
+class Support(Protocol):
+    """What a support bundle is made of, in Reprise's namespace. Raises ClusterError. Never asks for a Secret."""
+
+    def version(self) -> dict[str, Any]:
+        """The API server's."""
+        ...
+
+    def nodes(self) -> list[dict[str, Any]]: ...
+
+    def objects(self) -> dict[str, list[dict[str, Any]]]:
+        """By kind: pods, Deployments, DaemonSets, StatefulSets, ConfigMaps' names and Leases, as the API has them."""
+        ...
+
+    def events(self) -> list[dict[str, Any]]: ...
+
+    def logs(self, pod: str, container: str, *, previous: bool, since_s: int) -> str:
+        """Empty if there is none."""
+        ...
+
+    def metrics(self, pod: str, port: int) -> str: ...
+
+    def node_files(self, pod: str) -> str:
+        """JSON: what the agent's node has below /run/reprise and which slots, without any content of these."""
+        ...
+
+
 class Session(Protocol):
-    """What a command is given."""
+    """What a command is given. named_namespace: that of -n; empty without."""
+
+    named_namespace: str
+
+    def choose(self, kubeconfig: str, context: str, namespace: str) -> None:
+        """Which cluster and namespace; empty: as it was."""
+        ...
 
     def repository(self, *, keys: bool = False) -> AbstractContextManager[Repository]:
         """keys: what is stored is to be decrypted."""
@@ -211,7 +290,17 @@ class Session(Protocol):
 
     def copies(self) -> Copies: ...
 
+    def key_secret(self) -> KeySecret | None:
+        """None: the environment names the keys."""
+        ...
+
     def objects(self) -> Objects: ...
+
+    def support(self) -> "Support": ...
+
+    def console_address(self, local: int) -> AbstractContextManager[str]:
+        """A URL for a browser, for as long as this lasts. local: the port on this machine; 0: any."""
+        ...
 
     def console(self) -> AbstractContextManager[Console]: ...
 

@@ -6,13 +6,13 @@ from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from reprise.archive.checker import Copies
 from reprise.archive.crypto import FetchedKeys, KeyWrapper, SecretKeys
+from reprise.archive.damage import Copies
 from reprise.archive.repository import Repository
 from reprise.cli.adapters.console import HttpConsole
 from reprise.cli.adapters.copies import FolderCopies
 from reprise.cli.adapters.store import open_store
-from reprise.cli.ports import Cluster, ClusterError, Console, Mover, Objects, Stream
+from reprise.cli.ports import Cluster, ClusterError, Console, KeySecret, Mover, Objects, Stream, Support
 from reprise.cli.settings import Settings
 
 STORE_SECRET, KEYS_SECRET = "reprise-store", "reprise-keys"
@@ -23,14 +23,19 @@ READER_SECRET = "reprise-nats-reader"
 
 
 class LazySession:
-    """The Session of real life. Nothing is connected to before a command needs it."""
+    """The Session of real life. Nothing is connected to before a command needs it. connect: by kubeconfig and context."""
 
-    def __init__(self, settings: Settings, connect: Callable[[], Cluster]) -> None:
+    def __init__(self, settings: Settings, connect: Callable[[str, str], Cluster]) -> None:
         self._settings, self._connect = settings, connect
+        self._kubeconfig = self._context = self.named_namespace = ""
+
+    def choose(self, kubeconfig: str, context: str, namespace: str) -> None:
+        self._kubeconfig, self._context = kubeconfig or self._kubeconfig, context or self._context
+        self.named_namespace = namespace or self.named_namespace
 
     @cached_property
     def _cluster(self) -> Cluster:
-        return self._connect()
+        return self._connect(self._kubeconfig, self._context)
 
     @contextmanager
     def repository(self, *, keys: bool = False) -> Iterator[Repository]:
@@ -55,6 +60,12 @@ class LazySession:
             )  # fmt: skip
         return FetchedKeys(self._cluster.secret(told.system_namespace, KEYS_SECRET), f"Secret {KEYS_SECRET}")
 
+    def key_secret(self) -> KeySecret | None:
+        told = self._settings
+        if told.kek_dir or told.store_endpoint:
+            return None
+        return self._cluster.key_secret(told.system_namespace, KEYS_SECRET)
+
     def copies(self) -> Copies:
         told = self._settings
         if told.cache_dir:
@@ -75,6 +86,15 @@ class LazySession:
             yield console
 
     @contextmanager
+    def console_address(self, local: int) -> Iterator[str]:
+        told = self._settings
+        if told.console_url:
+            yield told.console_url
+            return
+        with self._cluster.forward(told.system_namespace, CONSOLE_SERVICE, CONSOLE_PORT, local) as address:
+            yield f"http://{address}"
+
+    @contextmanager
     def stream(self) -> Iterator[Stream]:
         # Imported here: it takes half a second that other commands need not wait for.
         from reprise.cli.adapters.stream import NatsStream
@@ -93,6 +113,9 @@ class LazySession:
     def objects(self) -> Objects:
         return self._cluster.objects()
 
+    def support(self) -> Support:
+        return self._cluster.support(self._settings.system_namespace)
+
     @property
     def system_namespace(self) -> str:
         return self._settings.system_namespace
@@ -101,6 +124,8 @@ class LazySession:
         return self._cluster.mover()
 
     def namespace(self) -> str:
+        if self.named_namespace:
+            return self.named_namespace
         if self._settings.console_url:
             return "default"
         return self._cluster.namespace

@@ -1,18 +1,27 @@
-"""Moments as a user writes them: an age such as `90s`, `2h` or `3d`, or RFC 3339. Pure."""
+"""Moments and durations as a user writes them: `90s`, `1h30m`, `3d`; a moment also as RFC 3339. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
-AGE = re.compile(r"(\d+(?:\.\d+)?)([smhd])", re.ASCII)
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
+SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(text: str) -> float:
+    """Of `2m`, `90s`, `1h30m`; a number alone is seconds. Raises ValueError saying how to write one."""
+    parts = PART.findall(text)
+    if text and "".join(number + unit for number, unit in parts) == text:
+        return sum(float(number) * SECONDS[unit] for number, unit in parts)
+    if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        return float(text)
+    raise ValueError(f"{text!r} is no duration: write 90s, 2m or 1h30m")
 
 
 def moment(text: str, now: datetime) -> datetime:
-    """Raises ValueError saying how to write one."""
-    parts = AGE.findall(text)
-    if text and "".join(number + unit for number, unit in parts) == text:
+    """An age, or a moment. Raises ValueError saying how to write one."""
+    if PART.match(text) and not re.search(r"\d-\d", text):
         try:
-            return now - timedelta(seconds=sum(float(number) * SECONDS[unit] for number, unit in parts))
+            return now - timedelta(seconds=seconds(text))
         except OverflowError as error:
             raise ValueError(f"{text!r} is too long ago") from error
     try:

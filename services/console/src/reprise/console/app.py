@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.security import HTTPBearer
 from psycopg_pool import PoolTimeout
-from reprise.console import acts, api
+from reprise.console import acts, api, forecast
 from reprise.console.asking import Asking
 from reprise.console.gate import SAFE, Gate
 from reprise.console.ledger import Ledger
@@ -34,6 +34,7 @@ def app(
     made = FastAPI(title="Reprise console", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     reading = [Depends(gate.reader)] if gate.anonymous else [Depends(TOLD), Depends(gate.reader)]
     made.include_router(api.router(ledger, tails, annotations), dependencies=reading)
+    made.include_router(forecast.router(pages.Views(ledger, planner)), dependencies=reading)
     made.include_router(pages.router(ledger, rendering, planner, annotations), dependencies=[Depends(gate.reader)])
     made.include_router(acts.router(asking), dependencies=[Depends(TOLD), Depends(gate.reader)])
     made.include_router(asked.router(ledger, rendering, asking), dependencies=[Depends(gate.reader)])

@@ -60,7 +60,7 @@ class Handlers:
         """Once, until it fails of something else, or its pod is another one."""
         message = (
             f"{event.reason}: {event.message}. Each try is a pause, so the next ones are ever further apart, at most an hour; "
-            f"`reprise checkpoint` tries at once. To do: {event.remedy}"
+            f"`reprise checkpoint take` tries at once. To do: {event.remedy}"
         )
         await self._recorder.record(event.workload, "Warning", "CheckpointFailed", message)
 

@@ -11,11 +11,13 @@ import urllib3
 import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
-from reprise.archive.checker import Copies
+from reprise.archive.damage import Copies
 from reprise.cli.adapters.copies import NodeCopies
 from reprise.cli.adapters.forward import Forward
+from reprise.cli.adapters.keys import KubeKeySecret
 from reprise.cli.adapters.mover import KubeMover
 from reprise.cli.adapters.objects import KubeObjects
+from reprise.cli.adapters.support import KubeSupport
 from reprise.cli.ports import ClusterError
 
 TIMEOUT_S = (5, 20)  # connect, read
@@ -64,9 +66,9 @@ class KubeCluster:
         return {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
 
     @contextmanager
-    def forward(self, namespace: str, service: str, port: int) -> Iterator[str]:
+    def forward(self, namespace: str, service: str, port: int, local: int = 0) -> Iterator[str]:
         pod, pod_port = self._behind(namespace, service, port)
-        with Forward(self._api.configuration, namespace, pod, pod_port) as address:
+        with Forward(self._api.configuration, namespace, pod, pod_port, local) as address:
             yield address
 
     def copies(self, namespace: str) -> Copies:
@@ -78,6 +80,12 @@ class KubeCluster:
 
     def objects(self) -> KubeObjects:
         return KubeObjects(self._api, self._ask)
+
+    def key_secret(self, namespace: str, name: str) -> KubeKeySecret:
+        return KubeKeySecret(self._api, self._ask, namespace, name)
+
+    def support(self, namespace: str) -> KubeSupport:
+        return KubeSupport(self._api, self._ask, namespace)
 
     def _behind(self, namespace: str, service: str, port: int) -> tuple[str, int]:
         """A ready pod of the service, and its own number for the service's port."""

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 from reprise.cli.ports import ConsoleError, Sent
@@ -35,6 +36,16 @@ class HttpConsole:
 
     def workloads(self, namespace: str | None) -> list[dict[str, Any]]:
         return self._page(f"{API}/workloads", {"limit": PAGE} | ({"namespace": namespace} if namespace else {}))[0]
+
+    def forecast(self, node: str) -> dict[str, Any]:
+        answer = self._answered(f"{API}/nodes/{quote(node, safe='')}/forecast", {})
+        try:
+            told = answer.json()
+        except ValueError as error:
+            raise self._strange() from error
+        if not isinstance(told, dict) or not isinstance(told.get("workloads"), list):
+            raise self._strange()
+        return told
 
     def rows(self, table: str, filters: Mapping[str, str], most: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -81,19 +92,24 @@ class HttpConsole:
 
     def _page(self, address: str, query: Mapping[str, str | int]) -> tuple[list[dict[str, Any]], str]:
         """A page's rows, and the address of the next one; empty on the last."""
+        answer = self._answered(address, query)
         try:
-            answer = self._client.get(address, params=dict(query) or None)
-            answer.raise_for_status()
             told = answer.json()
-        except httpx.HTTPStatusError as error:
-            raise self._refused(error.response) from error
-        except (httpx.HTTPError, httpx.UnsupportedProtocol) as error:
-            raise self._silent(error) from error
         except ValueError as error:
             raise self._strange() from error
         if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
             raise self._strange()
         return told, answer.links.get("next", {}).get("url", "")
+
+    def _answered(self, address: str, query: Mapping[str, str | int]) -> httpx.Response:
+        try:
+            answer = self._client.get(address, params=dict(query) or None)
+            answer.raise_for_status()
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error.response) from error
+        except (httpx.HTTPError, httpx.UnsupportedProtocol) as error:
+            raise self._silent(error) from error
+        return answer
 
     def _silent(self, error: Exception) -> ConsoleError:
         return ConsoleError(
@@ -110,14 +126,16 @@ class HttpConsole:
                 "it does not let you read" if answer.status_code == 403 else "it wants to know who you are", subject=self._name,
                 remedy="set REPRISE_CONSOLE_TOKEN to a token that it accepts, e.g. of `kubectl create token`",
             )  # fmt: skip
-        if answer.status_code == 404:
-            return ConsoleError(
-                "it does not know what is asked for", subject=self._name, remedy="deploy a console of this version"
-            )
         try:
             detail = str(answer.json()["detail"])
         except (ValueError, KeyError, TypeError):
             detail = answer.reason_phrase
+        if answer.status_code == 404:
+            known = detail not in ("", "Not Found")  # FastAPI's own word for an address that it does not have
+            return ConsoleError(
+                detail if known else "it does not know what is asked for", subject=self._name, reason="NotFound",
+                remedy="`reprise doctor` lists the nodes" if known else "deploy a console of this version",
+            )  # fmt: skip
         return ConsoleError(
             f"HTTP {answer.status_code}: {detail}", subject=self._name, retryable=answer.status_code >= 500,
             remedy="`kubectl -n reprise-system logs deploy/console` tells more",

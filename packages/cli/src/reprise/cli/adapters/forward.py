@@ -21,9 +21,15 @@ _SDK_THREAD = "Kubernetes port forward proxy"
 class Forward:
     """`with Forward(...) as address`: host:port on this machine. Raises ClusterError if the pod cannot be reached."""
 
-    def __init__(self, configuration: Any, namespace: str, pod: str, port: int) -> None:
+    def __init__(self, configuration: Any, namespace: str, pod: str, port: int, local: int = 0) -> None:
         self._configuration, self._namespace, self._pod, self._port = configuration, namespace, pod, port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        try:
+            self._listener = socket.create_server(("127.0.0.1", local))
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise ClusterError(
+                f"it cannot be listened on: {why}", subject=f"port {local}", remedy="choose another port"
+            ) from error
         self._open: set[socket.socket] = set()
         self._said = ""
 

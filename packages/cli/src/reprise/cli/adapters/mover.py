@@ -35,7 +35,13 @@ class KubeMover:
         return {node.metadata.name: bool(node.spec.unschedulable) for node in found.items}
 
     def cordon(self, node: str) -> None:
-        body = {"spec": {"unschedulable": True}}
+        self._mark(node, unschedulable=True)
+
+    def uncordon(self, node: str) -> None:
+        self._mark(node, unschedulable=False)
+
+    def _mark(self, node: str, *, unschedulable: bool) -> None:
+        body = {"spec": {"unschedulable": unschedulable}}
         self._ask(f"node {node}", lambda: self._core.patch_node(node, body, _request_timeout=TIMEOUT_S))
 
     def hosted(self, node: str) -> list[Hosted]:

@@ -1,6 +1,7 @@
 """Workloads and nodes as the API server has them, with the user's rights."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +30,19 @@ class KubeObjects:
             page = self._ask(f"{kind}s in {namespace}", partial(listing, namespace, _request_timeout=TIMEOUT_S))
             # A pod that somebody owns is not what is annotated.
             found += [(kind, item.metadata.name) for item in page.items if kind != "Pod" or not item.metadata.owner_references]
+        return found
+
+    def labelled(self, namespace: str | None, selector: str) -> list[tuple[str, str, str]]:
+        apps, core = self._apps, self._core
+        everywhere = (
+            apps.list_deployment_for_all_namespaces, apps.list_stateful_set_for_all_namespaces, core.list_pod_for_all_namespaces,
+        )  # fmt: skip
+        listings: Any = everywhere if namespace is None else [partial(each, namespace) for each in self._listings()]
+        found = []
+        for kind, listing in zip(KINDS, listings, strict=True):
+            listed = partial(listing, label_selector=selector, _request_timeout=TIMEOUT_S)
+            page = self._ask(f"{kind}s with {selector}", listed)
+            found += [(item.metadata.namespace, kind, item.metadata.name) for item in page.items]
         return found
 
     def _listings(self) -> tuple[Any, Any, Any]:
@@ -98,6 +112,14 @@ class KubeObjects:
         told = json.loads(answer.data)
         return dict(told.get("kubeletconfig") or {}) if isinstance(told, dict) else {}
 
+    def cgroup(self, node: str) -> int | None:
+        get: Any = self._core.connect_get_node_proxy_with_path
+        answer = self._ask(
+            f"metrics of the kubelet of {node}", lambda: get(node, "metrics", _request_timeout=TIMEOUT_S, _preload_content=False)
+        )
+        told = re.search(rb"^kubelet_cgroup_version (\d)", answer.data, re.MULTILINE)
+        return int(told[1]) if told else None
+
     def may(self, account: str, namespace: str, verb: str, resource: str, subresource: str = "") -> bool:
         attributes = client.V1ResourceAttributes(verb=verb, resource=resource, subresource=subresource or None)
         user = f"system:serviceaccount:{namespace}:{account}"
@@ -140,4 +162,5 @@ def _node(item: Any) -> NodeFacts:
         kernel=info.kernel_version,
         architecture=info.architecture,
         os=info.operating_system,
+        pressure=tuple(c.type for c in item.status.conditions or [] if c.type.endswith("Pressure") and c.status == "True"),
     )

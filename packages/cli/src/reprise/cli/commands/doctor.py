@@ -1,14 +1,14 @@
-"""`reprise doctor`: whether checkpoints can work, and why they did not."""
+"""`reprise doctor` and `preflight`: whether checkpoints can work, and why they did not."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from reprise.cli.doctor.causes import Finding, State, Verdict, diagnose
+from reprise.cli.doctor.causes import BEFORE_INSTALL, Finding, State, Verdict, diagnose
 from reprise.cli.doctor.evidence import Evidence
 from reprise.cli.doctor.gather import Gatherer
-from reprise.cli.output import FINDINGS, Format, Output, print_data, say, stdout, table, titled
+from reprise.cli.output import FINDINGS, TABLE, Format, Output, nameless, print_data, say, stdout, table, titled
 from reprise.cli.ports import Session
 from reprise.cli.rendering import Cell
 from reprise.contracts.causes import error_lines, of_log, of_restore
@@ -20,7 +20,7 @@ MAX_LOG = 64 << 20
 Subject = Annotated[
     str, typer.Argument(metavar="[NODE|WORKLOAD]", help="A node's name or [NAMESPACE/][KIND/]NAME; all nodes if not given.")
 ]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
+OneNode = Annotated[str, typer.Argument(metavar="[NODE]", help="All nodes if not given.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Read its newest checkpoint too: sockets, locks, CRIU's version.")]
 Log = Annotated[
     Path | None,
@@ -29,20 +29,41 @@ Log = Annotated[
 
 
 def doctor(
-    context: typer.Context, subject: Subject = "", namespace: Namespace = "", deep: Deep = False, log: Log = None,
-    output: Output = Format.table,
+    context: typer.Context, subject: Subject = "", deep: Deep = False, log: Log = None,
+    output: Output = TABLE,
 ) -> None:  # fmt: skip
     """Whether checkpoints can work, or why they did not: known causes, what is seen, what to do. Exits with 3 on a problem."""
+    nameless(output)
     if log:
         found = [("CRIU's log", explained(log.read_bytes()[-MAX_LOG:].decode(errors="replace")))]
     else:
         session: Session = context.obj
         gatherer = Gatherer(session, deep=deep)
-        found = [(_title(each), diagnose(each)) for each in gatherer.about(subject, namespace)]
+        found = [(_title(each), diagnose(each)) for each in gatherer.about(subject)]
         if not subject and (wrong := gatherer.wrong()):
             found.append(("annotations without effect", without_effect(wrong)))
-        for what, why in gatherer.hidden.items():
-            say(f"not seen: {what}: {why}", "dim")
+        _hidden(gatherer)
+    _told(found, output)
+
+
+def preflight(context: typer.Context, node: OneNode = "", output: Output = TABLE) -> None:
+    """Node by node what Reprise needs and what is missing, before it is installed. Exits with 3 on a problem."""
+    nameless(output)
+    gatherer = Gatherer(context.obj, deep=False)
+    found = [(_title(each), diagnose(each, BEFORE_INSTALL)) for each in gatherer.before_install(node)]
+    _hidden(gatherer)
+    _told(found, output)
+    if not output.is_data:
+        say("Every node is fit, as far as it can be seen from here. What is unknown, its remedy tells.", "green")
+
+
+def _hidden(gatherer: Gatherer) -> None:
+    for what, why in gatherer.hidden.items():
+        say(f"not seen: {what}: {why}", "dim")
+
+
+def _told(found: Sequence[tuple[str, Sequence[Finding]]], output: Format) -> None:
+    """Raises typer.Exit if there is a problem."""
     if output.is_data:
         print_data([_as_data(title, finding) for title, findings in found for finding in findings], output)
     else:

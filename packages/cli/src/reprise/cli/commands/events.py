@@ -10,9 +10,11 @@ import typer
 import yaml
 from reprise.cli.event_view import EVENT_COLUMNS, Wanted, event_row
 from reprise.cli.names import suggestion
-from reprise.cli.output import Format, Output, print_data, say, stdout, table
+from reprise.cli.options import Everywhere, Selector
+from reprise.cli.output import TABLE, Format, Output, named, print_data, say, stdout, table
 from reprise.cli.ports import Sent, Session
 from reprise.cli.rendering import Cell, plain
+from reprise.cli.scope import Scope, scope
 from reprise.cli.when import moment
 from reprise.contracts.errors import RepriseError
 from reprise.contracts.events import BY_TYPE
@@ -23,31 +25,31 @@ RETRY_S = 2.0
 WIDTHS = (18, 20, 28, 14)
 
 Type = Annotated[str, typer.Option("--type", help="Only these, such as failover.completed: `reprise events schema` lists them.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only of this namespace.")]
 Workload = Annotated[str, typer.Option("--workload", help="Only of this workload.")]
 Node = Annotated[str, typer.Option("--node", help="Only about this node.")]
 Since = Annotated[str, typer.Option("--since", help="An age (90s, 2h, 3d) or a moment (2026-11-24T20:14:33Z).")]
 
 
-@app.command()
 def tail(
-    context: typer.Context, type_: Type = "", namespace: Namespace = "", workload: Workload = "", node: Node = "",
-    output: Output = Format.table,
+    context: typer.Context, type_: Type = "", workload: Workload = "", node: Node = "", everywhere: Everywhere = False,
+    selector: Selector = "", output: Output = TABLE,
 ) -> None:  # fmt: skip
     """Events as they happen; Ctrl-C ends it. -o json: one CloudEvent a line. None is missed while the console is away."""
-    wanted = _wanted(type_, namespace, workload, node)
+    chosen = scope(context.obj, everywhere=everywhere, selector=selector, default_all=True)
+    wanted = _wanted(type_, chosen, workload, node)
     printer = Printer(output)
     for sent in _live(context.obj, wanted):
-        printer.show(sent.event)
+        if _takes(chosen, sent.event):
+            printer.show(sent.event)
 
 
-@app.command()
 def replay(
-    context: typer.Context, since: Since = "1h", type_: Type = "", namespace: Namespace = "", workload: Workload = "",
-    node: Node = "", output: Output = Format.table,
+    context: typer.Context, since: Since = "1h", type_: Type = "", workload: Workload = "", node: Node = "",
+    everywhere: Everywhere = False, selector: Selector = "", output: Output = TABLE,
 ) -> None:  # fmt: skip
     """What the stream holds since then, oldest first. -o json: one CloudEvent a line. Nothing is published again."""
-    wanted = _wanted(type_, namespace, workload, node)
+    chosen = scope(context.obj, everywhere=everywhere, selector=selector, default_all=True)
+    wanted = _wanted(type_, chosen, workload, node)
     try:
         begin = moment(since, datetime.now(UTC))
     except ValueError as error:
@@ -56,7 +58,7 @@ def replay(
     printer, count = Printer(output), 0
     with session.stream() as stream:
         for sent in stream.replay(wanted.subject, begin):
-            if wanted.takes(sent.event):
+            if wanted.takes(sent.event) and _takes(chosen, sent.event):
                 printer.show(sent.event)
                 count += 1
     say(f"{count} events since {begin.astimezone().isoformat(sep=' ', timespec='seconds')}.", "dim")
@@ -65,24 +67,30 @@ def replay(
 Name = Annotated[str, typer.Argument(metavar="[TYPE]", help="Such as failover.completed; all types are listed if not given.")]
 
 
-@app.command()
-def schema(name: Name = "", output: Output = Format.table) -> None:
+def schema(context: typer.Context, name: Name = "", output: Output = TABLE) -> None:
     """The JSON schema of an event's data, or a list of all events."""
     if not name:
         told = {event: (model.__doc__ or "").strip() for event, model in BY_TYPE.items()}
         if output.is_data:
             print_data(told, output)
+        elif output.named:
+            named(told)
         else:
             stdout().print(table(("EVENT", "SAYS"), [[Cell(event, "bold"), Cell(text)] for event, text in told.items()]))
         return
     _check_type(name)
-    print_data(BY_TYPE[name].model_json_schema(mode="serialization"), output if output.is_data else Format.json)
+    print_data(BY_TYPE[name].model_json_schema(mode="serialization"), output if output.is_data else Format("json"))
 
 
-def _wanted(type_: str, namespace: str, workload: str, node: str) -> Wanted:
+def _wanted(type_: str, chosen: Scope, workload: str, node: str) -> Wanted:
     if type_:
         _check_type(type_)
-    return Wanted(type_, namespace, workload, node)
+    return Wanted(type_, chosen.namespace or "", workload, node)
+
+
+def _takes(chosen: Scope, event: dict[str, Any]) -> bool:
+    """The namespace was asked for already; the labels are known here alone."""
+    return chosen.chosen is None or chosen.event(event)
 
 
 def _check_type(name: str) -> None:
@@ -114,9 +122,13 @@ class Printer:
         self._form, self._headed = form, False
 
     def show(self, event: dict[str, Any]) -> None:
-        if self._form is Format.json:
+        if self._form.form == "json":
             typer.echo(json.dumps(event))
-        elif self._form is Format.yaml:
+        elif self._form.named:
+            named([f"event/{event.get('id')}"])
+        elif self._form.form == "jsonpath":
+            print_data(event, self._form)
+        elif self._form.form == "yaml":
             typer.echo("---\n" + yaml.safe_dump(event, sort_keys=False, allow_unicode=True), nl=False)
         else:
             self._line(event)
@@ -126,7 +138,7 @@ class Printer:
         if not self._headed:
             self._headed = True
             out.print(_columned([Cell(name, "dim") for name in EVENT_COLUMNS]))
-        wide = self._form is Format.wide
+        wide = self._form.wide
         out.print(_columned(event_row(event)), overflow="fold" if wide else "ellipsis", no_wrap=not wide)
 
 

@@ -7,10 +7,12 @@ import typer
 from reprise.cli.archives import workload_name
 from reprise.cli.event_view import HISTORY_COLUMNS, history_rows, steps, waterfall
 from reprise.cli.names import WorkloadName, suggestion
-from reprise.cli.output import Format, Output, print_data, say, stdout, table, titled, unheaded
+from reprise.cli.output import TABLE, Output, named, print_data, say, stdout, table, titled, unheaded
 from reprise.cli.ports import Console, ConsoleError, Session
-from reprise.cli.rendering import Cell, duration
+from reprise.cli.rendering import Cell
 from reprise.cli.when import moment
+from reprise.contracts.humane import seconds
+from reprise.contracts.words import CAUSE, outcome
 
 SEARCHED = 20_000
 """Failovers that are looked through for an id, the newest."""
@@ -20,7 +22,7 @@ Since = Annotated[str, typer.Option("--since", help="An age (90s, 2h, 3d) or a m
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Checkpoints, failovers and ends, at most, each.")]
 
 
-def history(context: typer.Context, workload: Name, since: Since = "", limit: Limit = 20, output: Output = Format.table) -> None:
+def history(context: typer.Context, workload: Name, since: Since = "", limit: Limit = 20, output: Output = TABLE) -> None:
     """A workload's checkpoints, failovers and how its containers ended, newest first."""
     session: Session = context.obj
     name = workload_name(workload)
@@ -32,6 +34,10 @@ def history(context: typer.Context, workload: Name, since: Since = "", limit: Li
             raise unknown(console, name, namespace)
     if output.is_data:
         print_data({"checkpoints": checkpoints, "failovers": failovers, "exits": exits}, output)
+        return
+    if output.named:
+        named([f"checkpoint/{row['checkpoint_id']}" for row in checkpoints])
+        named([f"failover/{row['failover_id']}" for row in failovers])
         return
     rows = history_rows(checkpoints, failovers, exits)
     if not rows:
@@ -67,7 +73,7 @@ Which = Annotated[
 ]
 
 
-def trace(context: typer.Context, failover: Which, output: Output = Format.table) -> None:
+def trace(context: typer.Context, failover: Which, output: Output = TABLE) -> None:
     """Where a failover's time went, step by step, and where its trace is."""
     session: Session = context.obj
     with session.console() as console:
@@ -76,6 +82,9 @@ def trace(context: typer.Context, failover: Which, output: Output = Format.table
     if output.is_data:
         told = [{"step": step.name, "begin_s": step.begin, "end_s": step.end, "note": step.note} for step in found]
         print_data(row | {"steps": told}, output)
+        return
+    if output.named:
+        named([f"failover/{row['failover_id']}"])
         return
     out = stdout()
     out.print(unheaded(_facts(row)))
@@ -103,10 +112,11 @@ def _find(session: Session, console: Console, wanted: str) -> dict[str, Any]:
 
 
 def _facts(row: dict[str, Any]) -> list[list[Cell]]:
-    total = f" in {duration(row['total_s'])}" if row.get("total_s") is not None else ""
+    total = f" in {seconds(row['total_s'])}" if row.get("total_s") is not None else ""
     lines = (
         ("failover", row["failover_id"]), ("workload", f"{row['namespace']}/{str(row['kind']).lower()}/{row['workload']}"),
-        ("cause", f"{row.get('cause') or '?'}: {row.get('detail') or ''}"), ("state", f"{row['state']}{total}"),
+        ("cause", f"{CAUSE.get(row.get('cause') or '', row.get('cause') or '?')}: {row.get('detail') or ''}"),
+        ("state", f"{outcome({'lost_work': None} | row).text}{total}"),
         ("path", row.get("path")), ("checkpoint", row.get("checkpoint_id")),
         ("work lost", row.get("lost_work")),
         ("from, to", f"{row.get('node') or '?'}, {row.get('standby') or '?'}"),

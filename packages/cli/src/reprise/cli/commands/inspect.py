@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from reprise.archive import comparison, inspection
-from reprise.archive.comparison import Memory, compare, read_memory
+from reprise.archive import inspection
 from reprise.archive.inspection import Inspection
 from reprise.archive.inspector import inspect_file
 from reprise.archive.manifest import Manifest
 from reprise.cli import archive_view as view
 from reprise.cli.archives import opened
-from reprise.cli.output import Format, Output, print_data, say, stdout, table, titled, unheaded
+from reprise.cli.output import TABLE, Output, nameless, print_data, say, stdout, table, titled, unheaded
 from reprise.cli.progress import counting
 from reprise.cli.rendering import plain
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from reprise.archive.comparison import Memory
 
 MOST = 25
 """Rows of a table; -o wide shows all."""
@@ -39,17 +41,16 @@ Container = Annotated[str, typer.Option("-c", "--container", help="Which, where 
 Only = Annotated[list[Section] | None, typer.Option("--only", help="Show these parts alone; may be given again.")]
 
 
-def inspect(
-    context: typer.Context, target: Target, container: Container = "", only: Only = None, output: Output = Format.table
-) -> None:
+def inspect(context: typer.Context, target: Target, container: Container = "", only: Only = None, output: Output = TABLE) -> None:
     """What a checkpoint holds: processes, memory, open files, sockets, statistics, CRIU's log."""
+    nameless(output)
     with opened(context.obj, target, container) as archive:
         found = inspect_file(archive.file, archive.name)
     if output.is_data:
         told = {"manifest": archive.manifest.model_dump(mode="json")} if archive.manifest else {}
         print_data(inspection.as_data(found) | told, output)
     else:
-        _show(found, archive.manifest, only or list(Section), everything=output is Format.wide)
+        _show(found, archive.manifest, only or list(Section), everything=output.wide)
 
 
 def _show(found: Inspection, manifest: Manifest | None, only: Collection[Section], *, everything: bool) -> None:
@@ -79,10 +80,13 @@ First = Annotated[str, typer.Argument(metavar="BEFORE", help="As for `inspect`."
 Second = Annotated[str, typer.Argument(metavar="AFTER", help="As for `inspect`.")]
 
 
-def diff(context: typer.Context, before: First, after: Second, container: Container = "", output: Output = Format.table) -> None:
+def diff(context: typer.Context, before: First, after: Second, container: Container = "", output: Output = TABLE) -> None:
     """What is different between two checkpoints: pages by their contents, processes, files and sockets."""
+    from reprise.archive import comparison
+
+    nameless(output)
     (old, first), (new, second) = (_read(context, each, container) for each in (before, after))
-    found = compare(old, new, first, second)
+    found = comparison.compare(old, new, first, second)
     if output.is_data:
         print_data(comparison.as_data(found), output)
         return
@@ -94,7 +98,9 @@ def diff(context: typer.Context, before: First, after: Second, container: Contai
         say("The same processes, files and sockets.")
 
 
-def _read(context: typer.Context, target: str, container: str) -> tuple[Inspection, Memory]:
+def _read(context: typer.Context, target: str, container: str) -> tuple[Inspection, "Memory"]:
+    from reprise.archive.comparison import read_memory
+
     with opened(context.obj, target, container) as archive:
         found = inspect_file(archive.file, archive.name)
         with counting(f"reading the pages of {archive.name}", found.stored) as on_read:

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 from reprise.cli.claims import claimed
-from reprise.cli.commands.protect import Name, Namespace
+from reprise.cli.commands.protect import Name
+from reprise.cli.options import wait_option
 from reprise.cli.output import ERROR, FINDINGS, say
 from reprise.cli.ports import Claimed, ClusterError, Hosted, Mover, Session, Told
 from reprise.cli.progress import waiting
 from reprise.contracts.annotations import ANY_NODE, MOVE_ID, MOVE_TO, parse
+from reprise.contracts.humane import seconds
 from reprise.contracts.model import Workload
 
 POLL_S = 0.3
@@ -19,7 +21,7 @@ LOST_WORK = "MoveLostWork"
 """The move succeeded, but restored a checkpoint older than the last one."""
 ENDS = (MOVED, LOST_WORK, "MoveFailed", "MoveRefused")
 
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the end.")]
+Timeout = Annotated[float, wait_option("How long to wait for the end.")]
 To = Annotated[str, typer.Option("--to", help="The node to move to; any that can if not given.")]
 Force = Annotated[
     bool, typer.Option("--force", help="Although so much at once may be a fault of the cluster's network, or ours.")
@@ -28,11 +30,11 @@ Node = Annotated[str, typer.Argument(metavar="NODE", help="The node to leave.")]
 
 
 def move(
-    context: typer.Context, workload: Name, to: To = "", namespace: Namespace = "", timeout: Timeout = 180
+    context: typer.Context, workload: Name, to: To = "", timeout: Timeout = 180
 ) -> None:  # fmt: skip
     """Move a protected workload's pod to another node; nothing that it has in memory is lost."""
     session: Session = context.obj
-    found = claimed(session, workload, namespace)
+    found = claimed(session, workload)
     mover = session.mover()
     _check(mover, found, to)
     known = _names(mover, found.workload)
@@ -72,7 +74,20 @@ def drain(context: typer.Context, node: Node, timeout: Timeout = 600) -> None:
         say(f"Correct that and run `reprise drain {node}` again; or end them cold with `kubectl drain {node}`.")
     if stay or lost:
         raise typer.Exit(ERROR)
-    say(f"`kubectl drain {node} --ignore-daemonsets --delete-emptydir-data` ends the others; `kubectl uncordon {node}` ends it.")
+    say(f"`kubectl drain {node} --ignore-daemonsets --delete-emptydir-data` ends the others.")
+    say(f"`reprise uncordon {node}` lets it take pods again.")
+
+
+def uncordon(context: typer.Context, node: Annotated[str, typer.Argument(metavar="NODE")]) -> None:
+    """Let a node take pods again, after `drain` or `kubectl cordon`. What was moved away stays where it is."""
+    session: Session = context.obj
+    mover = session.mover()
+    nodes = mover.nodes()
+    if node not in nodes:
+        raise ClusterError("there is no such node", subject=f"node {node}", remedy="`kubectl get nodes` lists them")
+    if nodes[node]:
+        mover.uncordon(node)
+    say(f"node {node} {'takes pods again' if nodes[node] else 'was not cordoned'}", "green" if nodes[node] else "")
 
 
 def failover(context: typer.Context, force: Force = False) -> None:
@@ -92,13 +107,13 @@ def _check(mover: Mover, found: Claimed, to: str) -> None:
         kind = workload.kind.lower()
         raise ClusterError(
             "it is not protected", subject=str(workload),
-            remedy=f"`kubectl -n {workload.namespace} annotate {kind} {workload.name} reprise.dev/mode=criu` protects it",
+            remedy=f"`reprise protect {workload.namespace}/{kind}/{workload.name}` protects it",
         )  # fmt: skip
     nodes = mover.nodes() if to else {}
     if to and to not in nodes:
         raise ClusterError("there is no such node", subject=f"node {to}", remedy="`kubectl get nodes` lists them")
     if nodes.get(to):
-        raise ClusterError("it is cordoned", subject=f"node {to}", remedy=f"`kubectl uncordon {to}`, or choose another node")
+        raise ClusterError("it is cordoned", subject=f"node {to}", remedy=f"`reprise uncordon {to}`, or choose another node")
 
 
 def _names(mover: Mover, workload: Workload) -> set[str]:
@@ -114,7 +129,7 @@ def _end(mover: Mover, workload: Workload, known: set[str], timeout_s: float) ->
                 return told
         time.sleep(POLL_S)
     raise ClusterError(
-        f"no end within {timeout_s:g} s", subject=f"move of {workload}",
+        f"no end within {seconds(timeout_s)}", subject=f"move of {workload}",
         remedy=f"it goes on by itself: `kubectl -n {workload.namespace} describe {workload.kind.lower()} {workload.name}`; "
         "is Reprise up? `kubectl -n reprise-system get pods`",
     )  # fmt: skip
@@ -129,7 +144,7 @@ def _leave(
     it comes back: its end is waited for.
     """
     end, failed = time.monotonic() + timeout_s, dict[Hosted, Told]()
-    late = f"no end within {timeout_s:g} s"
+    late = f"no end within {seconds(timeout_s)}"
     while True:
         left = mover.hosted(node)
         for pod in left:

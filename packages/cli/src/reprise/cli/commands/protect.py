@@ -1,28 +1,21 @@
-"""`reprise protect`, `unprotect` and `checkpoint`: what a workload's owner asks of Reprise, written as annotations."""
+"""`reprise protect` and `unprotect`: what a workload's owner asks of Reprise, written as annotations."""
 
-import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 from reprise.cli.claims import claimed
 from reprise.cli.doctor.evidence import since_good
-from reprise.cli.output import ERROR, Format, Output, answers, print_data, say
-from reprise.cli.ports import Claimed, ClusterError, Objects, Session
-from reprise.cli.progress import waiting
+from reprise.cli.names import address
+from reprise.cli.output import TABLE, Format, Output, answers, named, print_data, say
+from reprise.cli.ports import Claimed, ClusterError, Session
 from reprise.cli.protection import annotations, consequences, unprotected, warnings
 from reprise.cli.remedies import Change, Gate, diff, fixes, gate, patch
-from reprise.cli.rendering import duration, pause, size
-from reprise.contracts.annotations import CHECKPOINT_NOW, RESTORED_GATE, Policy, parse
-from reprise.contracts.model import checkpoint_id
+from reprise.contracts.annotations import RESTORED_GATE, Policy, parse
 
-POLL_S = 0.5
 CHECKPOINTS = 200
-ENDED = ("skipped", "stored", "failed", "pruned")
 
 Name = Annotated[str, typer.Argument(metavar="WORKLOAD", help="[NAMESPACE/][KIND/]NAME; your context's namespace if not named.")]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workload; your context's if not given.")]
 Interval = Annotated[str, typer.Option("--interval", help="How old its newest checkpoint may get: 10s, 1m30s, 2h (60s).")]
 Keep = Annotated[str, typer.Option("--keep", help="How many checkpoints to keep (3).")]
 Containers = Annotated[str, typer.Option("--containers", help="Which, by comma; its first one if not given.")]
@@ -45,22 +38,20 @@ FixIt = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait until it is stored.")]
-NoWait = Annotated[bool, typer.Option("--no-wait", help="Only ask for it.")]
 
 
 def protect(
-    context: typer.Context, workload: Name, namespace: Namespace = "", interval: Interval = "", keep: Keep = "",
+    context: typer.Context, workload: Name, interval: Interval = "", keep: Keep = "",
     containers: Containers = "", prestage: Prestage = "", mode: Mode = "", state_path: StatePath = "", state_port: StatePort = "",
     fix: FixIt = False, yes: Yes = False, dry_run: DryRun = False,
-    output: Output = Format.table,
+    output: Output = TABLE,
 ) -> None:  # fmt: skip
     """Protect a workload from now on, and say what will happen. Given again, it changes only what is named."""
     chosen = {
         "mode": mode, "interval": interval, "keep": keep, "containers": containers, "prestage": prestage,
         "state-path": state_path, "state-port": state_port,
     }  # fmt: skip
-    found = claimed(context.obj, workload, namespace)
+    found = claimed(context.obj, workload)
     made = annotations(chosen, found.annotations)
     policy = parse(found.annotations | made).policy
     wrong = warnings(policy, [container["name"] for container in found.containers])
@@ -105,7 +96,7 @@ def _offer(session: Session, found: Claimed, wanted: Sequence[Change], *, may: b
         "its pods are replaced, and what they have in memory is lost once. Set it in its git repository or Helm chart too, if any"
     )
     if not may or (ask and not typer.confirm("Set this?", err=True)):
-        say("not set" if may else f"not set; `reprise protect {_address(found)} --fix` does")
+        say("not set" if may else f"not set; `reprise protect {address(found.workload)} --fix` does")
         return False
     session.objects().merge(found.workload, patch(found.spec, wanted))
     say(f"{found.workload}: set {told}", "green")
@@ -127,11 +118,9 @@ def _nothing(failures: Sequence[dict[str, Any]]) -> str:
     return f"no setting avoids {failures[0].get('reason')}, or it is set: {failures[0].get('remedy') or 'see `reprise doctor`'}"
 
 
-def unprotect(
-    context: typer.Context, workload: Name, namespace: Namespace = "", dry_run: DryRun = False, output: Output = Format.table
-) -> None:
+def unprotect(context: typer.Context, workload: Name, dry_run: DryRun = False, output: Output = TABLE) -> None:
     """Take no more checkpoints of a workload, and restore it no more. What is stored is kept."""
-    found = claimed(context.obj, workload, namespace)
+    found = claimed(context.obj, workload)
     if not parse(found.annotations).policy.protects:
         say(f"{found.workload} is not protected: nothing to do.")
         return
@@ -161,94 +150,9 @@ def _tell(found: Claimed, made: dict[str, str], told: list[str], output: Format,
         workload = found.workload.model_dump(mode="json")
         print_data({"workload": workload, "annotations": made, "written": not dry_run, "consequences": told}, output)
         return
+    if output.named:
+        named([address(found.workload)])
     written = ", ".join(f"{name}={value}" for name, value in made.items())
     say(f"{found.workload}: {'would write' if dry_run else 'wrote'} {written}", "" if dry_run else "green")
     for line in told:
         say(f"  - {line}")
-
-
-def checkpoint(
-    context: typer.Context, workload: Name, namespace: Namespace = "", timeout: Timeout = 120, no_wait: NoWait = False,
-    output: Output = Format.table,
-) -> None:  # fmt: skip
-    """Take a checkpoint of a protected workload now, and wait until it is stored."""
-    session: Session = context.obj
-    found = claimed(session, workload, namespace)
-    ids = ask_checkpoint(session, found)
-    if no_wait:
-        say(f"asked for {', '.join(ids)}")
-        return
-    with waiting(f"waiting until {len(ids)} checkpoint{'s are' if len(ids) > 1 else ' is'} stored"):
-        rows = outcomes(session, found, set(ids), timeout)
-    _tell_outcomes(rows, ids, output, found, timeout)
-
-
-def ask_checkpoint(session: Session, found: Claimed) -> dict[str, str]:
-    """By id: the pod that it is of. Raises ClusterError where nothing can be checkpointed."""
-    objects = session.objects()
-    wanted = _wanted(found, objects)
-    moment = objects.now() + timedelta(milliseconds=int(time.time() * 1000) % 1000)
-    objects.annotate(found.workload, {CHECKPOINT_NOW: moment.isoformat(timespec="milliseconds")})
-    return {checkpoint_id(uid, container, moment): pod for (uid, container), pod in wanted.items()}
-
-
-def _wanted(found: Claimed, objects: Objects) -> dict[tuple[str, str], str]:
-    """Pod by its uid and protected container. Raises ClusterError where nothing can be checkpointed."""
-    policy = parse(found.annotations).policy
-    what = str(found.workload)
-    if not policy.protects:
-        raise ClusterError("it is not protected", subject=what, remedy=f"`reprise protect {_address(found)}` protects it")
-    names = policy.containers or tuple(container["name"] for container in found.containers[:1])
-    pods = [pod for pod in objects.pods(found) if pod.phase == "Running"]
-    ready = {(pod.uid, name): pod.name for pod in pods for name in names if pod.ready.get(name)}
-    if not ready:
-        raise ClusterError(
-            "none of its pods is ready: only what is healthy is checkpointed", subject=what,
-            remedy=f"`kubectl -n {found.workload.namespace} get pods` shows why",
-        )  # fmt: skip
-    return ready
-
-
-def _address(found: Claimed) -> str:
-    return f"{found.workload.namespace}/{found.workload.name}"
-
-
-def outcomes(session: Session, found: Claimed, ids: set[str], timeout_s: float) -> dict[str, dict[str, Any]]:
-    """The rows of these checkpoints, as far as they are known at the end: ended, or too late."""
-    filters = {"namespace": found.workload.namespace, "workload": found.workload.name, "kind": found.workload.kind}
-    end, rows = time.monotonic() + timeout_s, dict[str, dict[str, Any]]()
-    with session.console() as console:
-        while True:
-            rows |= {row["checkpoint_id"]: row for row in console.rows("checkpoints", filters, 50) if row["checkpoint_id"] in ids}
-            ended = {name for name, row in rows.items() if row["state"] in ENDED}
-            if ended == ids or time.monotonic() >= end:
-                return rows
-            time.sleep(POLL_S)
-
-
-def _tell_outcomes(
-    rows: dict[str, dict[str, Any]], ids: dict[str, str], output: Format, found: Claimed, timeout_s: float
-) -> None:
-    if output.is_data:
-        print_data([rows.get(name, {"checkpoint_id": name, "state": "unknown"}) for name in ids], output)
-    late = [name for name in ids if rows.get(name, {}).get("state") not in ENDED]
-    failed = [name for name in ids if rows.get(name, {}).get("state") == "failed"]
-    skipped = [name for name in ids if rows.get(name, {}).get("state") == "skipped"]
-    for name in ids.keys() - set(late) - set(failed) - set(skipped):
-        row = rows[name]
-        paused = pause(row)
-        took = f", it stood still for {paused}" if paused else ""
-        say(f"stored {name} of pod {ids[name]}: {size(row.get('size_bytes'))}{took}", "green")
-    for name in failed:
-        row = rows[name]
-        say(f"failed {name} of pod {ids[name]}: {row['reason']}: {row['message']} ({row['remedy']})", "red")
-    for name in skipped:
-        say(f"skipped {name} of pod {ids[name]}: {rows[name]['reason']}: {rows[name]['message']}", "yellow")
-    for name in late:
-        state = rows.get(name, {}).get("state", "not begun")
-        say(
-            f"{name} of pod {ids[name]}: {state} after {duration(timeout_s)} (`reprise doctor {_address(found)}` tells why)",
-            "red",
-        )
-    if late or failed:
-        raise typer.Exit(ERROR)

@@ -6,30 +6,32 @@ from typing import Annotated, Any
 
 import typer
 from reprise.cli.claims import claimed
-from reprise.cli.commands.protect import Name, Namespace, ask_checkpoint, outcomes
-from reprise.cli.output import Format, Output, print_data, say
+from reprise.cli.commands.checkpoint import ask_checkpoint, outcomes
+from reprise.cli.commands.protect import Name
+from reprise.cli.options import wait_option
+from reprise.cli.output import TABLE, Output, named, print_data, say
 from reprise.cli.ports import Claimed, ClusterError, Session
 from reprise.cli.progress import waiting
-from reprise.cli.rendering import duration
 from reprise.contracts.annotations import RESTORE_ID, RESTORE_TO
+from reprise.contracts.humane import seconds
 from reprise.contracts.model import restore_id
 
 POLL_S = 0.3
 ENDED = ("completed", "abandoned", "stepped-aside")
 SEARCHED = 1000
 
-To = Annotated[str, typer.Option("--to", help="A checkpoint's id, or how it begins: `reprise history` lists them.")]
+To = Annotated[str, typer.Option("--to", help="A checkpoint's id, or how it begins: `reprise checkpoint list` lists them.")]
 Discard = Annotated[bool, typer.Option("--discard", help="Do not take a checkpoint of what it is now first.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=1, help="Seconds to wait for the end.")]
+Timeout = Annotated[float, wait_option("How long to wait for the end.")]
 
 
 def restore(
-    context: typer.Context, workload: Name, to: To, namespace: Namespace = "", discard: Discard = False, timeout: Timeout = 120,
-    output: Output = Format.table,
+    context: typer.Context, workload: Name, to: To, discard: Discard = False, timeout: Timeout = 120,
+    output: Output = TABLE,
 ) -> None:  # fmt: skip
     """Have a protected workload go on from a checkpoint. What it is now is checkpointed first, so that one can come back."""
     session: Session = context.obj
-    found = claimed(session, workload, namespace)
+    found = claimed(session, workload)
     chosen = _chosen(session, found, to)
     if not discard:
         _keep(session, found, timeout)
@@ -41,6 +43,8 @@ def restore(
         row = _end(session, found, name, timeout)
     if output.is_data:
         print_data(row, output)
+    elif output.named:
+        named([f"failover/{row['failover_id']}"])
     if row["state"] != "completed":
         told = f"{row['state']}: {row['reason']}: {row['message']}"
         raise ClusterError(told, subject=f"restore of {found.workload}", remedy=row["remedy"] or "")
@@ -49,7 +53,7 @@ def restore(
             f"{to} did not come back; it goes on from {row['checkpoint_id']}", subject=str(found.workload),
             remedy=f"`reprise trace {name}`, and the workload's events, tell why",
         )  # fmt: skip
-    say(f"{found.workload}: goes on from {to}, after {duration(row['total_s'])}", "green")
+    say(f"{found.workload}: goes on from {to}, after {seconds(row['total_s'])}", "green")
 
 
 def _chosen(session: Session, found: Claimed, wanted: str) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def _chosen(session: Session, found: Claimed, wanted: str) -> dict[str, Any]:
         how_many = f"{len(fitting)} of its good checkpoints begin with" if fitting else "it has no good checkpoint"
         raise ClusterError(
             f"{how_many} {wanted!r}", subject=str(found.workload),
-            remedy=f"`reprise history {found.workload.namespace}/{found.workload.name}` lists them",
+            remedy=f"`reprise checkpoint list {found.workload.namespace}/{found.workload.name}` lists them",
         )  # fmt: skip
     pods = session.objects().pods(found)
     if len(pods) != 1:
@@ -85,7 +89,7 @@ def _keep(session: Session, found: Claimed, timeout_s: float) -> None:
     with waiting("keeping what it is now"):
         rows = outcomes(session, found, set(ids), timeout_s)
     for name in ids:
-        row = rows.get(name, {"state": f"not stored within {timeout_s:g} s"})
+        row = rows.get(name, {"state": f"not stored within {seconds(timeout_s)}"})
         if row["state"] not in ("stored", "pruned"):
             why = ": ".join(str(row[field]) for field in ("state", "reason", "message") if row.get(field))
             raise ClusterError(f"what it is now could not be kept: {why}", subject=str(found.workload), remedy=remedy)
@@ -104,6 +108,6 @@ def _end(session: Session, found: Claimed, name: str, timeout_s: float) -> dict[
             time.sleep(POLL_S)
     whose = f"{found.workload.kind.lower()} {found.workload.name}"
     raise ClusterError(
-        f"no end within {timeout_s:g} s", subject=f"restore of {found.workload}",
+        f"no end within {seconds(timeout_s)}", subject=f"restore of {found.workload}",
         remedy=f"it goes on by itself: `kubectl -n {found.workload.namespace} describe {whose}`, `reprise trace {name}`",
     )  # fmt: skip

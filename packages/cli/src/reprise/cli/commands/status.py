@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
-from reprise.cli.output import Format, Output, print_data, say, stdout, table
+from reprise.cli.options import Everywhere, Selector
+from reprise.cli.output import TABLE, Format, Output, named, print_data, say, stdout, table
 from reprise.cli.ports import Session
-from reprise.cli.rendering import reasons, workload_columns, workload_row
+from reprise.cli.rendering import address, reasons, workload_columns, workload_row
+from reprise.cli.scope import Scope, scope
 from reprise.contracts.errors import RepriseError
 from rich.console import Group
 from rich.live import Live
@@ -16,60 +18,56 @@ from rich.text import Text
 
 REFRESH_S = 2.0
 
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Whose workloads; your context's if not given.")]
-Everywhere = Annotated[bool, typer.Option("-A", "--all-namespaces", help="Of all namespaces.")]
 Watch = Annotated[bool, typer.Option("-w", "--watch", help="Go on showing, every two seconds; Ctrl-C ends it.")]
 
 
 def status(
-    context: typer.Context, namespace: Namespace = "", everywhere: Everywhere = False, watch: Watch = False,
-    output: Output = Format.table,
-) -> None:  # fmt: skip
+    context: typer.Context, everywhere: Everywhere = False, selector: Selector = "", watch: Watch = False, output: Output = TABLE
+) -> None:
     """Every protected workload: health, age of its recovery point, standby, expected recovery time, last failover."""
     session: Session = context.obj
-    if namespace and everywhere:
-        raise typer.BadParameter("-n and -A exclude each other")
-    if watch and output.is_data:
+    if watch and (output.is_data or output.named):
         raise typer.BadParameter("--watch shows a table: leave -o out, or use -o wide")
-    chosen = None if everywhere else namespace or session.namespace()
-    if namespace:
-        session.require_namespace(namespace)
+    chosen = scope(session, everywhere=everywhere, selector=selector)
     if watch:
         _watch(session, chosen, output)
         return
     with session.console() as console:
-        rows = console.workloads(chosen)
+        rows = chosen.rows(console.workloads(chosen.namespace))
     if output.is_data:
         print_data(rows, output)
+    elif output.named:
+        named(dict.fromkeys(address(row) for row in rows))
     elif not rows:
         say(_nothing(chosen))
     else:
         stdout().print(_view(rows, chosen, output))
 
 
-def _view(rows: list[dict[str, Any]], namespace: str | None, output: Format, note: str = "") -> Group:
+def _view(rows: list[dict[str, Any]], chosen: Scope, output: Format, note: str = "") -> Group:
     """The table, below it what is not well and why."""
-    shape = {"namespace": namespace is None, "wide": output is Format.wide}
+    shape = {"namespace": chosen.namespace is None, "wide": output.wide}
     now = datetime.now(UTC)
     lines = [Text(line, style="yellow") for line in (*reasons(rows), note) if line]
     body = table(workload_columns(**shape), [workload_row(row, now, **shape) for row in rows])
     return Group(body, *([Text("")] if lines else []), *lines)
 
 
-def _nothing(namespace: str | None) -> str:
-    where = "in any namespace" if namespace is None else f"in namespace {namespace} (-A shows all)"
-    return f"No protected workload {where}. `reprise protect NAME` protects one."
+def _nothing(chosen: Scope) -> str:
+    where = "in any namespace" if chosen.namespace is None else f"in namespace {chosen.namespace} (-A shows all)"
+    labels = " with these labels" if chosen.chosen is not None else ""
+    return f"No protected workload{labels} {where}. `reprise protect NAME` protects one."
 
 
-def _watch(session: Session, namespace: str | None, output: Format) -> None:
+def _watch(session: Session, chosen: Scope, output: Format) -> None:
     with Live(console=stdout(), auto_refresh=False) as live:
-        for rows, trouble in _polled(session, namespace):
-            note = trouble or ("" if rows else _nothing(namespace))
-            live.update(_view(rows, namespace, output, note), refresh=True)
+        for rows, trouble in _polled(session, chosen):
+            note = trouble or ("" if rows else _nothing(chosen))
+            live.update(_view(rows, chosen, output, note), refresh=True)
             time.sleep(REFRESH_S)
 
 
-def _polled(session: Session, namespace: str | None) -> Iterator[tuple[list[dict[str, Any]], str]]:
+def _polled(session: Session, chosen: Scope) -> Iterator[tuple[list[dict[str, Any]], str]]:
     """The newest rows; while the console is away the last ones, and why. A connection that broke is made anew.
 
     Raises what is so from the start.
@@ -79,7 +77,7 @@ def _polled(session: Session, namespace: str | None) -> Iterator[tuple[list[dict
         try:
             with session.console() as console:
                 while True:
-                    rows = console.workloads(namespace)
+                    rows = chosen.rows(console.workloads(chosen.namespace))
                     yield rows, ""
         except RepriseError as error:
             if rows is None:

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-from reprise.archive.checker import Finding
+from reprise.archive.damage import Finding
 from reprise.archive.repository import Repository, Stats
 from reprise.cli.findings import HEALABLE, as_data
-from reprise.cli.output import FINDINGS, Format, Output, print_data, say, stdout, table
+from reprise.cli.output import FINDINGS, TABLE, Format, Output, nameless, print_data, say, stdout, table
 from reprise.cli.ports import Session
 from reprise.cli.progress import watching
-from reprise.cli.rendering import Cell, size
+from reprise.cli.rendering import Cell
+from reprise.contracts.humane import size
 
 app = typer.Typer(no_args_is_help=True, help="Look after the checkpoint store.")
 
@@ -18,20 +19,19 @@ ReadData = Annotated[bool, typer.Option("--read-data", help="Read and decrypt ev
 Repair = Annotated[
     bool, typer.Option("--repair", help="Upload again what a node still holds undamaged; later checkpoints do without the rest.")
 ]
-Namespace = Annotated[str, typer.Option("-n", "--namespace", help="Only of this namespace.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")]
 
 
-@app.command()
 def check(
-    context: typer.Context, namespace: Namespace = "", read_data: ReadData = False, repair: Repair = False,
-    output: Output = Format.table,
+    context: typer.Context, read_data: ReadData = False, repair: Repair = False,
+    output: Output = TABLE,
 ) -> None:  # fmt: skip
     """Find damage, and the checkpoints that it touches. Exits with 3 if there is any that is not repaired."""
+    nameless(output)
     session: Session = context.obj
     with session.repository(keys=True) as repository:
         with watching(repository, "checking", by_bytes=read_data):
-            findings = list(repository.check(read_data=read_data, namespace=namespace))
+            findings = list(repository.check(read_data=read_data, namespace=session.named_namespace))
         healed = _repaired(session, repository, findings) if repair else []
     told = [as_data(finding, healed) for finding in findings]
     if output.is_data:
@@ -53,8 +53,8 @@ def _show(told: list[dict[str, Any]], output: Format, *, read_data: bool) -> Non
         hint = "" if read_data else " Chunks were not read: --read-data does."
         say(f"No damage found.{hint}", "green")
         return
-    columns = ["KIND", "OBJECT", "CHECKPOINTS", "WHAT TO DO"] + (["DETAIL"] if output is Format.wide else [])
-    stdout().print(table(columns, [_line(finding, wide=output is Format.wide) for finding in told]))
+    columns = ["KIND", "OBJECT", "CHECKPOINTS", "WHAT TO DO"] + (["DETAIL"] if output.wide else [])
+    stdout().print(table(columns, [_line(finding, wide=output.wide) for finding in told]))
     touched = {checkpoint for finding in told if not finding["healed"] for checkpoint in finding["checkpoints"]}
     healed = len({finding["object"] for finding in told if finding["healed"]})
     say(f"{len(told)} found, {healed} objects healed; {len(touched)} checkpoints damaged.", "red" if touched else "")
@@ -70,22 +70,22 @@ def _line(finding: dict[str, Any], *, wide: bool) -> list[Cell]:
     return [*cells, Cell(finding["detail"])] if wide else cells
 
 
-@app.command()
-def stats(context: typer.Context, output: Output = Format.table) -> None:
+def stats(context: typer.Context, output: Output = TABLE) -> None:
     """What there is and what it takes: checkpoints, the bytes of their archives, the bytes stored, and the ratio."""
+    nameless(output)
     session: Session = context.obj
     with session.repository() as repository, watching(repository, "reading manifests"):
         found = repository.stats()
     if output.is_data:
         print_data(asdict(found) | {"ratio": ratio(found)}, output)
         return
-    columns = ["CHECKPOINTS", "ARCHIVES", "STORED", "RATIO"] + (["PACKS"] if output is Format.wide else [])
+    columns = ["CHECKPOINTS", "ARCHIVES", "STORED", "RATIO"] + (["PACKS"] if output.wide else [])
     told = ratio(found)
     cells = [
         Cell(str(found.checkpoints)), Cell(size(found.archives)), Cell(size(found.stored)),
         Cell(f"{told:.1f} : 1" if told is not None else "-"),
     ]  # fmt: skip
-    stdout().print(table(columns, [[*cells, Cell(str(found.packs))] if output is Format.wide else cells]))
+    stdout().print(table(columns, [[*cells, Cell(str(found.packs))] if output.wide else cells]))
 
 
 def ratio(found: Stats) -> float | None:
@@ -93,9 +93,9 @@ def ratio(found: Stats) -> float | None:
     return round(found.archives / found.stored, 3) if found.stored and found.archives else None
 
 
-@app.command()
-def gc(context: typer.Context, dry_run: DryRun = False, output: Output = Format.table) -> None:
+def gc(context: typer.Context, dry_run: DryRun = False, output: Output = TABLE) -> None:
     """Remove what no checkpoint refers to. Safe at any time. Exits with 3 if damage kept it from a workload."""
+    nameless(output)
     session: Session = context.obj
     with session.repository() as repository, watching(repository, "looking for what nothing refers to"):
         done = repository.gc(dry_run=dry_run)
@@ -106,28 +106,12 @@ def gc(context: typer.Context, dry_run: DryRun = False, output: Output = Format.
         what = ", ".join(f"{count} {name}" for name, count in told)
         verb = "Would free" if dry_run else "Freed"
         stdout().print(f"{verb} {size(done.freed)} ({what}); {size(done.kept)} in use.")
-        if output is Format.wide and done.packs + done.recipes:
+        if output.wide and done.packs + done.recipes:
             stdout().print(table(["KIND", "OBJECT"], [*_objects("pack", done.packs), *_objects("recipe", done.recipes)]))
         for lineage, why in done.skipped.items():
             say(f"{lineage}: left alone: {why}; `reprise store check` tells more", "yellow")
     if done.skipped:
         raise typer.Exit(FINDINGS)
-
-
-@app.command()
-def rewrap(context: typer.Context, output: Output = Format.table) -> None:
-    """Wrap every key under the active key-encryption key. Run it until nothing is left: then the old one may go."""
-    session: Session = context.obj
-    with session.repository(keys=True) as repository:
-        changed = repository.rewrap_keys()
-    if output.is_data:
-        print_data({"rewrapped": changed}, output)
-    elif changed:
-        stdout().print(f"{len(changed)} keys wrapped anew; run it again before the old key-encryption key goes.")
-        if output is Format.wide:
-            stdout().print(table(["KIND", "OBJECT"], _objects("key", changed)))
-    else:
-        say("Every key is wrapped under the active key-encryption key.", "green")
 
 
 def _objects(kind: str, names: list[str]) -> list[list[Cell]]:

@@ -4,7 +4,7 @@ A check returns None where its question does not arise, as those about a workloa
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -61,9 +61,9 @@ class Finding:
     verdict: Verdict
 
 
-def diagnose(evidence: Evidence) -> list[Finding]:
-    """Every cause that is in question, problems first."""
-    found = [Finding(cause.name, verdict) for cause in CAUSES if (verdict := cause.verdict(evidence))]
+def diagnose(evidence: Evidence, causes: Sequence[Cause] | None = None) -> list[Finding]:
+    """Every cause that is in question, problems first. causes: CAUSES if not given."""
+    found = [Finding(cause.name, verdict) for cause in causes or CAUSES if (verdict := cause.verdict(evidence))]
     known = {reason for cause in CAUSES for reason in cause.reasons}
     odd = [row for row in evidence.failures if row.get("reason") not in known | OVER]
     found += [
@@ -157,6 +157,39 @@ def runtime(e: Evidence) -> Verdict | None:
         wanted = ".".join(map(str, least))
         return Verdict("warning", f"{name} {text} is older than what is tested", f"use {name} {wanted} or later")
     return Verdict("ok", f"{name} {text}")
+
+
+def cgroup(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if e.cgroup is None:
+        return Verdict(
+            "unknown", e.hidden.get("cgroup", "the kubelet does not tell"), "`stat -fc %T /sys/fs/cgroup` on the node tells"
+        )
+    if e.cgroup == 1:
+        return Verdict(
+            "warning", "cgroup v1", "add deploy/components/cgroup-v1 to your overlay: without it the node is not guarded"
+        )
+    return Verdict("ok", "cgroup v2")
+
+
+def kubelet_certificate(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    remedy = "set serverTLSBootstrap: true in the kubelet's configuration and approve its request; or set REPRISE_KUBELET_CA"
+    if e.kubelet is None:
+        return Verdict("unknown", e.hidden.get("kubelet", "its configuration was not read"), remedy)
+    if e.kubelet.get("serverTLSBootstrap"):
+        return Verdict("ok", "the cluster signs its serving certificate")
+    return Verdict("unknown", "serverTLSBootstrap is off: it may have signed its serving certificate itself", remedy)
+
+
+def room(e: Evidence) -> Verdict | None:
+    if e.node is None:
+        return None
+    if "DiskPressure" in e.node.pressure:
+        return Verdict("problem", f"{e.node.name} has DiskPressure", "free some: slots and packs lie below /var/lib/reprise")
+    return Verdict("ok", "no DiskPressure; up to three times the memory of each protected process lies below /var/lib/reprise")
 
 
 def engine(e: Evidence) -> Verdict | None:
@@ -403,7 +436,7 @@ def protected(e: Evidence) -> Verdict | None:
         return Verdict("warning", "it is not protected yet", f"`reprise protect {name}`")
     if e.good:
         return Verdict("ok", f"its newest good checkpoint is {e.good['checkpoint_id']}")
-    return Verdict("warning", "it is protected, and no checkpoint is stored yet", "`reprise checkpoint` takes one now")
+    return Verdict("warning", "it is protected, and no checkpoint is stored yet", "`reprise checkpoint take` takes one now")
 
 
 def dumped(e: Evidence, well: str, advice: str) -> Verdict:
@@ -464,3 +497,11 @@ CAUSES = (
     Cause("terminal", terminal, ("Terminal",), memory=True),
     Cause("postStart hook", hooks, memory=True),
 )
+SEEN_BEFORE = ("node", "kubelet feature", "runtime", "CRIU", "criu check")
+BEFORE_INSTALL = (
+    *(cause for cause in CAUSES if cause.name in SEEN_BEFORE),
+    Cause("kubelet certificate", kubelet_certificate),
+    Cause("cgroup", cgroup),
+    Cause("disk", room),
+)
+"""What a node needs before Reprise is there."""

@@ -11,7 +11,7 @@ from reprise.contracts.annotations import Policy, Problem
 
 @dataclass(frozen=True)
 class Evidence:
-    """kubelet: its configuration. rights: whether checkpointer may call the kubelet. services: Reprise's on this node, and
+    """kubelet: its configuration. cgroup: 1 or 2. rights: whether checkpointer may call it. services: Reprise's on this node, and
     whether each is ready. good: the console's row of the newest stored checkpoint; failures: those since, newest first. failover:
     the newest. problems: annotations that could not be used, or that nobody reads. engine_missing: the newest checkpoint.failed
     that says that this node's runtime does not call the engine; None if a checkpoint was taken there since, or nothing is known.
@@ -20,6 +20,7 @@ class Evidence:
 
     node: NodeFacts | None = None
     kubelet: dict[str, Any] | None = None
+    cgroup: int | None = None
     rights: bool | None = None
     services: dict[str, bool] | None = None
     workload: Claimed | None = None

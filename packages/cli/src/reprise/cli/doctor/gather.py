@@ -26,7 +26,7 @@ class Gatherer:
         self._objects, self._hidden = session.objects(), dict[str, str]()
         self._nodes = {node.name: node for node in self._seen("nodes", self._objects.nodes) or []}
 
-    def about(self, subject: str, namespace: str) -> list[Evidence]:
+    def about(self, subject: str) -> list[Evidence]:
         """subject: a node, a workload, or empty for all nodes. One piece for each node in question."""
         if not subject and not self._nodes:
             raise ClusterError("no node can be seen", subject="nodes", remedy="name a workload: `reprise doctor NAMESPACE/NAME`")
@@ -34,12 +34,28 @@ class Gatherer:
             return [self._of_node(node) for node in self._nodes.values()]
         if subject in self._nodes:
             return [self._of_node(self._nodes[subject])]
-        return self._of_workload(claimed(self._session, subject, namespace))
+        return self._of_workload(claimed(self._session, subject))
+
+    def before_install(self, name: str) -> list[Evidence]:
+        """Of this node, or of all: what can be seen without Reprise. Raises ClusterError."""
+        if not self._nodes or (name and name not in self._nodes):
+            why = "there is no such node" if self._nodes else self._hidden.get("nodes", "no node can be seen")
+            raise ClusterError(why, subject=f"node {name}" if name else "nodes", remedy="`kubectl get nodes` lists them")
+        chosen = [self._nodes[name]] if name else list(self._nodes.values())
+        return [
+            Evidence(node=node, kubelet=self._kubelet(node), cgroup=self._cgroup(node), hidden=self._hidden) for node in chosen
+        ]
+
+    def _kubelet(self, node: NodeFacts) -> dict[str, Any] | None:
+        return self._seen("kubelet", lambda: self._objects.configz(node.name))
+
+    def _cgroup(self, node: NodeFacts) -> int | None:
+        return self._seen("cgroup", lambda: self._objects.cgroup(node.name))
 
     def _of_node(self, node: NodeFacts) -> Evidence:
         return Evidence(
-            node=node, kubelet=self._seen("kubelet", lambda: self._objects.configz(node.name)),
-            rights=self._rights(), services=self._services(node), engine_missing=self._engine_missing(node), hidden=self._hidden,
+            node=node, kubelet=self._kubelet(node), rights=self._rights(), services=self._services(node),
+            engine_missing=self._engine_missing(node), hidden=self._hidden,
         )  # fmt: skip
 
     def _engine_missing(self, node: NodeFacts) -> dict[str, Any] | None:

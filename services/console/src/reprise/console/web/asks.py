@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.console.web.humane import absolute, plural, seconds, size
 from reprise.contracts.events import Operation
+from reprise.contracts.humane import absolute, plural, seconds, size
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from reprise.console.web.humane import clock
+from reprise.contracts.humane import clock
 
 WIDTH, HEIGHT = 1000, 100
 BINS = 120

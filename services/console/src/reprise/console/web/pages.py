@@ -13,13 +13,13 @@ from reprise.console.ledger import Ledger
 from reprise.console.paging import Cursor
 from reprise.console.ports import Annotations, Planner
 from reprise.console.web import charts, whatif
-from reprise.console.web.humane import seconds, size
 from reprise.console.web.rendering import Pages, static_response
 from reprise.console.web.story import Story, fault_at, tell
-from reprise.console.web.words import CAUSE, FAILOVER, ORDER, outcome
 from reprise.console.workloads import STALE_INTERVALS, status
 from reprise.contracts.events import BY_TYPE
+from reprise.contracts.humane import seconds, size
 from reprise.contracts.records import WrongAnnotation
+from reprise.contracts.words import CAUSE, FAILOVER, ORDER, outcome
 
 MOST_WORKLOADS = 1000
 RANGES = {

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 from reprise.console.gate import ANONYMOUS
-from reprise.console.web import humane, words
+from reprise.contracts import humane, words
 
 HEADERS = {
     # Nothing is fetched from anywhere else, and nothing inline runs.

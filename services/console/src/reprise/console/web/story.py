@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from reprise.console.web.humane import clock, plural, seconds, size
-from reprise.console.web.words import CAUSE, PATH, exited, outcome, restored
+from reprise.contracts.humane import clock, plural, seconds, size
+from reprise.contracts.words import CAUSE, PATH, exited, outcome, restored
 
 
 @dataclass(frozen=True)

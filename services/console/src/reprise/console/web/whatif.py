@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from reprise.console.web.humane import seconds
+from reprise.contracts.humane import seconds
 from reprise.contracts.plans import Planned
 
 

@@ -1,4 +1,4 @@
-"""Figures as people read them, pure."""
+"""Figures as people read them, in the console and the CLI. Pure."""
 
 from datetime import UTC, datetime
 

@@ -1,11 +1,11 @@
-"""What the ledger's terms mean to a person, pure: one place for every word that a page shows for them."""
+"""What the ledger's terms mean to a person, pure: one place for every word that the console and the CLI show for them."""
 
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from reprise.console.web.humane import microseconds, seconds
+from reprise.contracts.humane import microseconds, seconds
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,12 @@ FAILOVER = {
     "abandoned": Said("given up", "bad"),
     "stepped-aside": Said("stepped aside", "mute"),
 }
+FATE = {
+    "continues": Said("would continue", "ok"),
+    "slower": Said("would take longer", "warn"),
+    "stays": Said("would not come back", "bad"),
+}
+"""What a lost node would mean for a workload."""
 CHECKPOINT = {
     "due": Said("begun", "busy"),
     "skipped": Said("skipped", "mute"),
