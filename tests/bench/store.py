@@ -118,7 +118,9 @@ class Ours:
 
     def where(self) -> str:
         """Seconds by step, summed over threads."""
-        return ", ".join(f"{step} {spent:.2f}" for step, spent in self.repository.clock.spent.items())
+        clock = self.repository.clock
+        assert clock, "nothing was stored yet"
+        return ", ".join(f"{step} {spent:.2f}" for step, spent in clock.spent.items())
 
 
 class Restic:
