@@ -29,6 +29,8 @@ def free_port() -> int:
 class Server:
     """A process that can be stopped and started again on the same port."""
 
+    host = "127.0.0.1"
+
     def __init__(self, command: list[str], port: int, folder: Path, env: dict[str, str] | None = None) -> None:
         self.port, self.folder = port, folder
         self._command, self._env = command, os.environ | (env or {})
@@ -41,7 +43,7 @@ class Server:
         end = time.monotonic() + 20
         while time.monotonic() < end:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                if probe.connect_ex((self.host, self.port)) == 0:
                     return
             time.sleep(0.02)
         raise TimeoutError(f"{self._command[0]} did not listen on {self.port}")
@@ -108,9 +110,10 @@ Serve = Callable[..., Server]
 def _serving() -> Iterator[Serve]:
     started: list[Server] = []
 
-    def start(folder: Path, command: Callable[[Path, int], list[str]], port: int = 0) -> Server:
+    def start(folder: Path, command: Callable[[Path, int], list[str]], port: int = 0, host: str = Server.host) -> Server:
         port = port or free_port()
         started.append(Server(command(folder, port), port, folder))
+        started[-1].host = host
         started[-1].start()
         return started[-1]
 
