@@ -148,11 +148,13 @@ def test_a_node_that_is_only_suspected_and_renews_leaves_nothing(protected_count
     namespace, began = protected_counter.namespace, time.monotonic()
     original = counter.pod(namespace)["metadata"]
     poll(60, lambda: counter.console(f"events?namespace={namespace}&type=checkpoint.staged&limit=1"), "a standby to hold it")
-    suspected = NodeSuspected(node="n1", workload=node_subject("n1"), detail="a test says so")
-    asyncio.run(publish(suspected))
     seen: list[dict[str, Any]] = []
 
     def is_seen() -> bool:
+        """Each time anew: nothing is made while the newest checkpoint is still on its way to the standby."""
+        if not seen:
+            asyncio.run(publish(NodeSuspected(node="n1", workload=node_subject("n1"), detail="a test says so")))
+            time.sleep(0.5)
         seen.extend(pod for pod in made(namespace) if AHEAD in pod["metadata"].get("annotations", {}))
         return bool(seen)
 

@@ -268,3 +268,15 @@ async def test_what_waited_is_probed_again_before_it_is_checkpointed(
     await waiting
     assert (node.taken, list(server.events)) == (0, ["failed-ck1"])
     assert server.events["failed-ck1"].reason == "UnhealthyBefore"  # type: ignore[attr-defined]
+
+
+async def test_what_came_to_no_pause_makes_the_next_one_not_too_soon(
+    handlers: Handlers, node: Node, server: MemoryServer
+) -> None:
+    """A container that has just been restored would be without a fresh checkpoint for another interval."""
+    of_the_one_before = due("ck1").model_copy(update={"target": TARGET.but(container_id="c0")})
+    await handlers.on_due(of_the_one_before)
+    assert (node.taken, list(server.events)) == (0, ["failed-ck1"])
+    node.passes(2.5)
+    await handlers.on_due(due("ck2"))
+    assert (node.taken, list(server.events)) == (1, ["failed-ck1", "taken-ck2"])

@@ -101,7 +101,6 @@ class Handlers:
             outcome = await self._take(event, key)
         except GaveWay:
             return NODE_BUSY
-        self._ended[key] = time.monotonic()
         if isinstance(outcome, CheckpointTaken):
             self._newest[key] = max(event.checkpoint_id, self._newest.get(key, ""))
         if isinstance(outcome, Failure) and outcome.reason == "UnhealthyBefore" and not event.hold and self._stands_still(event):
@@ -155,6 +154,7 @@ class Handlers:
             DUE_TO_KUBELET.observe(latency_s)
             dumped = await (self._states.take(event, pod, container) if hands_out else self._call(event, pod))
             kubelet_s = time.monotonic() - began
+        self._ended[key] = time.monotonic()  # what did not come to that paused nothing: the next one is not too soon after it
         if not isinstance(dumped, Dumped):
             return dumped
         if dumped.held:

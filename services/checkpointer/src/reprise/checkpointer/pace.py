@@ -18,9 +18,10 @@ COST = 2.0
 kubelet keep about one core busy; afterwards transfer reads, compresses, encrypts and uploads. On containerd a small process costs
 1 to 2 s of a core; that the call is half of it is an estimate. On a node that is busy a call takes longer, so it errs on the safe
 side."""
-CALM, BUSY = 0.4, 0.7
+CALM, BUSY = 0.7, 0.9
 """Pressure up to which nothing is held back, and from which the share holds. In between the rest grows in proportion, so that the
-pace does not swing between the two. For two cores they are roughly 70 and 85 % of use (M/M/2: a task waits if three can run)."""
+pace does not swing between the two. For two cores they are roughly 85 and 95 % of use (M/M/2: a task waits if three can run).
+Less use than that harms nobody, and a checkpoint that is held back costs work if the program crashes."""
 MOST_COUNTED_S = 20.0
 """Of one checkpoint. What takes longer mostly waits, for a disk or a program that does not answer: no other rests for that."""
 MOST_WAITING = 128
