@@ -277,6 +277,6 @@ async def test_what_came_to_no_pause_makes_the_next_one_not_too_soon(
     of_the_one_before = due("ck1").model_copy(update={"target": TARGET.but(container_id="c0")})
     await handlers.on_due(of_the_one_before)
     assert (node.taken, list(server.events)) == (0, ["failed-ck1"])
-    node.passes(2.5)
+    node.passes(1.0)
     await handlers.on_due(due("ck2"))
     assert (node.taken, list(server.events)) == (1, ["failed-ck1", "taken-ck2"])
