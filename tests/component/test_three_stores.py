@@ -32,7 +32,7 @@ def stores(tmp_path: Path, serve_once: Callable[..., Any], free_ports: list[int]
         return [*env, minio_binary, "server", *drives, "--address", local, "--quiet", "--no-compat"]
 
     servers = [serve_once(tmp_path / str(port), command, port, host) for host, port in addresses]
-    known: dict[str, Any] = {"access_key": USER, "secret_key": PASSWORD, "attempts": 1}
+    known: dict[str, Any] = {"access_key": USER, "secret_key": PASSWORD, "attempts": 4}
     return [(server, s3_store(StoreSettings(endpoint=f"{server.host}:{server.port}", **known))) for server in servers]
 
 
@@ -56,6 +56,8 @@ def test_without_one_node_of_three_what_is_stored_can_be_read_and_more_can_be_st
     first.put("packs/a", PACK)
     assert first.create("archives/a", b"manifest")
     one.stop()
+    for store in (second, third):
+        ready(store)  # for a moment the others answer "slow down", until they have noticed
     assert second.get("packs/a") == third.get("packs/a") == PACK
     assert not second.create("archives/a", b"another"), "a condition holds as before"
     second.put("packs/b", PACK)
